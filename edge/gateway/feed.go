@@ -286,7 +286,7 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 }
 
 // advanceLocked moves a topic to p and returns the topic. It returns nil if the number is muted or
-// unknown, or if the topic's position is p or later. With the zero p it only returns the topic.
+// unknown, or if the topic's position is p or later. If p is zero, it only returns the topic.
 // Hub.mu must be held.
 func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 	t := f.numberedLocked(number)
@@ -317,9 +317,9 @@ func (f *Feed) lacksLocked(number uint64, r *renderings) bool {
 	return lacks
 }
 
-// fanOutLocked queues for each living member of t the text of its form, if r has it. It leaves out
-// the sessions of FormChat of the user that the parameter except names; "" names no user. All
-// queues share one frame for each form. h.mu must be held.
+// fanOutLocked queues for each living member of t the text of its form, if r has it. If except
+// names a user, that user's sessions of FormChat are left out. All queues share one frame for each
+// form. h.mu must be held.
 func (h *Hub) fanOutLocked(t *topic, r *renderings, except string) {
 	var frames [link.MaxForms][]byte // made when the first member needs them
 	var results [pushSealed + 1]int

@@ -198,8 +198,8 @@ func later(t, now time.Time) time.Time {
 }
 
 // wait waits until it has taken a message's cost, and returns pacedOn. It gives up when ctx is done
-// or when the channel in the parameter ended is closed. It then takes nothing and returns pacedOut.
-// If rateWaiters sessions of the user wait already, it returns pacedCrowded at once.
+// or the given channel is closed. It then takes nothing and returns pacedOut. If rateWaiters
+// sessions of the user wait already, it returns pacedCrowded at once.
 func (a *allowance) wait(ctx context.Context, ended <-chan struct{}, bytes int) paced {
 	defer a.waiting.Add(-1)
 	if a.waiting.Add(1) > rateWaiters {
@@ -307,7 +307,7 @@ type unfinished struct {
 // unfinishedMessage is the entry of an unfinished message.
 type unfinishedMessage = crowd.Member[string, *Session]
 
-// bound sets the bound to the parameter most, in bytes. The parameter message is the length of the
+// bound sets the bound for all users together, in bytes. The second argument is the length of the
 // longest message. The method also sets how much counts as little: the memory that the longest
 // message can take, but no more than one user's share. Users who hold no more than this amount
 // count as equal. Otherwise many users, with a byte each, could push out the messages of others.

@@ -15,8 +15,8 @@ import (
 
 // idleAfter is the silence after which a conn becomes idle, if the poller can watch it. Until then
 // its reader goroutine waits for the client. A new conn of the chat becomes idle without such a
-// silence, unless bytes came with its request. A conn of an SDK does so after its connect, and
-// after a pong.
+// silence, unless bytes came with its request. A conn of an SDK becomes idle at once after its
+// connect, and after a pong.
 //
 // To wake a reader that waits costs a goroutine switch. To wake an idle conn costs a poll, a new
 // goroutine and another request to the poller. So a frame that comes to an idle conn costs about

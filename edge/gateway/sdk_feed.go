@@ -87,14 +87,14 @@ func (h *Hub) beginLocked(s *Session, text []byte, answer bool) {
 	}
 }
 
-// releaseLocked lets the reader go on that waits in connectGuest. Hub.mu must be held.
+// releaseLocked lets the reader that waits in connectGuest go on. Hub.mu must be held.
 func (k *sdk) releaseLocked() {
 	close(k.ready)
 	k.ready = nil
 }
 
-// Refreshed gives a session another until and another keep. If answer is set, it also queues n.Text
-// for the client. The error, if any, ends the link.
+// Refreshed gives a session another expiry and another keep. If answer is set, it also queues
+// n.Text for the client. The error, if any, ends the link.
 func (f *Feed) Refreshed(n link.Refreshed, answer bool) error {
 	h := f.hub
 	h.mu.Lock()

@@ -17,8 +17,8 @@ const (
 // guests returns how many guests there may be.
 func (cfg *Config) guests() int { return max(cfg.MaxSessions/guestShare, 1) }
 
-// enterGuest gives s an id and counts s among the guests. The parameter limit bounds the sessions,
-// and most bounds the guests. If a bound is reached already, enterGuest returns false and the
+// enterGuest gives s an id and counts s among the guests. The last two arguments are the bounds of
+// the sessions and of the guests. If a bound is reached already, enterGuest returns false and the
 // reason. s does not enter the tables yet, and no relay is told of s.
 func (h *Hub) enterGuest(s *Session, limit, most int) (why refusal, ok bool) {
 	h.mu.Lock()

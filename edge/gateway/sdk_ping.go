@@ -13,15 +13,15 @@ const (
 	sdkPing = 25 * time.Second
 	// sdkPongWait is how long an SDK may take to answer a ping.
 	sdkPongWait = 8 * time.Second
-	// sdkGrace is how long a session may go on after its until. An SDK asks for a refresh only when
-	// its until has come.
+	// sdkGrace is how long a session may go on after its expiry (sdk.until). An SDK asks for a
+	// refresh only when the expiry has come.
 	sdkGrace = 25 * time.Second
 )
 
 // sdkPingFrame is a ping of the SDKs' protocol. All sessions share it, so it must not be changed.
 var sdkPingFrame = textFrame("{}")
 
-// confirmed notes that the session of c is confirmed, and is to end by until. It is called under
+// confirmed notes that the session of c is confirmed, and when it expires. It is called under
 // Hub.mu.
 func (v *Server) confirmed(c *conn, until int64) {
 	now := v.now()
@@ -29,7 +29,7 @@ func (v *Server) confirmed(c *conn, until int64) {
 	v.refreshed(c, until)
 }
 
-// refreshed notes a new until of the session of c. It is called under Hub.mu.
+// refreshed notes a new expiry of the session of c. It is called under Hub.mu.
 func (v *Server) refreshed(c *conn, until int64) {
 	var end time.Time
 	if until != 0 {

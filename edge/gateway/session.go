@@ -191,7 +191,7 @@ func (v *Server) ended(s *Session) {
 }
 
 // hurry sets the deadline of the session's end anew. From now on the socket stays open for the
-// duration wait at most. If the session has no socket, hurry does nothing.
+// given time at most. If the session has no socket, hurry does nothing.
 func (s *Session) hurry(wait time.Duration) {
 	if c := s.conn.Load(); c != nil {
 		c.endBy(time.Now().Add(wait))

@@ -16,7 +16,7 @@ import (
 // connections end, so that a reconnect does not begin a new window.
 type addressed struct {
 	few   [3]uint64           // hashes of the first topics; 0: free
-	more  map[uint64]struct{} // hashes of the topics beyond few
+	more  map[uint64]struct{} // hashes of the further topics, for which few has no room
 	since time.Duration       // Router.clock when the window began
 }
 

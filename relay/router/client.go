@@ -34,7 +34,7 @@ type kept struct {
 	keep     []byte
 }
 
-// row returns the link.Client by which its edge would tell s now.
+// row returns the link.Client by which the edge would tell the session s now.
 func (c *client) row(s *session) link.Client {
 	return link.Client{ID: s.id, Confirmed: c.confirmed, Open: c.open, Until: c.until, User: s.user, Keep: c.keep}
 }

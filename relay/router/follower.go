@@ -31,7 +31,7 @@ type follower struct {
 	unread    bool // listed in its edge's catchup.unread; not valid between unlink and reset
 	numbered  bool // a TopicNumber was sent on this link, and need not be sent again
 	holdsLive bool // link.Live to its edge waits for this follower
-	adopted   bool // its edge told its position as unplaced
+	adopted   bool // its edge told this position as unplaced
 	seeking   bool // its position is being looked for, see seekPlace
 	gone      bool // dropped
 	gapped    bool // the field since is the moment of a gap
@@ -53,7 +53,7 @@ func (r *Router) enter(f *follower) { r.enterAt(f, protocol.Position{}) }
 
 // enterAt prepares f for a member, and tells the edge the topic's number. The first member gives f
 // its position:
-//   - While the topic is subscribed, f begins at the parameter place. If place is zero or not
+//   - While the topic is subscribed, f begins at the given place. If that is zero or not
 //     before the top, f begins at the top instead. If f still has a later position, from members
 //     who have left, f keeps that position. So a member who comes back is not sent messages twice.
 //     If f begins before the top, f is behind.

@@ -42,7 +42,7 @@ func mixed(t *testing.T, relays int) (w *world, chats, clients, both *testEdge) 
 	return w, chats, clients, both
 }
 
-// got compares testEdge.kinds with want, and empties it.
+// got compares testEdge.kinds with the expected counts, and then empties testEdge.kinds.
 func (e *testEdge) got(want map[string]int) {
 	e.w.t.Helper()
 	if !maps.Equal(e.kinds, want) {
@@ -190,9 +190,9 @@ func TestCatchingUpBringsTheFormsThatAreNeeded(t *testing.T) {
 	}
 }
 
-// TestWhatIsGivenAheadHasTheFormsThatAreNeeded gives messages ahead while the broker is away. An
-// edge with clients that links meanwhile is given them from the tail. After the outage nobody is
-// given them again.
+// TestWhatIsGivenAheadHasTheFormsThatAreNeeded gives messages ahead while the broker is away. If an
+// edge with clients links meanwhile, it is given these messages from the tail. After the outage
+// nobody is given a message again.
 func TestWhatIsGivenAheadHasTheFormsThatAreNeeded(t *testing.T) {
 	w, chats, clients, both := mixed(t, 1)
 	rl := w.relays[0]

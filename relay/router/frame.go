@@ -142,7 +142,7 @@ func (r *Router) arriveEnd(e *edge, end link.End) *violation {
 // or is a violation.
 func (r *Router) admit(e *edge, number, sid, size uint64) (*frame, *violation) {
 	if r.stopping {
-		return nil, nil // not acknowledged: another relay gets it
+		return nil, nil // the frame is not acknowledged: another relay gets it
 	}
 	if !e.outbox.ready {
 		return nil, &violation{link.CodeProtocol, "a numbered frame before Synced"}
@@ -323,7 +323,7 @@ func (r *Router) void(e *edge) {
 		for l.first != nil {
 			fr := l.first
 			l.remove(fr)
-			fr.effect = effectForgotten // even a frame that was finished before the broker's answer
+			fr.effect = effectForgotten // even if fr was finished before the broker's answer
 			if fr.stage == stageFlying {
 				r.requests.orphan(fr)
 			}

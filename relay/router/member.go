@@ -90,9 +90,10 @@ func (r *Router) heardNotice(t *topic, fr *frame) {
 	r.takeNotice(t.find(fr.session.edge), fr)
 }
 
-// takeNotice puts a join or a leave in effect at its place among the publications. f is the
-// follower of the session's edge. If f is behind and has members, the notice waits in f's lag until
-// f has reached that place. If the place is unknown, the notice waits there until f is live.
+// takeNotice puts a join or a leave in effect at its place among the publications. The parameter f
+// is the follower of the session's edge. If f is behind and has members, the notice waits in f's
+// lag until f has reached that place. If the place is unknown, the notice waits there until f is
+// live.
 func (r *Router) takeNotice(f *follower, fr *frame) {
 	if f.isBehind && f.bound > 0 && (fr.at.IsZero() || f.position.Before(fr.at)) {
 		f.rare.lag.echoes = append(f.rare.lag.echoes, fr)
@@ -162,7 +163,7 @@ func (r *Router) completeNotice(fr *frame) {
 			Number: fr.number, Session: s.id, Topic: f.topic.number,
 			Text: r.doneText(fr),
 		}.Append)
-		r.finish(fr) // before unbind, which may run the frame's lane
+		r.finish(fr) // this comes before unbind, which may run the frame's lane
 		r.unbind(s, f)
 	}
 	r.dropIfIdle(f)
@@ -178,7 +179,7 @@ func (r *Router) completeNotice(fr *frame) {
 // would be judged as a non-member's.
 func (r *Router) settleEarlier(fr *frame) {
 	for earlier := fr.lane.first; earlier != nil && earlier.number < fr.number; earlier = earlier.next {
-		if earlier.stage >= stageReady && !earlier.notice() { // otherwise parked, or a notice
+		if earlier.stage >= stageReady && !earlier.notice() { // otherwise it is parked or a notice
 			r.finishPublished(earlier)
 		}
 	}

@@ -232,8 +232,8 @@ func TestP6_APlaceIsNotBehindThePageItWasLookedForIn(t *testing.T) {
 	a.join(1, "g")
 	w.settle()
 	a.saw(1, joined("1", "g"))
-	// Edge a links to its new relay. Its former relay does not know this yet, and gets its broker
-	// back at this moment.
+	// The edge of the variable a is linked to its new relay now. Its former relay does not know
+	// this yet, and gets its broker back at this moment.
 	var page []broker.Event
 	there.broker.onEvent = func(ev broker.Event) bool {
 		if h, ok := ev.(broker.History); ok {

@@ -62,7 +62,7 @@ type Config struct {
 	Pieces int
 
 	Metrics prometheus.Registerer // nil: none
-	Log     *slog.Logger          // nil: discard
+	Log     *slog.Logger          // nil: discarded
 }
 
 // Limits that are not configured.
@@ -103,7 +103,7 @@ type Router struct {
 	later     timers
 	jobs      []job // under way, the oldest first
 
-	freed    []freed       // where waiting frames may go on, see order_topic.go
+	freed    []freed       // sessions and topics whose waiting frames may go on, see order_topic.go
 	dirty    []*edge       // edges that flush visits at the end of the step
 	left     []Link        // links to close at the end of the step
 	window   time.Duration // time that link.Drain gives edges to move; 0: none is sent

@@ -30,7 +30,7 @@ type session struct {
 type extra struct {
 	group string // as its edge told it; empty: none
 
-	more []*follower // followers it is bound to that have no room in few
+	more []*follower // the other followers that it is bound to
 
 	// underway has the joins and leaves that are judged and not in effect yet. Or it has a single
 	// frame of a non-member that is not answered yet. All its frames are about one group.
@@ -215,8 +215,8 @@ func (r *Router) bind(s *session, f *follower) {
 	r.m.bindings.Inc()
 }
 
-// unbind ends the membership of s at f, if there is one. f may be nil. If f then has no reason to
-// stay, f is forgotten.
+// unbind ends the membership of s at f, if there is one. The parameter f may be nil. If f then has
+// no reason to stay, f is forgotten.
 func (r *Router) unbind(s *session, f *follower) {
 	switch {
 	case f == nil:

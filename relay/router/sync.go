@@ -83,8 +83,8 @@ func (r *Router) toldSession(e *edge, row any) *violation {
 	return nil
 }
 
-// asTold returns the form of a session, and the session as dialects know it, by the row with which
-// edge e tells it. The row is a link.Session or a link.Client.
+// asTold returns the form of a session, and the session as dialects know it. The row is the
+// link.Session or the link.Client by which the edge tells the session.
 func asTold(e *edge, row any) (link.Form, dialect.Session) {
 	if c, ok := row.(link.Client); ok {
 		return link.FormJSON, dialect.Session{

@@ -99,9 +99,9 @@ func (t *tables) drop() {
 	t.told = nil
 }
 
-// notes puts the position top into j.tops for f's topic, unless j.tops has a position for the topic
-// already. If the topic is not in j.tops, because it was not told as unplaced or f has had its turn
-// in takeResume, notes does nothing and returns false. The same holds if j is nil.
+// notes puts the given position into j.tops for f's topic, unless j.tops has a position for the
+// topic already. If the topic is not in j.tops, because it was not told as unplaced or f has had
+// its turn in takeResume, notes does nothing and returns false. The same holds if j is nil.
 func (j *taking) notes(f *follower, top protocol.Position) bool {
 	if j == nil {
 		return false
@@ -114,7 +114,7 @@ func (j *taking) notes(f *follower, top protocol.Position) bool {
 }
 
 // noted removes f's topic from j.tops, and returns the position that j.tops had for the topic, or
-// nil. j may be nil.
+// nil. The receiver may be nil.
 func (j *taking) noted(f *follower) *protocol.Position {
 	if j == nil {
 		return nil

@@ -83,10 +83,10 @@ func TestP5_HearingOutIsRepeatedDuringATaking(t *testing.T) {
 	}
 }
 
-// TestP4_ALossThatIsFoundBetweenThePiecesIsTold has Redis lose a message. If between is set, the
-// relay learns of the loss while it takes an edge's tables. The edge is then ready, and the
-// follower has no number yet. Otherwise the relay learns of the loss after the taking. The client
-// must be told the loss in both cases.
+// TestP4_ALossThatIsFoundBetweenThePiecesIsTold has Redis lose a message. In the cases with the
+// flag between, the relay learns of the loss while it takes an edge's tables. The edge is then
+// ready, and the follower has no number yet. In the other cases the relay learns of the loss after
+// the taking. The client must be told the loss in both cases.
 func TestP4_ALossThatIsFoundBetweenThePiecesIsTold(t *testing.T) {
 	for _, between := range []bool{false, true} {
 		w, _ := rewound(t)

@@ -110,7 +110,7 @@ func TestP8_NoClientKeepsItsEdgeFromLinkingAgain(t *testing.T) {
 		t.Fatalf("the last one's answers: %v", e.received[10])
 	}
 	clear(e.received)
-	e.join(1, "g1-0") // is already a member
+	e.join(1, "g1-0") // session 1 is already a member
 	e.cut()
 	e.linkTo(rl)
 	w.settle()

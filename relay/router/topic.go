@@ -250,8 +250,8 @@ func missed(prev protocol.Position, p broker.Publication) (lost uint64, hole boo
 }
 
 // missing returns how many publications are known to lie between two positions, and whether there
-// are any. prev must be before next. An epoch begins at offset 1. Losses at the end of an earlier
-// epoch are not counted.
+// are any. The position prev must be before the position next. An epoch begins at offset 1. Losses
+// at the end of an earlier epoch are not counted.
 func missing(prev, next protocol.Position) (lost uint64, hole bool) {
 	if prev.Epoch == next.Epoch {
 		lost = next.Offset - prev.Offset - 1

@@ -27,7 +27,7 @@ func TestSubscribing(t *testing.T) {
 		{opened, sub("vip"), "bind vip"},
 		{opened, sub("user:bob"), denied},
 
-		// Where a rule says token, a token permits the channels that it names.
+		// Where a rule has the word token, a token permits the channels that it names.
 		{invited, sub("vip"), "bind vip"},
 		{invited, sub("user:bob"), denied},
 		{invited, sub("star*"), "bind star*"},

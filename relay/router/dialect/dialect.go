@@ -119,7 +119,7 @@ type Command struct {
 	Topic    protocol.Topic
 	// Text is what is published, in at most protocol.MaxMsg bytes of UTF-8. For Nothing it is the
 	// answer. For Close see the comment there. For a Confirm, a Bind, an Unbind and a Renew the
-	// router does not look at Text, and keeps it for Answer. For a Join and a Leave Parse must
+	// router does not look at Text, and keeps it for Answer. For a Join and a Leave, Parse must
 	// leave Text empty.
 	Text  string
 	Terms *Terms // not nil for a Confirm, a Bind, a Renew and a Close
