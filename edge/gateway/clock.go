@@ -53,10 +53,9 @@ func (v *Server) tick(now time.Duration) {
 	}
 }
 
-// beat is called about every wheelTick. The parameter now is the present moment by Server.now, and
-// wall is the same moment by the wall clock. While the machine is suspended, the wall clock goes on
-// and the monotonic clock may stand still. beat records the difference of the two clocks, which
-// Server.expires reads.
+// beat is called about every wheelTick. It is given the present moment by the wall clock and by
+// Server.now. While the machine is suspended, the wall clock goes on and the monotonic clock may
+// stand still. beat records the difference of the two clocks, which Server.expires reads.
 //
 // If a call of beat is late by timing.Suspended or more, by either clock, beat calls resume first.
 // In any case beat calls tick, and then starts the writers. The writers are started even while an

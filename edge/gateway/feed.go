@@ -57,7 +57,8 @@ func (f *Feed) fanOutLocked(t *topic, r *renderings, except string) {
 // for every membership that has a keep. Dead sessions are included. Begin holds the Hub's lock, so
 // the functions must only append to a buffer. A session that is being opened may be told both here
 // and by Upstream.Open or Upstream.OpenClient. That is harmless, since these frames are idempotent.
-// tellClient and tellKeep may be nil while no session is enrolled: see Upstream.Enrol.
+// The functions tellClient and tellKeep may be nil while no session is enrolled: see
+// Upstream.Enrol.
 func (h *Hub) Begin(
 	tellSession func(link.Session), tellClient func(link.Client), tellMembers func(link.Held), tellKeep func(link.Keep),
 ) *Feed {

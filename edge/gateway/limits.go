@@ -44,12 +44,12 @@ type rates struct {
 // Then one of them waits for the allowance. The others wait for their turn, in the order in which
 // they came. No more than rateWaiters sessions wait at once.
 //
-// The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). messagesDue
-// is the time at which all that was taken is paid for. A message may be taken if messagesDue, with
-// the message's cost added, is no further away than rateBurst. The method spend has an exception
-// for a message that costs more than a burst. Bytes have a burst of their own, since a burst must
-// fit into the queue of each client that receives it. So they also have a time of their own,
-// bytesDue.
+// The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). The field
+// messagesDue is the time at which all that was taken is paid for. A message may be taken if
+// messagesDue, with the message's cost added, is no further away than rateBurst. The method spend
+// has an exception for a message that costs more than a burst. Bytes have a burst of their own,
+// since a burst must fit into the queue of each client that receives it. So they also have a time
+// of their own, bytesDue.
 type allowance struct {
 	rates    *rates
 	sessions int // guarded by rates.mu

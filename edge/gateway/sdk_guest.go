@@ -19,7 +19,7 @@ func (cfg *Config) guests() int { return max(cfg.MaxSessions/guestShare, 1) }
 
 // enterGuest gives s an id and counts s among the guests. The last two arguments are the bounds of
 // the sessions and of the guests. If a bound is reached already, enterGuest returns false and the
-// reason. s does not enter the tables yet, and no relay is told of s.
+// reason. The guest does not enter the tables yet, and no relay is told of it.
 func (h *Hub) enterGuest(s *Session, limit, most int) (why refusal, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -24,8 +24,8 @@ var addressedSeed = maphash.MakeSeed()
 
 // take adds the topic t to the window and returns true. A topic that is in the window already is
 // not added again. If t is new and the window is full, take adds nothing and returns false. If the
-// window is over, take first begins a new one. The parameter at is the present Router.clock, window
-// is the length of a window, and most is the number of topics in a full window.
+// window is over, take first begins a new one. The last three arguments are the present
+// Router.clock, the length of a window, and the number of topics in a full window.
 func (a *addressed) take(t protocol.Topic, at, window time.Duration, most int) bool {
 	if at-a.since >= window {
 		*a = addressed{since: at}

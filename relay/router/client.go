@@ -49,8 +49,8 @@ func (c *client) keepAt(f *follower) []byte {
 	return nil
 }
 
-// setKeep replaces the keep of the membership of s at f. s must be bound at f. If s is a session of
-// the chat, setKeep does nothing.
+// setKeep replaces the keep of the membership of s at f. The session must be bound at f. If s is a
+// session of the chat, setKeep does nothing.
 func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 	c, t, name := s.client(), &s.edge.tables, f.topic.name
 	if c == nil {

@@ -43,7 +43,7 @@ func (f *follower) live() bool { return !f.isBehind }
 func (f *follower) served() bool { return !f.isBehind && f.bound > 0 && f.edge.outbox.ready }
 
 // bindable reports whether a session can be bound at f now. The edge must have told its tables on
-// its link, and the topic must be subscribed. f must be live or have no members.
+// its link, and the topic must be subscribed. The follower must be live, or have no members.
 func (f *follower) bindable() bool {
 	return f.edge.outbox.ready && f.topic.subscribed && (f.bound == 0 || !f.isBehind)
 }

@@ -189,7 +189,7 @@ func (c *clientRun) upset(e *testEdge, cfg Config) {
 	switch n := rnd.IntN(16); {
 	case n < 3:
 		if e.link != nil && e.link != rl && !e.deaf && rnd.IntN(2) == 0 {
-			e.moveTo(rl) // with both links up for a while
+			e.moveTo(rl) // both links are up for a while
 			break
 		}
 		if rnd.IntN(2) == 0 {

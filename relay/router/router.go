@@ -86,7 +86,7 @@ type Router struct {
 	cfg      Config
 	brk      broker.Broker
 	dialects []dialect.Dialect // by the link.Form of their texts
-	orders   []dialect.Order   // of the dialects
+	orders   []dialect.Order   // the orders of these dialects
 	most     []int             // by form: the number of topics that a session may be in
 	m        *metrics
 	now      time.Time

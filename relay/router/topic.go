@@ -237,8 +237,8 @@ func idOf(p broker.Publication) uint64 {
 }
 
 // missed returns how many publications are known to lie between the position prev and the
-// publication p, and whether there are any. p.Previous may tell the last position of the previous
-// epoch. If it is zero, losses at the end of an earlier epoch are not counted.
+// publication p, and whether there are any. The field p.Previous may tell the last position of the
+// previous epoch. If that field is zero, losses at the end of an earlier epoch are not counted.
 func missed(prev protocol.Position, p broker.Publication) (lost uint64, hole bool) {
 	if lost, hole = missing(prev, p.Position); hole || !prev.Before(p.Previous) {
 		return lost, hole

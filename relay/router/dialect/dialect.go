@@ -11,9 +11,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Dialect is one client protocol as the relay speaks it. router.New calls Kinds. All other methods
-// are called only by the caller that steps the Router, one at a time. The methods do not block, and
-// keep none of the slices that they are given.
+// Dialect is one client protocol as the relay speaks it. The function router.New calls Kinds. All
+// other methods are called only by the caller that steps the Router, one at a time. The methods do
+// not block, and keep none of the slices that they are given.
 type Dialect interface {
 	// Check returns nil for a session that an edge may have, and an error for any other session. On
 	// an error, the router closes the link of the session's edge.
@@ -32,8 +32,8 @@ type Dialect interface {
 	// notice. Content is called when c is published, and perhaps again. Each call must return the
 	// same.
 	Content(s Session, c *Command) protocol.Content
-	// Answer returns the text by which a client learns what became of its command. v.Reason is Done
-	// for a command that takes effect, or that is published and has Answered set.
+	// Answer returns the text by which a client learns what became of its command. The reason in v
+	// is Done for a command that takes effect, or that is published and has Answered set.
 	Answer(s Session, c *Command, v Verdict) []byte
 	// Render appends to b the text that members of t who speak this dialect are sent for a
 	// publication. The result except names a user whose sessions are not sent the text. If except
