@@ -127,7 +127,7 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 				r.read(f)
 			}
 			return false
-		// Under each of the four conditions below the follower waits for the broker. The first: a
+		// Under each of the four conditions below, the follower waits for the broker. The first: a
 		// message given ahead has left the tail, and the follower may have missed it.
 		case r.outage.away && tail.torn,
 			// The edge has a position, but this relay has never known the topic's top. So nobody

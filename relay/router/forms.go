@@ -8,8 +8,8 @@ import (
 )
 
 // need says which forms of a publication an edge needs for its members of a topic. An edge whose
-// members all speak the chat is sent a link.Publication or a link.Ahead, and any other a link.Forms
-// or a link.AheadForms.
+// members all speak the chat is sent a link.Publication or a link.Ahead. Any other edge is sent a
+// link.Forms or a link.AheadForms.
 type need uint8
 
 const (

@@ -184,7 +184,7 @@ func (r *Router) doneText(fr *frame) []byte { return r.verdict(fr, dialect.Verdi
 
 // judge decides about a frame whose turn in its session has come. The frame is answered or
 // finished, is made ready to be published, or waits. A frame of a non-member may wait for the
-// broker's count, and an end for the session's earlier frames.
+// broker's count. An end may wait for the session's earlier frames.
 func (r *Router) judge(fr *frame) {
 	s := fr.session
 	switch {

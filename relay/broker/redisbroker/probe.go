@@ -231,8 +231,8 @@ func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 }
 
 // command returns the arguments of the command for a probe. Most of them are the arguments of the
-// call in the parameter one. If at.named is true, the key of the back end's name is added behind
-// the other keys. The last argument is 1 if that key was added, and 0 otherwise.
+// given call. If at.named is true, the key of the back end's name is added behind the other keys.
+// The last argument is 1 if that key was added, and 0 otherwise.
 func (p *prober) command(one *call, at probed) []any {
 	args, named := slices.Clone(one.Args()), 0
 	args[1] = probeSHA
