@@ -457,8 +457,8 @@ type edge struct {
 	stop context.CancelFunc // makes Run return
 }
 
-// run makes an Uplink, calls the functions in prepare with it, and then starts it. The Uplink ends
-// with the test.
+// run makes an Uplink, calls the given functions with it, and then starts it. The Uplink ends with
+// the test.
 func (n *network) run(t testing.TB, config Config, prepare ...func(*edge)) *edge {
 	t.Helper()
 	if config.Keys.IsZero() {

@@ -122,8 +122,8 @@ func TestP14_ASessionWithoutATopicIsOpenedAndAnswered(t *testing.T) {
 }
 
 // TestP14_AnyoneWritesToAGroupWhereTheRuleSaysSo has a user write to a group without joining it.
-// The message must reach the members, on the edge of the sender and on another edge. It must also
-// be published if the group has no member.
+// The message must reach the members, on the edge of the sender and on another edge. A message to a
+// group without members must not be refused.
 func TestP14_AnyoneWritesToAGroupWhereTheRuleSaysSo(t *testing.T) {
 	const text = "group:* read=any write=any; * read=any write=any"
 	w := newWorld(t, 0)

@@ -40,7 +40,7 @@ const (
 	takeSessions                  // enter each told session
 	takeHeld                      // bind each told member
 	takeKeeps                     // set each told keep of a membership
-	takeResume                    // let each follower in held catch up
+	takeResume                    // let each follower of the field held catch up
 	takeOpen                      // open the sessions that are not bound to their own topics
 	takeDrop                      // drop the followers that have no reason to stay
 	takeLater                     // handle the frames that came meanwhile

@@ -72,7 +72,7 @@ func (w *watched) look(blocked bool) {
 }
 
 // watched.until calls look until doubt begins, and then returns the time that has passed since the
-// moment in from. If that time reaches the bound in most before doubt begins, it returns the bound.
+// given moment. If that time reaches the given bound before doubt begins, it returns the bound.
 // After each look without doubt it calls the given function.
 func (w *watched) until(from, most time.Duration, each func()) time.Duration {
 	w.t.Helper()

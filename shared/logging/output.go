@@ -25,8 +25,8 @@ const (
 
 // Output writes lines to a file that may be slow, stuck or closed. Write never blocks and never
 // fails, since each Output has a goroutine that does the writing. Lines that find no room, and
-// lines that the file refuses, are dropped and counted. Once the file takes lines again, it gets a
-// line that counts the missing lines, in their place.
+// lines that the file refuses, are dropped and counted. Once the file takes lines again, it gets,
+// in place of the missing lines, a line that counts them.
 //
 // A write to the file that blocks cannot be interrupted. So End waits for the goroutine only for a
 // bounded time. While the write stays blocked, the goroutine lives on.

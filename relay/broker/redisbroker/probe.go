@@ -245,7 +245,7 @@ func (p *prober) command(one *call, at probed) []any {
 }
 
 // refused returns the error of a probe that Redis refused with err. If err says that something is
-// not permitted, it calls p.try. If p.try returns an error, that error is the result: it names the
+// not permitted, p.try is called. If p.try returns an error, that error is the result: it names the
 // missing permissions, and the error of a script does not. In all other cases, the result is
 // unfit(err).
 func (p *prober) refused(ctx context.Context, client *redis.Client, err error) error {

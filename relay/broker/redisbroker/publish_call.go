@@ -16,7 +16,8 @@ import (
 
 // A call carries at most callRequests requests, which together weigh at most callBytes. A request
 // that alone weighs more has a call of its own. Redis answers a call only as a whole. So callBytes
-// is no more than what Redis gets within a second at the speed slowest.
+// is no more than what Redis gets within a second at the lowest supported speed, see the constant
+// slowest.
 const (
 	callRequests = 64
 	callBytes    = slowest
