@@ -28,7 +28,7 @@ type client struct {
 	received  map[string][]received
 }
 
-// received is a publication as a client was given it.
+// received is a publication as the SDK passed it to a client.
 type received struct {
 	Data string
 	User string // "" if no client published it
@@ -37,7 +37,7 @@ type received struct {
 	At   time.Time
 }
 
-// connect connects a user to an edge that asks for no token, and waits until the edge has confirmed
+// connect connects a user to an edge that needs no token, and waits until the edge has confirmed
 // the connection.
 func connect(t testing.TB, e *cluster.Edge, user string) *client {
 	t.Helper()
@@ -52,8 +52,8 @@ func connectWith(t testing.TB, e *cluster.Edge, user string, config centrifuge.C
 	return c
 }
 
-// dial makes a client and begins to connect it. If that fails, the SDK tries again by itself. What
-// the server sends is checked for what breaks SDKs, unless the configuration says how to dial.
+// dial makes a client and begins to connect it. If the connect fails, the SDK tries again by
+// itself. Unless the configuration says how to dial, dialWatched checks what the server sends.
 func dial(t testing.TB, address, user string, config centrifuge.Config) *client {
 	t.Helper()
 	if config.NetDialContext == nil {

@@ -13,8 +13,8 @@ import (
 )
 
 // TestP7_AnSDKThatFloodsCostsItself lets one client publish many times more than its user may. The
-// edge reads it more slowly, so its SDK gives up some publishes. Another client in the same channel
-// is answered in time. After the flood the first client is served as before.
+// edge reads this client more slowly, so the client's SDK gives up some publishes. Another client
+// in the same channel is answered in time. After the flood the first client is served as before.
 func TestP7_AnSDKThatFloodsCostsItself(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -35,7 +35,7 @@ func TestP7_AnSDKThatFloodsCostsItself(t *testing.T) {
 		if err := calm.say("c", fmt.Sprint(n)); err != nil {
 			t.Errorf("publish %d of the calm client: %v", n, err)
 		}
-		time.Sleep(200 * time.Millisecond) // the pace of its talk
+		time.Sleep(200 * time.Millisecond) // the pace of the calm client
 	}
 	flooding.Wait()
 	calm.await("gets all of itself and of the flood", func() bool { return len(calm.received["c"]) == 20+400 })

@@ -18,8 +18,8 @@ import (
 )
 
 // TestTheFirstMessageOfTheSDKForJavaScript sends a connect and two subscribes in one message, as
-// that SDK does. They are answered in their order, and both subscriptions are live. The order of
-// keys, unknown fields and a line feed at the end change nothing.
+// the SDK for JavaScript does. The three are answered in their order, and both subscriptions are
+// live. The order of keys, unknown fields and a line feed at the end change nothing.
 func TestTheFirstMessageOfTheSDKForJavaScript(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -47,7 +47,7 @@ func TestTheFirstMessageOfTheSDKForJavaScript(t *testing.T) {
 	}
 }
 
-// hears waits for an answered publish and for its publication, in any order.
+// hears waits for the answer to a publish and for the publication. The two may come in any order.
 func (w *raw) hears(channel, data string, id int) {
 	w.t.Helper()
 	answer, push := fmt.Sprintf(`{"id":%d,"publish":{}}`, id), fmt.Sprintf(`{"push":{"channel":%q,"pub":{"data":%s,`, channel, data)
@@ -60,8 +60,8 @@ func (w *raw) hears(channel, data string, id int) {
 	}
 }
 
-// TestEachSuccessHasItsResult gets a success of each command. Without the result the SDK for Go
-// panics, so an empty one is there, too.
+// TestEachSuccessHasItsResult checks the answer to each command that succeeds. The SDK for Go
+// panics if an answer has no result, so even an empty result must be there.
 func TestEachSuccessHasItsResult(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -78,8 +78,9 @@ func TestEachSuccessHasItsResult(t *testing.T) {
 	}
 }
 
-// TestWhatIsRefusedLeavesTheConnection subscribes twice to a channel, to one that no rule knows,
-// and to one that may not be read. Each is refused with its own error, and all else goes on.
+// TestWhatIsRefusedLeavesTheConnection subscribes to a channel for the second time, to a channel
+// that no rule knows, and to one that may not be read. Each of these is refused with an error of
+// its own, and the connection goes on.
 func TestWhatIsRefusedLeavesTheConnection(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -110,7 +111,8 @@ func TestWhatIsRefusedLeavesTheConnection(t *testing.T) {
 }
 
 // TestFeaturesThatAreNotOffered asks for delta compression, filters, compaction and other types of
-// channels. Each is answered as SDKs understand it, and a subscription beside it goes on.
+// channels. Each request is answered in a way that SDKs understand, and another subscription goes
+// on.
 func TestFeaturesThatAreNotOffered(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -148,7 +150,7 @@ func TestFeaturesThatAreNotOffered(t *testing.T) {
 	ann.isTold("disconnected 3508 not available")
 }
 
-// isTold waits until the connection ends, and checks what the SDK says of the first end.
+// isTold waits until the connection ends, and checks what the SDK says about the first end.
 func (c *client) isTold(what string) {
 	c.t.Helper()
 	c.await("is told "+what, func() bool { return len(c.ended) > 0 })
@@ -161,8 +163,8 @@ func (c *client) isTold(what string) {
 
 // TestP6_ASubscriptionIsWholeFromItsAnswerOn subscribes and unsubscribes again and again, while
 // somebody publishes to the channel. No publication may come before the answer to the subscribe, or
-// behind that to the unsubscribe. Between them none may be missed. That holds for what was
-// published after the subscribe was answered, too.
+// behind the answer to the unsubscribe. Between the two answers no publication may be missed. A
+// subscriber that publishes as soon as the subscribe is answered must get its own publication.
 func TestP6_ASubscriptionIsWholeFromItsAnswerOn(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -233,8 +235,8 @@ func TestP6_ASubscriptionIsWholeFromItsAnswerOn(t *testing.T) {
 	}
 }
 
-// hear waits for the next publication, and returns its number. That must follow the parameter last,
-// unless last is 0.
+// hear waits for the next publication, and returns its number. The number must be the one behind
+// the given number, unless the given number is 0.
 func (w *raw) hear(channel string, last int) int {
 	w.t.Helper()
 	return w.heard(w.line(), channel, last)
@@ -251,8 +253,8 @@ func (w *raw) heard(line, channel string, last int) int {
 	return n
 }
 
-// TestConnectionsLast leaves one client busy and another one without traffic, for longer than two
-// times as long as an SDK waits for a ping. Neither may come to connect anew.
+// TestConnectionsLast lets one client speak and another one be silent, for more than twice the time
+// that an SDK waits for a ping. Neither client may lose its connection.
 func TestConnectionsLast(t *testing.T) {
 	long.Only(t, "an SDK waits 35 s for a ping")
 	t.Parallel()

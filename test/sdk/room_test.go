@@ -23,10 +23,10 @@ type room struct {
 	t       *testing.T
 	members []*member
 
-	patient bool // a publish may take longer than an SDK waits: it is published all the same
+	patient bool // the SDK may give up a publish, which is published all the same
 }
 
-// member is a client in the room. Either chat or sdk is set.
+// member is a client in the room. One of the fields chat and sdk is set.
 type member struct {
 	user string
 	chat *chatclient.Client
@@ -36,7 +36,7 @@ type member struct {
 	speaking sync.WaitGroup
 
 	mu   sync.Mutex
-	said int            // messages that were sent; an SDK's client has their answers
+	said int            // messages that were sent; those of an SDK's client are answered
 	seen int            // received messages that were checked
 	got  map[string]int // messages received, by speaker
 }
@@ -138,7 +138,7 @@ func (m *member) check(t *testing.T) {
 	}
 }
 
-// flows waits until everybody has said n more messages, and everybody has got those of the others.
+// flows waits until each member has said n more messages, and has got those of all other members.
 func (r *room) flows(n int) {
 	r.t.Helper()
 	goal := map[*member]int{}
@@ -196,8 +196,8 @@ func (r *room) await(goal map[*member]int) {
 	})
 }
 
-// leaves hushes the members of an edge that is to be restarted, waits until what they said is
-// received, and counts on them no more. Their connections must have lasted so far.
+// leaves takes members out of the room before their edge is restarted. They say no more, and leaves
+// waits until their messages are received. Their connections must have lasted until then.
 func (r *room) leaves(gone ...*member) {
 	r.t.Helper()
 	for _, m := range gone {

@@ -1,4 +1,4 @@
-// Package sdk runs the whole product with Centrifugo's client SDK for Go as it is. It is a module
+// Package sdk runs the whole product with Centrifugo's client SDK for Go, unchanged. It is a module
 // of its own, so that the product does not depend on the SDK. E2E_KIND selects how the servers run,
 // as for test/e2e.
 package sdk
@@ -147,9 +147,9 @@ func TestP3_ARelayThatIsKilledClosesNoSDKSession(t *testing.T) {
 	}
 }
 
-// TestP5_SDKsAreAnsweredWhileRedisIsAway freezes Redis. Clients of one relay must be answered
-// before an SDK gives up: a connect, a subscribe and a publish. They reach each other meanwhile.
-// When Redis is back, nothing comes again.
+// TestP5_SDKsAreAnsweredWhileRedisIsAway freezes Redis. For clients of one relay, a connect, a
+// subscribe and a publish must be answered before an SDK gives up. These clients reach each other
+// meanwhile. When Redis is back, nothing comes again.
 func TestP5_SDKsAreAnsweredWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))

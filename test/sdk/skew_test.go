@@ -9,7 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// startOf starts relays. If old is set, they know nothing of clients of SDKs.
+// startOf starts a relay. If old is set, the relay knows nothing of clients of SDKs.
 func startOf(t *testing.T, c *cluster.Cluster, old bool) *cluster.Relay {
 	t.Helper()
 	r := c.NewRelay(nil)
@@ -53,8 +53,9 @@ func refused(t *testing.T, e *cluster.Edge) {
 }
 
 // TestP3_SDKsAreRolledOutAndBack updates a cluster that knows nothing of SDKs: first the relays,
-// and then the edges. Then it goes back: first the edges, and then the relays. Clients talk all the
-// time. Only an edge's own restart may close a client's socket, and nothing may be lost or doubled.
+// and then the edges. Then the cluster goes back: first the edges, and then the relays. Clients
+// talk all the time. Only an edge's own restart may close a client's socket, and nothing may be
+// lost or doubled.
 func TestP3_SDKsAreRolledOutAndBack(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onProcesses(t))
@@ -74,7 +75,7 @@ func TestP3_SDKsAreRolledOutAndBack(t *testing.T) {
 	r.leaves(onE...)
 	replaceEdge(t, e, false)
 	onE = []*member{r.joinChat(e), r.joinSDK(e), r.joinSDK(e)}
-	r.flows(5) // an old edge and a new one
+	r.flows(5) // one edge is old, and the other one is new
 	r.leaves(onF...)
 	replaceEdge(t, f, false)
 	onF = []*member{r.joinChat(f), r.joinSDK(f), r.joinSDK(f)}
@@ -84,7 +85,7 @@ func TestP3_SDKsAreRolledOutAndBack(t *testing.T) {
 	replaceEdge(t, e, true)
 	r.joinChat(e)
 	r.joinChat(e)
-	r.flows(5) // an old edge and a new one
+	r.flows(5) // one edge is old, and the other one is new
 	r.stand(onF)
 	r.leaves(onF...)
 	replaceEdge(t, f, true)
@@ -96,10 +97,10 @@ func TestP3_SDKsAreRolledOutAndBack(t *testing.T) {
 	r.closes()
 }
 
-// TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem stops the one relay that knows SDKs,
-// beside a relay that does not. An edge with SDK sessions must wait for the first relay to come
-// back. It may not use the other one, and may close nobody. An edge without such sessions uses the
-// other one.
+// TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem has one relay that knows SDKs, and an old
+// relay that does not. The first relay stops. An edge with SDK sessions must wait until that relay
+// is back. It may neither use the old relay nor close a session. An edge without SDK sessions uses
+// the old relay.
 func TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*cluster.Relay){
@@ -111,7 +112,7 @@ func TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem(t *testing.T) {
 			c := cluster.New(t, onProcesses(t))
 			knows, old := startOf(t, c, false), c.NewRelay(nil)
 			old.WithoutSDK(true)
-			// The old relay does not run yet, so both edges link to the other one.
+			// The old relay does not run yet, so both edges link to the relay that knows SDKs.
 			e, f := c.StartEdge(nil, knows, old), c.StartEdge(nil, knows, old)
 			r := &room{t: t, patient: true}
 			r.joinChat(e)

@@ -18,14 +18,14 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// patienceOfSDKs is how long an SDK waits for an answer before it fails the call. It ends its
-// connection if a subscribe is not answered for so long.
+// patienceOfSDKs is how long an SDK waits for an answer before it fails the call. If a subscribe is
+// not answered for that time, the SDK ends its connection.
 const patienceOfSDKs = 5 * time.Second
 
 // crowd is a number of clients, each a member of one room. A room's members are on all edges.
 type crowd struct {
 	t       *testing.T
-	members int // of each room
+	members int // members of each room
 	clients []*client
 
 	mu      sync.Mutex
@@ -42,7 +42,7 @@ func gather(t *testing.T, rooms, members int, edges ...*cluster.Edge) *crowd {
 	config := centrifuge.Config{
 		// An SDK ends its connection if it has no CPU time for a second while it writes.
 		WriteTimeout: patienceOfSDKs,
-		// To look at each frame would take CPU time, too.
+		// A client that looked at each frame would take more CPU time.
 		NetDialContext: (&net.Dialer{}).DialContext,
 	}
 	var coming sync.WaitGroup
@@ -64,15 +64,15 @@ func gather(t *testing.T, rooms, members int, edges ...*cluster.Edge) *crowd {
 func (f *crowd) room(i int) string { return fmt.Sprint("room:", i/f.members) }
 
 // talk lets each client publish once a second to its room, until the time is over. The first
-// publishes are spread over a second. Each publish must be answered as published. If an SDK gives
-// up to wait for that, it is published all the same.
+// publishes are spread over a second. Each publish must succeed. If an SDK gives up waiting for the
+// answer, its message must be published all the same.
 func (f *crowd) talk(period time.Duration) *sync.WaitGroup {
 	speaking := &sync.WaitGroup{}
 	f.began = time.Now()
 	end := f.began.Add(period)
 	for i, c := range f.clients {
 		speaking.Go(func() {
-			// The publishes of each room are spread over the second.
+			// The publishes of one room do not come all at once.
 			of := (i%f.members)*len(f.clients)/f.members + i/f.members
 			time.Sleep(time.Duration(of) * time.Second / time.Duration(len(f.clients)))
 			tick := time.NewTicker(time.Second)
@@ -102,9 +102,9 @@ func (f *crowd) answered(user string, after time.Duration, late bool) {
 	f.said[user]++
 }
 
-// check waits until each client has got what was said in its room, and checks that each came once
-// and in the order of its publisher. No connection and no subscription may have ended. If the
-// parameter strict is set, all members must have one order, and nothing may have taken too long.
+// check waits until each client has got what was said in its room. Each publication must have come
+// once, and in the order of its publisher. No connection and no subscription may have ended. If
+// strict is set, all members of a room must have one order, and no answer may have come too late.
 func (f *crowd) check(strict bool) {
 	f.t.Helper()
 	var first []received
@@ -139,7 +139,8 @@ func (f *crowd) check(strict bool) {
 	}
 }
 
-// inOrder checks that of each publisher all came, in the order in which they were said.
+// inOrder checks that a user got the publications of each publisher in the order in which they were
+// made, without a hole.
 func (f *crowd) inOrder(user string, got []received) {
 	f.t.Helper()
 	next := map[string]int{}
@@ -153,7 +154,7 @@ func (f *crowd) inOrder(user string, got []received) {
 }
 
 // used waits until an edge has a link, and returns the relay of that link. The edge must have been
-// started with these relays.
+// started with the given relays.
 func used(t *testing.T, e *cluster.Edge, relays []*cluster.Relay) *cluster.Relay {
 	t.Helper()
 	i := -1
@@ -165,7 +166,7 @@ func used(t *testing.T, e *cluster.Edge, relays []*cluster.Relay) *cluster.Relay
 }
 
 // probe asks a Redis ten times a second for a sign of life, until the function ended is called.
-// That returns the longest time until an answer.
+// Then that function returns the longest time until an answer.
 func probe(r *redistest.Server) (ended func() time.Duration) {
 	ctx, stop := context.WithCancel(context.Background())
 	longest := make(chan time.Duration)
@@ -183,14 +184,14 @@ func probe(r *redistest.Server) (ended func() time.Duration) {
 	return func() time.Duration { stop(); return <-longest }
 }
 
-// slowRedis is the time that an answer of Redis takes only if the machine has no time for Redis. A
-// relay takes such a Redis to be away. Its clients then have an order of their own.
+// slowRedis is a time that Redis takes for an answer only if the machine has no time for Redis. A
+// relay may then believe that Redis is away, and its clients get messages in an order of their own.
 const slowRedis = 300 * time.Millisecond
 
 // TestP3_AThousandSDKSessionsOutliveRelays kills a relay, freezes another and cuts a link, while
 // 1,000 clients publish once a second each. No client may be told that it is connecting. Each
-// publish must be answered before an SDK gives up, and come once to all members, in one order. On a
-// machine without time for Redis, answers may be late, and orders may differ.
+// publish must be answered before an SDK gives up, and its message must come once to all members,
+// in one order. On a machine without time for Redis, answers may be late, and orders may differ.
 func TestP3_AThousandSDKSessionsOutliveRelays(t *testing.T) {
 	long.Only(t, "1,000 clients talk for half a minute")
 	c := cluster.New(t, onProcesses(t))

@@ -15,7 +15,7 @@ import (
 
 const secret = "a-secret-of-clients-long-enough-for-a-warning-free-start"
 
-// sign makes a token as an application's back end does. It ends after the given time.
+// sign makes a token as an application's back end does. The token ends after the given time.
 func sign(t testing.TB, ends time.Duration, more jwt.MapClaims) string {
 	t.Helper()
 	claims := jwt.MapClaims{"sub": "ann", "exp": time.Now().Add(ends).Unix()}
@@ -29,10 +29,11 @@ func sign(t testing.TB, ends time.Duration, more jwt.MapClaims) string {
 	return s
 }
 
-// expired is long enough ago that no server takes the token: clocks may differ by 30 s.
+// expired is the end of a token, long enough ago that no server takes the token. A server takes a
+// token that ended up to 30 s ago, since clocks may differ.
 const expired = -time.Minute
 
-// startWithTokens starts an edge that asks for tokens.
+// startWithTokens starts an edge at which clients need tokens.
 func startWithTokens(t *testing.T) *cluster.Edge {
 	t.Helper()
 	c := cluster.New(t, options(t))
@@ -46,8 +47,8 @@ func dialWith(t testing.TB, e *cluster.Edge, config centrifuge.Config) *client {
 	return dial(t, e.URL("/connection/websocket"), "ann", config)
 }
 
-// TestTokensOfSDKs connects with good tokens, expired ones and bad ones. An SDK asks for another
-// token once if its own has ended. It stays away if the token is bad.
+// TestTokensOfSDKs connects with good tokens, expired ones and bad ones. If its token has ended, an
+// SDK asks for another one, once. If its token is bad, an SDK stays away.
 func TestTokensOfSDKs(t *testing.T) {
 	t.Parallel()
 	e := startWithTokens(t)
@@ -116,7 +117,7 @@ func TestATokenIsRefreshedOnItsConnection(t *testing.T) {
 		asked.Add(1)
 		return sign(t, 4*time.Second, nil), nil
 	}})
-	// The SDK asks for the first token to connect, and for the fourth behind two answers.
+	// The SDK gets one token to connect. It asks for the fourth after the answers to two refreshes.
 	cluster.Eventually(t, "the token is refreshed twice", func() bool { return asked.Load() == 4 })
 	ann.stood()
 	if n := ann.connects(); n != 1 {
@@ -124,8 +125,9 @@ func TestATokenIsRefreshedOnItsConnection(t *testing.T) {
 	}
 }
 
-// TestATokenThatIsNotRefreshedEndsItsConnection lets a token end, while the SDK gets no other one.
-// The edge closes the connection after 25 s of grace, and the SDK comes back with a newer token.
+// TestATokenThatIsNotRefreshedEndsItsConnection lets a token end while the SDK can get no other
+// token. The edge closes the connection after 25 s of grace, and the SDK comes back with a newer
+// token.
 func TestATokenThatIsNotRefreshedEndsItsConnection(t *testing.T) {
 	long.Only(t, "an edge waits 25 s for a refresh")
 	t.Parallel()

@@ -18,7 +18,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// reply is what this package reads of a line of the server.
+// reply is what this package reads from a line of the server.
 type reply struct {
 	ID    uint32
 	Error *struct {
@@ -35,7 +35,7 @@ type reply struct {
 	}
 }
 
-// problem says what breaks an SDK in a message of the server, or returns "".
+// problem says what in a message of the server would break an SDK. It returns "" if nothing would.
 func problem(text []byte, isBinary bool) string {
 	if isBinary {
 		return "the message is binary: the SDK for JavaScript loses it"
@@ -78,7 +78,8 @@ func problemOfLine(line []byte) string {
 	return ""
 }
 
-// problemOfClose says what breaks an SDK in the payload of a close frame, or returns "".
+// problemOfClose says what in the payload of a close frame would break an SDK. It returns "" if
+// nothing would.
 func problemOfClose(payload []byte) string {
 	if len(payload) < 2 || binary.BigEndian.Uint16(payload) < 3000 {
 		return "" // the code is one of WebSocket's own: every SDK comes back
@@ -92,7 +93,7 @@ func problemOfClose(payload []byte) string {
 	return ""
 }
 
-// TestWhatBreaksAnSDKIsFound checks the checks of this file.
+// TestWhatBreaksAnSDKIsFound tests the functions problem and problemOfClose.
 func TestWhatBreaksAnSDKIsFound(t *testing.T) {
 	for _, good := range []string{`{}`, "{}\n", `{"id":1,"connect":{"client":"c"}}` + "\n" + `{"id":2,"subscribe":{}}`,
 		`{"id":3,"error":{"code":103,"message":"permission denied"}}`, `{"push":{"channel":"c","pub":{"data":1}}}`,
@@ -117,7 +118,8 @@ func TestWhatBreaksAnSDKIsFound(t *testing.T) {
 	}
 }
 
-// dialWatched connects an SDK. What the server sends is checked for what breaks SDKs.
+// dialWatched connects an SDK. The functions problem and problemOfClose check everything that the
+// server sends.
 func dialWatched(t testing.TB) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
@@ -133,7 +135,7 @@ type watched struct {
 	net.Conn
 	t        testing.TB
 	upgraded bool
-	unread   []byte // the beginning of what is not complete yet
+	unread   []byte // received bytes of a frame that is not complete yet
 }
 
 // Read implements net.Conn.
@@ -148,8 +150,7 @@ func (w *watched) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// frame checks the next frame of the server, which has no mask. It returns false if that frame is
-// not complete.
+// frame checks the next frame of the server. It returns false if that frame is not complete.
 func (w *watched) frame() bool {
 	b := w.unread
 	if len(b) < 2 {
@@ -183,7 +184,8 @@ func (w *watched) frame() bool {
 	return true
 }
 
-// raw is a client that speaks the protocol by hand. What it gets is checked for what breaks SDKs.
+// raw is a client that speaks the protocol by hand. Everything that it gets is checked by the
+// function problem.
 type raw struct {
 	*chat.Client
 	t       testing.TB
@@ -196,7 +198,7 @@ func dialRaw(t testing.TB, e *cluster.Edge, query string) *raw {
 	return &raw{Client: chat.Dial(t, e.URL("/connection/websocket"+query), chat.Options{Name: "a raw client"}), t: t}
 }
 
-// connectRaw connects a user to an edge that asks for no token.
+// connectRaw connects a user to an edge that needs no token.
 func connectRaw(t testing.TB, e *cluster.Edge, user string) *raw {
 	t.Helper()
 	w := dialRaw(t, e, "?user="+user)
@@ -207,7 +209,7 @@ func connectRaw(t testing.TB, e *cluster.Edge, user string) *raw {
 	return w
 }
 
-// line waits for the next line. It answers pings, and leaves them out.
+// line waits for the next line. It answers pings, and does not return them.
 func (w *raw) line() string {
 	w.t.Helper()
 	for {

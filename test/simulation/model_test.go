@@ -102,7 +102,7 @@ type session struct {
 	interests map[protocol.Topic]*interest
 	bares     map[*entry]int
 	had       map[uint64]bool    // IDs of messages received, ahead or not
-	never     map[uint64]bool    // IDs of messages it must not receive
+	never     map[uint64]bool    // IDs of messages that the session must not receive
 	heard     map[hearing]uint64 // number of the last message received
 }
 

@@ -133,7 +133,7 @@ func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known b
 	return lost, known
 }
 
-// delivered checks a text that came to session s. The parameter c is the frame that brought it.
+// delivered checks a text that the frame c brought to the session s.
 func (m *model) delivered(s *session, c cause, text string) {
 	fail := func(promise, what string) {
 		m.w.fail("%s: %s/%d (%s) got %q (on %s at %v), %s", promise, s.e.name, s.id, s.user, text, c.topic, c.position, what)

@@ -26,9 +26,9 @@ type relay struct {
 	ends     []*end
 	links    []*downlink.Link
 	alive    bool
-	since    time.Time // when it started, or was last thawed
+	since    time.Time // when the relay started, or was last thawed
 	frozen   bool
-	waiting  []func() // dials that it accepts when it is thawed
+	waiting  []func() // dials that the relay accepts when it is thawed
 	refusing bool
 	due      bool
 }
@@ -118,7 +118,7 @@ func (r *relay) accept(c *conn, h link.Hello) {
 	})
 }
 
-// kill ends the process. If silent, the edges do not see their connections end.
+// kill ends the process. If silent is set, the edges do not see that their connections end.
 func (r *relay) kill(silent bool) {
 	if !r.alive {
 		return
@@ -138,7 +138,7 @@ func (r *relay) kill(silent bool) {
 	r.ends, r.links = nil, nil
 }
 
-// freeze stops the process. thaw lets it go on.
+// freeze stops the process. The method thaw lets it go on.
 func (r *relay) freeze() {
 	if !r.alive || r.frozen {
 		return

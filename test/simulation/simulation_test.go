@@ -42,7 +42,7 @@ func TestSimulation(t *testing.T) {
 }
 
 // one runs the schedule of seed n, and reports whether all promises were kept. If a promise was
-// broken, the schedule is shortened and t fails.
+// broken, it also shortens the schedule, and fails the test.
 func one(t *testing.T, n uint64, tracing bool) (r result, kept bool) {
 	s := plan(n)
 	r = run(t, s, tracing)

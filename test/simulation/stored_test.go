@@ -26,8 +26,7 @@ func (m *model) arriving(t protocol.Topic, i *interest, user string) {
 	}
 }
 
-// flies notes that a publication is on its way to one more relay, or to one fewer. The parameter by
-// is 1 or -1.
+// flies notes that a publication is on its way to one more relay (1), or to one fewer (-1).
 func (m *model) flies(p broker.Publication, by int) {
 	for _, e := range m.stream(p.Topic).entries {
 		if e.position == p.Position {
@@ -123,10 +122,10 @@ func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 	}
 }
 
-// lose takes note that Redis goes back to a saved state, or is emptied. The parameter kept is the
-// result of model.count from when the state was saved. It is nil if Redis is emptied. All entries
-// of a topic beyond that count are lost. Marks against duplicates may be lost too, so any frame may
-// be stored again.
+// lose takes note that Redis goes back to a saved state, or is emptied. The given map is the result
+// of model.count from when the state was saved. It is nil if Redis is emptied. All entries of a
+// topic beyond its count in the map are lost. Marks against duplicates may be lost too, so any
+// frame may be stored again.
 func (m *model) lose(kept map[protocol.Topic]int) {
 	m.lossy = true
 	for t, s := range m.topics {

@@ -13,8 +13,8 @@ import (
 	"sync"
 )
 
-// past is an earlier commit, and the binaries of its source. The test's process builds them at most
-// once.
+// past is an earlier commit, with the binaries of its source. The test's process builds the
+// binaries at most once.
 type past struct {
 	what     string                            // what is special about the commit
 	find     func(root string) (string, error) // returns the commit
@@ -35,18 +35,18 @@ const layoutFile = "relay/broker/redisbroker/keys.go"
 
 var layoutNumber = regexp.MustCompile(`(?m)^const keyLayout = (\d+)$`)
 
-// Earlier chooses the binary for later boots of the relay. If the parameter yes is true, later
+// Earlier chooses the binary for later boots of the relay. Called with true, Earlier makes later
 // boots use a relay of an earlier commit: the newest one whose layout of keys on Redis has a lower
-// number than the layout of this tree. If yes is false, they use the usual binary. The servers of
-// the Cluster must be processes.
+// number than the layout of this tree. Called with false, it makes them use the usual binary. The
+// servers of the Cluster must be processes.
 //
 // If Git has no commit with a lower number, the test fails. In a shallow clone, or in a folder that
 // is no clone, there is no history to search, and the test is skipped.
 func (r *Relay) Earlier(yes bool) { r.c.t.Helper(); r.use(earlierLayout, yes) }
 
-// WithoutSDK chooses the binary for later boots of the server. If the parameter yes is true, later
-// boots use the last commit whose servers know nothing of clients of SDKs. Otherwise WithoutSDK
-// does what Earlier does.
+// WithoutSDK chooses the binary for later boots of the server. Called with true, WithoutSDK makes
+// later boots use the last commit whose servers know nothing of clients of SDKs. In all else it is
+// like Earlier.
 func (p *part) WithoutSDK(yes bool) { p.c.t.Helper(); p.use(withoutSDK, yes) }
 
 func (p *part) use(b *past, yes bool) {
@@ -147,8 +147,8 @@ func beforeLayout(root string) (string, error) {
 	return earlierCommit(layoutOf(string(text)))
 }
 
-// earlierCommit returns the newest commit whose layout's number is lower than the parameter layout.
-// It looks at HEAD and at the commits before HEAD.
+// earlierCommit returns the newest commit whose layout has a lower number than the given one. It
+// looks at HEAD and at the commits before HEAD.
 func earlierCommit(layout int) (string, error) {
 	list, err := git("rev-list", "HEAD")
 	if err != nil {
@@ -166,8 +166,8 @@ func earlierCommit(layout int) (string, error) {
 	return "", fmt.Errorf("no commit has a layout before %d", layout)
 }
 
-// layoutOf returns the number of a layout. The parameter text is the content of layoutFile. For the
-// first layout the file has no number, and layoutOf returns 1.
+// layoutOf returns the number of the layout, as the text of layoutFile states it. For the first
+// layout the text has no number, and layoutOf returns 1.
 func layoutOf(text string) int {
 	found := layoutNumber.FindStringSubmatch(text)
 	if found == nil {

@@ -13,7 +13,7 @@ type Edge struct{ part }
 
 // StartEdge starts an edge that may link to any of the given relays, and waits until it is ready.
 // Unless Options.NoRedis is set, StartEdge then waits up to 5 s until the edge does not list the
-// broker as degraded. The variables in env override those that the Cluster sets. env may be nil.
+// broker as degraded. The variables in env, which may be nil, override those that the Cluster sets.
 func (c *Cluster) StartEdge(env Env, relays ...*Relay) *Edge {
 	c.t.Helper()
 	e := c.LaunchEdge(env, relays...)

@@ -13,8 +13,8 @@ type Relay struct {
 	redisAt string // address of the Redis that later boots use
 }
 
-// StartRelay starts a relay and waits until it is live. The variables in env override those that
-// the Cluster sets. env may be nil.
+// StartRelay starts a relay and waits until it is live. The variables in env, which may be nil,
+// override those that the Cluster sets.
 func (c *Cluster) StartRelay(env Env) *Relay {
 	c.t.Helper()
 	r := c.LaunchRelay(env)
