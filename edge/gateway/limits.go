@@ -209,8 +209,8 @@ func (a *allowance) wait(ctx context.Context, ended <-chan struct{}, bytes int) 
 	return a.earn(ctx, ended, bytes)
 }
 
-// awaitTurn is the part of wait that waits for the caller's turn. If it returns pacedOn, the caller
-// has the turn, and must call endTurn.
+// awaitTurn is the part of the method wait that waits for the caller's turn. If it returns pacedOn,
+// the caller has the turn, and must call endTurn.
 func (a *allowance) awaitTurn(ctx context.Context, ended <-chan struct{}) paced {
 	result := pacedOut
 	if a.waiting.Add(1) <= rateWaiters {
@@ -232,8 +232,8 @@ func (a *allowance) endTurn() {
 	a.waiting.Add(-1)
 }
 
-// earn is the part of wait for a session that has the turn. It waits until it has taken a message's
-// cost.
+// earn is the part of the method wait for a session that has the turn. It waits until it has taken
+// a message's cost.
 func (a *allowance) earn(ctx context.Context, ended <-chan struct{}, bytes int) paced {
 	for {
 		delay := a.spend(bytes)

@@ -302,10 +302,10 @@ func (c *conn) affords(bytes int) bool {
 	return s.allowance.take(bytes)
 }
 
-// pause calls the function in the parameter wait, and returns its result. The session is not read
-// meanwhile, so the client's silence does not count. The function gets a channel that is closed
-// when the session ends, and must return then. If the session is ending already, pause does not
-// call the function, and returns pacedOut.
+// pause calls the given function, and returns its result. The session is not read meanwhile, so the
+// client's silence does not count. The function gets a channel that is closed when the session
+// ends, and must return then. If the session is ending already, pause does not call the function,
+// and returns pacedOut.
 func (c *conn) pause(wait func(ended <-chan struct{}) paced) paced {
 	s, v := c.session, c.server
 	ended := make(chan struct{})
@@ -321,8 +321,7 @@ func (c *conn) pause(wait func(ended <-chan struct{}) paced) paced {
 	return wait(ended)
 }
 
-// awaitRoom tries to have the message accepted, and reports whether it was. The parameter most
-// bounds the time.
+// awaitRoom tries to have the message accepted within the given time, and reports whether it was.
 func (c *conn) awaitRoom(message []byte, most time.Duration) bool {
 	ctx, cancel := context.WithTimeout(c.server.ctx, most)
 	defer cancel()

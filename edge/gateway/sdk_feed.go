@@ -151,8 +151,8 @@ func (f *Feed) Unbound(n link.Unbound) {
 
 // Close closes a session. Frames that are queued for its client are written first. If n.Code is 0,
 // the client gets no close frame, and has leaveWait to close its connection. Nothing that the
-// client still sends is accepted. If n.Within is set, the session goes on until a random moment.
-// Close does nothing if the session has ended.
+// client still sends is accepted. If n.Within is set, the session goes on until a random moment
+// within that time. Close does nothing if the session has ended.
 func (f *Feed) Close(n link.Close) {
 	h := f.hub
 	h.mu.Lock()

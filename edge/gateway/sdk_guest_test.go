@@ -69,7 +69,7 @@ func TestP7_WhoConnectsAtOnceIsConfirmedAmongManyGuestsOfItsSource(t *testing.T)
 		}
 		for range 10 {
 			c := b.connect()
-			for range most - 1 { // while the client's connect is on its way
+			for range most - 1 { // these come before the client's connect
 				b.connect()
 			}
 			c.send(textOf("connect 1"))

@@ -320,8 +320,8 @@ func (u *Uplink) refuse(url string, err error) {
 }
 
 // fail notes that no relay gave a link. It logs the reason, unless the previous call had the same
-// reason and no round has given a link since that call. An edge that stays without a link for its
-// sessions of SDKs needs somebody to update the relays, so that is an error in the log.
+// reason and no round has given a link since that call. If the edge gets no link because it has
+// sessions of SDKs, somebody must update the relays. So fail logs that as an error.
 func (u *Uplink) fail(errs []error) {
 	refused, lacking := len(errs) > 0, false
 	for _, err := range errs {

@@ -150,9 +150,10 @@ type State struct {
 	Linked     bool
 	EverLinked bool
 	KeyRefused bool // no link, and in the last failed round each relay refused the key
-	// Degraded holds "relay" if there is no link. lacksSDK follows if the edge has sessions of
-	// SDKs, and a relay that does not know them answered in the last round. With a link, Degraded
-	// has the list of the relay's last link.Status. In all cases "brokers differ" may follow.
+	// Degraded holds "relay" if there is no link. The text lacksSDK follows if the edge has
+	// sessions of SDKs, and a relay that does not know them answered in the last round. With a
+	// link, Degraded has the list of the relay's last link.Status. In all cases "brokers differ"
+	// may follow.
 	Degraded []string
 
 	// The following fields are about the link in use. Without a link they are zero.

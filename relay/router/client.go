@@ -86,12 +86,12 @@ func (t *tables) count(c *client, more int) {
 
 // ended is a session whose End is not acknowledged yet.
 type ended struct {
-	number uint64 // of its End
+	number uint64 // number of its End
 	keeps  int    // bytes of its keeps
 }
 
-// acked is called when a is sent. It takes the keeps of the sessions whose Ends a acknowledges off
-// the count.
+// acked is called when an Ack is sent. If the Ack acknowledges the End of a session, acked takes
+// the keeps of that session off the count.
 func (t *tables) acked(a link.Ack) {
 	t.ended = slices.DeleteFunc(t.ended, func(s ended) bool {
 		told := s.number <= a.Through || slices.ContainsFunc(a.Finished, func(r link.Range) bool {

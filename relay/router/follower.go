@@ -304,14 +304,14 @@ func (f *follower) noticed(more int32) {
 // clients are the members of a follower that were told as link.Client. Most topics of users have
 // one such member.
 type clients struct {
-	one  *session // the only member; nil: none, or see many
+	one  *session // the only member; nil: none, or see the field many
 	many *many    // nil: there are no two members
 }
 
 // manyIndex is the number of members at which many gets its map.
 const manyIndex = 32
 
-// many are members, unordered. The time to remove one hardly grows with their number.
+// many holds several members, unordered. The time to remove one hardly grows with their number.
 type many struct {
 	list []*session
 	at   map[*session]int32 // index in list; nil until there are manyIndex members

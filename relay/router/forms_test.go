@@ -432,7 +432,8 @@ func TestAnEdgeWithoutTheFeatureIsSentNothingOfIt(t *testing.T) {
 }
 
 // TestP2_WhatHasNoPositionComesOnceWhileTablesAreTaken has an original server publish while the
-// tables of an edge are being taken, at any of their pieces. Each of its members gets that once.
+// tables of an edge are being taken, at any of their pieces. Each member at the edge must get the
+// publication once.
 func TestP2_WhatHasNoPositionComesOnceWhileTablesAreTaken(t *testing.T) {
 	for pieces := 1; ; pieces++ {
 		w := newWorld(t, 0)

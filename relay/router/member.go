@@ -173,11 +173,10 @@ func (r *Router) completeNotice(fr *frame) {
 
 // settleEarlier is called when fr, which is a leave, takes effect at its place. It finishes the
 // frames before fr in fr's lane, except parked frames, joins and leaves that are not in effect, and
-// what is to be looked up.
-// The frames that it finishes are published by then, since the broker publishes the notice of fr
-// after them. The edge must learn that these frames are finished before it hears that the session
-// left. Otherwise the edge could replay a message that was published as a member's, and the replay
-// would be judged as a non-member's.
+// frames that are to be looked up. The frames that it finishes are published by then, since the
+// broker publishes the notice of fr after them. The edge must learn that these frames are finished
+// before it hears that the session left. Otherwise the edge could replay a message that was
+// published as a member's, and the replay would be judged as a non-member's.
 func (r *Router) settleEarlier(fr *frame) {
 	for earlier := fr.lane.first; earlier != nil && earlier.number < fr.number; earlier = earlier.next {
 		if earlier.stage >= stageReady && !earlier.notice() && !earlier.doubtful() {

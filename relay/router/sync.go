@@ -104,7 +104,7 @@ func (r *Router) serves(e *edge) bool {
 var errNoFeature = &violation{link.CodeProtocol, "a Client or a Keep without the feature"}
 
 // mayKeep returns an error if the given number of further bytes would take the edge's keeps above
-// the parameter most. Before Synced, mayKeep also adds these bytes to told.kept.
+// the given bound. Before Synced, mayKeep also adds these bytes to told.kept.
 func (t *tables) mayKeep(more, most int) *violation {
 	bytes := t.keeps + more
 	if t.told != nil {

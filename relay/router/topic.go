@@ -175,8 +175,8 @@ func (r *Router) receive(p broker.Publication) {
 		}
 	}
 	item := tailItem{position: p.Position}
-	// Tables that are being taken may bring members that need other forms. Those with a position
-	// can be read from history, see tail.plain.
+	// Tables that are being taken may bring members that need other forms. Publications with a
+	// position can be read from history, see tail.plain.
 	if t.clients == 0 && (len(r.dialects) == 1 || !p.Position.IsZero()) {
 		item.bytes = bytes.Clone(r.encode(t, p, needChat))
 	} else {

@@ -76,7 +76,7 @@ type Session struct {
 type Loss struct {
 	Closes bool
 	Text   []byte
-	Code   uint16 // with which the session is closed
+	Code   uint16 // code with which the session is closed
 	Reason string // not empty
 }
 
@@ -146,7 +146,7 @@ type Terms struct {
 	Topics []Binding        // of a Confirm, each topic once
 	Code   uint16           // of a Close; 0: the socket ends without a close frame
 	Said   protocol.Content // of a Publish whose content is more than Text
-	Shared any              // what Said has in common with other commands; not looked at
+	Shared any              // what Said shares with other commands; the router only holds it
 }
 
 // Binding is a topic that Confirm makes the session a member of, with the membership's keep.
