@@ -16,6 +16,7 @@ var errorOf = [dialect.Reasons]ErrorCode{
 	dialect.TooMuch:         ErrorTooManyRequests,
 	dialect.AlreadyMember:   ErrorAlreadySubscribed,
 	dialect.Late:            ErrorInternal,
+	dialect.Unsure:          ErrorInternal,
 	dialect.ManyKeeps:       ErrorLimitExceeded,
 }
 
