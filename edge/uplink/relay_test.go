@@ -501,7 +501,7 @@ func (e *edge) open(id uint64) link.Session {
 }
 
 // withSession opens session 1. If network.run calls it, there is no link yet, so the first link
-// tells the session once.
+// tells of the session once.
 func withSession(e *edge) { e.open(1) }
 
 func (e *edge) end(id uint64) {

@@ -35,7 +35,7 @@ type kept struct {
 	keep     []byte
 }
 
-// row returns the link.Client by which the edge would tell the session s now.
+// row returns the link.Client by which the edge would now tell of the session s.
 func (c *client) row(s *session) link.Client {
 	return link.Client{ID: s.id, Confirmed: c.confirmed, Open: c.open, Until: c.until, User: s.user, Keep: c.keep}
 }

@@ -275,7 +275,7 @@ func TestP8_MembershipsOfClientsAreBounded(t *testing.T) {
 	w.done(e)
 }
 
-// TestP8_KeepsOfASessionThatEndsCountUntilTheEdgeDropsThem lets sessions that have keeps end, and
+// TestP8_KeepsOfASessionThatEndsCountUntilTheEdgeDropsThem ends sessions that have keeps, and lets
 // other sessions come, at an edge whose keeps are at their bound. The edge must never have more
 // than that, also between the frames of one step and while the end of a session waits for what it
 // has published.

@@ -192,8 +192,8 @@ func (r *Router) judge(fr *frame) {
 	case fr.end:
 		r.endSession(s, fr.number)
 		if s.unfinished > 1 {
-			// The end is finished after the session's earlier frames. Until then the edge tells the
-			// session in its tables, so the session is known if these frames are sent again.
+			// The end is finished after the session's earlier frames. Until then the session is in
+			// the tables that the edge tells, so it is known if these frames are sent again.
 			s.grow().end = fr
 			return
 		}

@@ -69,8 +69,9 @@ func TestP5_ATopicIsKeptWhileTheBrokerIsAway(t *testing.T) {
 	b.saw(2, joined("2", "g"), inGroupG("1", joined("1", "g")), inGroupG("1", "new"))
 }
 
-// TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder has direct messages wait, during an outage,
-// for a user who is not connected. When the user connects later, it gets the messages in order.
+// TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder checks direct messages that wait, during an
+// outage, for a user who is not connected. When the user connects later, it gets the messages in
+// order.
 func TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

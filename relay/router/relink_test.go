@@ -415,7 +415,7 @@ func TestOlderLinkOfOneBootBringsNothing(t *testing.T) {
 	a.quiet()
 }
 
-// tooManyTopics returns the frames of an edge that tells two sessions and 1003 memberships. One
+// tooManyTopics returns the frames of an edge that tells of two sessions and 1003 memberships. One
 // session has all of these memberships. That is one more than a session may have, but fewer than
 // two sessions together may have.
 func tooManyTopics() (frames []any) {

@@ -84,7 +84,7 @@ func (r *Router) toldSession(e *edge, row any) *violation {
 }
 
 // asTold returns the form of a session, and the session as dialects know it. The row is the
-// link.Session or the link.Client by which the edge tells the session.
+// link.Session or the link.Client by which the edge tells of the session.
 func asTold(e *edge, row any) (link.Form, dialect.Session) {
 	if c, ok := row.(link.Client); ok {
 		return link.FormJSON, dialect.Session{

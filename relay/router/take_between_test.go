@@ -121,9 +121,9 @@ func TestP4_ALossThatIsFoundBetweenThePiecesIsTold(t *testing.T) {
 	}
 }
 
-// TestP6_AnUnplacedGroupIsNotToldAtTheBeginning tells the members of a group as unplaced. The topic
-// is subscribed before its follower's turn, and the link is lost while the members' place is looked
-// for. The members must not be given messages from before they came.
+// TestP6_AnUnplacedGroupIsNotToldAtTheBeginning has an edge tell that the members of a group are
+// unplaced. The topic is subscribed before its follower's turn, and the link is lost while the
+// members' place is looked for. The members must not be given messages from before they came.
 func TestP6_AnUnplacedGroupIsNotToldAtTheBeginning(t *testing.T) {
 	for _, pieces := range []int{512, 1} {
 		w := newWorld(t, 0)
@@ -161,9 +161,9 @@ func TestP6_AnUnplacedGroupIsNotToldAtTheBeginning(t *testing.T) {
 	}
 }
 
-// TestP6_AnUnplacedMemberGetsWhatComesBeforeItsTurn tells the member of a group as unplaced. The
-// relay already follows the group for another edge. A message is published after Synced and before
-// the turn of the member's follower. The member must get the message.
+// TestP6_AnUnplacedMemberGetsWhatComesBeforeItsTurn has an edge tell that the member of a group is
+// unplaced. The relay already follows the group for another edge. A message is published after
+// Synced and before the turn of the member's follower. The member must get the message.
 func TestP6_AnUnplacedMemberGetsWhatComesBeforeItsTurn(t *testing.T) {
 	for _, pieces := range []int{512, 1} {
 		w := newWorld(t, 0)
@@ -261,9 +261,10 @@ func TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut(t *testing.T) {
 	}
 }
 
-// TestP6_AnUnplacedUserGetsWhatComesBeforeItsTurn tells a user's session as unplaced. The relay
-// already follows the user's topic for another edge. A message to the user is published after
-// Synced and before the turn of the session's follower. The session must get the message.
+// TestP6_AnUnplacedUserGetsWhatComesBeforeItsTurn has an edge tell that a user's session is
+// unplaced. The relay already follows the user's topic for another edge. A message to the user is
+// published after Synced and before the turn of the session's follower. The session must get the
+// message.
 func TestP6_AnUnplacedUserGetsWhatComesBeforeItsTurn(t *testing.T) {
 	for _, pieces := range []int{512, 1} {
 		w := newWorld(t, 0)
