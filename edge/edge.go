@@ -137,6 +137,7 @@ func (e *Edge) Listen() (err error) {
 	if e.admin == nil && e.cfg.AdminAddr != "" {
 		if e.admin, err = httpguard.Listen("EDGE_ADMIN_ADDR", e.cfg.AdminAddr); err != nil {
 			e.listener.Close()
+			e.listener = nil
 			return err
 		}
 	}

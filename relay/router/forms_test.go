@@ -282,8 +282,9 @@ func TestWhatWasGivenAheadBeforeASubscribeIsNotGivenAgain(t *testing.T) {
 	w.done(e, b)
 }
 
-// TestP8_FramesInTailsAreBounded lets edges with members of each mix catch up from a small tail,
-// and compares tails.bytes with the size of all items.
+// TestP8_FramesInTailsAreBounded has an edge with clients of SDKs, an edge with sessions of the
+// chat, and an edge with both. The first and the last link anew again and again, and catch up from
+// a small tail. After each message, tails.bytes must be the size of all items.
 func TestP8_FramesInTailsAreBounded(t *testing.T) {
 	const most, size = 16 << 10, 1 << 10
 	w := newWorld(t, 0)

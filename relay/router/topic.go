@@ -223,7 +223,7 @@ func (r *Router) account(t *topic, p broker.Publication, members int) {
 	}
 }
 
-// encode renders a publication into the frame that links are sent. The result is valid until the
+// encode renders a publication into the frame for edges of need n. The result is valid until the
 // next call of encode or compose.
 func (r *Router) encode(t *topic, p broker.Publication, n need) []byte {
 	r.scratch.said = said{position: p.Position, id: idOf(p), content: p.Content}

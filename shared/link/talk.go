@@ -120,7 +120,7 @@ func (t *Talk) control(batch []byte, now time.Duration) []byte {
 	return batch
 }
 
-// Wrote must be called when the last batch of Next has been given to the network. The parameter
+// Wrote must be called each time that a batch of Next has been given to the network. The parameter
 // sent is the number of bytes that the link has sent in all.
 func (t *Talk) Wrote(sent uint64, now time.Duration) {
 	t.mu.Lock()

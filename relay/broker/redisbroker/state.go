@@ -46,7 +46,7 @@ type state struct {
 	// holds one signal. It is nil without a Redis Cluster.
 	moved   chan struct{}
 	trouble chan struct{} // signal to the prober to probe at once; one slot
-	back    chan struct{} // signal to the subscriber that requests are answered again; one slot
+	back    chan struct{} // tells the subscriber that Redis answers requests again; one slot
 	returns atomic.Uint64 // number of signals given on the channel back
 
 	// These can be read without waiting for mu.
