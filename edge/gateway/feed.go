@@ -18,6 +18,9 @@ type Feed struct {
 	holding bool              // set between BeginBatch and EndBatch
 	queued  int               // topic members, summed over fan-outs since the last release
 	bytes   int               // bytes of the texts that were fanned out since the last release
+	// dropped has the position of the last frame that lacksLocked has had dropped, by the topic's
+	// number. A topic leaves it when the topic's position has come so far.
+	dropped map[uint64]protocol.Position
 }
 
 // BeginBatch is called before each link frame of a batch, and EndBatch after the last frame. From
@@ -154,6 +157,7 @@ func (f *Feed) Untopic(u link.Untopic) {
 func (f *Feed) freeLocked(number uint64) {
 	t := f.numbers[number]
 	delete(f.numbers, number)
+	delete(f.dropped, number)
 	if t != nil {
 		f.hub.unnumberLocked(t)
 	}
@@ -195,7 +199,7 @@ func (f *Feed) publish(p link.Publication, r renderings) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.metrics.publications.Inc()
-	if !p.Position.IsZero() && f.lacksLocked(p.Topic, &r) {
+	if !p.Position.IsZero() && f.lacksLocked(p.Topic, p.Position, &r) {
 		return
 	}
 	t := f.advanceLocked(p.Topic, p.Position)
@@ -268,7 +272,7 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 		return "", 0, 0
 	}
 	r := chatOnly(g.Text)
-	if f.lacksLocked(g.Topic, &r) {
+	if f.lacksLocked(g.Topic, g.Position, &r) {
 		return "", 0, 0
 	}
 	lost, before := g.Lost, t.position
@@ -303,17 +307,26 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 // lacksLocked reports whether the link is being left, and r has no text for a living member of the
 // topic. The relay of such a link does not know members that the newer link has bound. The topic
 // may not move past what such a member has yet to get, so the caller drops the frame. The newer
-// link brings it for all members. Hub.mu must be held.
-func (f *Feed) lacksLocked(number uint64, r *renderings) bool {
+// link brings it for all members. Until it has, lacksLocked also returns true for what follows on
+// the topic by the older link, since that would move the topic past the dropped frame. The
+// parameter at is the position of the frame. Hub.mu must be held.
+func (f *Feed) lacksLocked(number uint64, at protocol.Position, r *renderings) bool {
 	t := f.numbers[number]
 	if f.hub.newest == f || t == nil {
 		return false
 	}
-	lacks := slices.ContainsFunc(t.members, func(m member) bool { return !m.session.dead && !r.has[m.session.form()] })
-	if lacks {
-		f.hub.metrics.dropped[dropForm].Inc()
+	lacks := t.position.Before(f.dropped[number]) ||
+		slices.ContainsFunc(t.members, func(m member) bool { return !m.session.dead && !r.has[m.session.form()] })
+	if !lacks {
+		delete(f.dropped, number)
+		return false
 	}
-	return lacks
+	f.hub.metrics.dropped[dropForm].Inc()
+	if f.dropped == nil {
+		f.dropped = map[uint64]protocol.Position{}
+	}
+	f.dropped[number] = at
+	return true
 }
 
 // fanOutLocked queues for each living member of t the text of its form, if r has it. It leaves out
