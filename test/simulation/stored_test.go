@@ -10,10 +10,10 @@ import (
 
 // arriving takes note that a session comes to a topic. The session may receive publications that
 // are still on their way to a relay, since that relay does not know them yet when the session
-// comes.
+// comes. The parameter user is "" for a client of an SDK, which is left out of nothing.
 func (m *model) arriving(t protocol.Topic, i *interest, user string) {
 	for _, e := range m.stream(t).entries {
-		if e.flying == 0 || !t.IsUser() && e.from == user {
+		if e.flying == 0 || user != "" && !t.IsUser() && e.from == user {
 			continue
 		}
 		at, there := slices.BinarySearchFunc(i.expected, e.index, func(x *expected, index int) int { return x.index - index })
@@ -45,7 +45,9 @@ func (m *model) stored(p broker.Publish, at protocol.Position) {
 		case f == nil:
 			m.w.fail("number %d of %s was published, and never accepted", p.Number, n.e.name)
 			return
-		case !f.stores:
+		case f.sdk != nil && !m.mayStore(f, p):
+			return
+		case f.sdk == nil && !f.stores:
 			m.w.fail("number %d of %s (%q to %s) was published, and is to be refused", p.Number, n.e.name, f.msg, f.topic)
 			return
 		case p.Topic != f.topic || p.Msg != f.msg || p.From != f.s.user:
@@ -63,7 +65,7 @@ func (m *model) stored(p broker.Publish, at protocol.Position) {
 		n.last[p.Topic] = p.Number
 	}
 	s := m.stream(p.Topic)
-	e := &entry{index: len(s.entries), position: at, id: protocol.BriefID(p.Instance, p.Number), at: m.w.now, from: p.From, text: string(protocol.AppendText(nil, p.Topic, p.From, p.Msg))}
+	e := &entry{index: len(s.entries), position: at, id: protocol.BriefID(p.Instance, p.Number), at: m.w.now, from: p.From, text: string(protocol.AppendText(nil, p.Topic, p.From, p.Msg)), said: p.Content}
 	if m.w.now.Sub(s.last) >= m.w.config.age {
 		s.from = len(s.entries)
 	}
@@ -81,7 +83,7 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool) {
 				continue
 			}
 			c := m.class(s, t)
-			if !t.IsUser() && s.user == e.from || s.had[e.id] {
+			if s.sdk == nil && !t.IsUser() && s.user == e.from || s.had[e.id] {
 				c = mustNot
 			} else if c == must && (again || m.edges[edge.instance].ahead[e.id]) {
 				// The session may have had the entry already. Or its edge was given the entry
@@ -96,7 +98,7 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool) {
 // bare takes note of a publication that an original server made, and that has no position.
 func (m *model) bare(t protocol.Topic, from, msg string) {
 	text := string(protocol.AppendText(nil, t, from, msg))
-	e := &entry{from: from, text: text, at: m.w.now, brought: map[*relayBroker]time.Time{}, holed: map[*session]bool{}, given: map[*edge]bool{}}
+	e := &entry{from: from, text: text, said: protocol.Content{From: from, Msg: msg}, at: m.w.now, brought: map[*relayBroker]time.Time{}, holed: map[*session]bool{}, given: map[*edge]bool{}}
 	s := m.stream(t)
 	if n := len(s.entries); n > 0 {
 		e.prev = s.entries[n-1].position
