@@ -59,8 +59,11 @@ func (s *store) publish(h *brokertest.Handle, p broker.Publish) (done broker.Pub
 	done = events[answer].(broker.Published)
 	s.w.tracef("redis: %s %q of %s, number %d behind %d, floor %d, known %v: %s %v", p.Topic, p.Msg, short(p.Instance), p.Number, p.Predecessor, p.Floor, p.Known,
 		[]string{"failed", "done", "duplicate", "refused"}[done.Outcome], done.Position)
-	if done.Outcome == broker.Done {
+	switch done.Outcome {
+	case broker.Done:
 		s.w.model.stored(p, done.Position)
+	case broker.Duplicate:
+		s.w.model.repeated(p)
 	}
 	for _, b := range s.brokers {
 		if done.Outcome == broker.Done && b.subs[p.Topic] != nil && b.hearsNot() {

@@ -30,6 +30,7 @@ type command struct {
 	done     bool   // the answer is a success
 	answered int    // the answer's error
 	told     bool   // the client has got the answer
+	passed   bool   // a later message was published before it, so the broker took it for a repetition
 }
 
 // ends says that the line closes the session.
@@ -40,6 +41,20 @@ func (k *command) endsWith(code int) { k.closes, k.code = true, code }
 
 // mayStore reports whether a publish of a client of an SDK is perhaps permitted.
 func (f *frame) mayStore() bool { return f.sdk != nil && f.sdk.may }
+
+// published reports whether a publish was answered as published, and so must be. A publish that was
+// permitted by a subscribe under way is left out if a relay took it for a repetition: another relay
+// may have refused it, since the subscribe took too long there, and published what came behind it.
+func (k *command) published() bool { return k.method == "publish" && k.done && !(k.may && k.passed) }
+
+// repeated takes note that the broker took a publish for a repetition.
+func (m *model) repeated(p broker.Publish) {
+	if n := m.edges[p.Instance]; n != nil {
+		if f := n.frames[p.Number]; f != nil && f.sdk != nil {
+			f.sdk.passed = f.sdk.passed || f.stored == 0
+		}
+	}
+}
 
 // interest returns the session's part in a topic.
 func (s *session) interest(t protocol.Topic) *interest {
