@@ -96,8 +96,10 @@ func (w *world) populate(e *edge) {
 			w.populate(e)
 			return
 		}
-		for range 2 {
-			w.connectSDK(e)
+		if !w.config.skew || w.chance(50) {
+			for range 2 {
+				w.connectSDK(e)
+			}
 		}
 		for range 3 {
 			s := w.connectTo(e, protocol.EndpointChannel)

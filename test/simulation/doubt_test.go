@@ -47,7 +47,7 @@ func (e *edge) seek(a *attachment) {
 			case e.takeOver(a, next):
 				e.w.doubts.moved++
 			case r != a.relay:
-				again()
+				e.seek(a) // the next one at once
 			}
 		}
 		switch {

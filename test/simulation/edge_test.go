@@ -117,8 +117,9 @@ func (e *edge) dial(after time.Duration) {
 					a.end.shut()
 				case e.begin(a):
 					won = true
-				default:
-					a = nil
+				default: // the next one at once
+					e.dialling = false
+					e.dial(0)
 				}
 				if a == nil && !won {
 					e.dialling = false
@@ -308,7 +309,7 @@ func (e *edge) move(a *attachment) {
 		case !e.alive || e.used != a:
 			next.end.shut()
 		case !e.takeOver(a, next):
-			again()
+			e.move(a) // the next one at once
 		}
 	})
 }

@@ -125,7 +125,7 @@ func (w *world) servedBy(said []*frame) {
 		for _, s := range e.sessions {
 			in := slices.ContainsFunc(sortedKeys(s.interests), func(t protocol.Topic) bool { return s.interests[t].in })
 			if s.sdk != nil {
-				in = s.sdk.confirmed // it may have unsubscribed from everything
+				in = s.sdk.confirmed || len(s.sdk.frames) == 0 // no room for its connect yet
 			}
 			if !in {
 				w.fail("P5: %s/%d (%s) has connected, and is in nothing, while redis is away", e.name, s.id, s.user)

@@ -30,7 +30,7 @@ type command struct {
 	done     bool   // the answer is a success
 	answered int    // the answer's error
 	told     bool   // the client has got the answer
-	passed   bool   // a later message was published before it, so the broker took it for a repetition
+	passed   bool   // the broker took it for a repetition, and it had not been published
 }
 
 // ends says that the line closes the session.
@@ -146,7 +146,7 @@ func (f *frame) info(info string) bool {
 func (m *model) mayStore(f *frame, p broker.Publish) bool {
 	k, n := f.sdk, m.edges[p.Instance]
 	switch {
-	case k.method != "publish" || !f.stores && !k.may && !m.readBehind(f):
+	case k.method != "publish" || !f.stores && !k.may:
 		m.w.fail("number %d of %s (%s) was published, and is to be refused", p.Number, n.e.name, k.method)
 	case k.answered != 0:
 		m.w.fail("P2: number %d of %s was published, and was refused with %d", p.Number, n.e.name, k.answered)
@@ -156,14 +156,6 @@ func (m *model) mayStore(f *frame, p broker.Publish) bool {
 		return true
 	}
 	return false
-}
-
-// readBehind reports whether a line behind one that ends the session may have been read: the line
-// that ends the session was finished on an earlier link, so that the relay of a later one does not
-// know of it.
-func (m *model) readBehind(f *frame) bool {
-	used := f.s.e.used
-	return f.sdk.unread && (used == nil || used.began.After(f.at))
 }
 
 // says reports whether a content is that of a client's frame.
@@ -227,8 +219,6 @@ func (m *model) answeredSDK(f *frame, as answer, text []byte) {
 	k.text = string(text)
 	r, ok := read(k.text)
 	switch {
-	case k.unread && m.readBehind(f):
-		return
 	case !ok || r.ID != k.id:
 		fail("which is no answer to it")
 		return

@@ -123,7 +123,11 @@ func (w *world) connectSDK(e *edge) *session {
 	for range w.rnd.IntN(5) - 1 { // behind the connect, in the same message
 		lines = append(lines, w.randomLine(s))
 	}
-	w.sends(s, lines)
+	if w.chance(80) {
+		w.sends(s, lines)
+	} else { // its upgrade was answered, and its connect comes later
+		w.after(w.between(0, 500*time.Millisecond), func() { w.sends(s, lines) })
+	}
 	return s
 }
 
