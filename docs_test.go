@@ -64,7 +64,7 @@ func TestPapersHaveShortLines(t *testing.T) {
 	const columns = 100
 	texts := papers(t)
 	for _, paper := range []string{"README.md", "README.zh.md", "CONTRIBUTING.md",
-		"SECURITY.md", "docs/benchmarks.md", "docs/channels.md", "docs/configuration.md", "docs/deploy.md",
+		"SECURITY.md", "docs/apps.md", "docs/benchmarks.md", "docs/channels.md", "docs/configuration.md", "docs/deploy.md",
 		"docs/limits.md", "docs/migrate.md", "docs/promises.md", "docs/protocol.md",
 		"docs/sizing.md", "docs/tokens.md"} {
 		text, there := texts[paper]

@@ -46,6 +46,14 @@ func printHints(w io.Writer, cfg settings, at net.Addr) {
 	if cfg.relay.Memory() {
 		carrier = "memory"
 	}
+	call, channels := `new Centrifuge("ws://`+addr+`/connection/websocket?user=1")`, "any other name"
+	if cfg.edge.Auth == "jwt" {
+		call, channels = `new Centrifuge("ws://`+addr+`/connection/websocket", {token})`, "what the token names"
+	}
+	channels = "subscribe to group:g1, to all, or to " + channels + "; publish there, or to user:2"
+	if !cfg.relay.DefaultChannels() {
+		channels = "RELAY_CHANNELS says which channels there are"
+	}
 	fmt.Fprintf(w, `
 edgerelay runs: one edge and one relay in this process, messages through %[2]s.
 
@@ -55,8 +63,11 @@ edgerelay runs: one edge and one relay in this process, messages through %[2]s.
                   > {"Method":"UserGroup","Group":"g1"}
                   > {"Method":"Group","Group":"g1","MsgBody":"Hi All"}
                   > {"Method":"All","MsgBody":"Hello All"}
+  in an app       %[3]s
+                  with Centrifugo's SDK for JavaScript: docs/apps.md
+                  %[4]s
   is it well      curl http://%[1]s/readyz
-`, addr, carrier)
+`, addr, carrier, call, channels)
 	if cfg.edge.Auth == "jwt" {
 		fmt.Fprint(w, "  a token         go run ./edge/cmd/edge token --sub 1    with the same JWT_KEYS\n")
 	}

@@ -86,12 +86,57 @@ func TestFocusGoesToConnect(t *testing.T) {
 	}
 }
 
-// screenshot is the environment variable that names the file for the picture of TestTwoTabsChat. If
-// the variable is not set, the picture is not kept.
+// TestTheSDKTabAnswersPings runs the page's SDK tab in a browser, if there is one. The tab must
+// send the token that was typed. The server sends the answer to the connect and a ping in one
+// message. The tab must answer the ping with a pong.
+func TestTheSDKTabAnswersPings(t *testing.T) {
+	path := findBrowser(t)
+	got := make(chan string, 2)
+	loaded := make(chan struct{})
+	markLoaded := sync.OnceFunc(func() { close(loaded) })
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		markLoaded()
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Write(append(slices.Clone(pageHTML), `<script>$("name").value = "a&b"; $("token").value = "t"; $("connect").requestSubmit();</script>`...))
+	})
+	mux.HandleFunc("GET /connection/websocket", func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		for range cap(got) {
+			_, line, err := ws.Read(r.Context())
+			if err != nil {
+				return
+			}
+			got <- r.URL.Query().Get("user") + " " + string(line)
+			ws.Write(r.Context(), websocket.MessageText, []byte(`{"id":1,"connect":{"ping":25,"pong":true}}`+"\n{}"))
+		}
+		ws.Close(websocket.StatusNormalClosure, "")
+	})
+	server := httptest.NewServer(mux)
+	defer server.Close()
+
+	ended := browse(t, path, loaded, "--remote-debugging-port=0", server.URL+"/?sdk")
+	for _, want := range []string{`a&b {"id":1,"connect":{"token":"t"}}`, `a&b {}`} {
+		select {
+		case line := <-got:
+			if line != want {
+				t.Errorf("the tab sent %q, want %q", line, want)
+			}
+		case err := <-ended:
+			t.Fatalf("the tab did not send %q: %v", want, err)
+		}
+	}
+}
+
+// screenshot is the environment variable that names the file for the picture of two tabs. If the
+// variable is not set, the picture is not kept.
 const screenshot = "EDGERELAY_SCREENSHOT"
 
-// tabs is a page that shows the chat's page twice, side by side, in two frames that look like tabs
-// of a browser. Each frame stands for a tab.
+// tabs is a page that shows the product's page twice, side by side, in two frames that look like
+// tabs of a browser. Each frame stands for a tab. With ?sdk in its URL, the second is the SDK tab.
 //
 //go:embed testdata/tabs.html
 var tabs []byte
@@ -102,13 +147,20 @@ var tabs []byte
 //go:embed testdata/talker.html
 var talker []byte
 
-// TestTwoTabsChat runs the whole cluster in one process, and the page in two tabs of one browser.
-// The tabs chat with each other, and must report that all is said. The browser takes a picture once
-// everything is loaded. The last thing to load is an image, which the server sends when all is
-// said, or after a minute.
-func TestTwoTabsChat(t *testing.T) {
+// TestTwoTabsChat lets two tabs chat with each other.
+func TestTwoTabsChat(t *testing.T) { letTabsTalk(t, "/") }
+
+// TestTheChatAndTheSDKTabTalk lets the chat and the page's SDK tab talk with each other, in a group
+// and in a direct message. What the SDK tab may not publish must be shown as an error.
+func TestTheChatAndTheSDKTabTalk(t *testing.T) { letTabsTalk(t, "/?sdk") }
+
+// letTabsTalk runs the whole cluster in one process, and the page in two tabs of one browser. The
+// tabs must report that all is said. The browser takes a picture once everything is loaded. The
+// last thing to load is an image, which the server sends when all is said, or after a minute.
+func letTabsTalk(t *testing.T, tabsURL string) {
+	t.Helper()
 	path := findBrowser(t)
-	chat, err := url.Parse("http://" + startProduct(t))
+	product, err := url.Parse("http://" + startProduct(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +177,8 @@ func TestTwoTabsChat(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc(serve("GET /{$}", tabs))
 	mux.HandleFunc(serve("GET /tab", pageHTML, talker))
-	mux.Handle("GET /chat/", httputil.NewSingleHostReverseProxy(chat))
+	mux.Handle("GET /chat/", httputil.NewSingleHostReverseProxy(product))
+	mux.Handle("GET /connection/websocket", httputil.NewSingleHostReverseProxy(product))
 	mux.HandleFunc("POST /said", func(w http.ResponseWriter, r *http.Request) { markSaid() })
 	mux.HandleFunc("GET /all-is-said", func(w http.ResponseWriter, r *http.Request) {
 		markLoaded()
@@ -148,7 +201,7 @@ func TestTwoTabsChat(t *testing.T) {
 		t.Fatal(err)
 	}
 	ended := browse(t, path, loaded, "--hide-scrollbars", "--window-size=1120,760",
-		"--screenshot="+file, server.URL)
+		"--screenshot="+file, server.URL+tabsURL)
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
@@ -168,10 +221,10 @@ func TestTwoTabsChat(t *testing.T) {
 }
 
 // startProduct runs the binary edgerelay until the test ends, and returns the address that it
-// prints.
-func startProduct(t *testing.T) (addr string) {
+// prints. The variables in environ override its default, which is a free port.
+func startProduct(t *testing.T, environ ...string) (addr string) {
 	t.Helper()
-	product := command(filepath.Join(build(t), "edgerelay"), []string{"EDGE_ADDR=127.0.0.1:0"})
+	product := command(filepath.Join(build(t), "edgerelay"), append([]string{"EDGE_ADDR=127.0.0.1:0"}, environ...))
 	hints, err := product.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -20,6 +21,36 @@ func TestPage(t *testing.T) {
 		}
 		if c.status == http.StatusOK && !strings.Contains(w.Header().Get("Content-Security-Policy"), "default-src 'none'") {
 			t.Errorf("%s %s: headers %v", c.method, c.path, w.Header())
+		}
+	}
+}
+
+// TestTheHintsFitWhatRuns checks what the program tells of SDKs, for configurations that ask for a
+// token, and that have rules of their own.
+func TestTheHintsFitWhatRuns(t *testing.T) {
+	for _, c := range []struct {
+		environ   []string
+		want, not []string
+	}{
+		{nil, []string{`new Centrifuge("ws://127.0.0.1:1/connection/websocket?user=1")`, "any other name", "user:2"}, []string{"token"}},
+		{[]string{"EDGE_AUTH=jwt", "JWT_KEYS=k:0123456789abcdef"}, []string{`/connection/websocket", {token})`, "what the token names", "token --sub 1"}, []string{"?user="}},
+		{[]string{"RELAY_CHANNELS=all read=any write=none"}, []string{"RELAY_CHANNELS"}, []string{"group:g1,", "user:2"}},
+	} {
+		cfg, err := load(c.environ)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var hints strings.Builder
+		printHints(&hints, cfg, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1})
+		for _, want := range c.want {
+			if !strings.Contains(hints.String(), want) {
+				t.Errorf("%s: no %q in%s", c.environ, want, &hints)
+			}
+		}
+		for _, not := range c.not {
+			if strings.Contains(hints.String(), not) {
+				t.Errorf("%s: %q in%s", c.environ, not, &hints)
+			}
 		}
 	}
 }

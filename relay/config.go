@@ -59,6 +59,9 @@ func Variables() []config.Variable { return config.Variables[Config]() }
 // Memory reports whether RedisURL names the broker in memory.
 func (c Config) Memory() bool { return strings.HasPrefix(c.RedisURL, "memory:") }
 
+// DefaultChannels reports whether Channels has its default.
+func (c Config) DefaultChannels() bool { return c.Channels == rules.Default }
+
 // name returns the name of the relay in its own log and in the logs of its edges.
 func (c Config) name() string {
 	return cmp.Or(c.Machine, service.Host("relay"))

@@ -18,7 +18,6 @@ import (
 	"github.com/edgerelay/edgerelay/relay/downlink"
 	"github.com/edgerelay/edgerelay/relay/router"
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
-	"github.com/edgerelay/edgerelay/relay/rules"
 	"github.com/edgerelay/edgerelay/relay/sdk"
 	"github.com/edgerelay/edgerelay/shared/config"
 	"github.com/edgerelay/edgerelay/shared/httpguard"
@@ -149,7 +148,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	parts.Start("links", func(ctx context.Context) error { return r.public.Serve(ctx, r.listener, time.Second) })
 	r.log.With(logging.Known("region", r.cfg.Region)...).Info("relay serves", "addr", r.listener.Addr().String(), "name", r.cfg.name(), "broker", r.brokerKind())
-	if r.cfg.Channels == rules.Default {
+	if r.cfg.DefaultChannels() {
 		r.log.Info("RELAY_CHANNELS has its default: whoever an edge lets in may join any group, and may write to any user, to joined groups and to all; see docs/channels.md")
 	}
 

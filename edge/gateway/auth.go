@@ -36,8 +36,8 @@ var (
 )
 
 // check returns the time until which the client may stay connected as the given user. The zero time
-// means for ever. It is enough that one token of the request is valid. The error's text may be
-// shown to the client.
+// means for ever. If a request has several tokens, one valid token is enough. The error's text may
+// be shown to the client.
 func (a Auth) check(r *http.Request, user string) (until time.Time, err error) {
 	if a.Open {
 		return time.Time{}, nil

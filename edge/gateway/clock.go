@@ -146,7 +146,8 @@ func (v *Server) messageDue(c *conn) time.Duration {
 
 // check ends a session whose token expired, whose message was not finished in time, or whose client
 // gave no sign of life after a ping. It pings a silent client, and sends a deferred pong that is
-// due. For pings of SDKs it calls checkSDK. It returns false if it ends the session.
+// due. For a session of an SDK it leaves pings and silence to checkSDK. If check ends the session,
+// it returns false.
 func (v *Server) check(c *conn, now time.Duration) bool {
 	if expires := v.expires(c); expires != 0 && now >= expires {
 		c.session.close(ReasonExpired, closeWait)

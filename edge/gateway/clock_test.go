@@ -81,7 +81,7 @@ func TestC5_ShortPingIntervalsAreKept(t *testing.T) {
 			seen := time.Hour
 			s.seen.Store(int64(seen))
 			now := seen
-			g.server.tick(now) // this tick sets the timer by the sign of life above
+			g.server.tick(now) // this tick sets the session's timer, by s.seen as stored above
 			for n := range 5 {
 				for g.metric("pings_total", "") == float64(n) {
 					if now += wheelTick; now > seen+ping+2*wheelTick {
@@ -94,7 +94,7 @@ func TestC5_ShortPingIntervalsAreKept(t *testing.T) {
 				}
 				c.wantFrame(pingFrame[0], "")
 				seen = now + 50*time.Millisecond
-				s.seen.Store(int64(seen)) // as the client's pong would
+				s.seen.Store(int64(seen)) // as if the client's pong had come
 			}
 		})
 	}

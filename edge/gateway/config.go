@@ -48,7 +48,7 @@ type Config struct {
 }
 
 const (
-	pongWait    = 10 * time.Second // a silence this long after a ping ends the session
+	pongWait    = 10 * time.Second // longest silence after a ping; then the session ends
 	openWait    = 2 * time.Second  // longest wait for Feed.Opened before the upgrade is answered
 	messageWait = 30 * time.Second // the constant part of Config.messageTime
 	messageRate = 4 << 10          // bytes of MaxMessage that add a second to messageTime

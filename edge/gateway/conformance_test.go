@@ -15,15 +15,15 @@ import (
 // The cases of this file are the RFC 6455 cases by which servers are usually measured, with their
 // customary numbers. In place of a relay there is an upstream that sends each message back. A case
 // expects what a plain echo server would do, except in these points:
-//   - A binary message is taken as text. It must be UTF-8 and loses zero bytes at its end. Its
+//   - A binary message is taken as text. It must be UTF-8. Zero bytes at its end are dropped. The
 //     echo is a text message.
 //   - A message has at most EDGE_MAX_MESSAGE bytes, which is 64 KiB here.
 //   - Of the pings beyond ten within a second, only the newest is answered (TestW3_…).
 
-// conformanceCase is what one client sends, and what the client must get.
+// conformanceCase has the bytes that one client sends, and the frames that the client must get.
 type conformanceCase struct {
 	name string
-	send []string // each string is written on its own
+	send []string // each string is one write to the socket
 	chop int      // largest size of a write, in bytes; 0: no bound
 	want []string // frames, each as its first byte and its payload
 	// ends is the code of the close frame that the server sends in the end. If ends is 0, the

@@ -27,8 +27,8 @@ type conn struct {
 	// of a message or of a control frame. It is 0 if no remainder is awaited.
 	awaitedSince atomic.Int64
 	// pinged is the time of the last ping, by Server.now. It is 0 if there was no ping, or if
-	// Server.check has seen a sign of life or a resume after the ping. Server.checkSDK uses it in
-	// another way.
+	// Server.check has seen a sign of life or a resume after the ping. For a session of an SDK it
+	// is the time from which sdkPongWait counts.
 	pinged atomic.Int64
 
 	deferred atomic.Pointer[deferredPong] // nil: no pong is deferred

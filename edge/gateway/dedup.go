@@ -16,7 +16,7 @@ const (
 	// has ended.
 	overlapTexts = 4096
 	// overlapAfter is the least time for which an overlap goes on after one of its links has ended.
-	// A newer link may yet bring what the ended link has brought.
+	// A newer link may yet bring the publications that the ended link has brought.
 	overlapAfter = 2 * time.Second
 )
 
@@ -32,9 +32,9 @@ const (
 // publication for a repeat of the first, and drop it. One message too few is preferred to one
 // message twice.
 //
-// Counting begins at Feed.Leaving. Without that call it begins only when the second link begins.
-// That is worse: the second link may bring again what the first link brought just before counting
-// began.
+// Counting begins at Feed.Leaving. Without a call of Leaving, counting begins only when the second
+// link begins. Then a publication that the first link brought just before is not counted. If the
+// second link brings it again, it is passed on twice.
 //
 // overlap is a plain structure, stepped under the Hub's lock.
 type overlap struct {

@@ -77,8 +77,8 @@ func TestTwoLinksBringMessagesWithoutAPosition(t *testing.T) {
 	})
 }
 
-// TestP4_MovesInQuickSuccession begins a third link while the second link has not yet brought what
-// the first has brought.
+// TestP4_MovesInQuickSuccession begins a third link while the second link has not yet brought all
+// publications of the first.
 func TestP4_MovesInQuickSuccession(t *testing.T) {
 	h, s, first, second := twoLinks()
 	bring(first, 1, "a", "b")
@@ -136,7 +136,7 @@ func TestP8_BeyondTheBoundNothingIsDoubledAfterTheOldLinkEither(t *testing.T) {
 		}
 		s.Take()
 		older.Down()
-		bring(newer, 2, fmt.Sprint("t", overlapTexts+5)) // the new relay is behind
+		bring(newer, 2, fmt.Sprint("t", overlapTexts+5)) // the new relay brings this text only now
 		if got := s.Take(); len(got) != 0 {
 			t.Errorf("given twice: %q", got)
 		}
@@ -266,7 +266,7 @@ func TestP5_WhatWasGivenAheadIsNotGivenAgain(t *testing.T) {
 	f.Topic(link.TopicNumber{ID: 1, Topic: "all"})
 	published(f, 1, 1, 1, 11, "a")
 	ahead(f, 1, 12, "b")
-	ahead(f, 1, 12, "b") // a relay may give it again, from its tail
+	ahead(f, 1, 12, "b") // a relay may give the message again, from its tail
 	// The message with the ID 11 was published above. A relay that does not know of its publication
 	// may still give the message ahead.
 	ahead(f, 1, 11, "a")
@@ -357,7 +357,7 @@ func TestP2_APublicationOfALostEpochIsNotGivenTwice(t *testing.T) {
 
 // TestP2_APublicationOfALostEpochIsNotGivenTwiceToWhoCameBack checks a member that left a topic and
 // comes back after Redis was emptied. The topic's entry is then new and does not record the earlier
-// epoch. Still, the member is not given again what it had before.
+// epoch. Still, the member is not given a message again that it had before.
 func TestP2_APublicationOfALostEpochIsNotGivenTwiceToWhoCameBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newMirror(HubConfig{})

@@ -12,13 +12,13 @@ import (
 // Drain refuses new clients and closes the sessions. First it waits for the time in the parameter
 // notice. Balancers need that time to learn of the drain. Otherwise they might send a closed client
 // straight back. After that time Drain closes the sessions with 1012. It closes them at random
-// moments, so that the clients do not move to other nodes all at once. What a client sends before
-// it answers the close frame may still be accepted.
+// moments, so that the clients do not move to other nodes all at once. Messages that a client sends
+// before it answers the close frame may still be accepted.
 //
 // Drain returns nil when no session is left and the sockets are closed. The parameter within is the
-// time for the whole drain, notice included. It must not be shorter than notice. A session that
-// ends for another reason meanwhile, or waits for room upstream, may take up to closeWait longer.
-// If ctx is done before the drain is complete, Drain returns the error of ctx.
+// time for the whole drain, notice included. The time within must not be shorter than notice. A
+// session that ends for another reason meanwhile, or waits for room upstream, may take up to
+// closeWait longer. If ctx is done before the drain is complete, Drain returns the error of ctx.
 func (v *Server) Drain(ctx context.Context, notice, within time.Duration) error {
 	v.refuseAll()
 	v.log.Info("draining", "sessions", v.Active(), "notice", notice, "over", within)

@@ -8,7 +8,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Feed passes on to the Hub what one link brings. Topic numbers belong to the link. Topics, their
+// Feed passes the frames of one link on to the Hub. Topic numbers belong to the link. Topics, their
 // positions and their members belong to the Hub. While an edge moves to another relay there may be
 // several Feeds. One goroutine at a time may call the methods of a Feed, but any goroutine may call
 // Leaving and Staying.
@@ -24,10 +24,10 @@ type Feed struct {
 }
 
 // BeginBatch is called before each link frame of a batch, and EndBatch after the last frame. From
-// the first BeginBatch to EndBatch, the writers hold back what is queued for clients, so that a few
-// system calls can write it. If holdMost messages or writers.holdBytes bytes are held back already,
-// BeginBatch releases them first. Neither method blocks, though a release may write to a few
-// clients itself.
+// the first BeginBatch to EndBatch, the writers hold back the frames that are queued for clients,
+// so that a few system calls can write them. If holdMost messages or writers.holdBytes bytes are
+// held back already, BeginBatch releases them first. Neither method blocks, though a release may
+// write to a few clients itself.
 func (f *Feed) BeginBatch() {
 	if f.holding && f.queued < holdMost && f.bytes < f.hub.writers.holdBytes {
 		return
@@ -47,8 +47,8 @@ func (f *Feed) EndBatch() {
 	f.hub.writers.release(enough)
 }
 
-// fanOutLocked calls Hub.fanOutLocked, and adds to the counts of the batch what that call may
-// queue. Hub.mu must be held.
+// fanOutLocked calls Hub.fanOutLocked. It adds the members and the longest text to the counts of
+// the batch. Hub.mu must be held.
 func (f *Feed) fanOutLocked(t *topic, r *renderings, except string) {
 	f.queued += len(t.members)
 	f.bytes += r.longest()
@@ -57,9 +57,9 @@ func (f *Feed) fanOutLocked(t *topic, r *renderings, except string) {
 
 // Begin starts a link. It calls tellSession for every session of the chat and tellClient for every
 // session of an SDK, and then tellMembers for the members of every topic. Last it calls tellKeep
-// for every membership that has a keep. Dead sessions are included. It holds the Hub's lock, so the
-// functions must only append to a buffer. A session that is being opened may be told both here and
-// by Upstream.Open or Upstream.OpenClient. That is harmless, since these frames are idempotent.
+// for every membership that has a keep. Dead sessions are included. Begin holds the Hub's lock, so
+// the functions must only append to a buffer. A session that is being opened may be told both here
+// and by Upstream.Open or Upstream.OpenClient. That is harmless, since these frames are idempotent.
 // tellClient and tellKeep may be nil while no session is enrolled: see Upstream.Enrol.
 func (h *Hub) Begin(
 	tellSession func(link.Session), tellClient func(link.Client), tellMembers func(link.Held), tellKeep func(link.Keep),
@@ -103,9 +103,8 @@ func (f *Feed) Down() {
 	h.endOverlapLocked(f)
 }
 
-// Topic gives a topic its number. The topic takes the given position if its own position is earlier
-// or unplaced. It also takes the given position if it has no living member. The next member then
-// begins at that position.
+// Topic gives a topic its number. The topic takes the given position in two cases: its own position
+// is earlier or unplaced, or it has no living member. The next member then begins at that position.
 //
 // If an older link gives a number after a newer link has begun, the number is muted. Publications
 // and memberships that the older link brings under a muted number are dropped, for two reasons. The
@@ -187,13 +186,14 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 // chat's protocol. It leaves out dead sessions and the sessions of the user p.Except.
 //
 // A publication is dropped if its topic number is muted or unknown. A publication with a position
-// is dropped if the topic's position is the same or later: the members had it or are past it. It is
-// also dropped if lacksLocked returns true. A publication without a position is dropped during a
-// move if Hub.passLocked says so. A publication is also dropped if given.takePublished reports it
-// as a repeat.
+// is dropped if the topic's position is the same or later: the members had the publication or are
+// past it. Such a publication is also dropped if lacksLocked returns true. A publication without a
+// position is dropped during a move if Hub.passLocked says so. A publication is also dropped if
+// given.takePublished reports it as a repeat.
 func (f *Feed) Publication(p link.Publication) { f.publish(p, chatOnly(p.Payload)) }
 
-// publish does what Publication does, with the texts of r. The payload of p is the chat's text.
+// publish does the work of Publication and of Forms, with the texts of r. The payload of p is the
+// chat's text.
 func (f *Feed) publish(p link.Publication, r renderings) {
 	h := f.hub
 	h.mu.Lock()
@@ -220,7 +220,8 @@ func (f *Feed) publish(p link.Publication, r renderings) {
 // payload, Ahead only records the id.
 func (f *Feed) Ahead(a link.Ahead) { f.giveAhead(a, chatOnly(a.Payload)) }
 
-// giveAhead does what Ahead does, with the texts of r. The payload of a is the chat's text.
+// giveAhead does the work of Ahead and of AheadForms, with the texts of r. The payload of a is the
+// chat's text.
 func (f *Feed) giveAhead(a link.Ahead, r renderings) {
 	h := f.hub
 	h.mu.Lock()
@@ -250,19 +251,19 @@ func (f *Feed) Cost(c link.Cost) {
 	}
 }
 
-// Gap tells the members that speak the chat's protocol that messages were lost. It tells them
+// Gap tells the members that speak the chat's protocol that messages were lost. Gap tells them
 // nothing if the topic's position is at the end of the loss or later: the members are past the loss
-// then. It also tells them nothing if lacksLocked returns true.
+// then. Gap also tells them nothing if lacksLocked returns true.
 func (f *Feed) Gap(g link.Gap) {
 	if name, lost, members := f.gap(g); members > 0 {
 		f.hub.log.Warn("messages were lost", "topic", name, "lost", lost, "members", members)
 	}
 }
 
-// gap does the work of Gap, and returns what Gap logs. Its third result is the number of members of
-// the topic, dead ones included. That result is 0 if the Gap was dropped. During a move of the
-// edge, the older link may have brought some of the messages that the new relay reports as lost.
-// These messages do not count as lost.
+// gap does the work of Gap, and returns the values that Gap logs. Its third result is the number of
+// members of the topic, dead ones included. The number is 0 if the Gap was dropped. During a move
+// of the edge, the older link may have brought some of the messages that the new relay reports as
+// lost. These messages do not count as lost.
 func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 	h := f.hub
 	h.mu.Lock()
@@ -305,10 +306,10 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 }
 
 // lacksLocked reports whether the link is being left, and r has no text for a living member of the
-// topic. The relay of such a link does not know members that the newer link has bound. The topic
-// may not move past what such a member has yet to get, so the caller drops the frame. The newer
-// link brings it for all members. Until it has, lacksLocked also returns true for what follows on
-// the topic by the older link, since that would move the topic past the dropped frame. The
+// topic. The relay of such a link does not know members that the newer link has bound. If the topic
+// moved on, such a member would miss the message. So the caller drops the frame. The newer link
+// brings the same message for all members. Until it has, lacksLocked also returns true for later
+// frames of the topic on the older link, which would move the topic past the dropped frame. The
 // parameter at is the position of the frame. Hub.mu must be held.
 func (f *Feed) lacksLocked(number uint64, at protocol.Position, r *renderings) bool {
 	t := f.numbers[number]

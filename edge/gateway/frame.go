@@ -104,7 +104,7 @@ type closeCode int
 
 func (closeCode) Error() string { return "the client closed" }
 
-// header is what precedes the payload of a client's frame.
+// header has the fields that precede the payload in a client's frame.
 type header struct {
 	final bool
 	op    byte
@@ -221,7 +221,7 @@ func (r *reader) complete() {
 
 // message is the state of a message that is being read.
 type message struct {
-	header       // of the present fragment; its size counts the bytes not read yet
+	header       // of the present fragment; size counts the bytes not read yet
 	binary bool  // the first fragment was a binary frame
 	read   int64 // sum of the payload sizes of the fragments so far
 	text   runes

@@ -20,15 +20,15 @@ type HubConfig struct {
 }
 
 // Hub finds the sessions of this node by id, and the members of topics. The relay decides about
-// memberships. The Hub has copies of them, which the relay changes through the Feed of each link.
-// In a Hub, only its writers write to sockets.
+// memberships. The Hub has copies of the memberships, which the relay changes through the Feed of
+// each link. In a Hub, only its writers write to sockets.
 //
 // A guest is not in the tables before its first line: see sdk_guest.go.
 //
 // A session that has ended stays in the Hub, dead, until Forget. Nothing more is queued for it. A
-// new link is still told of it, since the relay must be able to make sense of the session's
-// messages in a replay. If no relay was told of the session and the log has no message of it, the
-// session is forgotten as soon as it ends.
+// new link is still told of the session, since the relay must know the session whose messages are
+// replayed. If no relay was told of the session and the log has no message of it, the session is
+// forgotten as soon as it ends.
 type Hub struct {
 	log     *slog.Logger
 	metrics *hubMetrics
@@ -48,7 +48,7 @@ type Hub struct {
 	opening  int         // sessions whose Upstream.Open has not returned
 	digest   link.Digest // digest of the tables; its field Heard stays zero
 
-	guests    map[*Session]struct{} // guests that have not ended
+	guests    map[*Session]struct{} // sessions that are guests and have not ended
 	strangers int                   // guests that are not in the tables yet
 	keeps     int                   // bytes of all keeps
 }
@@ -131,8 +131,8 @@ func (s *Session) rowLocked() uint64 {
 // the log has no message of s. So a client that comes and goes while there is no link, and sends no
 // message, leaves nothing behind.
 //
-// End must be called once, after the session's last Upstream.Accept. What is queued for the client
-// stays queued.
+// End must be called once, after the session's last Upstream.Accept. Frames that are queued for the
+// client stay queued.
 func (h *Hub) End(s *Session, up Upstream) {
 	// Holds must be called without h.mu. If no relay knows the session, the answer of Holds is
 	// still right when die has locked h.mu: no message of the session is acknowledged in between,
@@ -145,9 +145,9 @@ func (h *Hub) End(s *Session, up Upstream) {
 	up.End(s.info.ID)
 }
 
-// die makes s dead. It forgets s if no relay was told of s and unacknowledged is false. So it also
-// forgets a guest that is not in the tables. It reads s.told and removes s from the tables under
-// one lock, so no link can begin in between and tell of s.
+// die makes s dead. It forgets s in two cases: s is a guest that is not in the tables, or no relay
+// was told of s and unacknowledged is false. die reads s.told and removes s from the tables under
+// one lock. So no link can begin in between and tell a relay of s.
 func (h *Hub) die(s *Session, unacknowledged bool) (forgotten bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -263,7 +263,7 @@ type membership struct {
 	slot  int // in topic.members
 }
 
-// tidyLocked removes t if it has neither a number nor a member. h.mu must be held.
+// tidyLocked removes t if t has neither a number nor a member. h.mu must be held.
 func (h *Hub) tidyLocked(t *topic) {
 	if t.numbers == 0 && len(t.members) == 0 {
 		delete(h.topics, t.name)

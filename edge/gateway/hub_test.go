@@ -131,7 +131,7 @@ func TestForgetLeavesTheLivingAlone(t *testing.T) {
 	wantTexts(t, s, "x")
 }
 
-// told returns what Begin passes to its functions.
+// told returns the sessions and members that Begin passes to its functions.
 func told(h *mirror) (sessions []link.Session, held map[protocol.Topic][]uint64) {
 	held = map[protocol.Topic][]uint64{}
 	h.Begin(
@@ -220,7 +220,7 @@ func TestTopicsGoWithTheirLastMemberAndNumber(t *testing.T) {
 	}
 }
 
-// FuzzHub drives a Hub and plain maps with the same steps and compares what they hold.
+// FuzzHub drives a Hub and a model with the same steps and compares their tables.
 func FuzzHub(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x10\x21\x32\x10\x22\x40\x51\x60\x70\x11\x80"))
 	random := rand.NewChaCha8([32]byte{1})

@@ -40,9 +40,9 @@ type rates struct {
 	rotated      time.Time
 }
 
-// allowance is what one user may still send. Several sessions may need it at once. Then one of them
-// waits for the allowance. The others wait for their turn, in the order in which they came. No more
-// than rateWaiters sessions wait at once.
+// allowance bounds how much one user may send. Several sessions may need the allowance at once.
+// Then one of them waits for the allowance. The others wait for their turn, in the order in which
+// they came. No more than rateWaiters sessions wait at once.
 //
 // The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). messagesDue
 // is the time at which all that was taken is paid for. A message may be taken if messagesDue, with

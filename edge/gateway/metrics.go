@@ -18,7 +18,7 @@ const (
 	dropCrowded              // too many of the user's sessions waited for the allowance
 	dropNoTopic              // the link frame named an unknown topic number
 	dropOverlap              // the publication had no position, and Hub.overlap was full
-	dropForm                 // a link that is left had no text for a member that a newer one bound
+	dropForm                 // an older link had no text for a newer link's member
 	drops
 )
 

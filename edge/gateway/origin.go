@@ -35,8 +35,8 @@ func CheckOriginPattern(pattern string) error {
 	return nil
 }
 
-// unmatchable returns why no origin of a browser can match pattern, and in most cases what to write
-// instead. It returns "" when it knows no reason.
+// unmatchable returns the reason why no origin of a browser can match pattern. In most cases it
+// also says which pattern to write instead. It returns "" when it knows no reason.
 func unmatchable(pattern string) string {
 	scheme, host, schemed := strings.Cut(strings.ToLower(pattern), "://")
 	if !schemed {

@@ -40,9 +40,9 @@ func newPoller() *poller {
 	if err != nil {
 		return p
 	}
-	syscall.SetNonblock(fd, true) // package os then registers it with Go's runtime
+	syscall.SetNonblock(fd, true) // so that package os registers it with Go's runtime
 	file := os.NewFile(uintptr(fd), "epoll")
-	if err := file.SetDeadline(time.Time{}); err != nil { // Go's runtime cannot watch it
+	if err := file.SetDeadline(time.Time{}); err != nil { // not registered with Go's runtime
 		file.Close()
 		return p
 	}

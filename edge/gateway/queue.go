@@ -16,7 +16,7 @@ type queue struct {
 	mu         sync.Mutex
 	limit      int           // bound of the field size, in bytes
 	start      func()        // starts the writer; called with mu held; nil: no writer
-	pending    *batch        // what the writer has not taken; nil: nothing
+	pending    *batch        // frames that the writer has not taken; nil: none
 	size       int           // bytes of the pending batch and of the writer's batch
 	lost       int           // messages that were queued and will not be written
 	writing    bool          // the writer was started and has not ended

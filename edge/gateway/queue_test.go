@@ -66,7 +66,7 @@ func TestSealKeepsOrDiscardsWhatIsQueued(t *testing.T) {
 }
 
 // pipeConn records writes. Each write blocks until the test sends an error or nil to the channel
-// gate, and returns what was sent.
+// gate. The write returns that value.
 type pipeConn struct {
 	net.Conn
 	mu     sync.Mutex

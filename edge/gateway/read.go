@@ -18,8 +18,8 @@ import (
 // bytes came with its request.
 //
 // To wake a reader that waits costs a goroutine switch. To wake an idle conn costs a poll, a new
-// goroutine and another request to the poller. So a frame costs about 1.5 times as much if it comes
-// to an idle conn.
+// goroutine and another request to the poller. So a frame that comes to an idle conn costs about
+// 1.5 times as much.
 const idleAfter = 2 * time.Second
 
 // messageKeep is the largest message buffer, in bytes, that goes back to the pool.
@@ -48,7 +48,7 @@ type reader struct {
 	size    int                // capacity of the message's buffer, in bytes
 	counted int                // the size that Server.unfinished was last told
 	entry   *unfinishedMessage // the message's entry in Server.unfinished; nil: not counted
-	small   [16]byte           // readHead reads into it, and unparsed then points into it
+	small   [16]byte           // readHead reads into small, and unparsed then points into small
 }
 
 // newReader makes a reader. The parameter unparsed has the bytes that were already read from c.
@@ -240,9 +240,9 @@ func (c *conn) forward(message []byte) error {
 	return nil
 }
 
-// dropLate drops a message, or a line, that came while the session ends. It returns errFlood if the
-// client has sent more than lingerMost bytes since the end began. It returns another error if the
-// Server has ended.
+// dropLate drops a message, or an SDK's line, that came while the session ends. It returns errFlood
+// if the client has sent more than lingerMost bytes since the end began. It returns another error
+// if the Server has ended.
 func (c *conn) dropLate(message []byte) error {
 	s, v := c.session, c.server
 	v.hub.metrics.dropped[dropClosing].Inc()
@@ -298,12 +298,11 @@ func (c *conn) awaitRoom(message []byte) bool {
 }
 
 const (
-	// extraPerSecond bounds, in bytes, what a client may send beside messages. Each frame adds its
+	// extraPerSecond bounds the bytes that a client may send beside messages. Each frame adds its
 	// bytes, frameExtra at most, to the count in extras. Each complete message lowers the count by
 	// messageExtra. If the count reaches extraPerSecond within a second of the count's beginning,
-	// the client is closed.
-	// Without messages the bound allows about 5,400 empty frames a second, or about 2,000 frames
-	// with payloads of 10 bytes or more.
+	// the client is closed. Without messages the bound allows about 5,400 empty frames a second, or
+	// about 2,000 frames with payloads of 10 bytes or more.
 	extraPerSecond = 32 << 10
 	// frameExtra is the largest number of bytes that one frame adds to the count.
 	frameExtra = 16

@@ -113,7 +113,7 @@ func (r *reader) putBuffer() {
 }
 
 // rawOf returns access to the socket's file descriptor. It returns nil for TLS and for pipes, which
-// give no such access. They are read and written by their methods Read and Write.
+// give no such access. TLS and pipes are read and written by their methods Read and Write.
 func rawOf(socket net.Conn) (raw syscall.RawConn) {
 	if sc, ok := socket.(syscall.Conn); ok {
 		raw, _ = sc.SyscallConn()

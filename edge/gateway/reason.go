@@ -18,12 +18,12 @@ const (
 	ReasonUTF8            // a message, or the text of a close frame, was not valid UTF-8
 	ReasonLimit           // too many frames that brought no message
 	ReasonUnfinished      // a message or a control frame was begun and not finished in time
-	ReasonUnfinishedBytes // unfinished messages took too many bytes, and this one gave way
+	ReasonUnfinishedBytes // unfinished messages took too many bytes; this session gave way
 	ReasonTooBig          // a message was longer than Config.MaxMessage
 	ReasonDraining        // this node is going away; another one may take the client
 	ReasonOverload        // not used yet: this node has too much to do
-	ReasonSlow            // the client did not read; what the writer had not taken is lost
-	ReasonReplaced        // not used yet: another connection took this one's place
+	ReasonSlow            // the client did not read; frames that the writer had not taken are lost
+	ReasonReplaced        // not used yet: another connection took the session's place
 	ReasonExpired         // the client's token expired
 	ReasonKicked          // not used yet: the operator ended the session
 	ReasonSilent          // no sign of life after a ping
@@ -39,7 +39,8 @@ const (
 	reasons
 )
 
-// closing is what a close frame says. The code 0 means that there is no close frame.
+// closing has the code and the text of a close frame. The code 0 means that there is no close
+// frame.
 type closing struct {
 	code int
 	text string
@@ -48,9 +49,10 @@ type closing struct {
 // none is for a reason for which the gateway has no close frame of its own.
 var none closing
 
-// reasonRow is a reason's label, and its close frames for the two protocols. An SDK takes an empty
-// text, or one that is JSON, for something else. So no text for SDKs may be either. An SDK connects
-// again after 3000–3499, and stays away after 3500–3999.
+// reasonRow is a reason's label, and its close frames for the two protocols. A text for SDKs must
+// not be empty: the SDK for JavaScript would then come back whatever the code is. Nor may it be
+// JSON, which that SDK would parse. An SDK connects again after a code from 3000 to 3499, and stays
+// away after a code from 3500 to 3999.
 type reasonRow struct {
 	label     string
 	chat, sdk closing
@@ -109,6 +111,6 @@ func (r Reason) String() string { return reasonTable[r].label }
 // if there is one.
 func (r Reason) Code() int { return reasonTable[r].chat.code }
 
-// accepts reports whether the gateway accepts what the client sends while its session has this
-// reason. After ReasonDraining the client may send until it answers the close frame.
+// accepts reports whether the gateway accepts messages of a client whose session has this reason.
+// After ReasonDraining the client may send until it answers the close frame.
 func (r Reason) accepts() bool { return r == reasonNone || r == ReasonDraining }

@@ -9,14 +9,14 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// sdk is what only a session of an SDK has. The relay says who its user is, when it confirms the
-// client's connect. Until then the session is a guest. At that moment Session.info.User may change,
-// which Hub.mu guards. The reader may read the user from then on, since the user does not change
-// again.
+// sdk is the state that only a session of an SDK has. The session is a guest until the relay
+// confirms its connect. With the confirmation the relay names the user, so Session.info.User may
+// change then, under Hub.mu. Later the user does not change. So the reader may read the user
+// without the lock once it has seen the confirmation.
 type sdk struct {
-	open bool // the edge names the user, and no token does; does not change
+	open bool // the edge vouches for the user; does not change
 
-	connected bool // the reader has seen the confirmation; the reader's own
+	connected bool // the reader has seen the confirmation; only the reader uses this
 
 	// The following fields are guarded by Hub.mu. The reader alone sets known.
 	known     bool          // the session is in the Hub's tables
@@ -42,9 +42,9 @@ func newGuest(user string, queueBytes int) *Session {
 	return s
 }
 
-// owner returns the user in whose share the reader counts what it holds. Only the reader may call
-// it. If a token says who the user is, Session.info.User changes when the relay confirms the
-// connect. So owner returns "" until the reader has seen the confirmation.
+// owner returns the user in whose share of Config.Unfinished the reader's message counts. Only the
+// reader may call it. For a guest whose user a token will name, owner returns "". So all such
+// guests share one user's share.
 func (s *Session) owner() string {
 	if s.sdk != nil && !s.sdk.open && !s.sdk.connected {
 		return ""
@@ -60,14 +60,15 @@ func (s *Session) form() link.Form {
 	return link.FormChat
 }
 
-// clientLocked returns what the relay is told of a session of an SDK. Hub.mu must be held.
+// clientLocked returns the Client by which a relay is told of a session of an SDK. Hub.mu must be
+// held.
 func (s *Session) clientLocked() link.Client {
 	k := s.sdk
 	return link.Client{ID: s.info.ID, Confirmed: k.confirmed, Open: k.open, Until: k.until, User: s.info.User, Keep: k.keep}
 }
 
-// roomLocked returns an error if the session's keeps may not grow by the given number of bytes. The
-// relay keeps to these bounds, so its link ends with the error. h.mu must be held.
+// roomLocked returns an error if the session's keeps may not grow by the given number of bytes. A
+// relay keeps to these bounds by itself, so this error ends the link. h.mu must be held.
 func (h *Hub) roomLocked(s *Session, bytes int) error {
 	switch {
 	case bytes > 0 && s.sdk.held+bytes > link.MaxKeeps:
@@ -78,7 +79,8 @@ func (h *Hub) roomLocked(s *Session, bytes int) error {
 	return nil
 }
 
-// holdLocked counts bytes of keeps. A negative number takes them off. h.mu must be held.
+// holdLocked adds a number of bytes to the counts of keeps. The number is negative if keeps have
+// shrunk. h.mu must be held.
 func (h *Hub) holdLocked(s *Session, bytes int) {
 	s.sdk.held += bytes
 	h.keeps += bytes
@@ -144,7 +146,7 @@ func copyOf(keep []byte) []byte { return append([]byte(nil), keep...) }
 // renderings are the texts of one publication, by form.
 type renderings struct {
 	texts [link.MaxForms][]byte
-	has   [link.MaxForms]bool // a text is there; it may be empty
+	has   [link.MaxForms]bool // has[f]: there is a text of form f, perhaps an empty one
 }
 
 // chatOnly returns the renderings of a publication that has only the chat's text.

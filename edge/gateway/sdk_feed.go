@@ -10,9 +10,10 @@ import (
 // leaveWait is how long a client may stay after the relay has closed it without a code.
 const leaveWait = 5 * time.Second
 
-// memberLocked finds a session of an SDK. It returns nil if the session was forgotten meanwhile. It
-// returns an error if the session speaks the chat's protocol, or if it is a guest and the relay
-// takes it for confirmed, or the other way round. h.mu must be held.
+// memberLocked finds a session of an SDK. It returns nil if the session was forgotten meanwhile.
+// The parameter confirmed says whether the relay takes the session for confirmed. If the Hub does
+// not agree, or if the session speaks the chat's protocol, memberLocked returns an error. h.mu must
+// be held.
 func (h *Hub) memberLocked(id uint64, confirmed bool) (*Session, error) {
 	s := h.sessions[id]
 	switch {
@@ -33,8 +34,8 @@ func (h *Hub) memberLocked(id uint64, confirmed bool) (*Session, error) {
 // set, Confirmed also queues n.Text for the client. If the user has too many sessions, the session
 // is closed.
 //
-// The error, if any, ends the link: the relay has confirmed the session before, or its keeps are
-// too many.
+// An error ends the link. Confirmed returns one if the session is confirmed already, speaks the
+// chat's protocol, or would have too many bytes of keeps.
 func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 	h := f.hub
 	h.mu.Lock()
@@ -52,7 +53,7 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 	}
 	h.digest.SessionHash ^= s.rowLocked()
 	s.sdk.confirmed = true
-	if s.info.User != n.User { // if the edge has named the user, the reader may read it just now
+	if s.info.User != n.User { // if unchanged, the reader may be reading it
 		s.info.User = n.User
 	}
 	h.digest.SessionHash ^= s.rowLocked()
@@ -69,7 +70,8 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 	return nil
 }
 
-// beginLocked does what follows when the connect of s is confirmed. h.mu must be held.
+// beginLocked begins the confirmed session of s: it counts s for its user, answers the client, and
+// starts the pings. h.mu must be held.
 func (h *Hub) beginLocked(s *Session, text []byte, answer bool) {
 	h.leaveGuestsLocked(s)
 	defer s.sdk.releaseLocked()
@@ -85,7 +87,7 @@ func (h *Hub) beginLocked(s *Session, text []byte, answer bool) {
 	}
 }
 
-// releaseLocked lets the reader of a guest go on. Hub.mu must be held.
+// releaseLocked lets the reader go on that waits in connectGuest. Hub.mu must be held.
 func (k *sdk) releaseLocked() {
 	close(k.ready)
 	k.ready = nil
@@ -141,15 +143,15 @@ func (f *Feed) Bound(n link.Bound, answer bool) error {
 	return nil
 }
 
-// Unbound unbinds a session from a topic and tells the client, though the client did not ask for
-// it.
+// Unbound unbinds a session from a topic, and queues n.Text for the client. The client did not ask
+// to leave the topic.
 func (f *Feed) Unbound(n link.Unbound) {
 	f.Left(link.Left{Session: n.Session, Topic: n.Topic, Text: n.Text}, true)
 }
 
-// Close closes a session, behind what is queued for its client. With n.Code 0 the client gets no
-// close frame, and leaveWait to go. Nothing that the client still sends is accepted. Close does
-// nothing if the session has ended.
+// Close closes a session. Frames that are queued for its client are written first. If n.Code is 0,
+// the client gets no close frame, and has leaveWait to close its connection. Nothing that the
+// client still sends is accepted. Close does nothing if the session has ended.
 func (f *Feed) Close(n link.Close) {
 	h := f.hub
 	h.mu.Lock()
@@ -164,8 +166,8 @@ func (f *Feed) Close(n link.Close) {
 	}
 }
 
-// Forms does what Publication does, with a text for each form. A member gets the text of its form,
-// or nothing if that is not there.
+// Forms handles a publication as Publication does, but with a text for each form. A member gets the
+// text of its form, or nothing if there is no such text.
 func (f *Feed) Forms(p link.Forms) {
 	r := renderingsOf(p.Texts)
 	f.publish(link.Publication{
@@ -173,7 +175,7 @@ func (f *Feed) Forms(p link.Forms) {
 	}, r)
 }
 
-// AheadForms does what Ahead does, with a text for each form.
+// AheadForms handles a message as Ahead does, but with a text for each form.
 func (f *Feed) AheadForms(a link.AheadForms) {
 	r := renderingsOf(a.Texts)
 	f.giveAhead(link.Ahead{Topic: a.Topic, ID: a.ID, Except: a.Except, Payload: r.texts[link.FormChat]}, r)

@@ -40,13 +40,13 @@ func sdkMember(t testing.TB, h *mirror, user string, topics ...protocol.Topic) *
 	return s
 }
 
-// tables are what Begin tells, as frames.
+// tables has the frames that Begin tells.
 type tables struct {
 	sessions []link.Session
 	clients  []link.Client
 	held     []link.Held
 	keeps    []link.Keep
-	order    string // of the kinds of frames
+	order    string // the kinds of the frames, in the order in which they came
 }
 
 func tablesOf(h *Hub) (t tables) {
@@ -64,7 +64,7 @@ func tablesOf(h *Hub) (t tables) {
 	return t
 }
 
-// digest computes the digest from the frames.
+// digest computes the digest that a relay would have after these frames.
 func (t tables) digest() (d link.Digest) {
 	for _, s := range t.sessions {
 		d.Sessions++
@@ -108,7 +108,7 @@ func TestConfirmedMakesAMember(t *testing.T) {
 	if err := h.Confirmed(frame, true); err != nil {
 		t.Fatal(err)
 	}
-	clear(frame.Keep) // the frame's bytes are not kept
+	clear(frame.Keep) // the Hub must have copied these bytes
 	clear(frame.Channels[1].Keep)
 	wantTexts(t, s, "connected")
 	got := tablesOf(h.Hub)
@@ -132,8 +132,8 @@ func TestConfirmedMakesAMember(t *testing.T) {
 	}
 }
 
-// TestAnAnswerToAnSDKIsPassedOnOnce: the effect does not depend on whether the text is still
-// wanted.
+// TestAnAnswerToAnSDKIsPassedOnOnce brings Confirmed, Refreshed and Bound, with and without answer
+// set. The tables must change in both cases. The client must get the texts only if answer is set.
 func TestAnAnswerToAnSDKIsPassedOnOnce(t *testing.T) {
 	for _, answer := range []bool{false, true} {
 		h := newMirror(HubConfig{})
@@ -221,7 +221,8 @@ func TestP9_TheDigestIsOfTheTables(t *testing.T) {
 	}
 }
 
-// TestKeepsAreBounded: the relay keeps to the bounds, so more ends its link, and changes nothing.
+// TestKeepsAreBounded has a relay send longer keeps than a session or an edge may have. The frames
+// must return an error, which ends the link, and must change nothing.
 func TestKeepsAreBounded(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := sdkMember(t, h, "1", "all")
@@ -248,7 +249,7 @@ func TestKeepsAreBounded(t *testing.T) {
 	if got := tablesOf(h.Hub).digest(); got != before {
 		t.Error("what is beyond a bound has an effect")
 	}
-	ok(h.Bound(link.Bound{Session: id, Topic: number, Keep: keep(1)}, true)) // in its place
+	ok(h.Bound(link.Bound{Session: id, Topic: number, Keep: keep(1)}, true)) // shorter than before
 	ok(h.Refreshed(link.Refreshed{Session: id, Keep: keep(link.MaxKeeps - 1)}, true))
 	h.Unbound(link.Unbound{Session: id, Topic: number})
 	ok(h.Refreshed(link.Refreshed{Session: id, Keep: keep(link.MaxKeeps)}, true))
@@ -267,7 +268,9 @@ func TestKeepsAreBounded(t *testing.T) {
 	}
 }
 
-// TestARelayThatIsWrongAboutASessionIsTold: such frames end the link, and change nothing.
+// TestARelayThatIsWrongAboutASessionIsTold has a relay confirm, refresh or bind a session that is
+// not in the state for it. Each frame must return an error, which ends the link, and must change
+// nothing. A frame about a forgotten session is no error.
 func TestARelayThatIsWrongAboutASessionIsTold(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "chat")[0].info.ID
@@ -303,7 +306,8 @@ func TestARelayThatIsWrongAboutASessionIsTold(t *testing.T) {
 	}
 }
 
-// TestUnknownTopicsOfASessionArePassedOver: the others count, and so does the answer.
+// TestUnknownTopicsOfASessionArePassedOver has a relay name topic numbers that are unknown, and one
+// that is known. The session must be bound to the known topic, and the client must get every text.
 func TestUnknownTopicsOfASessionArePassedOver(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	h := g.hub
@@ -323,8 +327,9 @@ func TestUnknownTopicsOfASessionArePassedOver(t *testing.T) {
 	}
 }
 
-// TestADeadSessionIsChangedAndNotAnswered: the relay counts it until its End, and so must the edge.
-// It does not count for its user.
+// TestADeadSessionIsChangedAndNotAnswered has a relay confirm and refresh a session that has ended
+// at the edge. Both sides have the session in their tables until its End is finished, so the tables
+// must change alike. The client gets nothing, and the session does not count for its user.
 func TestADeadSessionIsChangedAndNotAnswered(t *testing.T) {
 	h, up := newMirror(HubConfig{}), &fakeUpstream{}
 	u := users{most: 1, sessions: map[string]int{}}
@@ -357,7 +362,8 @@ func bothForms(topic protocol.Topic, text string) link.Forms {
 	return link.Forms{Topic: numberOf(topic), Texts: []link.Rendering{{Form: link.FormChat, Text: []byte("chat " + text)}, {Form: link.FormJSON, Text: []byte("json " + text)}}}
 }
 
-// TestEachMemberGetsTheTextOfItsForm has members of both forms in one topic.
+// TestEachMemberGetsTheTextOfItsForm publishes to a topic with members that speak the chat and
+// members that are clients of SDKs.
 func TestEachMemberGetsTheTextOfItsForm(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "1", "2")
@@ -381,7 +387,8 @@ func TestEachMemberGetsTheTextOfItsForm(t *testing.T) {
 	wantTexts(t, second, "json b")
 }
 
-// TestFramesOfOldRelaysAreForTheChat: an SDK's client could not read their texts.
+// TestFramesOfOldRelaysAreForTheChat brings the frames that have only the chat's text. A client of
+// an SDK could not read that text, and must get nothing.
 func TestFramesOfOldRelaysAreForTheChat(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat, sdk := openAll(h, &fakeUpstream{}, "1")[0], sdkMember(t, h, "2", "all")
@@ -394,7 +401,8 @@ func TestFramesOfOldRelaysAreForTheChat(t *testing.T) {
 	wantTexts(t, sdk)
 }
 
-// TestFormsAreDeliveredOnceAndInOrder: a position and an id count as in a Publication.
+// TestFormsAreDeliveredOnceAndInOrder brings Forms whose positions or ids came before. The Hub must
+// drop them, as it does a repeated Publication.
 func TestFormsAreDeliveredOnceAndInOrder(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat, sdk := openAll(h, &fakeUpstream{}, "1")[0], sdkMember(t, h, "2", "all")
@@ -424,8 +432,9 @@ func TestFormsAreDeliveredOnceAndInOrder(t *testing.T) {
 	wantTexts(t, sdk, want...)
 }
 
-// TestP2_BareFormsComeOnceDuringAMove: two links bring what has no position. By its chat's text it
-// is known again, also where one link brings it as a Publication.
+// TestP2_BareFormsComeOnceDuringAMove has two links bring the same publication without a position.
+// The Hub recognises the repeat by the chat's text, even if one link brings Forms and the other a
+// Publication.
 func TestP2_BareFormsComeOnceDuringAMove(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat, sdk := openAll(h, &fakeUpstream{}, "1")[0], sdkMember(t, h, "2", "all")
@@ -442,9 +451,10 @@ func TestP2_BareFormsComeOnceDuringAMove(t *testing.T) {
 	wantTexts(t, sdk, "json a", "json a")
 }
 
-// TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome: the new relay has bound a member that the old
-// one does not know. What the old link brings for the chat alone must not take the place of what
-// the new link brings for both. The same holds for a gap.
+// TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome has the new relay bind a client of an SDK, of
+// which the old relay does not know. The old link brings a publication with the chat's text alone.
+// The Hub must drop it and wait for the new link's publication, which has both texts. The same
+// holds for a gap.
 func TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "1")[0]
@@ -469,18 +479,18 @@ func TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome(t *testing.T) {
 	bring(old, 5, true) // the old relay knows of one by now, and the topic has yet to get 3 and 4
 	wantTexts(t, chat)
 	wantTexts(t, sdk)
-	// What has no position may never come by the new link.
+	// A publication without a position is passed on, since the new link may never bring it.
 	old.Publication(link.Publication{Topic: number, Payload: []byte("bare")})
 	wantTexts(t, chat, "bare")
 	for offset := range uint64(3) {
-		bring(h.Feed, offset+2, true) // 2 is repeated
+		bring(h.Feed, offset+2, true) // the publication at offset 2 is a repeat
 	}
 	bring(h.Feed, 5, true)
 	bring(old, 6, true)
 	bring(h.Feed, 6, true)
 	wantTexts(t, chat, "chat 3", "chat 4", "chat 5", "chat 6")
 	wantTexts(t, sdk, "json 3", "json 4", "json 5", "json 6")
-	h.End(sdk, &fakeUpstream{}) // nobody lacks anything
+	h.End(sdk, &fakeUpstream{}) // now no living member lacks the text
 	bring(old, 7, false)
 	wantTexts(t, chat, "chat 7")
 }
@@ -528,8 +538,8 @@ func BenchmarkFanOutOfTwoForms(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/members, "ns/delivery")
 }
 
-// TestAUserHasOnlySoManySessions: the sessions of both protocols count together, from the moment on
-// at which the user is known.
+// TestAUserHasOnlySoManySessions checks Config.PerUser. Chat sessions and sessions of SDKs count
+// together. A session of an SDK counts from its confirmation on.
 func TestAUserHasOnlySoManySessions(t *testing.T) {
 	g := startSDK(t, nil, func(c *Config) { c.PerUser = 2 })
 	g.raw("/chat/user/1", "")
@@ -552,8 +562,8 @@ func TestAUserHasOnlySoManySessions(t *testing.T) {
 	g.sdk("1")
 }
 
-// TestARelayClosesWithACodeOfItsOwn: what came before is given to the client first. What the client
-// still sends is not accepted.
+// TestARelayClosesWithACodeOfItsOwn has a relay close a session. The client must first get what was
+// queued before the Close. Messages that the client still sends must not be accepted.
 func TestARelayClosesWithACodeOfItsOwn(t *testing.T) {
 	for _, path := range []string{protocol.SDKPath, "/chat/user/1"} {
 		g := startSDK(t, nil, nil)
@@ -579,8 +589,8 @@ func TestARelayClosesWithACodeOfItsOwn(t *testing.T) {
 	}
 }
 
-// TestSlowReadersOfTwoFormsCostOnlyThemselves has one that never reads for each protocol. Each is
-// closed with the code of its protocol.
+// TestSlowReadersOfTwoFormsCostOnlyThemselves has one client of each protocol that never reads.
+// Each of the two is closed with the code of its protocol, and the other clients get every message.
 func TestSlowReadersOfTwoFormsCostOnlyThemselves(t *testing.T) {
 	g := startSDK(t, nil, func(c *Config) { c.Queue = 64 << 10 })
 	g.hub.Topic(link.TopicNumber{ID: numberOf("all"), Topic: "all"})
@@ -670,7 +680,8 @@ func TestConfirmationsRaceWithEverything(t *testing.T) {
 	}
 }
 
-// TestAClientThatTheRelayLetsGoHasFiveSeconds: with the code 0 there is no close frame.
+// TestAClientThatTheRelayLetsGoHasFiveSeconds has a relay close a session with the code 0. The
+// client must get no close frame, and its socket must be closed after leaveWait.
 func TestAClientThatTheRelayLetsGoHasFiveSeconds(t *testing.T) {
 	inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {
 		c := b.confirmed("1")

@@ -17,9 +17,9 @@ const (
 // guests returns how many guests there may be.
 func (cfg *Config) guests() int { return max(cfg.MaxSessions/guestShare, 1) }
 
-// enterGuest gives s an id and counts s among the guests. It returns false, and the reason, if
-// there are limit sessions or most guests already. s does not enter the tables yet, and no relay
-// hears of it.
+// enterGuest gives s an id and counts s among the guests. The parameter limit bounds the sessions,
+// and most bounds the guests. If a bound is reached already, enterGuest returns false and the
+// reason. s does not enter the tables yet, and no relay is told of s.
 func (h *Hub) enterGuest(s *Session, limit, most int) (why refusal, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -62,9 +62,8 @@ func (h *Hub) introduce(s *Session, up Upstream) {
 
 // connectGuest gives a guest's first line, which should be its connect, to the upstream. Then it
 // waits until the relay has confirmed the connect, or until the session ends. The session is not
-// read meanwhile. While no relay can take guests, connectGuest holds the line back, so that an
-// outage does not fill the log with what guests ask for. Server.checkSDK ends the wait after
-// guestWait.
+// read meanwhile. While no relay can take guests, connectGuest holds the line back. So the log does
+// not fill with lines of guests. Server.checkSDK ends the wait after guestWait.
 //
 // The line is charged to nobody: a guest has one line, and no user yet.
 func (c *conn) connectGuest(line []byte) error {
@@ -76,7 +75,7 @@ func (c *conn) connectGuest(line []byte) error {
 	if _, ending := s.Reason(); ending || !c.enrol(ended) {
 		return c.dropLate(line)
 	}
-	ready := s.sdk.ready // the relay may confirm, and so change the field, from here on
+	ready := s.sdk.ready // read now, since Confirmed sets the field to nil
 	v.hub.introduce(s, v.up)
 	if !v.up.Accept(s.info.ID, line) && !c.awaitRoom(line) {
 		v.hub.metrics.dropped[dropNoRoom].Inc()

@@ -26,7 +26,7 @@ func TestGuestsAreASixteenthOfTheSessions(t *testing.T) {
 	}
 	first.send(textOf("connect 1"))
 	first.wantFrame(textByte, "connected")
-	third := g.raw(protocol.SDKPath, "") // in the place of the one that is confirmed
+	third := g.raw(protocol.SDKPath, "") // takes the place of the guest that was confirmed
 	if res, _ := g.upgradeWith("", nil); res.StatusCode != 503 {
 		t.Fatalf("%d with two guests", res.StatusCode)
 	}
@@ -48,7 +48,7 @@ func TestAGuestCountsAmongTheSessions(t *testing.T) {
 			t.Errorf("%s: %v %+v", path, err, res)
 		}
 	}
-	// So do sessions that have ended, while their socket is open.
+	// Sessions that have ended count too while their sockets are open.
 	g = startSDK(t, nil, func(c *Config) { c.MaxSessions = 3 })
 	for range 3 {
 		g.server.enter()
@@ -57,8 +57,8 @@ func TestAGuestCountsAmongTheSessions(t *testing.T) {
 	if res, _ := g.upgradeWith("", nil); res.StatusCode != 503 {
 		t.Errorf("%d while three sockets are open", res.StatusCode)
 	}
-	// Dead sessions that a relay does not forget leave no place either, neither for a guest nor for
-	// a guest's first line.
+	// Dead sessions count until the relay has forgotten them. With two dead sessions and one guest,
+	// the bound of three is reached.
 	h := NewHub(HubConfig{})
 	up := &fakeUpstream{}
 	for range 2 {
@@ -77,8 +77,8 @@ func TestAGuestCountsAmongTheSessions(t *testing.T) {
 	}
 }
 
-// TestAGuestThatSaysNothingIsClosedAsStale checks that 10 s pass, and that nothing is told
-// upstream.
+// TestAGuestThatSaysNothingIsClosedAsStale has a guest send nothing. It must be closed with 3502
+// after 10 s, and no relay must be told of it.
 func TestAGuestThatSaysNothingIsClosedAsStale(t *testing.T) {
 	up := silentRelay()
 	up.client = func(c link.Client) { t.Errorf("told %+v", c) }
@@ -100,7 +100,9 @@ func TestAGuestThatSaysNothingIsClosedAsStale(t *testing.T) {
 	})
 }
 
-// TestAConnectThatNobodyConfirmsComesBack: an outage must not end a client for good, so it is 3004.
+// TestAConnectThatNobodyConfirmsComesBack has a relay that does not answer a connect. The guest
+// must be closed with 3004, after which its SDK connects again. No outage may end a client for
+// good.
 func TestAConnectThatNobodyConfirmsComesBack(t *testing.T) {
 	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
 		c := b.connect()
@@ -122,8 +124,9 @@ func TestAConnectThatNobodyConfirmsComesBack(t *testing.T) {
 	})
 }
 
-// TestAGuestsLineWaitsForARelayThatKnowsSDKs: while no relay can take it, the guest is not in the
-// tables, and its line is not in the log. In the end it is closed with 3004.
+// TestAGuestsLineWaitsForARelayThatKnowsSDKs has a guest send its connect while no relay can take
+// guests. Meanwhile the guest must not be in the tables, and its line must not be in the log. If no
+// such relay comes, the guest must be closed with 3004.
 func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
 	for _, comes := range []bool{true, false} {
 		t.Run(fmt.Sprint("it comes: ", comes), func(t *testing.T) {
@@ -161,8 +164,9 @@ func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
 	}
 }
 
-// TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed: neither the lines of the same message,
-// nor a further message. Then they follow in order.
+// TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed has a guest send lines after its connect,
+// in the same message and in later ones. None may be accepted before the connect is confirmed. Then
+// all must be, in order.
 func TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed(t *testing.T) {
 	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
 		c := b.connect()
@@ -181,7 +185,8 @@ func TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed(t *testing.T) {
 	})
 }
 
-// TestAGuestWhoseConnectIsRefusedIsNotReadOn: an error is the answer, and Close follows.
+// TestAGuestWhoseConnectIsRefusedIsNotReadOn has a relay answer a connect with an error, and send a
+// Close after it. Lines that the client sends after its connect must be dropped.
 func TestAGuestWhoseConnectIsRefusedIsNotReadOn(t *testing.T) {
 	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
 		c := b.connect()
@@ -208,8 +213,9 @@ func TestAGuestWhoseConnectIsRefusedIsNotReadOn(t *testing.T) {
 	})
 }
 
-// TestTenThousandGuestsThatSayNothingLeaveNothing also checks that nobody else waits for them, and
-// that their places are free again.
+// TestTenThousandGuestsThatSayNothingLeaveNothing has ten thousand guests send nothing. Meanwhile a
+// client of the chat must be admitted. Once the guests are closed, other guests must find their
+// places free.
 func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
 	const n = 10_000
 	up := silentRelay()
@@ -242,8 +248,8 @@ func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
 	runtime.GC()
 }
 
-// TestP7_UnfinishedMessagesOfGuestsCountAsThoseOfOneUser: whoever sends guests cannot push out the
-// message that a user has begun.
+// TestP7_UnfinishedMessagesOfGuestsCountAsThoseOfOneUser has many guests begin messages. All guests
+// together have one user's share, so they must not push out the unfinished message of a user.
 func TestP7_UnfinishedMessagesOfGuestsCountAsThoseOfOneUser(t *testing.T) {
 	const fit = 1 << 20 / unfinishedShare / (unfinishedCost + 512)
 	change := func(c *Config) { c.Unfinished, c.Auth.Open = 1<<20, false }
@@ -271,7 +277,8 @@ func TestP7_UnfinishedMessagesOfGuestsCountAsThoseOfOneUser(t *testing.T) {
 
 // TestNothingBehindAConnectIsForwardedInADrain drains the server while a connect waits for its
 // confirmation. The client may send until it answers the close frame. But the lines behind the
-// connect must not be forwarded, since the relay would take them for wrong.
+// connect must not be forwarded, since a relay closes a session that sends them before its
+// confirmation.
 func TestNothingBehindAConnectIsForwardedInADrain(t *testing.T) {
 	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
 		c := b.connect()

@@ -8,7 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestAPingWakesNobody: a session rests in the poller while it is pinged. Only its pong wakes it.
+// TestAPingWakesNobody checks that a ping does not wake an idle session. Only the client's pong
+// wakes it.
 func TestAPingWakesNobody(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	c := g.sdk("1")
@@ -24,7 +25,7 @@ func TestAPingWakesNobody(t *testing.T) {
 	eventually(t, "the session rests again", func() bool { return isIdle(s) })
 }
 
-// TestAGuestRests: a guest that says nothing has no goroutine.
+// TestAGuestRests checks that a silent guest becomes idle, so that it has no goroutine.
 func TestAGuestRests(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	c := g.rawRequest(protocol.SDKPath, "")

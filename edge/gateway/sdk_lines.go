@@ -10,8 +10,9 @@ var (
 	errNoRoom     = errors.New("no room for a line")
 )
 
-// cutLine returns the first line of a message of an SDK, and what follows its line feed. It returns
-// more as false if no further line follows. A line feed at the end of a message begins no line.
+// cutLine returns the first line of a message of an SDK, and the bytes after its line feed. The
+// result more says whether another line follows. A line feed at the end of a message begins no
+// line.
 func cutLine(message []byte) (line, rest []byte, more bool) {
 	line, rest, _ = bytes.Cut(message, []byte{'\n'})
 	return line, rest, len(rest) > 0
@@ -33,8 +34,8 @@ func (c *conn) forwardLines(message []byte) error {
 	return nil
 }
 
-// takeLine takes a pong, or gives another line to the upstream. What comes while the session ends
-// is dropped without being looked at.
+// takeLine takes one line of an SDK. It notes a pong, and gives any other line to the upstream.
+// While the session ends, takeLine drops every line.
 func (c *conn) takeLine(line []byte) error {
 	s, v := c.session, c.server
 	switch accepts := Reason(s.reason.Load()).accepts(); {
@@ -51,7 +52,7 @@ func (c *conn) takeLine(line []byte) error {
 	switch {
 	case !s.sdk.known:
 		return c.connectGuest(line)
-	case !s.sdk.connected: // the session has ended before its connect was confirmed
+	case !s.sdk.connected: // the session ended before its connect was confirmed
 		return c.dropLate(line)
 	}
 	return c.forwardLine(line)

@@ -37,8 +37,8 @@ func FuzzLines(f *testing.F) {
 	})
 }
 
-// TestAMessageIsTakenLineByLine sends a message behind a connect. An answer that is no line ends
-// the session with 3501; the lines before it are carried out.
+// TestAMessageIsTakenLineByLine sends a message after a connect. An empty line, or a pong that no
+// ping asked for, ends the session with 3501. The lines before it are accepted.
 func TestAMessageIsTakenLineByLine(t *testing.T) {
 	for _, test := range []struct {
 		name, message string
@@ -80,7 +80,8 @@ func TestAMessageIsTakenLineByLine(t *testing.T) {
 	}
 }
 
-// TestAConnectIsALineToo checks what ends a guest at once.
+// TestWhatIsNoLineEndsAGuestToo has a guest begin with an empty line, or with a pong. It must be
+// closed with 3501 at once.
 func TestWhatIsNoLineEndsAGuestToo(t *testing.T) {
 	for _, message := range []string{"", "\n", "{}", strings.Repeat("\n", 1<<16), strings.Repeat("{}\n", 20_000)} {
 		g := startSDK(t, nil, nil)
@@ -94,7 +95,8 @@ func TestWhatIsNoLineEndsAGuestToo(t *testing.T) {
 	}
 }
 
-// TestTheSizeOfAMessageIsThatOfAllItsLines: the bound is of the WebSocket message.
+// TestTheSizeOfAMessageIsThatOfAllItsLines checks that Config.MaxMessage bounds a whole WebSocket
+// message, and not each of its lines.
 func TestTheSizeOfAMessageIsThatOfAllItsLines(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	line := strings.Repeat("x", 1<<15-1)
@@ -107,8 +109,8 @@ func TestTheSizeOfAMessageIsThatOfAllItsLines(t *testing.T) {
 	g.endsWith(ReasonTooBig)
 }
 
-// TestP7_EachLineIsChargedToItsUser: a message of many lines is read no faster than many messages.
-// The connect is charged to nobody.
+// TestP7_EachLineIsChargedToItsUser checks that each line counts as a message in the rate of its
+// user. A connect is charged to nobody.
 func TestP7_EachLineIsChargedToItsUser(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 1 }, func(t *testing.T, b *bubbled) {
 		first, second := b.confirmed("1"), b.confirmed("1")
@@ -132,8 +134,9 @@ func TestP7_EachLineIsChargedToItsUser(t *testing.T) {
 	})
 }
 
-// TestALineWithoutRoomEndsTheSession: an SDK has no answer to a line that was not taken. So it has
-// to come back. The lines behind are not carried out.
+// TestALineWithoutRoomEndsTheSession has a line find no room upstream. The edge cannot answer an
+// SDK's line, so the session must be closed with 3004: the SDK then comes back. The lines after it
+// must not be accepted.
 func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 	up := &fakeUpstream{}
 	up.waitRoom = func(ctx context.Context, _ uint64, _ int) bool {
@@ -157,7 +160,7 @@ func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 		if b.metric("dropped_total", "no_room") != 1 || b.metric("sessions_ended_total", "no_room") != 1 {
 			t.Error("it is not counted")
 		}
-		// A connect that finds no room ends likewise, and its End is told.
+		// A guest whose connect finds no room is closed likewise, and its End is told upstream.
 		guest := b.connect()
 		guest.send(textOf("connect 2"))
 		guest.wantCode(3004)
@@ -169,8 +172,8 @@ func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 	})
 }
 
-// TestSessionsThatCrowdAreClosed: too many sessions of a user wait for its rate. The chat answers
-// that a message is not delivered; an SDK has to come back.
+// TestSessionsThatCrowdAreClosed has more than rateWaiters sessions of one user wait for its rate.
+// A further session of an SDK must be closed with 3004, so that its SDK comes back.
 func TestSessionsThatCrowdAreClosed(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 0.001 }, func(t *testing.T, b *bubbled) {
 		lines := slices.Repeat([]string{"x"}, 10)
@@ -187,8 +190,9 @@ func TestSessionsThatCrowdAreClosed(t *testing.T) {
 	})
 }
 
-// TestAMillionEmptyObjectsCostTheirUserOnly: an object with a space in it is a line, which counts
-// in the user's rate and in the log.
+// TestAMillionEmptyObjectsCostTheirUserOnly has a client send very many lines "{ }". Such a line is
+// no pong, because of the space in it, and counts in the user's rate. Lines of another user must
+// not wait.
 func TestAMillionEmptyObjectsCostTheirUserOnly(t *testing.T) {
 	const burst = 1000
 	inBubble(t, nil, func(c *Config) { c.Rate, c.MaxMessage = 100, 1<<20 }, func(t *testing.T, b *bubbled) {

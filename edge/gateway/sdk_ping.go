@@ -6,14 +6,15 @@ import (
 )
 
 const (
-	// sdkPing is the time between two pings of an SDK's session. SDKs learn of it when they
-	// connect. One of them takes nothing but these pings for a sign of life. So they come whatever
-	// else is sent. The first comes after a random time, from half of sdkPing on.
+	// sdkPing is the time between two pings of an SDK's session. The reply to a connect tells an
+	// SDK this time. The SDK for Go takes nothing but these pings for a sign of life, so the pings
+	// are sent even if other frames are. The first ping comes after a random time between half of
+	// sdkPing and sdkPing.
 	sdkPing = 25 * time.Second
 	// sdkPongWait is how long an SDK may take to answer a ping.
 	sdkPongWait = 8 * time.Second
-	// sdkGrace is how long a session may go on after its until. SDKs refresh their token at that
-	// time.
+	// sdkGrace is how long a session may go on after its until. An SDK asks for a refresh only when
+	// its until has come.
 	sdkGrace = 25 * time.Second
 )
 
@@ -59,10 +60,10 @@ func (c *conn) excuse() {
 	}
 }
 
-// checkSDK does for a session of an SDK what Server.check does for pings of the chat. It ends a
-// guest that has not sent its first line in time, or whose connect was not confirmed in time. A
-// client that has not answered a ping in time is ended too. It returns false if it ends the
-// session.
+// checkSDK is the part of Server.check that sessions of SDKs have of their own. It sends pings that
+// are due. It ends the session of a guest that has not sent its first line in time, or whose
+// connect was not confirmed in time. It also ends the session of a client that has not answered a
+// ping in time. If checkSDK ends the session, it returns false.
 func (v *Server) checkSDK(c *conn, now time.Duration) bool {
 	s, k := c.session, c.session.sdk
 	ping := time.Duration(k.ping.Load())
@@ -79,7 +80,7 @@ func (v *Server) checkSDK(c *conn, now time.Duration) bool {
 	if now < ping {
 		return true
 	}
-	for ping <= now { // several are due after a time in which this process did not run
+	for ping <= now { // after a time in which this process did not run, several pings are due
 		ping += sdkPing
 	}
 	k.ping.Store(int64(ping))

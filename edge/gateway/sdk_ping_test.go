@@ -9,8 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestSDKsArePingedByScheduleWhateverElseIsSent: some SDKs take nothing but a ping for a sign of
-// life. EDGE_PING does not concern them.
+// TestSDKsArePingedByScheduleWhateverElseIsSent checks that a client of an SDK is pinged every
+// sdkPing, even while other frames come and go. The SDK for Go takes nothing but a ping for a sign
+// of life. Config.Ping has no effect on these pings.
 func TestSDKsArePingedByScheduleWhateverElseIsSent(t *testing.T) {
 	for _, ping := range []time.Duration{0, time.Second} {
 		inBubble(t, nil, func(c *Config) { c.Ping = ping }, func(t *testing.T, b *bubbled) {
@@ -18,7 +19,7 @@ func TestSDKsArePingedByScheduleWhateverElseIsSent(t *testing.T) {
 			b.hub.Topic(link.TopicNumber{ID: 1, Topic: "all"})
 			b.hub.Bound(link.Bound{Session: 1, Topic: 1}, false)
 			stop := make(chan struct{})
-			go func() { // something comes and goes in every second
+			go func() { // about every second a publication comes and a line goes
 				for {
 					select {
 					case <-stop:
@@ -57,7 +58,8 @@ func TestSDKsArePingedByScheduleWhateverElseIsSent(t *testing.T) {
 	}
 }
 
-// TestFirstPingsAreSpread: clients that came together are not pinged together.
+// TestFirstPingsAreSpread checks that clients which connect at the same time are first pinged at
+// different times.
 func TestFirstPingsAreSpread(t *testing.T) {
 	inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {
 		early, late := 0, 0
@@ -102,7 +104,8 @@ func TestAClientWithoutPongIsClosed(t *testing.T) {
 	})
 }
 
-// TestOnePingAsksForOnePong: a pong more is a bad request, and so is one before the first ping.
+// TestOnePingAsksForOnePong has a client send two pongs for one ping, or a pong before the first
+// ping. The session must be closed with 3501.
 func TestOnePingAsksForOnePong(t *testing.T) {
 	for _, asked := range []bool{false, true} {
 		inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {
@@ -121,23 +124,25 @@ func TestOnePingAsksForOnePong(t *testing.T) {
 	}
 }
 
-// TestPingsOfWebSocketsAreAnsweredAndNotSent: an SDK in a browser cannot send them.
+// TestPingsOfWebSocketsAreAnsweredAndNotSent checks WebSocket pings in a session of an SDK. The
+// edge answers them, but sends only the pings of the SDKs' protocol.
 func TestPingsOfWebSocketsAreAnsweredAndNotSent(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Ping = time.Second }, func(t *testing.T, b *bubbled) {
 		c := b.confirmed("1")
 		c.send(masked(0x89, "hello"))
 		c.wantFrame(pongByte, "hello")
-		c.wantFrame(textByte, "{}") // and no ping of the WebSocket comes before it
+		c.wantFrame(textByte, "{}") // no WebSocket ping comes before it
 	})
 }
 
-// TestASessionEndsAfterItsUntil checks the grace, a refresh, and that 0 means for ever.
+// TestASessionEndsAfterItsUntil checks that a session ends sdkGrace after its until, also after a
+// refresh. With an until of 0 it does not end.
 func TestASessionEndsAfterItsUntil(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, test := range []struct {
 		name           string
 		until, refresh time.Duration // from now on; 0: for ever; -1: no refresh
-		ends           time.Duration // 0: it does not; 1: at once
+		ends           time.Duration // time until the session ends; 0: it does not end; 1: at once
 	}{
 		{"as confirmed", 100 * time.Second, -1, 100*time.Second + sdkGrace},
 		{"refreshed", 100 * time.Second, 200 * time.Second, 200*time.Second + sdkGrace},
@@ -169,7 +174,7 @@ func TestASessionEndsAfterItsUntil(t *testing.T) {
 				}
 				lived, code := c.lives(10*time.Minute, began)
 				switch {
-				case test.ends == 0 && code == 0: // as it should
+				case test.ends == 0 && code == 0: // it has not ended, as wanted
 				case code != 3005 || lived < test.ends-time.Second || lived > max(test.ends, time.Second)+2*wheelTick:
 					t.Errorf("it ends with %d after %v, want %v", code, lived, test.ends)
 				}
@@ -196,8 +201,8 @@ func (c *rawClient) lives(most time.Duration, began time.Time) (lived time.Durat
 	return time.Since(began), 0
 }
 
-// TestTimeNotLivedThroughIsNoLackOfAPong: a process that was stopped judges nobody by that time,
-// neither a client that was pinged, nor a guest.
+// TestTimeNotLivedThroughIsNoLackOfAPong stops the process for an hour, by its clocks. That hour
+// must count neither as time in which a client did not answer a ping, nor as a guest's silence.
 func TestTimeNotLivedThroughIsNoLackOfAPong(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	c := g.sdk("1")
@@ -217,12 +222,13 @@ func TestTimeNotLivedThroughIsNoLackOfAPong(t *testing.T) {
 		}
 	}
 	g.server.tick(later + guestWait + 2*wheelTick)
-	c.wantFrame(textByte, "{}") // the one that was due meanwhile
+	c.wantFrame(textByte, "{}") // the ping that came due in that hour
 	c.wantCode(3012)
 	guest.wantCode(3502)
 }
 
-// TestTheTimeForAPongBeginsAnewWhenAClientIsReadAgain: its pong may have waited in the socket.
+// TestTheTimeForAPongBeginsAnewWhenAClientIsReadAgain has a session wait for its user's allowance.
+// The client's pong may have waited in the socket meanwhile, so sdkPongWait must begin anew.
 func TestTheTimeForAPongBeginsAnewWhenAClientIsReadAgain(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 1 }, func(t *testing.T, b *bubbled) {
 		b.confirmed("1")
@@ -235,8 +241,8 @@ func TestTheTimeForAPongBeginsAnewWhenAClientIsReadAgain(t *testing.T) {
 	})
 }
 
-// TestAClientThatIsNotReadIsNotJudgedByItsPong: the edge does not read a session whose user is
-// above its rate.
+// TestAClientThatIsNotReadIsNotJudgedByItsPong has a session wait long for its user's allowance.
+// Its pongs are not read meanwhile, so it must not be closed for want of a pong.
 func TestAClientThatIsNotReadIsNotJudgedByItsPong(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 0.1 }, func(t *testing.T, b *bubbled) {
 		c := b.confirmed("1")

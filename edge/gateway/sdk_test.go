@@ -80,13 +80,14 @@ func (g *gateway) only() *Session {
 	return living[0]
 }
 
-// bubbled is a Server on a network in memory, in a bubble of synctest: time passes at once.
+// bubbled is a Server on a network in memory, in a bubble of synctest. There a wait takes no real
+// time.
 type bubbled struct {
 	*gateway
 	net *memnet.Listener
 }
 
-// inBubble runs f with a Server whose clock runs.
+// inBubble runs f in a bubble of synctest, with a Server whose method Run is running.
 func inBubble(t *testing.T, up *fakeUpstream, change func(*Config), f func(*testing.T, *bubbled)) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := prometheus.NewRegistry()
@@ -149,8 +150,9 @@ func (b *bubbled) confirmed(user string) *rawClient {
 	return c
 }
 
-// TestTheChatPaysNothingForSDKs: what only they need is behind one pointer, which took the place of
-// padding. 240 and 128 bytes are size classes of Go's allocator.
+// TestTheChatPaysNothingForSDKs checks the sizes of a session, its conn and its sdk, in bytes. The
+// state for SDKs is behind the pointer Session.sdk. The bounds 240, 128 and 112 are size classes of
+// Go's allocator.
 func TestTheChatPaysNothingForSDKs(t *testing.T) {
 	if unsafe.Sizeof(uintptr(0)) != 8 {
 		t.Skip("sizes are for 64 bits")

@@ -19,8 +19,8 @@ const (
 
 func isSubprotocolJSON(subprotocol string) bool { return subprotocol == subprotocolJSON }
 
-// serveSDK answers an upgrade at protocol.SDKPath at once: some SDKs wait a second for it. The
-// session is a guest, and no relay hears of it before its first line.
+// serveSDK answers an upgrade at protocol.SDKPath at once, since the SDK for Go gives up after a
+// second. The session is a guest, and no relay hears of it before its first line.
 func (v *Server) serveSDK(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	if wantsProtobuf(r, query) {
@@ -40,7 +40,8 @@ func wantsProtobuf(r *http.Request, query url.Values) bool {
 		query.Get("cf_protocol") == "protobuf" || query.Get("format") == "protobuf"
 }
 
-// userOf returns the user for whom this edge vouches, or "" if the relay is to say who the user is.
+// userOf returns the user for whom this edge vouches. Without Auth.Open the relay names the user
+// later, and userOf returns "".
 func (v *Server) userOf(query url.Values) (user string, err error) {
 	if !v.cfg.Auth.Open {
 		return "", nil
@@ -59,7 +60,7 @@ func (v *Server) userOf(query url.Values) (user string, err error) {
 	return user, nil
 }
 
-// anonymous returns a name for a user who has given none.
+// anonymous returns a random name, for a client that names no user.
 func anonymous() string {
 	var letters [8]byte
 	for i := range letters {
@@ -68,7 +69,7 @@ func anonymous() string {
 	return "anon-" + string(letters[:])
 }
 
-// admitGuest checks whether a client may connect before it says who it is. If not, it answers the
+// admitGuest checks whether a client may become a guest. If it may not, admitGuest answers the
 // request.
 func (v *Server) admitGuest(w http.ResponseWriter, r *http.Request) bool {
 	_, ever := v.up.Linked()

@@ -77,7 +77,8 @@ func TestAnSDKThatAsksForProtobufIsRefused(t *testing.T) {
 	}
 }
 
-// TestTheSubprotocolOfJSONIsNamed: a browser that offers subprotocols fails unless one is named.
+// TestTheSubprotocolOfJSONIsNamed checks that the answer to an upgrade names centrifuge-json if the
+// client offers it. A browser fails if it offers subprotocols and the answer names none.
 func TestTheSubprotocolOfJSONIsNamed(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	for offered, want := range map[string]string{"": "", "centrifuge-json": "centrifuge-json", "x, centrifuge-json": "centrifuge-json", "x": "", "bearer, x": ""} {
@@ -92,12 +93,13 @@ func TestTheSubprotocolOfJSONIsNamed(t *testing.T) {
 	}
 }
 
-// TestTheEdgeNamesAUserOnlyUnderOpen checks what the relay is told of the user.
+// TestTheEdgeNamesAUserOnlyUnderOpen checks which user the relay is told for a guest. Without
+// Auth.Open it is "".
 func TestTheEdgeNamesAUserOnlyUnderOpen(t *testing.T) {
 	for _, test := range []struct {
 		open  bool
 		query string
-		user  string // a pattern
+		user  string // a regular expression
 	}{
 		{true, "?user=1", "^1$"},
 		{true, "?user=a%20b%2Fc", "^a b/c$"},
@@ -170,7 +172,8 @@ func TestWhySDKsAreRefused(t *testing.T) {
 	}
 }
 
-// TestADrainClosesSDKsWith3001 has a guest, a confirmed session and one of the chat.
+// TestADrainClosesSDKsWith3001 drains a server with a guest, a confirmed session of an SDK and a
+// chat session. Each must be closed with the code of its protocol.
 func TestADrainClosesSDKsWith3001(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	guest, member, chat := g.raw(protocol.SDKPath, ""), g.sdk("1"), g.raw("/chat/user/2", "")
@@ -190,8 +193,8 @@ func TestADrainClosesSDKsWith3001(t *testing.T) {
 	}
 }
 
-// TestADrainThatBeginsDuringAnUpgradeRefusesIt: the drain has looked for sessions before the guest
-// is among them.
+// TestADrainThatBeginsDuringAnUpgradeRefusesIt begins a drain while a guest's upgrade is under way.
+// The drain does not see the guest, so the upgrade itself must be refused.
 func TestADrainThatBeginsDuringAnUpgradeRefusesIt(t *testing.T) {
 	up := silentRelay()
 	inBubble(t, up, nil, func(t *testing.T, b *bubbled) {

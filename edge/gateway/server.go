@@ -1,6 +1,6 @@
 // Package gateway serves the clients of an edge. It accepts their WebSockets, and passes their
 // messages on to an Upstream. Its Hub knows the sessions and the members of each topic, and queues
-// for the sessions what the link brings.
+// the messages of the link for the sessions.
 package gateway
 
 import (
@@ -19,7 +19,7 @@ import (
 var _ http.Handler = (*Server)(nil)
 
 // Server accepts client WebSockets at /chat/… and at protocol.SDKPath. It passes clients' messages
-// on to its Upstream, and writes what its Hub queues for the clients.
+// on to its Upstream, and writes the frames that its Hub queues for the clients.
 //
 // A session has a reader goroutine while its client speaks, and for idleAfter after that. A session
 // that the poller cannot watch keeps its reader. All sessions share the poller and the writers. If
@@ -202,14 +202,15 @@ type Upstream interface {
 	// Linked reports whether there is a link now, and whether there ever was one.
 	Linked() (now, ever bool)
 	// KnowsSDK reports whether the relay of the link knows sessions of SDKs. Without a link it
-	// reports that of the last link.
+	// reports whether the relay of the last link did.
 	KnowsSDK() bool
-	// Enrol is called for a guest before Hub.introduce. If it returns nil, the relay of the link
-	// knows sessions of SDKs. Until End or Forget of this session there is no link to a relay that
-	// does not. Otherwise Enrol returns a channel, which is closed when there is a link to try
-	// again with.
+	// Enrol is called for a guest before Hub.introduce. If the relay of the link knows sessions of
+	// SDKs, Enrol returns nil, and the session is enrolled. Until the session's end is finished, or
+	// until Forget, the edge takes no link to a relay that does not know such sessions. Otherwise
+	// Enrol returns a channel and enrols nothing. The channel is closed when a link comes with
+	// which Enrol can succeed.
 	Enrol(link.Client) (again <-chan struct{})
-	// OpenClient does for a session of an SDK what Open does for one of the chat.
+	// OpenClient tells the relay of a session of an SDK, as Open does for a chat session.
 	OpenClient(link.Client) (told bool)
 }
 

@@ -47,7 +47,7 @@ func NewSession(info link.Session, queueBytes int) *Session {
 	return s
 }
 
-// Info returns what the relay is told of a session of the chat.
+// Info returns the link.Session by which a relay is told of a chat session.
 func (s *Session) Info() link.Session { return s.info }
 
 // Reason returns why the session is ending or has ended. It returns false if the session goes on.
@@ -83,8 +83,8 @@ func (s *Session) deliver(frame []byte) pushed {
 
 // close begins the session's end, and returns true. If the end has begun already, close does
 // nothing and returns false. The queue is sealed. If the reason has a close frame, that becomes the
-// queue's last frame. For ReasonSlow it replaces what the writer has not taken. The parameter wait
-// is the client's time to answer. The method close does not block.
+// queue's last frame. For ReasonSlow the close frame replaces the frames that the writer has not
+// taken. The parameter wait is the client's time to answer. The method close does not block.
 func (s *Session) close(r Reason, wait time.Duration) bool {
 	frame := closeFrames[r]
 	if s.sdk != nil {
@@ -156,9 +156,9 @@ func (s *Session) closeFor(err error, broken bool) bool {
 	return s.close(ReasonProtocol, closeWait)
 }
 
-// linger closes the server's half of the connection, and discards what still arrives. If bytes were
-// left unread, the kernel would reset the connection, and the client might never see the close
-// frame. The method returns when the client closes, when the deadline passes, or when it has
+// linger closes the server's half of the connection, and discards the bytes that still arrive. If
+// bytes were left unread, the kernel would reset the connection, and the client might never see the
+// close frame. The method returns when the client closes, when the deadline passes, or when it has
 // discarded lingerMost bytes. In the last case the kernel may reset the connection.
 func (c *conn) linger() {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
@@ -175,7 +175,8 @@ func (c *conn) linger() {
 	}
 }
 
-// ended counts the session's end and releases what a dead session does not need.
+// ended counts the session's end, and frees the conn, the queue and a claim, which a dead session
+// does not need.
 func (v *Server) ended(s *Session) {
 	s.conn.Store(nil)
 	s.release(claimSocket)

@@ -20,8 +20,8 @@ import (
 const longestStay = 100 * 365 * 24 * time.Hour
 
 // ServeHTTP answers a request for a chat endpoint or for protocol.SDKPath. For an admitted client
-// it opens a session. At a chat endpoint it then waits until the relay has answered with Opened,
-// for openWait at most, before it answers the upgrade. Without a link it does not wait.
+// it opens a session. At a chat endpoint it then waits, for openWait at most, until the relay has
+// answered with Opened. After that it answers the upgrade. Without a link it does not wait.
 func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch err := httpguard.CheckUpgrade(r); err {
 	case nil:
@@ -164,7 +164,7 @@ func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Sessi
 }
 
 // awaitOpened waits for the relay's Opened, for openWait at most. Without a link it does not wait.
-// It returns false if the client goes away or this server drains during the wait.
+// awaitOpened returns false if the client goes away or this server drains during the wait.
 func (v *Server) awaitOpened(r *http.Request, opened <-chan struct{}) bool {
 	linked, _ := v.up.Linked()
 	var late <-chan time.Time = closedTimes
@@ -276,8 +276,8 @@ func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (c 
 
 // switching returns the answer to a handshake (RFC 6455, 4.2.2). If the client offered the
 // subprotocol bearer, or at SDKPath centrifuge-json, the answer names it. The answer repeats the
-// client's own spelling, since browsers compare by bytes. It names no other subprotocol, since that
-// may be a token.
+// client's own spelling, since browsers compare by bytes. The answer names no other subprotocol,
+// since another one may be a token.
 func switching(r *http.Request, sdk bool) []byte {
 	sum := sha1.Sum([]byte(strings.TrimSpace(r.Header.Get("Sec-WebSocket-Key")) + handshakeSalt))
 	answer := make([]byte, 0, 192)

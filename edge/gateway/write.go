@@ -26,8 +26,8 @@ const (
 )
 
 // writers write to the conns in a list, in the order of the list. A few goroutines serve all conns,
-// and end when there is nothing to do. They wait for no client: a goroutine of the conn's own
-// writes what its socket does not take at once.
+// and end when there is nothing to do. They do not wait for clients: if a socket does not take
+// everything at once, a goroutine of the conn's own writes the remainder.
 //
 // While a conn waits for its turn, or for the end of a hold, its queue collects messages. They are
 // then written together. This makes fan-out cheap: a write costs 5 to 9 µs, for one small message
@@ -133,7 +133,7 @@ func (w *writers) next() *conn {
 	return w.nextLocked()
 }
 
-// nextLocked does what the method next does. w.mu must be held.
+// nextLocked does the work of the method next. w.mu must be held.
 func (w *writers) nextLocked() *conn {
 	c := w.first
 	if c == nil {
@@ -168,8 +168,8 @@ func (w *writers) nextOrEnd() *conn {
 	return c
 }
 
-// write writes what is queued for c. If the socket does not take everything at once, conn.patiently
-// writes the remainder. If more was queued meanwhile, c goes to the end of the list.
+// write writes the frames that are queued for c. If the socket does not take everything at once,
+// conn.patiently writes the remainder. If more was queued meanwhile, c goes to the end of the list.
 func (w *writers) write(c *conn, p *pen) {
 	if c.raw == nil {
 		c.patiently(c.session.queue.take(nil))
@@ -201,7 +201,7 @@ func (w *writers) write(c *conn, p *pen) {
 // close waits until no goroutine runs writers.run. No conn may be added any more.
 func (w *writers) close() { w.all.Wait() }
 
-// patiently starts a goroutine that writes b, and then what is queued, one batch at a time. The
+// patiently starts a goroutine that writes b, and then the queued frames, one batch at a time. The
 // goroutine blocks while the client does not read. It ends when nothing is queued, or when a write
 // fails.
 func (c *conn) patiently(b *batch) {
@@ -230,7 +230,7 @@ const batchKeep = 256
 // batch is a list of frames that are written together, with one system call if possible.
 type batch struct {
 	frames [][]byte
-	size   int         // bytes, as the queue counts them
+	size   int         // bytes, frameCost for each frame included
 	torn   bool        // the first frame is the remainder of a message
 	vec    net.Buffers // kept here so that writev needs no allocation
 }

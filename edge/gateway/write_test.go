@@ -82,8 +82,8 @@ func TestALongBatchIsBegunBeforeItIsWhole(t *testing.T) {
 }
 
 // awaitWritable publishes a message and returns when each client has received it. Each conn then
-// has its writer. Just after the answer to its upgrade, a conn may have no writer yet. It would
-// then miss a start of the writers that a test relies on.
+// has its writer. Just after the answer to its upgrade, a conn may have no writer yet. Such a conn
+// would miss a start of the writers that a test relies on.
 func awaitWritable(g *gateway, clients []*rawClient) {
 	g.publish("all", "here")
 	for _, c := range clients {

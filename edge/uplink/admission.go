@@ -42,7 +42,7 @@ type waiter struct {
 	size    int
 	ready   chan struct{} // closed when room was promised
 	granted bool
-	inLine  *list.Element // place in admission.line; nil while it waits for the share
+	inLine  *list.Element // place in admission.line; nil while the waiter waits for the share
 }
 
 func newAdmission(log *Log) *admission {

@@ -59,7 +59,7 @@ func TestRoomIsServedInTurn(t *testing.T) {
 	if g := granted(large, small, last); !slices.Equal(g, []bool{false, false, false}) {
 		t.Fatalf("granted %v with room for the small one only", g)
 	}
-	h.accept(13, 10, false) // others stand in line
+	h.accept(13, 10, false) // other sessions stand in line
 	h.ack(3)
 	if g := granted(large, small, last); !slices.Equal(g, []bool{true, true, false}) {
 		t.Fatalf("granted %v with room for two", g)
@@ -294,7 +294,7 @@ func TestAShareWaiterThatGivesUpLetsTheNextOneIn(t *testing.T) {
 		h.l.Own(s, 7)
 	}
 	for range 3 {
-		h.accept(1, 250, true) // 314 each
+		h.accept(1, 250, true) // each takes 314 bytes
 	}
 	large, small := h.wait(2, 800), h.wait(3, 200)
 	h.ack(1)

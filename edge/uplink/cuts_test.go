@@ -95,8 +95,8 @@ func cuts(t *testing.T, seed uint64) {
 }
 
 // finisher does the bookkeeping of a relay for all of the relay's links. It finishes frames in a
-// random order, but the end of a session only after the session's messages. It acknowledges what is
-// finished.
+// random order, but the end of a session only after the session's messages. It acknowledges
+// finished frames.
 type finisher struct {
 	mu     sync.Mutex
 	random *rand.Rand

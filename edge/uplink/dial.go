@@ -72,8 +72,8 @@ func failures(errs []error) string {
 	return strings.Join(lines, "; ")
 }
 
-// These bound the random delays before a lost link is dialled again, and the pauses between rounds
-// of a search that has lasted long.
+// backoffFirst and backoffMax bound the random delays before a lost link is dialled again. They
+// also bound the pauses between rounds of a search that is older than eagerFor.
 const (
 	backoffFirst = 100 * time.Millisecond
 	backoffMax   = 5 * time.Second
@@ -94,8 +94,8 @@ func (b *backoff) next() time.Duration {
 
 func (b *backoff) reset() { b.bound = 0 }
 
-// refusals are the candidates that refused this edge, or that the edge refused, by URL, each with
-// the time until which a search leaves it out.
+// refusals has, by URL, the candidates that a search leaves out for a while. These have refused
+// this edge, or the edge has refused them.
 type refusals map[string]refusal
 
 type refusal struct {

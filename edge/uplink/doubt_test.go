@@ -103,7 +103,7 @@ func TestP12_DoubtOnlyDials(t *testing.T) {
 					e := n.run(t, Config{URLs: urls}, withSession)
 					time.Sleep(5 * time.Second)
 					used, other := e.linkedTo(relays)
-					if other != nil { // it must not answer before the relay in use is heard
+					if other != nil { // silent until the relay in use is heard
 						other.freeze(true)
 					}
 					used.freeze(true)
@@ -207,7 +207,7 @@ func TestP12_AByteCancelsTheDial(t *testing.T) {
 func TestP12_ALoneRelayThatIsBackIsFoundWithinHalfASecond(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		stand *fakeRelay // what is at the relay's address; nil: nothing
+		stand *fakeRelay // takes connections at the relay's address meanwhile; nil: nothing does
 		most  time.Duration
 	}{
 		{"refused", nil, 500 * time.Millisecond},
@@ -255,7 +255,7 @@ func TestP12_ALoneRelayThatVanishedIsFoundWithinHalfASecond(t *testing.T) {
 			relays[0].away = true
 			relays[0].mu.Unlock()
 			time.Sleep(gone * time.Second)
-			back := n.start(t, "r1:1") // another boot; what was sent to the first one is lost
+			back := n.start(t, "r1:1") // another boot; the first one's frames are lost
 			took := until(t, 2*time.Second, "a link", func() bool { return len(back.links()) > 0 })
 			if took > 500*time.Millisecond {
 				t.Errorf("found after %v", took)

@@ -32,9 +32,9 @@ const (
 	// eagerFor, the pause between two looks is random, from roundEvery to twice roundEvery, but
 	// never shorter than the round trip.
 	//
-	// A relay that has too much to do may take a connection of the latest round and give no link.
-	// While a round is under way, the next one then begins no earlier than muteEvery after the
-	// latest one began.
+	// A relay that has too much to do may take a connection and give no link. So if a relay has
+	// taken a connection of the latest round, and rounds are under way, the next round begins at
+	// the earliest muteEvery after the latest one began.
 	roundEvery = 200 * time.Millisecond
 	muteEvery  = 700 * time.Millisecond
 	// mostRounds bounds the rounds of a search that are under way.
@@ -275,8 +275,8 @@ func awaitHeard(ctx context.Context, l *running, wait time.Duration) {
 	}
 }
 
-// note counts what failed in a round. If the edge has no link and the round gave none, note passes
-// the reasons to Uplink.fail.
+// note counts the failed dials and look-ups of a round. If the edge has no link and the round gave
+// none, note passes the reasons to Uplink.fail.
 func (s *search) note(r *round) {
 	u := s.u
 	u.metrics.failures.WithLabelValues("lookup").Add(float64(len(r.lookups)))
@@ -337,7 +337,7 @@ func (u *Uplink) fail(errs []error) {
 }
 
 // rtt returns the shortest of the last round trips on the link in use. Without such a link it
-// returns what was measured on an earlier one. It returns 0 if nothing was measured.
+// returns the value of the last link that had one. It returns 0 if no link had one.
 func (u *Uplink) rtt() time.Duration {
 	u.mu.Lock()
 	defer u.mu.Unlock()

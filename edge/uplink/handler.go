@@ -2,9 +2,9 @@ package uplink
 
 import "github.com/edgerelay/edgerelay/shared/link"
 
-// Handler receives what the relay tells. Package edge implements it with the gateway's Hub. The
-// methods of a Handler and of its Feeds must not block. They must not keep any byte slice of a
-// frame after they return.
+// Handler receives the frames that the relay sends. Package edge implements it with the gateway's
+// Hub. The methods of a Handler and of its Feeds must not block. They must not keep any byte slice
+// of a frame after they return.
 type Handler interface {
 	// Begin starts a link and returns the Feed for the link's frames. It calls the function session
 	// or the function client for each session, also for a dead one that is not yet forgotten. Then
@@ -27,8 +27,8 @@ type Handler interface {
 // the others. While the edge moves from one relay to another, calls of two Feeds may overlap.
 type Feed interface {
 	// BeginBatch is called before each frame of a batch, and EndBatch after the last one. EndBatch
-	// is not called after a frame that ends the link with an error. At EndBatch, what the frames
-	// brought should be written to clients.
+	// is not called after a frame that ends the link with an error. At EndBatch, the messages of
+	// the batch should be written to clients.
 	BeginBatch()
 	EndBatch()
 	Topic(link.TopicNumber)
@@ -38,8 +38,8 @@ type Feed interface {
 	// answered yet, and the client gets the text.
 	Joined(f link.Joined, answer bool)
 	Left(f link.Left, answer bool)
-	// Confirmed, Refreshed and Bound change what is known of a session of an SDK. The parameter
-	// answer is as for Joined. An error ends the link.
+	// Confirmed, Refreshed and Bound change a session of an SDK in the tables. The parameter answer
+	// is as for Joined. An error ends the link.
 	Confirmed(f link.Confirmed, answer bool) error
 	Refreshed(f link.Refreshed, answer bool) error
 	Bound(f link.Bound, answer bool) error

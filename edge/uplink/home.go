@@ -33,8 +33,8 @@ const (
 // distance is how far a candidate is.
 type distance []time.Duration // round trips of up to homeTrips surveys; never empty
 
-// measured returns d with one more round trip, which it computes from how long a handshake took. It
-// keeps the last homeTrips round trips.
+// measured returns d with one more round trip, and keeps the last homeTrips of them. A round trip
+// is the duration of a handshake, divided by handshakeTrips.
 func (d distance) measured(took time.Duration) distance {
 	if len(d) == homeTrips {
 		d = slices.Delete(d, 0, 1)

@@ -31,8 +31,8 @@ type Link struct {
 // parameter features has the features in force. The function wake must not block. From now on any
 // goroutine may call wake at any time.
 //
-// If the link has not FeatureSDK, but the edge has sessions of SDKs, NewLink returns nil and
-// changes nothing.
+// If the edge has sessions of SDKs and the link lacks FeatureSDK, NewLink returns nil and changes
+// nothing.
 //
 // The new link begins to queue new sessions before it reads the tables. So a session that is added
 // while the tables are read is told at least once, and may be told twice. As soon as the new link
@@ -70,9 +70,9 @@ func (l *Link) Leaving() { l.feed.Leaving() }
 // Staying tells the Feed that the edge needs no other link any more.
 func (l *Link) Staying() { l.feed.Staying() }
 
-// Leave tells the relay that another link has taken over. The relay then sends what has been
-// published so far, and ends this link. If the tables with which this link began are not all sent
-// yet, Leave returns false, and the link sends nothing more.
+// Leave tells the relay that another link has taken over. The relay then sends the publications
+// that were made so far, and ends this link. If the tables with which this link began are not all
+// sent yet, Leave returns false, and the link sends nothing more.
 func (l *Link) Leave() bool {
 	l.links.mu.Lock()
 	defer l.links.mu.Unlock()

@@ -23,10 +23,10 @@ type LinksConfig struct {
 
 const defaultLogSize = 4 << 20
 
-// Links is the logic of an Uplink: the log of clients' frames, and what each Link sends and does.
-// It has no goroutine and no clock, and does no I/O. It is stepped by the goroutines of an Uplink,
-// or by a single caller with a network of its own. Any goroutine may call its methods at any time.
-// Only WaitRoom and Flush block.
+// Links is the logic of an Uplink: it holds the log of clients' frames, and decides what each Link
+// sends. It has no goroutine and no clock, and does no I/O. It is stepped by the goroutines of an
+// Uplink, or by a single caller with a network of its own. Any goroutine may call its methods at
+// any time. Only WaitRoom and Flush block.
 type Links struct {
 	handler Handler
 	logger  *slog.Logger
@@ -37,9 +37,9 @@ type Links struct {
 	// meanwhile. turn is taken before mu and never held across I/O.
 	turn sync.Mutex
 
-	// mu gives one order to what sessions do: a Session frame goes before the session's messages,
-	// and the messages go before the session's end. mu is never held across I/O nor while the
-	// Handler is called.
+	// mu gives one order to the actions of sessions: a Session frame goes before the session's
+	// messages, and the messages go before the session's end. mu is never held across I/O nor while
+	// the Handler is called.
 	mu        sync.Mutex // guards the following
 	log       *Log
 	admission *admission
@@ -47,13 +47,13 @@ type Links struct {
 	// up is the latest link for which the tables were read, until its Down; nil: none.
 	up       *Link
 	ever     bool
-	degraded []string      // what is degraded, as the relay in use said last
+	degraded []string      // Status.Degraded of the relay in use, as last told
 	changed  chan struct{} // closed when Flush should look again; nil: nobody waits
-	knowsSDK bool          // newest, or the link before it ended, has FeatureSDK
+	knowsSDK bool          // the newest link, or the last one if none is up, has FeatureSDK
 	enrolled chan struct{} // closed when Enrol may succeed; nil: nobody waits
 }
 
-// NewLinks returns Links with an empty log and no link. What relays send is passed to handler.
+// NewLinks returns Links with an empty log and no link. Frames of relays are passed to handler.
 func NewLinks(config LinksConfig, handler Handler) *Links {
 	s := &Links{handler: handler, logger: logging.OrDiscard(config.Log), log: NewLog(cmp.Or(config.LogSize, defaultLogSize))}
 	s.admission = newAdmission(s.log)
@@ -133,8 +133,8 @@ func (s *Links) End(session uint64) {
 	wake(up)
 }
 
-// Forget undoes Open for a session that no relay was told of and that has no message in the log.
-// Nobody needs to hear of its end.
+// Forget undoes Open for a session that no relay was told of and that has no message in the log. No
+// relay needs to hear of its end.
 func (s *Links) Forget(session uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

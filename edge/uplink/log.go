@@ -43,7 +43,7 @@ type Log struct {
 	used     map[uint64]int // bytes per owner; owners without bytes are left out
 }
 
-// account is what is known of a session.
+// account has the messages and the owner of one session.
 type account struct {
 	owner    uint64 // the owner whose share the session uses
 	messages int
@@ -57,11 +57,11 @@ type account struct {
 type Entry struct {
 	Number  uint64
 	Session uint64
-	Payload []byte // the Log's own; valid until the next Ack or Answer
+	Payload []byte // shares memory with the Log; valid until the next Ack or Answer
 	End     bool
 	Replay  bool // sent before, on an earlier link
-	Granted bool // already in effect: publish it, do not judge or answer it
-	Void    bool // of a session for which Close was called: finish it, and do not send it
+	Granted bool // already in effect: the relay publishes it without judging or answering it
+	Void    bool // Close was called for its session: it is finished without being sent
 }
 
 // ErrAck is returned for an acknowledgement or a grant that no correct relay sends.
@@ -76,7 +76,7 @@ func NewLog(size int) *Log {
 // must be called before the session's first message.
 func (l *Log) Own(session, owner uint64) { l.accounts[session] = account{owner: owner} }
 
-// OwnClient does what Own does for a session of an SDK, and counts the session in Clients.
+// OwnClient is Own for a session of an SDK. It also counts the session in Clients.
 func (l *Log) OwnClient(session, owner uint64) {
 	l.accounts[session] = account{owner: owner, client: true}
 	l.clients++
@@ -101,8 +101,8 @@ func (l *Log) Close(session uint64) {
 	}
 }
 
-// Clients returns how many sessions of SDKs have an owner, and so have an end that is not finished
-// or is yet to come.
+// Clients returns the number of sessions of SDKs. Each counts from OwnClient until its end is
+// finished, or until Disown.
 func (l *Log) Clients() int { return l.clients }
 
 // Disown forgets the owner of a session that has no messages and no end in the Log.
@@ -249,8 +249,8 @@ func (l *Log) shift(dropped func(session uint64, end bool)) {
 }
 
 // finish drops the entries in r. The relay repeats a range in each Ack, and the range may have
-// grown. So finish stores in the first slot of r how many slots r has now. All of them are dead,
-// and the next call skips them in one step.
+// grown. So finish stores in the first slot of r how many slots r has now. All slots in r are dead
+// then, and the next call skips them in one step.
 func (l *Log) finish(r link.Range, dropped func(session uint64, end bool)) {
 	start := l.entries.find(r.First)
 	i := start

@@ -110,9 +110,10 @@ func (u *Uplink) part(ctx context.Context, old, next *running, why cause) {
 // wait also ends when the link old or the link next ends. awaitLive returns how the wait ended.
 //
 // After slowAfter of waiting, the old relay may be the better one. A goroutine may then dial that
-// relay again and offer the link to Run. That is always done after a move byHome. After a move
-// byDoubt it is done if old was heard since next began and the relay in use has not said that it is
-// degraded. A degraded relay may be unable to say Live, and so may the other relays.
+// relay again and offer the link to Run. After a move byHome, the goroutine is always started.
+// After a move byDoubt, it is started if old was heard since next began and the relay in use has
+// not said that it is degraded. A degraded relay may be unable to say Live, and so may the other
+// relays.
 func (u *Uplink) awaitLive(ctx context.Context, old, next *running, why cause) (outcome string) {
 	most := time.NewTimer(liveWait)
 	defer most.Stop()
@@ -144,11 +145,11 @@ func (u *Uplink) isDegraded() bool {
 	return len(u.degraded) > 0
 }
 
-// leave ends the link old after the link next has taken over. It asks old's relay to send what has
-// been published and to end the link. It waits for that up to leaveWait, and then says Bye. If next
-// is lost meanwhile, leave closes old at once. In three cases leave does not ask, but says Bye at
-// once: next is already lost, old's relay does not know Moved, or that relay was not yet told all
-// tables.
+// leave ends the link old after the link next has taken over. It asks old's relay to send the
+// publications made so far and to end the link. It waits for the link's end up to leaveWait, and
+// then says Bye. If next is lost meanwhile, leave closes old at once. In three cases leave does not
+// ask, but says Bye at once: next is already lost, old's relay does not know Moved, or that relay
+// was not yet told all tables.
 func (u *Uplink) leave(old, next *running) {
 	if next.over.Err() == nil && old.conn.Features()&link.FeatureMove != 0 && old.Leave() {
 		timer := time.NewTimer(leaveWait)

@@ -65,7 +65,7 @@ func (n *network) dialCount() int {
 	return len(n.dials)
 }
 
-// fakeRelay accepts links and keeps what came on each.
+// fakeRelay accepts links and keeps the frames that came on each.
 type fakeRelay struct {
 	t      testing.TB
 	name   string
@@ -77,15 +77,15 @@ type fakeRelay struct {
 	mu       sync.Mutex
 	keys     link.Keys
 	versions link.Versions
-	welcome  link.Welcome // Relay "" stands for the relay's name
+	welcome  link.Welcome // if Relay is "", the relay's name is sent
 	accepted []*fakeLink
 	refusing bool
 	frozen   bool
 	far      time.Duration // how long each dial is delayed
-	away     bool          // dials to it get no answer
+	away     bool          // dials to this relay get no answer
 	slow     time.Duration // time from Hello to Welcome
 	hellos   []link.Hello
-	asked    []*fakeLink // links of edges that only ask who the relay is
+	asked    []*fakeLink // links of surveys, by which edges only ask which relay this is
 }
 
 // start adds a relay to n at addr.
@@ -323,7 +323,7 @@ type fakeHub struct {
 	sides      []string // calls of Begin, Leaving and Staying, each with its link's number
 	naming     bool     // recorded calls name their link; see fakeFeed.note
 	telling    func()   // called at the end of Begin
-	fault      error    // what Confirmed, Refreshed and Bound return
+	fault      error    // the result of Confirmed, Refreshed and Bound
 }
 
 func (h *fakeHub) note(format string, args ...any) {

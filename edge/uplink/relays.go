@@ -78,7 +78,7 @@ func readRelay(s string) (*relay, error) {
 	return &relay{url: u.String()}, nil
 }
 
-// shown returns s without what may be a user and a password.
+// shown returns s without the text before its last @, which may have a user and a password.
 func shown(s string) string {
 	if i := strings.LastIndexByte(s, '@'); i >= 0 {
 		return "…" + s[i:]
@@ -87,8 +87,8 @@ func shown(s string) string {
 }
 
 // candidates returns the URLs of the relays that have an address, each once. It looks up the names
-// in parallel. The parameter wait bounds that. If there is no new answer for a name, candidates
-// returns an error, and uses the addresses of the name's last answer if there is one.
+// in parallel. The parameter wait bounds the look-up. If there is no new answer for a name,
+// candidates returns an error, and uses the addresses of the name's last answer if there is one.
 func candidates(
 	ctx context.Context, relays []*relay, names *resolve.Names, wait time.Duration,
 ) (urls []string, errs []error) {

@@ -18,9 +18,9 @@ type slot struct {
 func (s *slot) dead() bool { return s.skip > 0 }
 
 // ring is a queue of slots in ascending order of their numbers. It grows and shrinks with its
-// content. A slot in its middle can be killed. Dead slots are taken out when they are first, or
-// when they are many more than the live ones. So the memory for later numbers can be freed while an
-// early number is unfinished.
+// content. A slot in the middle of the ring can be killed. Dead slots are taken out when they are
+// first, or when they are many more than the live ones. So the memory for later numbers can be
+// freed while an early number is unfinished.
 type ring struct {
 	slots  []slot // its length is a power of two, or 0
 	head   int
@@ -52,7 +52,7 @@ func (r *ring) shift() {
 	r.n--
 }
 
-// kill marks s as finished and lets its payload go.
+// kill marks s as finished and frees its payload.
 func (r *ring) kill(s *slot) {
 	s.payload = nil
 	s.skip = 1
@@ -78,8 +78,8 @@ func (r *ring) find(number uint64) int {
 
 // tidy takes dead slots out when they outnumber the live ones by more than ringMin, and gives
 // memory back when little of it is used. It returns the new index of the slot that was at index i,
-// or of the next live one if that slot is taken out. Its cost is amortized over earlier calls of
-// kill and shift.
+// or of the next live one if that slot is taken out. The cost of tidy is amortized over earlier
+// calls of kill and shift.
 func (r *ring) tidy(i int) int {
 	if r.killed > r.n-r.killed+ringMin {
 		i = r.sweep(i)

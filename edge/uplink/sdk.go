@@ -36,8 +36,8 @@ func (s *Links) takes(features uint64) bool {
 	return features&link.FeatureSDK != 0 || s.log.Clients() == 0
 }
 
-// KnowsSDK reports whether the newest link has FeatureSDK. Without a link it reports that of the
-// link before, or false if there was none.
+// KnowsSDK reports whether the newest link has FeatureSDK. Without a link it reports whether the
+// last link had FeatureSDK. If there never was a link, it returns false.
 func (s *Links) KnowsSDK() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,12 +45,13 @@ func (s *Links) KnowsSDK() bool {
 }
 
 // Enrol is called for a session of an SDK before it enters the Handler's tables. If the newest link
-// has FeatureSDK, Enrol returns nil. From then on until the session's end is finished, or until
-// Forget, there is no link without FeatureSDK. Otherwise Enrol returns a channel that is closed
-// when there is another such link.
+// has FeatureSDK, Enrol returns nil and the session is enrolled. The edge then takes no link
+// without FeatureSDK, until the session's end is finished or Forget is called. If there is no link
+// with FeatureSDK, Enrol returns a channel and enrols nothing. The channel is closed when a link
+// with FeatureSDK begins. Then Enrol may be called again.
 //
-// Until its user is known, the session uses the share of the log that all such sessions have
-// together. So guests, whoever sends them, take no more of the log than one user may.
+// All sessions whose users are not known yet use one share of the log together. So all guests take
+// no more of the log than one user may.
 func (s *Links) Enrol(c link.Client) (again <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,7 +65,7 @@ func (s *Links) Enrol(c link.Client) (again <-chan struct{}) {
 	return nil
 }
 
-// OpenClient does what Open does, for a session that Enrol has taken.
+// OpenClient is Open for a session that Enrol has enrolled.
 func (s *Links) OpenClient(c link.Client) (told bool) {
 	s.mu.Lock()
 	if told = s.newest != nil; told {
@@ -79,7 +80,7 @@ func (s *Links) OpenClient(c link.Client) (told bool) {
 // onlyWithSDK reports whether a relay may send frames of type t only with FeatureSDK.
 func onlyWithSDK(t link.Type) bool { return t >= link.TypeConfirmed && t <= link.TypeAheadForms }
 
-// handleSDK does what handleInTurn does, for frames of FeatureSDK. The caller holds Links.turn.
+// handleSDK is the part of handleInTurn for frames of FeatureSDK. The caller holds Links.turn.
 func (l *Link) handleSDK(t link.Type, body []byte) error {
 	switch t {
 	case link.TypeConfirmed:

@@ -50,8 +50,8 @@ func enrolled(t *testing.T, s *Links, c link.Client) {
 	s.OpenClient(c)
 }
 
-// TestWithSessionsOfSDKsThereIsNoLinkWithoutTheFeature: such a relay could not be told of them. A
-// session counts until its End is finished, or until it is forgotten.
+// TestWithSessionsOfSDKsThereIsNoLinkWithoutTheFeature checks that an edge with sessions of SDKs
+// takes no link without the feature. A session counts until its End is finished, or until Forget.
 func TestWithSessionsOfSDKsThereIsNoLinkWithoutTheFeature(t *testing.T) {
 	s := NewLinks(LinksConfig{}, &fakeHub{})
 	old := NewLink(s, link.FeatureMove, func() {})
@@ -88,8 +88,9 @@ func TestWithSessionsOfSDKsThereIsNoLinkWithoutTheFeature(t *testing.T) {
 	l.Down()
 }
 
-// TestAnEnrolmentWaitsForTheFeature: the channel is closed when there is such a link, and by no
-// other. Without a link nothing is enrolled, and what the last relay knew is known.
+// TestAnEnrolmentWaitsForTheFeature checks that a link with the feature closes the channel that
+// Enrol returned, and that no other link does. Without a link no session is enrolled, and KnowsSDK
+// tells of the last link.
 func TestAnEnrolmentWaitsForTheFeature(t *testing.T) {
 	s := NewLinks(LinksConfig{}, &fakeHub{})
 	first, second := s.Enrol(link.Client{ID: 1}), s.Enrol(link.Client{ID: 2})
@@ -165,7 +166,8 @@ func TestClientsAreToldAsSessionsAre(t *testing.T) {
 	}
 }
 
-// TestFramesOfTheFeatureAreHandledInTurn checks which answers are passed on, and what is finished.
+// TestFramesOfTheFeatureAreHandledInTurn checks which answers are passed on to clients, and which
+// numbers they finish.
 func TestFramesOfTheFeatureAreHandledInTurn(t *testing.T) {
 	hub := &fakeHub{}
 	s := NewLinks(LinksConfig{}, hub)
@@ -175,7 +177,7 @@ func TestFramesOfTheFeatureAreHandledInTurn(t *testing.T) {
 		s.Accept(1, []byte(text))
 	}
 	kinds(t, l)
-	for range 2 { // everything comes twice; what was answered is passed on once
+	for range 2 { // each frame comes twice; the second answer to a number is not passed on
 		for _, f := range []appender{
 			link.Confirmed{Number: 1, Session: 1, User: "u"},
 			link.Bound{Number: 2, Session: 1, Topic: 7},
@@ -206,7 +208,8 @@ func TestFramesOfTheFeatureAreHandledInTurn(t *testing.T) {
 	}
 }
 
-// TestALinkThatIsLeftBringsFormsOnly: everything else could contradict what the new relay is told.
+// TestALinkThatIsLeftBringsFormsOnly sends frames of the feature on a link that the edge is
+// leaving. Only Forms may count. All others could contradict what the new relay has been told.
 func TestALinkThatIsLeftBringsFormsOnly(t *testing.T) {
 	hub := &fakeHub{}
 	s := NewLinks(LinksConfig{}, hub)
@@ -230,7 +233,6 @@ func TestALinkThatIsLeftBringsFormsOnly(t *testing.T) {
 	}
 }
 
-// TestFramesOfTheFeatureNeedIt: a relay that sends one on a link without the feature is wrong.
 func TestWhatIsBehindACloseIsNotReplayed(t *testing.T) {
 	s := NewLinks(LinksConfig{}, &fakeHub{})
 	l := NewLink(s, link.FeatureSDK, func() {})
@@ -263,6 +265,8 @@ func TestWhatIsBehindACloseIsNotReplayed(t *testing.T) {
 	}
 }
 
+// TestFramesOfTheFeatureNeedIt sends frames of the feature on a link without the feature. Each must
+// be an error.
 func TestFramesOfTheFeatureNeedIt(t *testing.T) {
 	hub := &fakeHub{}
 	s := NewLinks(LinksConfig{}, hub)
@@ -290,8 +294,9 @@ func TestFramesOfTheFeatureNeedIt(t *testing.T) {
 	}
 }
 
-// TestP7_GuestsShareOneShareOfTheLog: whoever sends guests takes no more of the log than one user
-// may. With its connect answered, a session uses its user's share.
+// TestP7_GuestsShareOneShareOfTheLog has many guests send. All guests together must take no more of
+// the log than one user may. Once its connect is answered, a session must use the share of its
+// user.
 func TestP7_GuestsShareOneShareOfTheLog(t *testing.T) {
 	const size, line = 16 * 1000, 400
 	s := NewLinks(LinksConfig{LogSize: size}, &fakeHub{})
@@ -332,7 +337,8 @@ func TestP7_GuestsShareOneShareOfTheLog(t *testing.T) {
 	}
 }
 
-// TestMoveLeavesASessionWithMessagesAlone: else the sums of the shares would be wrong.
+// TestMoveLeavesASessionWithMessagesAlone checks that Log.Move gives no new owner to a session with
+// messages. Otherwise the bytes that owners use would be wrong.
 func TestMoveLeavesASessionWithMessagesAlone(t *testing.T) {
 	l := NewLog(1 << 20)
 	l.Move(9, 1)
@@ -347,9 +353,9 @@ func TestMoveLeavesASessionWithMessagesAlone(t *testing.T) {
 	}
 }
 
-// TestARelayWithoutTheFeatureIsLeftAlone has an edge with a session of an SDK lose its relay. It
-// must not link to a relay without the feature, though no other is there. When one with the feature
-// is there again, it links to that one at once.
+// TestARelayWithoutTheFeatureIsLeftAlone has an edge with a session of an SDK lose its relay. The
+// edge must not link to a relay without the feature, even if no other is there. When a relay with
+// the feature is there again, the edge must link to it at once.
 func TestARelayWithoutTheFeatureIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -396,7 +402,8 @@ func frames(r *fakeRelay) (n int) {
 	return n
 }
 
-// TestWithoutSessionsOfSDKsAnyRelayWillDo: the feature is offered, and is not needed.
+// TestWithoutSessionsOfSDKsAnyRelayWillDo has an edge without sessions of SDKs. It must link to a
+// relay without the feature.
 func TestWithoutSessionsOfSDKsAnyRelayWillDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -412,8 +419,8 @@ func TestWithoutSessionsOfSDKsAnyRelayWillDo(t *testing.T) {
 	})
 }
 
-// TestADrainDoesNotMoveToARelayWithoutTheFeature: the edge stays until its relay ends the link, or
-// another with the feature is there.
+// TestADrainDoesNotMoveToARelayWithoutTheFeature has a relay ask an edge with a session of an SDK
+// to move. The edge must stay until there is another relay with the feature.
 func TestADrainDoesNotMoveToARelayWithoutTheFeature(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -430,7 +437,7 @@ func TestADrainDoesNotMoveToARelayWithoutTheFeature(t *testing.T) {
 		if frames(old) != 0 || l.ended() != nil {
 			t.Errorf("%d frames are sent to the relay without the feature, the link's end: %v", frames(old), l.ended())
 		}
-		// The relay at the same place is updated.
+		// The relay at that address is replaced by a newer build.
 		third := n.startWith(t, "10.0.0.2:9000", link.Welcome{Features: link.FeatureSDK | link.FeatureMove, Instance: protocol.Instance{3}})
 		time.Sleep(time.Minute)
 		if got := third.links(); len(got) != 1 || frames(third) == 0 {
@@ -439,8 +446,9 @@ func TestADrainDoesNotMoveToARelayWithoutTheFeature(t *testing.T) {
 	})
 }
 
-// TestALinkIsNotBegunIfASessionCameMeanwhile: between the dial and the link's beginning a guest may
-// have come. The edge closes the link before its first frame, and leaves the relay alone.
+// TestALinkIsNotBegunIfASessionCameMeanwhile has a guest come after a relay without the feature was
+// dialled, and before the link begins. The edge must close the link before its first frame, and
+// must not dial that relay again for a while.
 func TestALinkIsNotBegunIfASessionCameMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -30,7 +30,7 @@ const (
 	relayRefused     = "refused" // it refused the key or the version
 )
 
-// finding is what a survey has found out about a candidate.
+// finding is the result of a survey for one candidate.
 type finding struct {
 	state    string
 	took     time.Duration     // how long the handshake took
@@ -39,10 +39,11 @@ type finding struct {
 	err      error
 }
 
-// survey asks the candidates now and then who they are, while there is a link and until ctx is
-// done. So the edge can notice relays that do not form one cluster. It can also notice that a spare
-// relay is away before it needs that relay. A question does not replace the link in use. When a
-// nearer relay is found, the edge may go home to it.
+// survey dials all candidates now and then, while there is a link, and learns each relay's instance
+// and broker. It returns when ctx is done. So the edge can notice relays that do not form one
+// cluster. It can also notice that a spare relay is away before it needs that relay. A question
+// does not replace the link in use. When a nearer relay is found, the edge may go home to that
+// relay.
 func (u *Uplink) survey(ctx context.Context) {
 	s := surveyor{uplink: u, distances: make(map[string]distance)}
 	for {
@@ -102,8 +103,8 @@ type surveyor struct {
 	went      time.Time           // when the edge last went home; zero: never
 }
 
-// take notes what a survey found. It returns the URL of the relay in use, and that of a nearer
-// relay to which the edge should go home, or "" if there is none.
+// take stores the findings of a survey. It returns the URL of the relay in use, and that of a
+// nearer relay to which the edge should go home, or "" if there is none.
 func (s *surveyor) take(found map[string]finding, now time.Time) (used, nearer string) {
 	u := s.uplink
 	count := map[string]int{relayReachable: 0, relayUnreachable: 0, relayRefused: 0}

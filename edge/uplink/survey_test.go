@@ -14,7 +14,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// surveyed is a time in which a whole survey takes place, if there is a link.
+// surveyed is long enough for a whole survey, if there is a link.
 const surveyed = surveyEvery*2 + 3*surveyDial
 
 func TestSurveyFindsRelaysOfAnotherBroker(t *testing.T) {

@@ -4,23 +4,23 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// tables is what one link must tell in addition to the log: the edge's tables as they were when the
-// link began, and the sessions added since.
+// tables has the rows that one link must tell in addition to the log: the edge's tables as they
+// were when the link began, and the sessions added since.
 //
 // Its memory grows with the edge's tables: it holds their memberships, and a Session frame for each
 // session. A session that is added while the tables are read may have two Session frames. When the
 // link begins, the edge's tables are encoded into chunks, in some 100 bytes for each session with
-// its topics. Each chunk is freed when it is sent.
+// its topics. A chunk is freed when its frames are sent.
 type tables struct {
-	// chunks has what is not yet sent of the tables with which the link began, as whole frames. A
-	// chunk that has BatchTarget bytes gets no further frame.
+	// chunks has the frames of the tables with which the link began, as far as they are not sent
+	// yet. A chunk that has BatchTarget bytes gets no further frame.
 	chunks  [][]byte
 	begun   uint64 // Session and Client frames that chunks had at first
 	synced  link.Synced
 	added   []link.Session
 	clients []link.Client // sessions of SDKs that were added
-	// told counts the Session and Client frames given to the writer. Those in chunks are added when
-	// all chunks are given.
+	// told counts the Session and Client frames given to the writer. The frames in chunks are added
+	// when all chunks are given.
 	told  uint64
 	moved bool // Moved is to be sent, as another link took over
 }
@@ -101,8 +101,8 @@ func (l *Link) Fill(batch []byte) []byte {
 	return batch
 }
 
-// fillMoved gives what a link sends when another link has taken over. That is one Moved, if Leave
-// has asked for it. The caller holds Links.mu.
+// fillMoved gives the frames of a link when another link has taken over: one Moved, if Leave has
+// asked for it. The caller holds Links.mu.
 func (t *tables) fillMoved(batch []byte) []byte {
 	if t.moved {
 		t.moved = false

@@ -41,9 +41,9 @@ type Config struct {
 	Lookup resolve.Lookup
 }
 
-// Uplink carries to a relay what sessions send, and to a Handler what the relay sends. Links
-// decides what is sent; Uplink dials and owns the goroutines. Run keeps the link. Anyone may call
-// the other methods at any time.
+// Uplink carries the frames of sessions to a relay, and the frames of the relay to a Handler. Links
+// decides which frames are sent. Uplink dials, and owns the goroutines. Run keeps the link. Anyone
+// may call the other methods at any time.
 type Uplink struct {
 	*Links
 	config Config
@@ -68,8 +68,8 @@ type Uplink struct {
 	refused    bool // in the last failed round each relay refused the key
 }
 
-// New returns an Uplink that passes to handler what relays send. It does no I/O. The error tells
-// what is wrong with a URL or the keys.
+// New returns an Uplink that passes the frames of relays to handler. It does no I/O. New fails if
+// there is no URL or no key, or if a URL is malformed.
 func New(config Config, handler Handler) (*Uplink, error) {
 	if len(config.URLs) == 0 {
 		return nil, errors.New("no relay URL")
@@ -119,8 +119,9 @@ func (u *Uplink) Run(ctx context.Context) error {
 	return nil
 }
 
-// serve handles what happens on l, and on each link to which the edge moves. It returns when the
-// link then in use has ended. atOnce says whether Run may dial the next link without a pause.
+// serve handles the events of l, and of each link to which the edge moves: drains, doubts, offers
+// and the end. It returns when the link then in use has ended. atOnce says whether Run may dial the
+// next link without a pause.
 func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
 	for {
 		select {
@@ -142,16 +143,16 @@ func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
 	}
 }
 
-// State is what an Uplink contributes to /readyz.
+// State is the state of an Uplink, for /readyz.
 type State struct {
 	Linked     bool
 	EverLinked bool
 	KeyRefused bool // no link, and in the last failed round each relay refused the key
-	// Degraded holds "relay" if there is no link. Otherwise it holds what the relay said of itself
-	// in its last link.Status. In both cases "brokers differ" may follow.
+	// Degraded holds "relay" if there is no link. Otherwise it has the list of the relay's last
+	// link.Status. In both cases "brokers differ" may follow.
 	Degraded []string
 
-	// These are of the link in use, and zero without one.
+	// The following fields are about the link in use. Without a link they are zero.
 	Relay, URL string
 	RTT        time.Duration // smoothed; 0: not measured yet
 	Cause      string        // why the edge linked there: loss, drain, doubt, home, return
@@ -174,5 +175,5 @@ func (u *Uplink) State() State {
 	return s
 }
 
-// Degraded returns what is degraded; it is empty if nothing is.
+// Degraded returns State.Degraded: the parts of the service that are degraded.
 func (u *Uplink) Degraded() []string { return u.State().Degraded }

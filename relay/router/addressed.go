@@ -10,10 +10,10 @@ import (
 
 // addressed holds the topics that one user has addressed through one edge in the present window. To
 // address a topic is to write to it, to join it or to leave it. All connections of the user at that
-// edge count together. Config.MaxAddressed bounds the number of topics, because each of them costs
-// the broker a history and a mark, even if nobody follows it. A window lasts for Config.HistoryAge.
-// A topic is remembered by its hash. The struct is kept when the user's connections end, so that a
-// reconnect does not begin a new window.
+// edge count together. Config.MaxAddressed bounds the number of topics, because each topic costs
+// the broker a history and a mark, even if nobody follows the topic. A window lasts for
+// Config.HistoryAge. A topic is remembered by its hash. The struct is kept when the user's
+// connections end, so that a reconnect does not begin a new window.
 type addressed struct {
 	few   [3]uint64           // hashes of the first topics; 0: free
 	more  map[uint64]struct{} // hashes of the topics beyond few

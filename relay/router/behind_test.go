@@ -23,7 +23,7 @@ func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	e.stuck = 8 << 20
 	other.group(1, "g", "held up")
 	w.settle()
-	e.join(2, "g") // its notice is heard while the edge is behind
+	e.join(2, "g") // the notice of this join is heard while the edge is behind
 	w.settle()
 	e.end(1)
 	w.settle()

@@ -6,8 +6,9 @@ import (
 )
 
 // A Bind or a Confirm makes a session a member without a notice. It waits until the edge's follower
-// of each of its topics can take a member. Meanwhile these followers stay, and the frame is listed
-// at the first one that cannot. So a frame is in one list at most, by its fields prev and next.
+// of each of its topics can take a member. Until then none of these followers is forgotten. The
+// frame waits in rare.binders of the first follower that cannot take a member yet. A frame is in
+// one such list at a time.
 
 // bindTo begins a Bind or a Confirm. It refuses the frame, or binds its session now, or makes it
 // wait.
@@ -29,13 +30,13 @@ func (r *Router) bindTo(fr *frame) {
 		s.client().confirming = fr
 	default:
 		s.client().way(fr.topic()).binding = fr
-		if fr.late { // it was parked for too long
+		if fr.late { // bindWait passed while fr was parked
 			r.bindLate(fr)
 		}
 	}
 }
 
-// bindings returns what a Bind or a Confirm binds.
+// bindings returns the topics of a Bind or a Confirm, with their keeps.
 func (fr *frame) bindings() []dialect.Binding {
 	if fr.command.Verb == dialect.Confirm {
 		return fr.command.Terms.Topics
@@ -43,8 +44,9 @@ func (fr *frame) bindings() []dialect.Binding {
 	return []dialect.Binding{{Topic: fr.topic(), Keep: fr.command.Terms.Keep}}
 }
 
-// keepBytes returns how many bytes the keeps of a Bind or a Confirm have. From its judgement on
-// they count as if they were told. So frames that wait cannot exceed the bounds together.
+// keepBytes returns how many bytes the keeps of a Bind or a Confirm have. These bytes count in
+// tables.keeps from the judgement of the frame on, so that waiting frames together cannot exceed
+// the bounds.
 func (fr *frame) keepBytes() (n int) {
 	if fr.command.Verb == dialect.Confirm {
 		n = len(fr.command.Terms.Keep)
@@ -55,8 +57,8 @@ func (fr *frame) keepBytes() (n int) {
 	return n
 }
 
-// noRoom returns the reason to refuse a Bind or a Confirm. The reason Done means that it is not
-// refused. A session of a Confirm is no member of anything yet.
+// noRoom returns the reason to refuse a Bind or a Confirm. The reason Done means that the frame is
+// not refused.
 func (r *Router) noRoom(fr *frame) dialect.Verdict {
 	s := fr.session
 	if fr.command.Verb == dialect.Bind && r.bound(s, fr.topic()) {
@@ -72,8 +74,8 @@ func (r *Router) noRoom(fr *frame) dialect.Verdict {
 	return r.noRoomFor(s, fr.keepBytes())
 }
 
-// noRoomFor returns the reason why the keeps of a session cannot have a number of bytes more. The
-// reason Done means that they can.
+// noRoomFor returns the reason why the keeps of a session must not grow by the given number of
+// bytes. The reason Done means that there is room.
 func (r *Router) noRoomFor(s *session, more int) dialect.Verdict {
 	switch {
 	case s.client().bytes+more > link.MaxKeeps:
@@ -85,8 +87,8 @@ func (r *Router) noRoomFor(s *session, more int) dialect.Verdict {
 	return dialect.Verdict{}
 }
 
-// mayBind reports whether f can take a member now. While the broker is away, members begin where
-// this relay has got to, or unplaced.
+// mayBind reports whether f can take a member now. While the broker is away, the topic need not be
+// subscribed. The member then begins at the highest position that this relay knows, or unplaced.
 func (r *Router) mayBind(f *follower) bool {
 	return f.bindable() || r.outage.away && f.edge.outbox.ready && (f.bound == 0 || !f.isBehind)
 }
@@ -111,7 +113,8 @@ func (r *Router) tryBind(fr *frame) {
 	}
 }
 
-// tryBinders tries the frames that wait at f, as long as f can take members.
+// tryBinders tries to bind the sessions of the frames that wait at f. It stops when f cannot take
+// members.
 func (r *Router) tryBinders(f *follower) {
 	for f.rare != nil && f.rare.binders.first != nil && r.mayBind(f) {
 		fr := f.rare.binders.first
@@ -120,7 +123,8 @@ func (r *Router) tryBinders(f *follower) {
 	}
 }
 
-// endWait takes back what bindTo has counted for a frame that is to wait no longer.
+// endWait takes a frame off the list in which it waits, and undoes the counts that bindTo made for
+// it.
 func (r *Router) endWait(fr *frame) {
 	s := fr.session
 	if fr.waits != nil {
@@ -136,8 +140,8 @@ func (r *Router) endWait(fr *frame) {
 	}
 }
 
-// dropWait ends the wait of a frame that binds nothing. Followers that have no other reason to stay
-// are forgotten.
+// dropWait ends the wait of a frame without binding its session. Followers that have no other
+// reason to stay are forgotten.
 func (r *Router) dropWait(fr *frame) {
 	r.endWait(fr)
 	for _, b := range fr.bindings() {
@@ -160,10 +164,10 @@ func (r *Router) bindNow(fr *frame) {
 	r.finish(fr)
 }
 
-// bindLate answers a Bind that has waited for bindWait at its follower. A Bind that is parked is
-// answered when its turn comes, if it cannot be bound at once then. Until then, and until the
-// publishes that it has permitted are finished or granted, nothing is answered: a replay could
-// judge these publishes as a stranger's.
+// bindLate refuses a Bind whose bindWait is over and which still waits at its follower. If the Bind
+// is parked, it is refused when its turn comes, unless it can be bound at once then. While the Bind
+// waits, its session may publish as a member. So the Bind is not refused before these publishes are
+// finished or granted. Otherwise a replay could judge them to be a stranger's.
 func (r *Router) bindLate(fr *frame) {
 	fr.late = true
 	if fr.effect >= effectFinished || fr.waits == nil || fr.session.client().ways[fr.topic()].saying > 0 {
@@ -174,7 +178,7 @@ func (r *Router) bindLate(fr *frame) {
 	r.refuseBind(fr, dialect.Verdict{Reason: dialect.Late})
 }
 
-// giveUp finishes a Confirm that waits, without an answer: its session has ended.
+// giveUp finishes a waiting Confirm without an answer. It is called when the session has ended.
 func (r *Router) giveUp(fr *frame) {
 	r.dropWait(fr)
 	r.finish(fr)
@@ -190,7 +194,7 @@ func (r *Router) refuseBind(fr *frame, v dialect.Verdict) {
 	}
 }
 
-// unbindFrom ends the membership of a session that asked for it.
+// unbindFrom carries out an Unbind: it ends the membership, and answers.
 func (r *Router) unbindFrom(fr *frame) {
 	s := fr.session
 	f := r.directory.follower(s.edge, fr.topic())

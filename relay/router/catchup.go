@@ -8,13 +8,13 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// catchup is the state of an edge's followers that are behind, and of what they read.
+// catchup has an edge's followers that are behind, and the state of their reading of history.
 type catchup struct {
 	behind  []*follower // followers that are behind, unordered
 	reading int         // number of pages of history requested and not answered
 	unread  []*follower // followers that are behind and wait for their turn to read
 	unlive  int         // number of followers for which link.Live waits
-	liveDue bool        // Live is still to be sent on this link
+	liveDue bool        // a Live is due on this link, and not sent yet
 }
 
 // lag is the state of a follower that is behind.
@@ -39,7 +39,7 @@ func (r *Router) fallBehind(f *follower) {
 	f.edge.catchup.add(f)
 }
 
-// add lists a follower that has fallen behind.
+// add puts a follower that has fallen behind into catchup.behind, and gives it a lag.
 func (c *catchup) add(f *follower) {
 	w := f.rarely()
 	if w.lag == nil {
@@ -86,9 +86,10 @@ func (r *Router) advanceAll(e *edge) {
 	r.readOn(e)
 }
 
-// advance sends f what f misses, if f is behind. It stops when f is live, when the edge's buffer is
-// full, or when f has to wait. f may wait for a page of history, for the subscription of its topic,
-// or for the broker. On a new link f also waits until the edge was told the topic's number.
+// If f is behind, advance sends f the publications that f misses. It stops when f is live, when the
+// edge's buffer is full, or when f has to wait. f may wait for a page of history, for the
+// subscription of its topic, or for the broker. On a new link f also waits until the edge was told
+// the topic's number.
 func (r *Router) advance(f *follower) {
 	for r.advanceOn(f) {
 	}
@@ -118,7 +119,8 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 	if !g.inTail || f.topic.recent == nil || g.seq < tail.first() {
 		g.inTail = false
 		switch {
-		// The tail's items up to plain have no form of the SDKs.
+		// f cannot read the tail in two cases. The tail begins after f's position. Or f has clients
+		// of SDKs, and the tail has items that f misses in the chat's form alone.
 		case f.position.Before(tail.base), f.clients() > 0 && f.position.Before(tail.plain):
 			if f.topic.subscribed {
 				r.read(f)
@@ -127,8 +129,8 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 		// Under each of the four conditions below the follower waits for the broker. The first: a
 		// message given ahead has left the tail, and the follower may have missed it.
 		case r.outage.away && tail.torn,
-			// The edge has a position, but this relay has never known the topic's top. So it is not
-			// known what the follower misses.
+			// The edge has a position, but this relay has never known the topic's top. So nobody
+			// knows which publications the follower misses.
 			!f.topic.subscribed && !f.topic.placed && !f.position.IsUnplaced(),
 			// The members may have come while the edge was linked to another relay, and after some
 			// of the tail's messages were published.
@@ -139,7 +141,7 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 			return false
 		}
 		g.inTail, g.bareFrom = true, tail.seek(f.position)
-		if g.fresh != 0 { // else it is not known which bare items the edge has received
+		if g.fresh != 0 { // if it is 0, nobody knows which bare items the edge has received
 			g.bareFrom = min(g.bareFrom, max(g.fresh, tail.first()))
 		}
 		g.seq = min(g.bareFrom, tail.firstAhead())
@@ -170,8 +172,8 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 }
 
 // read asks for a page of history. If readsAtOnce pages are under way for f's edge, read lists f in
-// catchup.unread instead. The bound is needed because a page is thrown away if the link has no room
-// for it.
+// catchup.unread instead. The bound is needed because a page for which the link has no room is
+// thrown away.
 func (r *Router) read(f *follower) {
 	e := f.edge
 	if e.catchup.reading >= readsAtOnce {
@@ -204,7 +206,7 @@ func (r *Router) readOn(e *edge) {
 // wait until then.
 func (r *Router) caughtUp(f *follower) {
 	f.isBehind = false
-	r.stopSeeking(f) // has an effect only if the members left meanwhile
+	r.stopSeeking(f) // has an effect only if f's members left during the search
 	f.edge.catchup.remove(f)
 	var echoes []*frame
 	if g := f.lag(); g != nil {
@@ -212,7 +214,7 @@ func (r *Router) caughtUp(f *follower) {
 	}
 	f.compact()
 	for _, fr := range echoes {
-		if fr.notice() { // else it is in effect already
+		if fr.notice() { // otherwise fr is in effect already
 			r.takeNotice(f, fr)
 		}
 	}
@@ -272,7 +274,7 @@ func (r *Router) history(ev broker.History) {
 		r.m.fromHistory.Inc()
 		r.sendPublication(f, p.Position, bytes)
 		// If p lies beyond the top and is the echo of a notice, the notice takes effect later:
-		// other followers must first be sent what comes before p.
+		// other followers must first be sent the publications before p.
 		if !f.topic.top.Before(p.Position) {
 			r.completeEcho(f.topic, p)
 		}
@@ -293,7 +295,8 @@ func (r *Router) history(ev broker.History) {
 		r.gap(f, ev.Through, lost+1)
 	}
 	if target := g.target; !ev.More && f.position.Before(target) {
-		// History ends before a position that is known to be published. What lies between is lost.
+		// History ends before a position that is known to be published. The publications in between
+		// are lost.
 		lost, _ := missing(f.position, target)
 		r.gap(f, target, lost+1)
 	}
@@ -301,14 +304,15 @@ func (r *Router) history(ev broker.History) {
 	r.readOn(f.edge)
 }
 
-// gap tells a follower's members that they lost messages, and takes the follower past them. The
-// parameter at is the position of the last lost message. Clients of SDKs are told nothing.
+// gap tells a follower's members that they lost messages, and moves the follower's position past
+// them. The parameter at is the position of the last lost message. Clients of SDKs are told
+// nothing.
 func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
 	r.m.gaps.Inc()
 	r.m.lost.Add(float64(lost))
 	r.cfg.Log.Warn("messages lost to the members of a topic on an edge", "topic", f.topic.name, "node", f.edge.node, "lost", lost)
-	// The edge must be told the topic's number with the old position. With the new position it
-	// would drop the Gap.
+	// The edge must be told the topic's number with the old position. With the new position the
+	// edge would drop the Gap.
 	r.number(f)
 	f.position = at
 	f.since, f.gapped = r.tick(), true

@@ -135,7 +135,7 @@ func TestInvalidCommandsAreAnsweredInOrder(t *testing.T) {
 	a.one(1, "1", "last")
 	w.settle()
 	got := a.received[1]
-	if len(got) != 4 || got[0] != "user 1 send:last" || // this message does not wait for answers
+	if len(got) != 4 || got[0] != "user 1 send:last" || // messages do not wait for answers
 		got[1] != "user 【1】 add to group 【g】" || got[2][:7] != "error: " || got[3][:7] != "error: " {
 		t.Errorf("got %q", got)
 	}

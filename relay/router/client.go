@@ -7,26 +7,25 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// client is what the router knows of a session that its edge told as a link.Client, besides what it
-// knows of every session.
+// client is the further state of a session that its edge told as a link.Client.
 type client struct {
 	open      bool   // the edge vouches for the user
 	confirmed bool   // its connect is confirmed
 	until     int64  // end of its permission, in Unix seconds; 0: none
 	keep      []byte // the session's keep
-	keeps     []kept // the keeps of its memberships that are not empty, unordered
-	bytes     int    // of its keeps, see edge.tables.keeps
+	keeps     []kept // keeps of its memberships, without the empty ones, unordered
+	bytes     int    // bytes of all its keeps, those of its waiting frames included
 
 	// For the order of its frames, see order_topic.go:
 	ways       map[protocol.Topic]*way
 	last       []*frame // its Close and its End, if they wait
-	confirming *frame   // its Confirm, if that waits to be bound; else nil
-	held       int      // number of frames that later ones may wait for
-	coming     int      // topics that waiting frames will bind it to
+	confirming *frame   // its Confirm, while it waits to be bound; otherwise nil
+	held       int      // number of its frames with frame.held set
+	coming     int      // number of topics that its waiting frames are to bind
 	closing    bool     // a Close came; later messages are not read
 }
 
-// client returns what s has as a client of an SDK. It is nil for a session of the chat.
+// client returns the state of s as a client of an SDK. For a session of the chat the result is nil.
 func (s *session) client() *client { return s.peek().client }
 
 // kept is the keep of a membership.
@@ -35,7 +34,7 @@ type kept struct {
 	keep     []byte
 }
 
-// row returns s as its edge would tell it now. s was told as a link.Client.
+// row returns the link.Client by which its edge would tell s now.
 func (c *client) row(s *session) link.Client {
 	return link.Client{ID: s.id, Confirmed: c.confirmed, Open: c.open, Until: c.until, User: s.user, Keep: c.keep}
 }
@@ -50,8 +49,8 @@ func (c *client) keepAt(f *follower) []byte {
 	return nil
 }
 
-// setKeep replaces the keep of the membership of s at f. s must be bound at f. Without a keep the
-// row of a membership is as it is for a session of the chat.
+// setKeep replaces the keep of the membership of s at f. s must be bound at f. If s is a session of
+// the chat, setKeep does nothing.
 func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 	c, t, name := s.client(), &s.edge.tables, f.topic.name
 	if c == nil {
@@ -73,7 +72,7 @@ func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 	t.bindingHash ^= link.BindingHashKeep(s.id, name, was) ^ link.BindingHashKeep(s.id, name, keep)
 }
 
-// count notes that the keeps of c have more bytes than before, or less.
+// count adds a number of bytes to the keeps of c. The number is negative if the keeps have shrunk.
 func (t *tables) count(c *client, more int) {
 	c.bytes += more
 	t.keeps += more

@@ -109,7 +109,8 @@ func TestAConnectIsConfirmed(t *testing.T) {
 	w.done(a, b)
 }
 
-// TestASubscribeBindsAndAnUnsubscribeEndsThat has a client and a chat session in one topic.
+// TestASubscribeBindsAndAnUnsubscribeEndsThat has a client subscribe to a group of a chat session,
+// publish there, and unsubscribe. The client may publish and receive only while it is subscribed.
 func TestASubscribeBindsAndAnUnsubscribeEndsThat(t *testing.T) {
 	w, e := serving(t, 1)
 	e.client(1, "7", "x")
@@ -144,14 +145,14 @@ func TestASubscribeBindsAndAnUnsubscribeEndsThat(t *testing.T) {
 	w.done(e)
 }
 
-// TestWhatWaitsToBeBound goes through what can happen to a subscribe and to a connect whose topic
-// cannot take members yet.
+// TestWhatWaitsToBeBound has a subscribe or a connect wait, since its topic is not subscribed. Each
+// row ends the wait in another way.
 func TestWhatWaitsToBeBound(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		then func(w *world, rl *testRelay, e *testEdge)
-		// What the client has received in the end, if it subscribed and if it connected. The last
-		// message is published when all is over.
+		// The texts that the client must receive: bind if it waits with a subscribe, and connect if
+		// it waits with a connect. The text "last" is published after the wait.
 		bind, connect []string
 	}{
 		{"the topic is subscribed", func(w *world, rl *testRelay, e *testEdge) { rl.broker.slow = false },
@@ -231,8 +232,8 @@ func TestWhatWaitsToBeBound(t *testing.T) {
 	}
 }
 
-// TestAConnectWaitsForAllItsTopics has a connect whose three topics can take members one after
-// another: it must not be bound to any of them before the last one can.
+// TestAConnectWaitsForAllItsTopics has a connect with three topics, which are subscribed one after
+// another. The session must not be bound to any of them before all are subscribed.
 func TestAConnectWaitsForAllItsTopics(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -264,8 +265,8 @@ func TestAConnectWaitsForAllItsTopics(t *testing.T) {
 }
 
 // TestWhoIsBehindIsBoundOnceLevel binds a session while the edge's members of the topic lag behind,
-// because the link is full. It must not be given what was published before its Bound. While the
-// broker is away it waits too, as long as the members lag.
+// because the link is full. The session must not be given what was published before its Bound. Even
+// while the broker is away, the session waits until the members have caught up.
 func TestWhoIsBehindIsBoundOnceLevel(t *testing.T) {
 	for _, away := range []bool{false, true} {
 		w, e := serving(t, 1)
@@ -302,8 +303,9 @@ func TestWhoIsBehindIsBoundOnceLevel(t *testing.T) {
 	}
 }
 
-// TestWhoWaitsForMembersThatLeaveIsBound binds a session behind a member that lags, and ends that
-// member. The session begins at the end of the topic.
+// TestWhoWaitsForMembersThatLeaveIsBound has a subscribe wait for a member of the same edge that
+// lags behind. Then that member's session ends. The session that subscribes begins at the end of
+// the topic.
 func TestWhoWaitsForMembersThatLeaveIsBound(t *testing.T) {
 	w, e := serving(t, 1)
 	e.client(2, "2", "x")
@@ -329,7 +331,8 @@ func TestWhoWaitsForMembersThatLeaveIsBound(t *testing.T) {
 }
 
 // TestOrderOnOneTopic gives a relay commands of one session on a topic that is not subscribed yet,
-// and on another topic. Answers come as soon as nothing earlier on the same topic is in the way.
+// and on another topic. A command is answered as soon as no earlier command on the same topic holds
+// it up.
 func TestOrderOnOneTopic(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -339,7 +342,7 @@ func TestOrderOnOneTopic(t *testing.T) {
 	w.settle()
 	rl.broker.slow = true
 	e.say(1, "bind 1 x")
-	e.say(1, "tell 2 x as-a-member") // permitted, so it does not wait for the topic
+	e.say(1, "tell 2 x as-a-member") // a member's publish does not wait for the topic
 	e.say(1, "bind 3 x")
 	e.say(1, "tell 4 x waits")
 	e.say(1, "unbind 5 x")
@@ -371,7 +374,8 @@ func TestOrderOnOneTopic(t *testing.T) {
 	w.done(e)
 }
 
-// TestAnUnsubscribeWaitsForTheSubscribeBeforeIt sends both while the topic is not subscribed.
+// TestAnUnsubscribeWaitsForTheSubscribeBeforeIt sends a subscribe and then an unsubscribe while the
+// topic is not subscribed.
 func TestAnUnsubscribeWaitsForTheSubscribeBeforeIt(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
@@ -390,9 +394,9 @@ func TestAnUnsubscribeWaitsForTheSubscribeBeforeIt(t *testing.T) {
 	}
 }
 
-// TestWhatIsParkedKeepsItsPlace has a publish wait behind a subscribe that waits itself, and
-// another session of the edge publish on the same topic. Neither message may be lost, nor
-// overtaken.
+// TestWhatIsParkedKeepsItsPlace has a session publish while an earlier subscribe of the session is
+// parked. Then another session of the edge publishes to the same topic. Both messages must be
+// published, in this order.
 func TestWhatIsParkedKeepsItsPlace(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
@@ -414,8 +418,8 @@ func TestWhatIsParkedKeepsItsPlace(t *testing.T) {
 }
 
 // TestASubscribeThatWasParkedForTooLongIsLate has a subscribe wait behind an unsubscribe, which
-// waits for the broker's answer to a publish. When its turn comes, the topic is to be subscribed
-// anew.
+// waits for the broker's answer to a publish. When the turn of the subscribe comes, the topic has
+// no follower any more and is subscribed anew.
 func TestASubscribeThatWasParkedForTooLongIsLate(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		w, e := serving(t, 1)
@@ -457,7 +461,7 @@ func TestASubscribeThatWasParkedForTooLongIsLate(t *testing.T) {
 	}
 }
 
-// TestALateSubscribeWaitsForWhatItPermitted has a client publish behind a subscribe that waits. The
+// TestALateSubscribeWaitsForWhatItPermitted has a client publish while its subscribe waits. The
 // subscribe becomes late while the broker's answer to the publish is on its way, or lost together
 // with the link. The publish is never judged as a stranger's.
 func TestALateSubscribeWaitsForWhatItPermitted(t *testing.T) {
@@ -498,7 +502,8 @@ func TestALateSubscribeWaitsForWhatItPermitted(t *testing.T) {
 }
 
 // TestASubscribeLetsWhatWaitedForAFollowerGo has a client publish to a topic that nobody here
-// follows, while the broker is away. With a subscribe to the topic the message can be granted.
+// follows, while the broker is away. When another client of the edge subscribes, the message is
+// granted.
 func TestASubscribeLetsWhatWaitedForAFollowerGo(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
@@ -520,7 +525,8 @@ func TestASubscribeLetsWhatWaitedForAFollowerGo(t *testing.T) {
 	w.done(e)
 }
 
-// TestOnlyWhatPublishesCanBeGranted has an edge send a subscribe as if it was granted before.
+// TestOnlyWhatPublishesCanBeGranted has an edge send a subscribe with Again set. The relay must
+// treat it as one without Again.
 func TestOnlyWhatPublishesCanBeGranted(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
@@ -533,8 +539,8 @@ func TestOnlyWhatPublishesCanBeGranted(t *testing.T) {
 	w.done(e)
 }
 
-// TestWhatIsForgottenIsNotReleased has the answer for which an unsubscribe waits come in the step
-// in which the edge links anew. The edge sends the unsubscribe again.
+// TestWhatIsForgottenIsNotReleased has an unsubscribe wait for the broker's answer to a publish.
+// The answer comes in the step in which the edge links anew. The edge sends the unsubscribe again.
 func TestWhatIsForgottenIsNotReleased(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -592,8 +598,9 @@ func TestP6_WhoSubscribedWhileTheBrokerWasAwayMissesNothing(t *testing.T) {
 	w.done(e)
 }
 
-// TestAnUnsubscribeWaitsForWhatWasPublishedBefore loses the answers to a publish, and the relay, in
-// front of an unsubscribe. The replay must be judged as a member's.
+// TestAnUnsubscribeWaitsForWhatWasPublishedBefore has a client publish and then unsubscribe. The
+// broker's answer to the publish is lost, and then the link or the relay. In the replay the publish
+// must be judged as a member's.
 func TestAnUnsubscribeWaitsForWhatWasPublishedBefore(t *testing.T) {
 	for _, dies := range []bool{false, true} {
 		w, e := serving(t, 2)
@@ -627,8 +634,9 @@ func TestAnUnsubscribeWaitsForWhatWasPublishedBefore(t *testing.T) {
 	}
 }
 
-// TestWhatWasSaidIsFinishedBeforeLeft cuts the link at each frame while a session publishes without
-// an answer, unsubscribes, and the link is new. No message may be judged as a stranger's.
+// TestWhatWasSaidIsFinishedBeforeLeft has a session publish without being answered, and then
+// unsubscribe. In round n the link is lost at the n-th frame that the relay then sends. In the
+// replay the message must not be judged as a stranger's.
 func TestWhatWasSaidIsFinishedBeforeLeft(t *testing.T) {
 	for cut := 1; cut < 12; cut++ {
 		w, e := serving(t, 1)
@@ -657,7 +665,7 @@ func TestWhatWasSaidIsFinishedBeforeLeft(t *testing.T) {
 }
 
 // TestAPublishIsAnsweredOnce loses a link or a relay around the answer to a publish. The client is
-// told once that it is published, and receivers get the message once.
+// told once that its message is published, and receivers get the message once.
 func TestAPublishIsAnsweredOnce(t *testing.T) {
 	for cut := range 12 {
 		for _, dies := range []bool{false, true} {
@@ -690,8 +698,9 @@ func TestAPublishIsAnsweredOnce(t *testing.T) {
 	}
 }
 
-// TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore loses the broker's answers. A leave of a
-// chat session, behind a client's publish in the same lane, shows that the publish is published.
+// TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore has a client publish to a group, and a
+// chat session of the same edge leave the group. The broker's answers are lost. The echo of the
+// leave shows that the earlier message was published, so the client is answered.
 func TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -715,8 +724,9 @@ func TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore(t *testing.T) {
 	e.quiet()
 }
 
-// TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted kills the relay that has granted publishes.
-// The next relay publishes them, and answers neither again.
+// TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted has a relay grant and answer publishes. The
+// relay then dies or, if stays is set, lives on. The messages are published when the broker is
+// back, and no publish is answered again.
 func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 	for _, stays := range []bool{false, true} {
 		w, e := serving(t, 2)
@@ -746,10 +756,10 @@ func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 			e.linkTo(there)
 			w.settle()
 		}
-		if e.say(1, "ping 7"); stays { // the session is closed for this relay
+		if e.say(1, "ping 7"); stays { // this relay has sent Close, so it does not read the ping
 			w.settle()
 			e.saw(1)
-		} else { // no relay knows of a Close on an earlier link; what is granted is in nobody's way
+		} else { // the new relay knows no earlier Close, and granted publishes hold up no unbind
 			e.say(1, "unbind 8 y")
 			w.settle()
 			e.saw(1, "7 done", "8 done")
@@ -766,8 +776,9 @@ func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 	}
 }
 
-// TestACloseWaitsAndEndsWhatFollows has a client whose line cannot be, behind a subscribe and a
-// publish that wait.
+// TestACloseWaitsAndEndsWhatFollows has a dialect close a session whose subscribe waits. Then the
+// relay dies. The next relay must answer the subscribe, and then send the Close. Later commands of
+// the session must not be answered.
 func TestACloseWaitsAndEndsWhatFollows(t *testing.T) {
 	w, e := serving(t, 2)
 	rl := w.relays[0]
@@ -798,7 +809,8 @@ func TestACloseWaitsAndEndsWhatFollows(t *testing.T) {
 	w.done(e)
 }
 
-// TestACloseComesAgainIfItsLinkWasLost cuts the link at the Close.
+// TestACloseComesAgainIfItsLinkWasLost cuts the link at the Close. The edge sends the command
+// again, and gets the Close on the next link.
 func TestACloseComesAgainIfItsLinkWasLost(t *testing.T) {
 	w, e := serving(t, 1)
 	e.guest(1)
@@ -818,8 +830,8 @@ func TestACloseComesAgainIfItsLinkWasLost(t *testing.T) {
 	w.done(e)
 }
 
-// TestARefusedConnectIsAnsweredAndClosed has connects that bind too much, and one that the dialect
-// refuses with an answer.
+// TestARefusedConnectIsAnsweredAndClosed has connects that exceed a bound, and one that the dialect
+// refuses. In each case the client gets an answer, and then the session is closed.
 func TestARefusedConnectIsAnsweredAndClosed(t *testing.T) {
 	for frame, want := range map[string]string{
 		"connect 1 7 0 k a b c d e f g h i":         "1 many-topics",
@@ -845,8 +857,9 @@ func TestARefusedConnectIsAnsweredAndClosed(t *testing.T) {
 	}
 }
 
-// TestP8_WhatAClientMayHaveIsBounded subscribes until a bound is reached: of topics, and of keeps.
-// Subscribes that wait count too. What a client gives up can be used again.
+// TestP8_WhatAClientMayHaveIsBounded has a client subscribe until it has as many topics, or as many
+// bytes of keeps, as it may have. Subscribes that wait count too. After an unsubscribe there is
+// room again.
 func TestP8_WhatAClientMayHaveIsBounded(t *testing.T) {
 	for _, slow := range []bool{false, true} {
 		w, e := serving(t, 1)
@@ -875,7 +888,7 @@ func TestP8_WhatAClientMayHaveIsBounded(t *testing.T) {
 }
 
 // TestP8_KeepsOfAnEdgeAreBounded has clients subscribe with keeps until the edge has no room, and
-// relinks the edge. It must be able to tell what it was given.
+// relinks the edge. The edge must be able to tell all the keeps that it was given.
 func TestP8_KeepsOfAnEdgeAreBounded(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -964,7 +977,8 @@ func TestWhoIsBoundInAnOutageMissesNothingOfItsEnd(t *testing.T) {
 }
 
 // TestAStrangersPublishIsRefusedAtOnce has a session publish to a topic, and then bind to it. The
-// broker must not be asked who else is there, since the bind would be in effect before its answer.
+// broker must not be asked who else is there, since the bind would be in effect before the broker's
+// answer.
 func TestAStrangersPublishIsRefusedAtOnce(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})

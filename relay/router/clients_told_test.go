@@ -12,7 +12,8 @@ import (
 
 func keepOf(n int) []byte { return bytes.Repeat([]byte("k"), n) }
 
-// TestWhatCannotBeToldOfClientsCutsTheLink has an edge tell clients and keeps that cannot be.
+// TestWhatCannotBeToldOfClientsCutsTheLink has an edge tell clients and keeps that break a rule.
+// The relay must cut the link.
 func TestWhatCannotBeToldOfClientsCutsTheLink(t *testing.T) {
 	client := link.Client{ID: 1, Confirmed: true, User: "1"}
 	held := link.Held{Topic: "x", Sessions: []uint64{1}}
@@ -65,8 +66,9 @@ func TestWhatCannotBeToldOfClientsCutsTheLink(t *testing.T) {
 	})
 }
 
-// TestP8_KeepsThatAreToldAreBounded has an edge tell keeps until its link is cut: by the bytes of
-// all keeps, and by those of all tables. Keeps of sessions and of memberships count alike.
+// TestP8_KeepsThatAreToldAreBounded has an edge tell keeps of sessions, or of memberships, until
+// its link is cut. The reason is the bound on all keeps or, with a small TellBytes, the bound on
+// all tables.
 func TestP8_KeepsThatAreToldAreBounded(t *testing.T) {
 	full := keepOf(link.MaxKeeps)
 	for _, c := range []struct {
@@ -106,7 +108,8 @@ func TestP8_KeepsThatAreToldAreBounded(t *testing.T) {
 }
 
 // TestToldClientsAreInTheTables has an edge tell sessions of both kinds, with keeps, and compares
-// the digests. The tables are taken one piece in each step. Meanwhile a client and an end come.
+// the digests. The tables are taken one piece in each step. Meanwhile the edge sends a new Client
+// and an End.
 func TestToldClientsAreInTheTables(t *testing.T) {
 	for _, pieces := range []int{1, 2, 0} {
 		w := newWorld(t, 0)
@@ -146,8 +149,9 @@ func TestToldClientsAreInTheTables(t *testing.T) {
 	}
 }
 
-// TestWhatMembershipsCountIsTakenBackInAnyOrder has sessions of both kinds come to topics and end,
-// in all orders. In the end nothing is counted.
+// TestWhatMembershipsCountIsTakenBackInAnyOrder has chat sessions and clients of SDKs become
+// members of topics. Then they end, in several orders. In the end no bytes of memberships or keeps
+// may be counted.
 func TestWhatMembershipsCountIsTakenBackInAnyOrder(t *testing.T) {
 	for _, ends := range [][]uint64{{1, 2, 3, 4}, {4, 3, 2, 1}, {2, 4, 1, 3}, {3, 1, 4, 2}} {
 		w := newWorld(t, 0)
@@ -179,7 +183,8 @@ func TestWhatMembershipsCountIsTakenBackInAnyOrder(t *testing.T) {
 	}
 }
 
-// TestATopicKnowsHowManyClientsItHas relinks an edge, and lets it go, while a topic has clients.
+// TestATopicKnowsHowManyClientsItHas checks topic.clients after an edge links anew, after a client
+// ends, and after a relay forgets an edge.
 func TestATopicKnowsHowManyClientsItHas(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addSpeaking(Config{}, speakers()...)

@@ -2,7 +2,8 @@ package router
 
 import "github.com/edgerelay/edgerelay/shared/link"
 
-// closed carries out a Close, whose turn has come. With code 0 its text is an answer.
+// closed carries out a Close whose turn has come. If its code is 0, its text is an answer, which
+// the client is sent first.
 func (r *Router) closed(fr *frame) {
 	code, text := fr.command.Terms.Code, fr.command.Text
 	if code == 0 && text != "" {
@@ -13,8 +14,8 @@ func (r *Router) closed(fr *frame) {
 	r.finish(fr)
 }
 
-// close has the edge close a session. The frames that the edge has sent meanwhile are finished and
-// not read. The session stays until its End comes.
+// close has the edge close a session. Messages of the session that still come are finished and not
+// read, unless they were granted. The session stays until its End comes.
 func (r *Router) close(s *session, code uint16, reason string) {
 	s.client().closing = true
 	r.m.close(code)

@@ -2,8 +2,8 @@ package router
 
 import "github.com/edgerelay/edgerelay/shared/link"
 
-// confirm puts a Confirm in effect, and answers it. The row of the session changes at that frame,
-// on both sides.
+// confirm puts a Confirm in effect, and answers it. The session's row in the digest changes here.
+// At the edge the row changes when Confirmed comes.
 func (r *Router) confirm(fr *frame) {
 	s, terms := fr.session, fr.command.Terms
 	r.change(s, terms.Until, terms.Keep, func(c *client) { c.confirmed, s.user = true, terms.User })

@@ -9,7 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// directory knows who is where: the edges, their links, and the topics that somebody follows.
+// directory has the edges, their links, and the topics that somebody follows.
 type directory struct {
 	edges   map[protocol.Instance]*edge // by instance; kept for Config.Grace without a link
 	ordered []*edge                     // cache of inOrder; nil: to be rebuilt

@@ -29,15 +29,16 @@ type edge struct {
 	addressed map[string]*addressed // by user
 }
 
-// tables are what an edge has told of its sessions, and what has changed since.
+// tables has an edge's sessions and their memberships: as the edge told them, with all changes
+// since.
 type tables struct {
 	told      *told   // rows that were told so far; nil: none are expected
 	taking    *taking // job that replaces the tables by told ones; nil: none is under way
-	strayed   bool    // the edge may have had other links since its tables were told here
+	strayed   bool    // the edge may have linked elsewhere since it told its tables here
 	digestDue bool
 
 	sessions map[uint64]*session
-	grouped  int // bytes that joined memberships take when told, see share
+	grouped  int // bytes of the memberships that follower.share counts
 	keeps    int // bytes of all keeps, those of waiting frames included
 
 	// Contents of the link.Digest.
@@ -66,8 +67,9 @@ const (
 )
 
 // connected takes a new link, and closes an older link of the same instance. It refuses a link that
-// is not newer than the present one. It also refuses a link while the relay is stopping, or if the
-// edge declares too large a log. Another instance with the same node ID is another edge.
+// is not newer than the present one. It also refuses a link if the edge declares too large a log,
+// and every link while the relay is stopping. Another instance with the same node ID is another
+// edge.
 func (r *Router) connected(l Link, h link.Hello) {
 	if r.stopping {
 		l.Close(link.CodeNormal, "this relay is stopping")
@@ -112,8 +114,8 @@ func (r *Router) connected(l Link, h link.Hello) {
 // awaitTables looks at the edge's tables after Config.TellWait. If they are not complete, and the
 // edge has told less than tellLeast bytes of them in that time, awaitTables cuts the link. If the
 // edge has told more, but not all, awaitTables is called again. The parameter bytes is the size of
-// what the edge had told at the beginning. tellLeast is low, since a link may have to wait while
-// other edges tell their tables.
+// the rows that the edge had told when the wait began. tellLeast is low, since a link may have to
+// wait while other edges tell their tables.
 func (r *Router) awaitTables(e *edge, l Link, bytes int) {
 	r.after(r.cfg.TellWait, func() {
 		switch told := e.tables.told; {
@@ -155,7 +157,8 @@ func (r *Router) cut(e *edge, code link.Code, text string) {
 	l.Close(code, text)
 }
 
-// unlink takes the link from e. Until e has a new link nothing is sent to it. Its followers stay.
+// unlink takes the link from e. Until e has a new link, nothing is sent to e. The followers of e
+// stay.
 func (r *Router) unlink(e *edge) {
 	r.directory.unlink(e, e.outbox.link)
 	e.outbox.unlink()

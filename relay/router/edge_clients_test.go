@@ -8,7 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// This file has what a testEdge does for clients of SDKs. They speak the dialect of lines_test.go.
+// The functions here play the clients of SDKs at a testEdge. These clients speak the dialect of
+// lines_test.go.
 
 // guest adds a session that is told as a Client, and is not confirmed.
 func (e *testEdge) guest(id uint64) { e.tellClient(link.Client{ID: id}) }

@@ -25,7 +25,7 @@ type testEdge struct {
 	old        *leaving   // the link that it moves away from; nil: none
 
 	early   bool                   // it lacks link.FeatureSDK
-	clients map[uint64]link.Client // those of sessions that were told as a Client
+	clients map[uint64]link.Client // sessions that were told as a Client, by id
 	keeps   map[ofMember][]byte    // keeps of memberships, none of them empty
 	closes  map[uint64][]link.Close
 	kinds   map[string]int // number of publication and ahead frames, by their type and forms

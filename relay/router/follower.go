@@ -11,20 +11,20 @@ import (
 
 // follower is one edge's place in one topic. Its position says how far the edge's members have been
 // sent the topic. The edge of a live follower is sent publications when they come. A follower that
-// is behind reads what it misses: from the topic's tail if that reaches back far enough, else from
-// history, page by page.
+// is behind reads the publications that it misses. It reads them from the topic's tail if the tail
+// reaches back far enough, and otherwise from history, page by page.
 type follower struct {
 	topic *topic
 	edge  *edge
 
 	position protocol.Position
-	rare     *rare // nil: nothing of it is there
+	rare     *rare // nil: the zero value
 	bound    int32 // members at this edge
 	// The field since is the moment of the last gap, if gapped is set. Otherwise it is the moment
 	// at which the first member came. If the first member may have come while the edge was linked
 	// to another relay, it is 0.
 	since   moment
-	inTopic uint32 // index in its topic's crowd, if that exists
+	inTopic uint32 // index in its topic's crowd, if there is one
 	inEdge  uint32 // index in its edge's followers
 
 	isBehind  bool
@@ -203,10 +203,10 @@ func (r *Router) sendPublication(f *follower, at protocol.Position, bytes []byte
 type rare struct {
 	opener  *session              // session whose connect waits here; nil: none, or see openers
 	openers map[*session]struct{} // used instead of opener once a second connect waits here
-	lag     *lag                  // nil: it is not behind
+	lag     *lag                  // nil: the follower is not behind
 	binders binders               // frames that wait to bind their sessions here
 	// notices is the number of joins and leaves under way, and of frames that wait to bind their
-	// sessions here or elsewhere. Each is a reason to stay.
+	// sessions here or elsewhere. While there is any of these, the follower is not forgotten.
 	notices int32
 	clients int32 // members that were told as link.Client
 }

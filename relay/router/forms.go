@@ -39,7 +39,7 @@ type said struct {
 	ahead    bool   // given ahead
 	content  protocol.Content
 	frames   [needs][]byte // encoded frames; nil: not made yet
-	kept     bool          // it has come to a tail, so further frames count there
+	kept     bool          // said was added to a tail: later frames count in tails.bytes
 }
 
 // size returns how many bytes s takes in a tail.
@@ -76,14 +76,15 @@ func (r *Router) frameFor(f *follower, item *tailItem) []byte {
 	switch {
 	case !s.kept:
 		s.frames[n] = frame
-	case r.tails.bytes+len(frame) <= r.tails.most: // else it is made anew for the next one
+	case r.tails.bytes+len(frame) <= r.tails.most: // otherwise made anew for the next edge
 		s.frames[n] = frame
 		r.tails.bytes += len(frame)
 	}
 	return frame
 }
 
-// compose returns the frame of s that a need asks for. The result is valid until the next call.
+// compose returns the frame of s for an edge with the need n. The result is valid until the next
+// call.
 func (r *Router) compose(t *topic, s *said, n need) []byte {
 	var texts [link.MaxForms]link.Rendering
 	count, except := 0, ""
@@ -98,7 +99,7 @@ func (r *Router) compose(t *topic, s *said, n need) []byte {
 		count++
 	}
 	if n != needChat {
-		// Forms of SDKs have no exceptions.
+		// No user is left out of a form of the SDKs.
 		r.scratch.text, _ = r.dialects[link.FormJSON].Render(r.scratch.text, t.name, &s.content)
 		texts[count].Form, ends[count] = link.FormJSON, len(r.scratch.text)
 		count++

@@ -42,7 +42,7 @@ func mixed(t *testing.T, relays int) (w *world, chats, clients, both *testEdge) 
 	return w, chats, clients, both
 }
 
-// got compares the frames that an edge was given, and forgets them.
+// got compares testEdge.kinds with want, and empties it.
 func (e *testEdge) got(want map[string]int) {
 	e.w.t.Helper()
 	if !maps.Equal(e.kinds, want) {
@@ -52,7 +52,8 @@ func (e *testEdge) got(want map[string]int) {
 }
 
 // TestAnEdgeIsGivenTheFormsThatItNeeds publishes from both kinds of sessions. Each edge is given
-// one frame for each publication. The exception of the chat does not hold for clients of SDKs.
+// one frame for each publication. In the chat the sender's user is left out. Clients of SDKs are
+// never left out.
 func TestAnEdgeIsGivenTheFormsThatItNeeds(t *testing.T) {
 	w, chats, clients, both := mixed(t, 1)
 	clients.say(2, "tell 1 group:g Hello")
@@ -81,7 +82,7 @@ func TestAnEdgeIsGivenTheFormsThatItNeeds(t *testing.T) {
 	clients.got(map[string]int{"forms 0 1": 1})
 	both.got(map[string]int{"forms 0 1": 1})
 
-	// The mix changes while the topic lives.
+	// Members of both kinds leave and come while the topic exists.
 	both.end(2)
 	chats.cut()
 	chats.early = false
@@ -105,8 +106,8 @@ func TestAnEdgeIsGivenTheFormsThatItNeeds(t *testing.T) {
 	}
 }
 
-// TestCatchingUpBringsTheFormsThatAreNeeded cuts the links of three edges, publishes, and links
-// them to the same relay or to another one. What they missed comes from the tail or from history.
+// TestCatchingUpBringsTheFormsThatAreNeeded cuts the links of three edges, publishes, and links the
+// edges to the same relay or to another one. They catch up from the tail or from history.
 func TestCatchingUpBringsTheFormsThatAreNeeded(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -225,7 +226,8 @@ func TestWhatIsGivenAheadHasTheFormsThatAreNeeded(t *testing.T) {
 }
 
 // TestWhatIsGivenAheadInTheChatAloneIsKeptForClients gives a message ahead while the topic has no
-// client of an SDK. An edge that has one links before the outage is over.
+// client of an SDK. Before the outage is over an edge with such a client links, and must be given
+// the message.
 func TestWhatIsGivenAheadInTheChatAloneIsKeptForClients(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -251,8 +253,9 @@ func TestWhatIsGivenAheadInTheChatAloneIsKeptForClients(t *testing.T) {
 	w.done(e, b)
 }
 
-// TestWhatWasGivenAheadBeforeASubscribeIsNotGivenAgain has a client subscribe, at another edge,
-// behind a message that was given ahead.
+// TestWhatWasGivenAheadBeforeASubscribeIsNotGivenAgain has a message given ahead. Then a client at
+// another edge subscribes to the topic. The client must not be given the message, even when it is
+// published.
 func TestWhatWasGivenAheadBeforeASubscribeIsNotGivenAgain(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -325,7 +328,7 @@ func TestALossIsToldInTheChatAlone(t *testing.T) {
 }
 
 // TestP8_FramesInTailsAreBounded lets edges with members of each mix catch up from a small tail,
-// and compares what is counted with what is there.
+// and compares tails.bytes with the size of all items.
 func TestP8_FramesInTailsAreBounded(t *testing.T) {
 	const most, size = 16 << 10, 1 << 10
 	w := newWorld(t, 0)
@@ -379,7 +382,7 @@ func TestP8_FramesInTailsAreBounded(t *testing.T) {
 	w.done(edges...)
 }
 
-// counting is the dialect lines, and counts the texts that it renders.
+// counting is the dialect lines, and counts calls of Render.
 type counting struct {
 	lines
 	rendered *int
@@ -390,7 +393,8 @@ func (c counting) Render(b []byte, t protocol.Topic, p *protocol.Content) ([]byt
 	return c.lines.Render(b, t, p)
 }
 
-// TestAPublicationIsRenderedOnce publishes to members on many edges. The tail keeps nothing.
+// TestAPublicationIsRenderedOnce publishes to members on many edges. Each text is rendered once,
+// even if the tail has no room for it.
 func TestAPublicationIsRenderedOnce(t *testing.T) {
 	rendered := 0
 	w := newWorld(t, 0)
@@ -421,8 +425,8 @@ func TestAPublicationIsRenderedOnce(t *testing.T) {
 	}
 }
 
-// TestFanOutWithoutClientsCostsNoMore compares what a relay allocates for a publication, and what
-// it sends, with and without a second dialect.
+// TestFanOutWithoutClientsCostsNoMore counts a relay's allocations and sent bytes for a
+// publication, with and without a second dialect. Both must be equal.
 func TestFanOutWithoutClientsCostsNoMore(t *testing.T) {
 	cost := func(dialects ...dialect.Dialect) (allocs float64, bytes int) {
 		s := newStage(3, dialects...)
@@ -444,8 +448,9 @@ func TestFanOutWithoutClientsCostsNoMore(t *testing.T) {
 	}
 }
 
-// TestAnEdgeWithoutTheFeatureIsSentNothingOfIt links an edge that had clients of SDKs anew, without
-// the feature. The topic still has clients at another edge.
+// TestAnEdgeWithoutTheFeatureIsSentNothingOfIt takes the feature sdk and all clients of SDKs from
+// an edge, which then links anew. The edge must be sent no frame of the feature, although the topic
+// has clients of SDKs at another edge.
 func TestAnEdgeWithoutTheFeatureIsSentNothingOfIt(t *testing.T) {
 	w, _, clients, both := mixed(t, 1)
 	both.cut()

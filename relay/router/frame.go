@@ -11,7 +11,7 @@ import (
 // frameCost is the size of an unfinished message beyond its payload, in bytes.
 const frameCost = 64
 
-// frame is a numbered frame of an edge: a client's command, or the end of a session. It is
+// frame is a numbered frame of an edge: a client's command, or the end of a session. A frame is
 // unfinished from its arrival until its number is finished. A published frame may be kept for
 // longer, until its echo has come.
 type frame struct {
@@ -24,7 +24,7 @@ type frame struct {
 	lane  *lane             // the lane that it was put into; nil: none
 	prev  *frame            // the frame before this one, in the lane or at waits; nil: none
 	next  *frame            // the frame after this one, in the lane or at waits; nil: none
-	waits *follower         // where it waits to bind its session; nil: it does not
+	waits *follower         // the follower at which it waits to bind its session; nil: none
 	at    protocol.Position // the position of its publication, or a later one; zero: unknown
 
 	end    bool // true: the session's end; false: a command
@@ -34,9 +34,9 @@ type frame struct {
 	effect frameEffect
 }
 
-// A frame's stage says how far its publication has come. Its effect says what it has done for its
-// session. Neither follows from the other: a notice may be heard before the broker has answered,
-// and a granted frame is published later.
+// A frame's stage says how far its publication has come. Its effect says how far it has taken
+// effect for its session. A frame may take effect before the broker has answered: a notice may be
+// heard earlier, and a granted frame is published later.
 
 // frameStage says how far a frame's publication has come. A failure leads from stageFlying back to
 // stageReady.
@@ -49,7 +49,7 @@ const (
 	stageAnswered                   // published, according to the broker's answer
 )
 
-// frameEffect is what a frame has done for its session.
+// frameEffect says how far a frame has taken effect for its session.
 type frameEffect uint8
 
 const (
@@ -64,8 +64,8 @@ const (
 // refused reports whether the frame is a command that does nothing.
 func (fr *frame) refused() bool { return fr.command.Verb == dialect.Nothing && !fr.end }
 
-// notice reports whether the frame is a join or a leave that is not in effect yet. It usually takes
-// effect at its echo. In an outage it may take effect when it is given ahead.
+// notice reports whether the frame is a join or a leave that is not in effect yet. A notice usually
+// takes effect at its echo. In an outage it may take effect when it is given ahead.
 func (fr *frame) notice() bool {
 	return fr.effect < effectGranted && (fr.command.Verb == dialect.Join || fr.command.Verb == dialect.Leave)
 }
@@ -109,7 +109,7 @@ func (r *Router) arrive(e *edge, m link.Message) *violation {
 	if fr == nil {
 		return v
 	}
-	if c := fr.session.client(); c != nil && c.closing && !m.Again { // a granted frame is promised
+	if c := fr.session.client(); c != nil && c.closing && !m.Again { // granted ones are published
 		r.m.dropped("closed", 1)
 		r.finish(fr)
 		return nil
@@ -174,7 +174,7 @@ func (r *Router) admit(e *edge, number, sid, size uint64) (*frame, *violation) {
 // topic returns the topic that the frame is about; "" if there is none.
 func (fr *frame) topic() protocol.Topic { return fr.command.Topic }
 
-// content returns what the frame publishes.
+// content returns the Content that the frame publishes.
 func (r *Router) content(fr *frame) protocol.Content {
 	return r.speaks(fr.session).Content(fr.session.who(), &fr.command)
 }
@@ -251,13 +251,13 @@ func (r *Router) answer(fr *frame, text []byte) {
 	r.send(fr.session.edge, link.Answer{Number: fr.number, Session: fr.session.id, Text: text}.Append)
 }
 
-// verdict returns the client's text for what became of its frame.
+// verdict returns the client's text for the router's verdict on its frame.
 func (r *Router) verdict(fr *frame, v dialect.Verdict) []byte {
 	return r.speaks(fr.session).Answer(fr.session.who(), &fr.command, v)
 }
 
-// finish marks a frame's number as finished. flush and tellFinished acknowledge it. An end that
-// waits for earlier frames of its session is finished after the last of them.
+// finish marks a frame's number as finished. flush and tellFinished acknowledge the number. An end
+// that waits for earlier frames of its session is finished after the last of them.
 func (r *Router) finish(fr *frame) {
 	if fr.effect >= effectFinished {
 		return
@@ -279,8 +279,9 @@ func (r *Router) finish(fr *frame) {
 	}
 }
 
-// finishPublished finishes a frame that is published. If the client waits for that, it is answered,
-// unless it was answered when the frame was granted.
+// finishPublished finishes a frame that is published. If its command has Answered set and it was
+// not granted, the client is answered now. The client of a granted frame was answered when the
+// frame was granted.
 func (r *Router) finishPublished(fr *frame) {
 	if fr.command.Answered && fr.effect < effectGranted {
 		r.answer(fr, r.doneText(fr))
@@ -288,7 +289,7 @@ func (r *Router) finishPublished(fr *frame) {
 	r.finish(fr)
 }
 
-// grant tells an edge that a message is in effect, and is to be published.
+// grant puts a message in effect, and tells the edge so. The message is published later.
 func (r *Router) grant(fr *frame) {
 	r.free(fr)
 	fr.effect = effectGranted

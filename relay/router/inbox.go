@@ -2,7 +2,7 @@ package router
 
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
-// inbox is what an edge has sent of its log: the numbers, and the frames that are not finished.
+// inbox has the numbers that an edge has sent from its log, and the frames that are not finished.
 type inbox struct {
 	logSize uint64 // size of the edge's log in bytes, as its Hello said
 

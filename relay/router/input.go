@@ -92,8 +92,8 @@ type violation struct {
 // Link is a live link to an edge, as the Router uses it. relay/downlink implements it. No method
 // blocks.
 type Link interface {
-	// Append queues whole encoded frames in order. The bytes are copied. After Close it does
-	// nothing. If far too much is queued, it closes the link instead.
+	// Append queues whole encoded frames in order. The bytes are copied. After Close, Append does
+	// nothing. If far too much is queued, Append closes the link and queues nothing.
 	Append(frames []byte)
 	// Queued returns the number of bytes appended and not yet written to the connection.
 	Queued() int

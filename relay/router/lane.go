@@ -34,7 +34,7 @@ type lane struct {
 }
 
 // enlane appends a frame to the lane of its edge and topic. The frame's number must be above all
-// numbers there.
+// numbers in the lane.
 func (r *Router) enlane(fr *frame) {
 	e := fr.session.edge
 	l := e.inbox.lanes[fr.topic()]
@@ -126,9 +126,11 @@ func (r *Router) runLane(l *lane) {
 	}
 }
 
-// awaitsPlace reports whether nothing is to be published to t until t has its place. A subscribe of
-// an SDK in an outage is final. Its session is owed what is published from then on, but has no
-// place until t is subscribed. It would begin behind what is published in between. t may be nil.
+// awaitsPlace reports whether publishing to t has to wait until t is subscribed for the first time.
+// In an outage a client of an SDK may be a member before t has a position. All publications from
+// then on are for that client. But the client's position will be the end of the topic at the time
+// when t is subscribed. So the client would miss everything that is published in between. t may be
+// nil.
 func (t *topic) awaitsPlace() bool { return t != nil && !t.placed && t.clients > 0 }
 
 // placed reports whether l may publish a frame for which frame.joins returns true. t is l's topic.

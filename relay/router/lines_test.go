@@ -11,8 +11,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// lines is a dialect for tests, by which a testEdge plays clients of SDKs. A frame is words: the
-// command, and the number by which its answer names it. What follows depends on the command:
+// lines is a dialect for tests, by which a testEdge plays clients of SDKs. A frame consists of
+// words. The first two are the command and the number by which the answer names it. More words
+// depend on the command:
 //
 //	connect 1 user until keep [topic=keep ...]
 //	bind 2 topic [keep]

@@ -102,8 +102,8 @@ func (r *Router) takeNotice(f *follower, fr *frame) {
 }
 
 // takeEchoes puts in effect, in order, the joins and leaves that wait in f's lag. It stops at the
-// first one whose place is unknown, or is not reached yet. It reports whether it took any from the
-// lag. If it did, f may now be live, or at another position.
+// first one whose place is unknown, or is not reached yet. takeEchoes reports whether it took any
+// from the lag. If so, f may now be live, or at another position.
 func (r *Router) takeEchoes(f *follower) (any bool) {
 	for g := f.lag(); f.isBehind && len(g.echoes) > 0; g = f.lag() {
 		fr := g.echoes[0]
@@ -114,7 +114,7 @@ func (r *Router) takeEchoes(f *follower) (any bool) {
 			g.echoes = nil
 		}
 		any = true
-		if fr.notice() { // else it is in effect already
+		if fr.notice() { // otherwise fr is in effect already
 			r.completeNotice(fr)
 		}
 	}
@@ -122,8 +122,8 @@ func (r *Router) takeEchoes(f *follower) (any bool) {
 }
 
 // completeEarlier puts in effect the joins and leaves of fr's session that are under way before fr.
-// They precede fr in its lane, and their echoes may have been lost. It reports whether fr is still
-// to take effect.
+// They precede fr in its lane, and their echoes may have been lost. completeEarlier reports whether
+// fr is still to take effect.
 func (r *Router) completeEarlier(fr *frame) bool {
 	way := fr.session.peek().underway
 	i := slices.Index(way, fr)
@@ -131,7 +131,7 @@ func (r *Router) completeEarlier(fr *frame) bool {
 		return true
 	}
 	for _, earlier := range slices.Clone(way[:i]) {
-		if earlier.effect < effectGranted { // else it is in effect, and that led to this call
+		if earlier.effect < effectGranted { // otherwise it is in effect already
 			r.directory.topics[earlier.topic()].forgetNotice(earlier)
 			r.completeNotice(earlier)
 		}
@@ -178,7 +178,7 @@ func (r *Router) completeNotice(fr *frame) {
 // would be judged as a non-member's.
 func (r *Router) settleEarlier(fr *frame) {
 	for earlier := fr.lane.first; earlier != nil && earlier.number < fr.number; earlier = earlier.next {
-		if earlier.stage >= stageReady && !earlier.notice() { // else parked, or a notice
+		if earlier.stage >= stageReady && !earlier.notice() { // otherwise parked, or a notice
 			r.finishPublished(earlier)
 		}
 	}
@@ -225,8 +225,9 @@ func (r *Router) refuse(fr *frame) {
 	t := r.directory.topics[fr.topic()]
 	switch {
 	case t != nil && t.populated() || fr.command.Verb == dialect.Leave || fr.session.client() != nil:
-		// Clients of SDKs are not told whether others are there. And a later subscribe of the
-		// session must not be in effect before this message is answered: a replay would permit it.
+		// Clients of SDKs are not told whether others are there. Nor may their answer wait for a
+		// count. If a later subscribe took effect during that wait, a replay of this message would
+		// be permitted.
 		r.refuseAs(fr, dialect.NotMember)
 	case r.outage.away:
 		r.refuseAs(fr, dialect.Undecided)

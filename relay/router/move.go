@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// moveAll asks each edge to link elsewhere, if the edge can move. Each begins at a random moment
-// within window. Edges that link later are asked too.
+// moveAll asks each edge to link elsewhere, if the edge can move. Each edge begins to move at a
+// random moment within window. Edges that link later are asked too.
 func (r *Router) moveAll(window time.Duration) {
 	r.window = window
 	for _, e := range r.directory.inOrder() {
@@ -47,7 +47,7 @@ func (r *Router) arrived(f *follower) {
 }
 
 // tellLive sends Live if it is still due on the link and waits for no follower. While the broker is
-// away, nobody can know what was missed. So Live waits until the broker is back.
+// away, nobody can know which publications were missed. So Live waits until the broker is back.
 func (r *Router) tellLive(e *edge) {
 	if !e.catchup.liveDue || e.catchup.unlive > 0 || r.outage.away {
 		return
@@ -57,8 +57,8 @@ func (r *Router) tellLive(e *edge) {
 }
 
 // moved handles Moved: another link of the edge has taken over. The link that brought Moved ends
-// when the broker has answered a Flush, or after leaveWait. By then it has usually carried all that
-// was published before Moved came.
+// when the broker has answered a Flush, or after leaveWait. By then the old link has usually
+// carried all that was published before Moved came.
 func (r *Router) moved(e *edge) *violation {
 	if !e.outbox.ready || !e.outbox.link.Moves() || e.leaving != 0 {
 		return &violation{link.CodeProtocol, "Moved where it can not be"}
@@ -76,8 +76,8 @@ func (r *Router) flushed(ev broker.Flushed) {
 }
 
 // leave ends the link for which Router.moved sent the broker a Flush with this token: Router.flush
-// closes it at the end of the step. If there is no such link, or leave was already called with this
-// token, leave does nothing.
+// closes that link at the end of the step. If there is no such link, or leave was already called
+// with this token, leave does nothing.
 func (r *Router) leave(token uint64) {
 	if m := asker[mover](&r.requests, token); m.Link != nil {
 		r.left = append(r.left, m.Link)

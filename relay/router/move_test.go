@@ -20,7 +20,8 @@ func TestLiveIsSaidOnceWhenNothingWasTold(t *testing.T) {
 	}
 }
 
-// TestP4_LiveComesBehindWhatWasMissed checks that Live waits for the subscription and for history.
+// TestP4_LiveComesBehindWhatWasMissed checks that Live is sent after the publications that the edge
+// missed. The relay must first subscribe to the topic and read history.
 func TestP4_LiveComesBehindWhatWasMissed(t *testing.T) {
 	w := newWorld(t, 2)
 	e, other := w.edge("e"), w.edge("other")

@@ -6,8 +6,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// numbers records which of an edge's numbers are finished on one link. These are the numbers up to
-// the field through, and those in the ranges of the field above.
+// numbers records which of an edge's numbers are finished on one link. Finished are all numbers up
+// to the field through, and all numbers in the ranges of the field above.
 type numbers struct {
 	through uint64
 	above   ranges // all ranges lie above through+1

@@ -12,9 +12,9 @@ import (
 // the other order see order_topic.go.
 //
 // A session gets its answers in the order of its commands. A join or a leave that is not refused is
-// answered when it takes effect. Usually it takes effect when its notice is heard. It is under way
-// from its judgement until it takes effect. A frame of a non-member is under way until it is
-// answered.
+// answered when it takes effect. Usually it takes effect when its notice is heard. Such a join or
+// leave is under way from its judgement until it takes effect. A frame of a non-member is under way
+// until it is answered.
 //
 // While earlier commands of the session are under way or parked, a command that has an answer is
 // parked, and so is an end. There is one exception. A join, or a leave of a member, is not parked
@@ -22,8 +22,8 @@ import (
 // notices are heard in the order in which they are published.
 //
 // A message has no answer, unless it is refused. It waits while an earlier frame about its topic is
-// parked. That frame is to be published first, or may change whether the session is a member. A
-// group message of a non-member is answered, and waits as other commands with an answer do.
+// parked. The parked frame must be published first, or may change whether the session is a member.
+// A group message of a non-member is answered, and waits as other commands with an answer do.
 
 // await judges a frame, or parks it until the frames that it has to wait for are done.
 func (r *Router) await(fr *frame) {

@@ -48,7 +48,7 @@ func TestB1_WhoJoinsAndLeavesHoldsNobody(t *testing.T) {
 
 // TestAParkedFrameHoldsOnlyItsLane has a join whose notice is not published. Some later frames of
 // the same session are parked behind the join. One of them is a message to a group. A message of
-// another session to that group waits behind it. Messages to other topics must go on.
+// another session to that group waits behind that message. Messages to other topics must go on.
 func TestAParkedFrameHoldsOnlyItsLane(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

@@ -12,13 +12,11 @@ import (
 // Answers name their commands, so they may come in any order. A frame waits only for earlier frames
 // of its session on its own topic:
 //   - A publish waits while an earlier Bind or Unbind is parked. It does not wait for a Bind that
-//     is permitted and waits at its follower: the session counts as a member already.
-//   - A Bind waits until an earlier Bind is answered, and while an earlier one or an Unbind is
-//     parked.
-//   - An Unbind waits for the same, and until the earlier publishes of the session are finished or
-//     granted. Otherwise a replay could judge a publish that was published as a member's to be a
-//     stranger's.
-//     The other way round nobody has to wait: a stranger's publish is refused at once.
+//     waits at its follower: the session counts as a member already.
+//   - A Bind waits until an earlier Bind is answered, and while an earlier Unbind is parked. It
+//     does not wait for publishes, since a stranger's publish is refused at once.
+//   - An Unbind waits as a Bind does, and also until the earlier publishes are finished or
+//     granted. Otherwise a replay of such a publish could be judged to be a stranger's.
 //   - A Close and an End wait for all earlier frames of the session.
 //
 // All other frames are judged when they come. A frame is held while later ones may wait for it:
@@ -26,9 +24,9 @@ import (
 // and its topic are listed in Router.freed. Router.releaseFreed goes through that list at the end
 // of the step, where no other change is under way.
 
-// way is what the later commands of a session wait for on one topic.
+// way is the state of one session's commands on one topic, by which later commands there wait.
 type way struct {
-	binding *frame   // Bind that is permitted and waits to be bound; nil: none
+	binding *frame   // Bind that was judged and waits at its follower; nil: none
 	saying  int      // publishes that were judged and are held
 	parked  []*frame // frames that wait, in number order; the first one is a Bind or an Unbind
 }
@@ -138,7 +136,7 @@ func (r *Router) free(fr *frame) {
 
 // releaseFreed judges the frames that waited for frames in Router.freed.
 func (r *Router) releaseFreed() {
-	for i := 0; i < len(r.freed); i++ { // what is judged here may free others
+	for i := 0; i < len(r.freed); i++ { // the judgement of a frame may append to the list
 		s, t := r.freed[i].session, r.freed[i].topic
 		c := s.client()
 		if w := c.ways[t]; w != nil {
@@ -164,5 +162,5 @@ func (r *Router) releaseFreed() {
 	}
 }
 
-// bindWait is how long a subscribe may take. An SDK gives up after 5 s.
+// bindWait is how long after its arrival a Bind may be bound. An SDK gives up after 5 s.
 const bindWait = 4 * time.Second

@@ -73,7 +73,7 @@ func (r *Router) giveFrame(fr *frame) bool {
 	if t.heard(fr) {
 		return true
 	}
-	if fr.effect == effectFinished { // published; the echo of an answered frame is yet to come
+	if fr.effect == effectFinished { // fr is published, but its echo may not have come
 		if fr.stage == stageAnswered {
 			r.spread(t, fr)
 		}
@@ -81,7 +81,7 @@ func (r *Router) giveFrame(fr *frame) bool {
 	}
 	f := t.find(e)
 	if fr.notice() && f.isBehind && f.bound > 0 {
-		return false // earlier messages come first; see caughtUp
+		return false // f must receive earlier messages first; caughtUp tries again
 	}
 	r.spread(t, fr)
 	if fr.notice() {
@@ -208,9 +208,9 @@ func (e *edge) passedOver(first, next uint64) {
 	}
 }
 
-// hearOut asks the broker for a Flush. If the answer's Heard is true, this relay has received all
-// publications of e's frames that other relays made before this link began. That holds for the
-// topics that are subscribed here.
+// hearOut asks the broker for a Flush. If the answer's Heard is true, this relay has received every
+// publication of e's frames that other relays made before this link began, on topics that are
+// subscribed here.
 func (r *Router) hearOut(e *edge) {
 	e.inbox.hearing = r.requests.ask(e)
 	r.brk.Flush(e.inbox.hearing)

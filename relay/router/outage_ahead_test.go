@@ -79,7 +79,7 @@ func TestP5_JoinsAndLeavesAreInForceWhileTheBrokerIsAway(t *testing.T) {
 	b.group(4, "new", "anybody?")
 	w.settle()
 	b.saw(4, joined("4", "g"), joined("4", "new"))
-	d := w.edge("d") // its client comes after these messages
+	d := w.edge("d") // the client of edge d comes after these messages
 	d.linkTo(here)
 	d.channel(5, "5")
 	d.join(5, "new")
@@ -310,7 +310,8 @@ func TestP5_AnEdgeThatStallsIsBehindWhileTheBrokerIsAway(t *testing.T) {
 	b.stuck = 0
 	w.wait(time.Second)
 	b.saw(2, want...)
-	// On a new link the relay sends again what was given ahead, and the edge drops the repeats.
+	// On a new link the relay sends the messages given ahead once more, and the edge drops the
+	// repeats.
 	b.linkTo(rl)
 	w.settle()
 	a.group(1, "g", "more")

@@ -13,8 +13,9 @@ const paceFor = 2 * time.Second
 // pace holds back publications after the broker came back. Otherwise this relay could publish all
 // waiting messages at once, before it and other relays have subscribed again. A topic's history may
 // be too short for so many messages. So for paceFor this relay publishes to each topic at most a
-// quarter of what a history keeps. Followers find these publications in history. If a topic is
-// followed here and not subscribed, the same bound holds until the topic is subscribed.
+// quarter of the publications that a history keeps. Followers find these publications in history.
+// If a topic is followed here and not subscribed, the same bound holds until the topic is
+// subscribed.
 //
 // The size of spent is bounded by the number of topics that are published to in paceFor.
 type pace struct {

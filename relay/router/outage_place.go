@@ -39,9 +39,10 @@ func (r *Router) placeAt(f *follower, at protocol.Position) {
 }
 
 // seekPlace looks in a page of history for the position of members whom their edge told as
-// unplaced. They begin just before the first publication that is of their edge and has a number
-// above lag.older. If history has none, they begin at lag.end, or at the end of history if that is
-// earlier. seekPlace returns true if the page is to be sent to them, from their position on.
+// unplaced. The members begin just before the first publication that is of their edge and has a
+// number above lag.older. If history has no such publication, the members begin at lag.end, or at
+// the end of history if that is earlier. seekPlace returns true if the page is to be sent to the
+// members, from their position on.
 func (r *Router) seekPlace(f *follower, ev broker.History) bool {
 	for _, p := range ev.Publications {
 		if p.Instance == f.edge.instance && p.Number > f.lag().older {
@@ -58,7 +59,7 @@ func (r *Router) seekPlace(f *follower, ev broker.History) bool {
 		return false
 	}
 	// History has no such publication. The members begin at lag.end, which is the top that place
-	// was given. All publications after it are for them.
+	// was given. All publications after that position are for the members.
 	at := ev.Top
 	if at.Before(ev.Through) {
 		at = ev.Through

@@ -6,8 +6,8 @@ import "github.com/edgerelay/edgerelay/shared/protocol"
 // the position rewind.from, up to and including the position rewind.to. This relay may still have
 // them in its tail. A position p with from <= p < to is ambiguous. An edge may be at such a
 // position because it missed these publications. Or its members came after the loss, and were
-// placed at the end of what was left. So the publications may be older than the members. passRewind
-// tells such an edge a loss, and takes it past the publications.
+// placed at the end of the remaining history. So the publications may be older than the members.
+// passRewind tells such an edge a loss, and takes it past the publications.
 type rewind struct{ from, to protocol.Position }
 
 // ambiguous reports whether p is an ambiguous position: at w.from or after it, and before w.to. An
@@ -36,7 +36,8 @@ func (r *Router) wentBack(t *topic, top protocol.Position) {
 	}
 }
 
-// passRewind takes a follower past the loss if the follower is at an ambiguous position.
+// If a follower is at an ambiguous position, passRewind tells its edge a loss, and moves the
+// follower past the lost publications.
 func (r *Router) passRewind(f *follower) {
 	if n := f.topic.recent; n != nil && n.rewind != nil && !f.seeking && n.rewind.ambiguous(f.position) {
 		w := n.rewind

@@ -62,7 +62,8 @@ func TestP6_WhoCameAfterALossIsNotGivenWhatWasLost(t *testing.T) {
 		if !e.confirmed[1] {
 			t.Fatal("not confirmed")
 		}
-		// If deaf is set, the second relay knows that Redis is back, but not yet what Redis lost.
+		// If deaf is set, the second relay knows that Redis is back, but not yet that Redis has
+		// lost a message.
 		if deaf {
 			w.relays[1].broker.held = append(w.relays[1].broker.held, broker.State{})
 			w.settle()
@@ -92,7 +93,7 @@ func TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas(t *testing.T) {
 // an edge has no link. If aged is set, all five then expire. Otherwise the last two stay. Then
 // Redis restarts with all that it keeps, so the next publication begins an epoch. This publication
 // displaces the older of the two messages, if they stayed. When the edge links again, it is told
-// the loss and given what the history has.
+// the loss and given the publications in the history.
 func TestP4_ALossAtTheEndOfAnEpochIsTold(t *testing.T) {
 	for _, aged := range []bool{false, true} {
 		t.Run(fmt.Sprint("by age ", aged), func(t *testing.T) {
@@ -141,7 +142,7 @@ func TestMissed(t *testing.T) {
 	}{
 		{at(1, 4), at(1, 5), at(0, 0), 0},
 		{at(1, 4), at(1, 7), at(0, 0), 2},
-		{at(1, 4), at(2, 1), at(0, 0), 0}, // what epoch 1 had after 4 is not known
+		{at(1, 4), at(2, 1), at(0, 0), 0}, // nobody knows how many publications epoch 1 had after 4
 		{at(1, 4), at(2, 1), at(1, 4), 0},
 		{at(1, 4), at(2, 1), at(1, 3), 0}, // the back end has lost 4, and the follower has it
 		{at(1, 4), at(2, 1), at(1, 9), 5},

@@ -27,15 +27,15 @@ type origin struct {
 }
 
 // uncertain reports whether a frame of the given origin is uncertain for f. The frame is uncertain
-// if it may have been published before f's members came. It is also uncertain if the members may
-// have been told that it is lost.
+// if it may have been published before f's members came. The frame is also uncertain if the members
+// may have been told that it is lost.
 func (f *follower) uncertain(from origin) bool {
 	return from.sent != 0 && (from.sent <= f.since || f.gapped && from.again)
 }
 
 // aheadTo returns the bytes that f's edge is sent for a message given ahead. The first case that
 // applies counts:
-//   - the ID alone, if the publication is known not to lie after f's position;
+//   - the ID alone, if the publication is known to lie at f's position or before it;
 //   - the message, if it is not uncertain for f;
 //   - nil, if the members may have been told that the message is lost: they wait for the broker;
 //   - the ID alone otherwise: the members may have come after the message.

@@ -63,8 +63,8 @@ func TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead(t *testing.T) {
 
 // TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly makes the publish of a message
 // fail. Redis does not carry it out. Then Redis goes away. Members who were there before the
-// message are given the message ahead. Members who came after it get the sender's next message, and
-// must not be given the older one.
+// message are given the message ahead. Members who came after the message get the sender's next
+// message, and must not be given the older one.
 func TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -170,8 +170,8 @@ func TestP4_WhatWasToldAsLostIsNotGivenAhead(t *testing.T) {
 // TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore has an edge whose link is
 // half open. Messages of the edge to a group are published, but the edge gets no acknowledgement.
 // Then the edge links to a relay whose Redis is away, and a client connects to the group there.
-// Later the edge links to a third relay. The client must not be given what was said in the group
-// before it connected.
+// Later the edge links to a third relay. The client must not be given messages that were said in
+// the group before it connected.
 func TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore(t *testing.T) {
 	w := newWorld(t, 3)
 	first, away, last := w.relays[0], w.relays[1], w.relays[2]

@@ -7,8 +7,8 @@ const maxUnheard = 8 << 20
 
 // unheard has publications of one topic that were made here and have left their lanes. Their echo
 // has not come. When the broker goes away they are given ahead first, since their echoes may not
-// come before the broker is back. They may gather for seconds while a subscription is deaf and
-// nobody has noticed that.
+// come before the broker is back. Such publications may gather for seconds if a subscription is
+// lost and the broker has not noticed that yet.
 type unheard struct {
 	frames []*frame // in the order in which they left their lanes
 	given  int32    // number of frames, from the first on, given ahead or skipped in this outage
@@ -34,8 +34,8 @@ func (r *Router) saidAt(t *topic, p protocol.Position) {
 func (t *topic) heard(fr *frame) bool { return fr.stage == stageAnswered && !t.top.Before(fr.at) }
 
 // noteUnheard keeps a published frame whose echo was not heard. If the frame would exceed
-// maxUnheard, noteUnheard sets blurred instead. It is called when the first frame of a lane leaves
-// the lane. The parameter given says that the frame was given ahead.
+// maxUnheard, noteUnheard sets blurred instead. noteUnheard is called when the first frame of a
+// lane leaves the lane. The parameter given says that the frame was given ahead.
 func (r *Router) noteUnheard(t *topic, fr *frame, given bool) {
 	if t.heard(fr) {
 		return
@@ -97,7 +97,7 @@ func (r *Router) giveUnheard(t *topic) {
 		fr := u.frames[u.given]
 		u.given++
 		if !fr.session.edge.inbox.whole {
-			continue // later frames of this edge are skipped too, so its order holds
+			continue // later frames of this edge are skipped too, so the edge's order holds
 		}
 		r.spread(t, fr)
 		if fr.effect != effectAwaited {

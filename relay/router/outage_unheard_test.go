@@ -11,9 +11,9 @@ import (
 
 // TestP1_ADeafTopicIsNotHeardOut has the broker come back, and go away again before it has
 // confirmed the subscriptions. In between the broker answers the relay's Flush with Heard. The
-// relay still lacks an earlier message of an edge, so it must not give the edge's next message
-// ahead. redisbroker can bring the events in this order: it sends Subscribed only when the tops are
-// read, and State and Flushed may come earlier.
+// relay still lacks an earlier message of an edge. So the relay must not give the edge's next
+// message ahead. redisbroker can bring the events in this order: it sends Subscribed only when the
+// tops are read, and State and Flushed may come earlier.
 func TestP1_ADeafTopicIsNotHeardOut(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -42,7 +42,7 @@ func TestP1_ADeafTopicIsNotHeardOut(t *testing.T) {
 
 // TestP5_ATopicIsKeptWhileTheBrokerIsAway checks that a topic to which messages were given ahead is
 // kept until the broker is back, even if nobody follows the topic any more. When these messages are
-// published, they are not given to whoever joined later.
+// published, they are not given to members who joined later.
 func TestP5_ATopicIsKeptWhileTheBrokerIsAway(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

@@ -36,7 +36,7 @@ func (o *outbox) waiting() int {
 	return o.queued + len(o.frames)
 }
 
-// unlink forgets the link, and what was to be sent on it.
+// unlink forgets the link, and the frames that were to be sent on it.
 func (o *outbox) unlink() {
 	o.link, o.ready = nil, false
 	o.sampled = false

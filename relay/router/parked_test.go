@@ -10,8 +10,8 @@ import (
 
 // TestAParkedFrameIsAnsweredBesideALeave has an edge's former relay publish one session's leave
 // late. On the edge's new relay, a frame of another session is parked. The parked frame has a lower
-// number than the leave. It must be answered all the same, since it is to be refused, not
-// published.
+// number than the leave. The parked frame must be answered all the same, since it is refused and
+// not published.
 func TestAParkedFrameIsAnsweredBesideALeave(t *testing.T) {
 	w := newWorld(t, 2)
 	ra, rb := w.relays[0], w.relays[1]

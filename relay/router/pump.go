@@ -25,8 +25,8 @@ const (
 )
 
 // stepInputs is how many frames, broker events and publications of history one step takes at most.
-// But a page of history is not divided, and may exceed that number. What is left waits for the next
-// step, so that no step takes long.
+// But a page of history is not divided, and may exceed that number. Further inputs wait for the
+// next step, so that no step takes long.
 const stepInputs = 512
 
 const tick = 100 * time.Millisecond
@@ -53,7 +53,7 @@ type Pump struct {
 	degraded []string
 }
 
-// share is what the mailbox knows of a link. The field bytes is the size of the link's batches in
+// share has one link's part of the mailbox. The field bytes is the size of the link's batches in
 // the mailbox. If round is not Pump.round, these batches have been taken, and bytes does not count.
 type share struct {
 	round   uint64
@@ -93,8 +93,8 @@ func (p *Pump) Run(ctx context.Context) {
 }
 
 // Step steps the Router once, with the oldest inputs of the mailbox. It reports whether there is
-// more to do. If so, the caller should call Step again soon. The caller is Run, or whoever does the
-// work of Run without a goroutine.
+// more to do. If so, the caller should call Step again soon. The caller is Run, or a test or
+// simulation that does the work of Run.
 func (p *Pump) Step(now time.Time) (more bool) {
 	if p.next == len(p.taken) {
 		clear(p.taken)
@@ -192,11 +192,11 @@ func (p *Pump) Connected(l Link, h link.Hello) error {
 	return nil
 }
 
-// Received hands over the frames of a batch, or of a part of one. size is their size in bytes.
-// Received blocks until they fit into the link's share of the mailbox. While a link tells its
-// tables, its frames must also fit into a share that all such links have in common. So the tables
-// of many edges do not delay the messages of others. An empty share takes frames of any size. After
-// the Pump has stopped, Received returns ErrStopped.
+// Received hands over the frames of a batch, or of a part of one. The parameter size is the size of
+// the frames in bytes. Received blocks until the frames fit into the link's share of the mailbox.
+// While a link tells its tables, its frames must also fit into a share that all such links have in
+// common. So the tables of many edges do not delay the messages of others. An empty share takes
+// frames of any size. After the Pump has stopped, Received returns ErrStopped.
 func (p *Pump) Received(l Link, frames []any, size int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -219,7 +219,7 @@ func (p *Pump) Received(l Link, frames []any, size int) error {
 }
 
 // over reports whether a share has too little room for size more bytes. The parameter used is the
-// size of what the share holds. An empty share has room for everything.
+// size of the inputs that the share holds. An empty share has room for everything.
 func over(used, size, share int) bool { return used > 0 && used+size > share }
 
 // shareLocked returns the share of a link in the present round. The caller must hold mu.
@@ -274,8 +274,8 @@ func (p *Pump) Event(ev broker.Event) {
 	p.put(FromBroker{ev})
 }
 
-// Degraded lists what degraded the service of this relay at the end of the last step: "broker"
-// while the broker is away, else nothing.
+// Degraded lists the degraded parts of this relay's service, as of the end of the last step:
+// "broker" while the broker is away, and otherwise none.
 func (p *Pump) Degraded() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -298,9 +298,9 @@ type move struct{ window time.Duration }
 
 func (in move) apply(r *Router) { r.moveAll(in.window) }
 
-// Drain makes the Router take no more numbered frames. They stay in the logs of their edges, for
-// the next relay. Drain returns nil once no linked edge has an unfinished frame here. It returns
-// ctx.Err() if ctx is done first. Deliveries go on meanwhile.
+// Drain makes the Router take no more numbered frames. Frames that are not taken stay in the logs
+// of their edges, for the next relay. Drain returns nil once no linked edge has an unfinished frame
+// here. It returns ctx.Err() if ctx is done first. Deliveries go on meanwhile.
 func (p *Pump) Drain(ctx context.Context) error {
 	p.mu.Lock()
 	if p.drained == nil {

@@ -55,7 +55,7 @@ func clientSchedule(t *testing.T, seed uint64) {
 	c := &clientRun{
 		t: t, rnd: rnd, w: newWorld(t, 0), sent: map[string][]string{}, said: map[ofEdge][]lineSent{}, last: map[*testEdge]uint64{},
 	}
-	cfg := Config{Pieces: rnd.IntN(8)} // 0: the default
+	cfg := Config{Pieces: rnd.IntN(8)} // 0: Config's default
 	c.w.addSpeaking(cfg, speakers()...)
 	c.w.addSpeaking(cfg, speakers()...)
 	for i := range 3 {
@@ -204,7 +204,7 @@ func (c *clientRun) upset(e *testEdge, cfg Config) {
 	case n < 7:
 		rl.broker.onPublish = func(p broker.Publish) bool {
 			switch rnd.IntN(4) {
-			case 0: // never arrived
+			case 0: // the publish does not reach the broker
 				rl.broker.held = append(rl.broker.held, broker.Published{Token: p.Token, Err: errors.New("lost")})
 				return false
 			}
@@ -230,8 +230,8 @@ func (c *clientRun) upset(e *testEdge, cfg Config) {
 	}
 }
 
-// check compares what the sessions that stay have received with what was sent, and what clients
-// were answered with what they asked for.
+// check compares the texts that the staying sessions received with the texts that were sent. It
+// also compares the clients' answers with their commands.
 func (c *clientRun) check() {
 	for _, e := range c.edges {
 		e.quiet()
@@ -288,7 +288,7 @@ func (c *clientRun) checkReceived(e *testEdge, id uint64) {
 
 // checkAnswers goes through the commands of one client in their order.
 func (c *clientRun) checkAnswers(k ofEdge, lines []lineSent, answers map[string][]string, lives bool) {
-	member, maybe := map[string]bool{"group:g": true}, false // maybe: a Bind on v was late
+	member, maybe := map[string]bool{"group:g": true}, false // maybe: the last Bind on v was late
 	for i, l := range lines {
 		got := answers[l.tag]
 		if len(got) > 1 || len(got) == 0 && lives {
@@ -308,7 +308,7 @@ func (c *clientRun) checkAnswers(k ofEdge, lines []lineSent, answers map[string]
 			member[l.topic], maybe = false, false
 		case "tell":
 			refused := got[0] == "not-member" || got[0] == "no-members" || got[0] == "undecided"
-			// A replay judges a stranger's publish as a member's if a Bind behind it was answered.
+			// A replay judges a stranger's publish as a member's if a later Bind was answered.
 			bound := slices.ContainsFunc(lines[i:], func(l lineSent) bool {
 				return l.verb == "bind" && slices.Equal(answers[l.tag], []string{"done"})
 			})

@@ -87,7 +87,7 @@ func (m *members) command(e *testEdge, id uint64, g string, join bool) {
 		e.join(id, g)
 	} else {
 		e.leave(id, g)
-		k := mkey{e, id, ""} // the group's lines that have not come yet need not come any more
+		k := mkey{e, id, ""} // lines of the group that have not come need not come any more
 		m.want[k] = slices.DeleteFunc(m.want[k], func(line string) bool {
 			return strings.HasPrefix(line, "group 【"+g+"】") && !slices.Contains(e.received[id], line)
 		})

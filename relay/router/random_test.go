@@ -33,8 +33,8 @@ func schedules() (first, last uint64) {
 
 // TestP1P2P4_AnySchedule runs clients of three edges on two relays through a random order of moves,
 // cuts, kills of relays, stalls, deafness, failed publishes and outages. In the end each session
-// that was there from the start has received every message that is for it, once. It has received
-// the messages of one sender to one topic in order.
+// that was there from the start has received every message that is for it, once. Each such session
+// has received the messages of one sender to one topic in order.
 func TestP1P2P4_AnySchedule(t *testing.T) {
 	first, last := schedules()
 	for s := first; s <= last; s++ {
@@ -49,7 +49,7 @@ func TestP1P2P4_AnySchedule(t *testing.T) {
 func schedule(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	w := newWorld(t, 0)
-	pieces := rnd.IntN(8) // 0: the default
+	pieces := rnd.IntN(8) // 0: Config's default
 	for range 2 {
 		w.addRelay(Config{Pieces: pieces})
 	}
@@ -157,10 +157,10 @@ func schedule(t *testing.T, seed uint64) {
 			rl := w.relays[rnd.IntN(2)]
 			rl.broker.onPublish = func(p broker.Publish) bool {
 				switch rnd.IntN(4) {
-				case 0: // never arrived
+				case 0: // the publish does not reach the broker
 					rl.broker.held = append(rl.broker.held, broker.Published{Token: p.Token, Err: errors.New("lost")})
 					return false
-				case 1: // published, and the answer is lost
+				case 1: // the publish is carried out, and its answer is lost
 					rl.broker.Handle.Publish(p)
 					token := p.Token
 					previous := rl.broker.onEvent

@@ -8,9 +8,9 @@ import (
 )
 
 // ranges is a list of ranges of numbers: ascending, disjoint and not adjacent. Clients decide in
-// which order numbers are added, by the topics that they name. They could choose the order that is
-// slowest to store. So the list is stored in blocks. An addition moves the elements of at most one
-// block and, rarely, the list of blocks.
+// which order numbers are added, by the topics that they name. Clients could choose the order that
+// is slowest to store. So the list is stored in blocks. An addition moves the elements of at most
+// one block and, rarely, the list of blocks.
 type ranges struct {
 	blocks [][]link.Range // none is empty or longer than maxBlock
 }

@@ -1,5 +1,5 @@
-// Package router decides who receives what. It knows no text of any client. What a client's frame
-// means, and which texts clients get, is up to the dialect.Dialect.
+// Package router decides who receives what. The router knows no text of any client: a
+// dialect.Dialect reads the frames of clients and makes their texts.
 package router
 
 import (
@@ -58,7 +58,7 @@ type Config struct {
 	TellBytes int
 	TellWait  time.Duration
 	// Pieces is how many pieces of jobs a step does at most; default 512. A piece is a session, a
-	// membership, a follower or a frame. It takes some microseconds.
+	// membership, a follower or a frame. Each piece takes some microseconds.
 	Pieces int
 
 	Metrics prometheus.Registerer // nil: none
@@ -87,7 +87,7 @@ type Router struct {
 	brk      broker.Broker
 	dialects []dialect.Dialect // by the link.Form of their texts
 	orders   []dialect.Order   // of the dialects
-	most     []int             // by form, in how many topics a session may be
+	most     []int             // by form: the number of topics that a session may be in
 	m        *metrics
 	now      time.Time
 
@@ -103,7 +103,7 @@ type Router struct {
 	later     timers
 	jobs      []job // under way, the oldest first
 
-	freed    []freed       // frames that others waited for, see order_topic.go
+	freed    []freed       // where waiting frames may go on, see order_topic.go
 	dirty    []*edge       // edges that flush visits at the end of the step
 	left     []Link        // links to close at the end of the step
 	window   time.Duration // time that link.Drain gives edges to move; 0: none is sent
@@ -187,8 +187,9 @@ func New(cfg Config, brk broker.Broker, dialects ...dialect.Dialect) *Router {
 	return r
 }
 
-// Step applies the inputs in order, does what has come due, and appends the resulting frames to the
-// links. It must be called at least every 100 ms, without inputs if there are none.
+// Step applies the inputs in order, calls the timers that are due, does a part of the jobs, and
+// appends the resulting frames to the links. It must be called at least every 100 ms, without
+// inputs if there are none.
 func (r *Router) Step(now time.Time, inputs []Input) {
 	r.now = now
 	if r.began.IsZero() {
@@ -234,7 +235,7 @@ func (r *Router) flush() {
 	r.scratch.reset()
 }
 
-// sendStatus tells an edge what is degraded at this relay.
+// sendStatus sends an edge the list of degraded parts of this relay's service.
 func (r *Router) sendStatus(e *edge) {
 	var s link.Status
 	if r.outage.away {
@@ -243,8 +244,8 @@ func (r *Router) sendStatus(e *edge) {
 	r.send(e, s.Append)
 }
 
-// degraded lists what degrades the service of this relay. That is "broker" while the broker is
-// away, else nothing. Only Step's caller may call it.
+// degraded lists the degraded parts of this relay's service: "broker" while the broker is away, and
+// otherwise none. Only Step's caller may call it.
 func (r *Router) degraded() []string {
 	if r.outage.away {
 		return []string{"broker"}

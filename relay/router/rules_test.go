@@ -214,7 +214,7 @@ func TestP14_WiderRulesOpenTheTopicsThatWereLeftOut(t *testing.T) {
 		e.channel(1, "1")
 		e.channel(2, "2")
 		w.settle()
-		if !away { // else it is published at the second relay
+		if !away { // otherwise the second relay would publish this message
 			e.one(2, "1", "unread")
 		}
 		e.say(2, `{"MsgBody":"to all"}`)

@@ -86,7 +86,7 @@ func (r *Router) own(s *session) []protocol.Topic {
 // speaks returns the dialect of a session.
 func (r *Router) speaks(s *session) dialect.Dialect { return r.dialects[s.form] }
 
-// who returns s as dialects know it.
+// who returns s as it is passed to dialects.
 func (s *session) who() dialect.Session {
 	x := s.peek()
 	w := dialect.Session{ID: s.id, Instance: s.edge.instance, Endpoint: s.endpoint, User: s.user, Group: x.group}
@@ -96,7 +96,7 @@ func (s *session) who() dialect.Session {
 	return w
 }
 
-// hash returns what the row of s adds to the digest.
+// hash returns the hash of the row of s, which is a part of the digest.
 func (s *session) hash() uint64 {
 	x := s.peek()
 	if x.client != nil {
@@ -252,14 +252,15 @@ func (r *Router) unbind(s *session, f *follower) {
 	r.dropIfIdle(f)
 }
 
-// joined reports whether f has members who joined, or were bound by a command. Topics of the chat
-// that members do not join are their own.
+// joined reports whether members of f may have come by a command. A chat session comes by a command
+// to groups alone. The session's other topics come with its connect.
 func (f *follower) joined() bool { return f.bound > 0 && (f.topic.name.IsGroup() || f.clients() > 0) }
 
 // share returns how many bytes s adds to edge.tables.grouped as a member of f. It is called after s
-// is bound, and before s is unbound. The own topics of a session count nothing: whoever may connect
-// may be in them. A session of the chat joins groups alone, and a client of an SDK has no own
-// topics. If f has no other member that was told as s was, s also adds the size of the topic's row.
+// is bound, and before s is unbound. Of a chat session only its groups count: its other topics are
+// at most two, and come with its connect. Of a client of an SDK all topics count. The only chat
+// session among the members of f also adds the size of the topic's row. So does the only client of
+// an SDK.
 func (f *follower) share(s *session) int {
 	members := f.clients()
 	if s.form == link.FormChat {
@@ -310,7 +311,7 @@ func (r *Router) tryOpen(s *session, own []protocol.Topic) {
 }
 
 // openUnconfirmed answers an edge's waiting connects when the broker goes away. tryOpen confirms
-// them later. A Bind or a Confirm that waits is in effect for good.
+// them later. A Bind or a Confirm that waits is put in effect now, and is not confirmed again.
 func (r *Router) openUnconfirmed(e *edge) {
 	waiting := slices.DeleteFunc(slices.Clone(e.followers), func(f *follower) bool {
 		return !f.opens() && (f.rare == nil || f.rare.binders.first == nil)

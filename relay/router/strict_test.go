@@ -27,7 +27,7 @@ func TestA7_NamesInCommandsAreStrictWhereThatIsSet(t *testing.T) {
 		e.join(1, forged)
 		e.group(1, forged, "x")
 		e.leave(1, forged)
-		// The text of a message may have what a name may not.
+		// The text of a message may have characters that a strict id may not have.
 		e.one(1, "2", "【x】\u202e send:")
 		w.settle()
 		e.saw(1, want...)

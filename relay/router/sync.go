@@ -42,7 +42,7 @@ func (r *Router) tell(e *edge, f any) *violation {
 	return nil
 }
 
-// rowSize returns what a Session, a Client or a Keep counts in the tables, in bytes.
+// rowSize returns the bytes that a Session, a Client or a Keep counts in the tables.
 func rowSize(f any) int {
 	switch row := f.(type) {
 	case link.Session:
@@ -103,8 +103,8 @@ func (r *Router) serves(e *edge) bool {
 
 var errNoFeature = &violation{link.CodeProtocol, "a Client or a Keep without the feature"}
 
-// mayKeep returns an error if the edge tells too many bytes of keeps with the given number more. If
-// the tables are being told, it counts these bytes.
+// mayKeep returns an error if the given number of further bytes would take the edge's keeps above
+// link.MaxEdgeKeeps. Before Synced, mayKeep also adds these bytes to told.kept.
 func (t *tables) mayKeep(more int) *violation {
 	bytes := t.keeps + more
 	if t.told != nil {
@@ -117,8 +117,8 @@ func (t *tables) mayKeep(more int) *violation {
 	return nil
 }
 
-// toldKeep checks the told keep of a membership. Whether there is such a membership is checked when
-// the keep is taken.
+// toldKeep checks the told keep of a membership. The method taking.keep checks later whether there
+// is such a membership.
 func (r *Router) toldKeep(e *edge, k link.Keep) *violation {
 	if !r.serves(e) {
 		return errNoFeature
@@ -151,8 +151,8 @@ func (r *Router) toldHeld(e *edge, h link.Held) *violation {
 	return nil
 }
 
-// synced checks the tables that an edge told, and begins to take them in place of what is known of
-// the edge. Topics that stay followed are not unsubscribed in between.
+// synced checks the tables that an edge told, and begins to replace the edge's tables here by them.
+// Topics that stay followed are not unsubscribed in between.
 func (r *Router) synced(e *edge, f link.Synced) *violation {
 	told := e.tables.told
 	if told == nil {

@@ -12,7 +12,7 @@ import (
 // without a position: bare ones, which original servers published, and messages given ahead.
 type tail struct {
 	base  protocol.Position // equals the topic's top if the tail is empty
-	plain protocol.Position // of the last item without said; zero: none
+	plain protocol.Position // position of the last item without said; zero: none
 	items []tailItem
 	next  uint64 // the next item that is added gets the number next+1
 	ahead int32  // number of items given ahead
@@ -31,7 +31,7 @@ type tailItem struct {
 	at protocol.Position // the position of its publication, or a later one; zero: unknown
 }
 
-// size returns what an item counts in tails.bytes.
+// size returns the bytes that an item counts in tails.bytes.
 func (i *tailItem) size() int {
 	if i.said != nil {
 		return i.said.size()

@@ -46,7 +46,7 @@ const (
 	takeLater                     // handle the frames that came meanwhile
 )
 
-// begin forgets what is known of the edge from earlier links, but keeps its followers.
+// begin forgets the edge's tables of earlier links, but keeps the edge's followers.
 func (j *taking) begin(r *Router) {
 	e := j.edge
 	r.begun(e, j.synced.First, j.synced.Last)
@@ -213,7 +213,7 @@ func (j *taking) enter(phase takePhase) { j.phase, j.next = phase, 0 }
 
 // reset clears the state of a follower. The follower stays, and so its topic stays subscribed, at
 // least until takeDrop. If members may have come while the edge was linked to another relay, the
-// moment at which the first of them came is forgotten. The moment of a gap is kept.
+// moment at which the first member came is forgotten. The moment of a gap is kept.
 func (j *taking) reset(f *follower) {
 	f.edge.catchup.remove(f)
 	f.topic.clients -= f.clients()
@@ -275,7 +275,8 @@ func (j *taking) keep(r *Router, k link.Keep) *violation {
 }
 
 // open opens a session that is not bound to all of its own topics. It also opens a session without
-// own topics. No Held can show that such a session was opened before, and its edge may still wait.
+// own topics. No Held can show that such a session was opened before, so its edge may still wait
+// for the Opened.
 func (j *taking) open(r *Router, s *session) {
 	own := r.own(s)
 	missing := func(t protocol.Topic) bool { return !s.in(t) && !r.bound(s, t) }

@@ -139,7 +139,7 @@ func TestP8_NoClientKeepsItsEdgeFromLinkingAgain(t *testing.T) {
 }
 
 // TestAnEdgeTellsChannelsOfAnyName has an edge tell members of topics that the chat does not know.
-// The edge must get what is published there.
+// The edge must get the publications of these topics.
 func TestAnEdgeTellsChannelsOfAnyName(t *testing.T) {
 	w := newWorld(t, 1)
 	e := w.edge("e")

@@ -13,8 +13,8 @@ import (
 // many topics as users, so the struct of a silent topic has to be small.
 type topic struct {
 	name protocol.Topic
-	// number names the topic on every link, and is the token of its Subscribe. It is never used for
-	// another topic.
+	// number names the topic on every link, and is the token of its Subscribe. The number is never
+	// used for another topic.
 	number uint64
 
 	// top is the position that the topic has reached at this relay, by publications received or by
@@ -62,7 +62,7 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 	}
 	// The highest known position may lie beyond ev.Top, for instance if the back end has lost
 	// publications. The topic goes on at the highest known position. Followers that have not
-	// reached it read history, and what history lacks is told as a gap.
+	// reached it read history. Publications that history lacks are told as a gap.
 	top := ev.Top
 	if known := t.known(); top.Before(known) {
 		top = known
@@ -81,7 +81,7 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 }
 
 // deaf handles the loss of subscriptions. Followers keep their positions, and the next Subscribed
-// shows what they missed.
+// shows how far the topic has got meanwhile.
 func (r *Router) deaf(ev broker.Deaf) {
 	if !ev.All {
 		if t := r.directory.topics[ev.Topic]; t != nil {
@@ -102,7 +102,7 @@ func (r *Router) deafen(t *topic) {
 }
 
 // skipTo makes p the top, although this relay may lack publications up to p. A live follower with
-// members falls behind if its position is before p. It then reads from history.
+// members falls behind if its position is before p. The follower then reads from history.
 func (t *topic) skipTo(r *Router, p protocol.Position) {
 	r.tails.drop(t)
 	if t.recent != nil {
@@ -116,14 +116,14 @@ func (t *topic) skipTo(r *Router, p protocol.Position) {
 	}
 }
 
-// settle resumes what may have waited for the topic's subscription: followers behind, connects,
-// lanes, joins and leaves.
+// settle resumes all that may have waited for the topic's subscription: followers that are behind,
+// connects, lanes, joins and leaves.
 func (r *Router) settle(t *topic) {
 	for f := range t.all {
 		r.advance(f)
 	}
 	r.releaseOpeners(t)
-	r.runLanes(t.name) // they waited for the subscription
+	r.runLanes(t.name) // these lanes waited for the subscription
 	r.completeAnswered(t)
 }
 
@@ -134,7 +134,7 @@ func (r *Router) releaseOpeners(t *topic) {
 	}
 }
 
-// tryOpeners tries what waits at f to bind a session: connects, and other frames.
+// tryOpeners tries to bind the sessions that wait at f, by a connect or by a frame.
 func (r *Router) tryOpeners(f *follower) {
 	r.tryBinders(f)
 	if !f.opens() || !f.bindable() {
@@ -150,8 +150,8 @@ func (r *Router) tryOpeners(f *follower) {
 }
 
 // receive takes a publication from the broker, adds it to the tail, and delivers it to the live
-// followers. It drops a publication whose topic is not in the directory. It also drops a
-// publication whose position the topic's top has reached.
+// followers. receive drops a publication whose topic is not in the directory. receive also drops a
+// publication whose position is not after the topic's top.
 func (r *Router) receive(p broker.Publication) {
 	t := r.directory.topics[p.Topic]
 	if t == nil {
@@ -206,11 +206,11 @@ func (r *Router) receive(p broker.Publication) {
 // costLeast is the least number of members for which account sends a link.Cost.
 const costLeast = 64
 
-// account takes note of what a heard publication costs. If the sender's edge is not in the
+// account counts the cost of a publication that was heard. If the sender's edge is not in the
 // directory, another relay made the publication, and account counts it in the topic's rate. If the
 // edge is in the directory, account assumes that this relay made the publication and counted it at
-// that time. If the topic has costLeast members here or more, account then sends the edge a Cost
-// with their number.
+// that time. In that second case, if the topic has costLeast members here or more, account sends
+// the edge a Cost with their number.
 func (r *Router) account(t *topic, p broker.Publication, members int) {
 	e := r.directory.edges[p.Instance]
 	switch {
@@ -238,7 +238,7 @@ func idOf(p broker.Publication) uint64 {
 
 // missed returns how many publications are known to lie between the position prev and the
 // publication p, and whether there are any. p.Previous may tell the last position of the previous
-// epoch. If it is zero, what was lost at the end of an earlier epoch is not counted.
+// epoch. If it is zero, losses at the end of an earlier epoch are not counted.
 func missed(prev protocol.Position, p broker.Publication) (lost uint64, hole bool) {
 	if lost, hole = missing(prev, p.Position); hole || !prev.Before(p.Previous) {
 		return lost, hole
@@ -250,8 +250,8 @@ func missed(prev protocol.Position, p broker.Publication) (lost uint64, hole boo
 }
 
 // missing returns how many publications are known to lie between two positions, and whether there
-// are any. prev must be before next. An epoch begins at offset 1. What was lost at the end of an
-// earlier epoch is not counted.
+// are any. prev must be before next. An epoch begins at offset 1. Losses at the end of an earlier
+// epoch are not counted.
 func missing(prev, next protocol.Position) (lost uint64, hole bool) {
 	if prev.Epoch == next.Epoch {
 		lost = next.Offset - prev.Offset - 1

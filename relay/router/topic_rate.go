@@ -20,23 +20,24 @@ const (
 	topicHold = 4
 	// topicSweep is how often topics that are not ahead of their rate are forgotten.
 	topicSweep = time.Second
-	// topicCost is what a message counts besides its text, in bytes. An edge's queue for a client
-	// counts messages likewise.
+	// topicCost is the number of bytes that a message counts besides its text. An edge's queue for
+	// a client adds the same number to each frame.
 	topicCost = 24
 )
 
-// topicRates bounds what all senders together publish to one topic. So the queue of a client that
-// reads the topic can take a burst of one relay. Messages beyond the rate wait in their lanes, and
-// the lanes take turns.
+// topicRates bounds the bytes that all senders together publish to one topic. So the queue of a
+// client that reads the topic can take a burst of one relay. Messages beyond the rate wait in their
+// lanes, and the lanes take turns.
 //
-// The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). Each topic
-// has a time at which all its publications are paid for. More may be published while that time is
-// less than topicBurst in the future. Publications of other relays count when they are heard. So
-// relays that publish to one topic at the same time may publish a burst each. After that each of
-// them counts the bursts of all.
+// The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). Each
+// publication takes up a time: its size divided by the rate. The field paid has, for each topic,
+// the moment at which the times of all its publications are over. More may be published while that
+// moment is less than topicBurst in the future. Publications of other relays count when they are
+// heard. So relays that publish to one topic at the same time may publish a burst each. After that
+// each of them counts the bursts of all.
 type topicRates struct {
 	rate    int                              // bytes a second; 0: there is no bound
-	paid    map[protocol.Topic]time.Duration // Router.clock at which all is paid for
+	paid    map[protocol.Topic]time.Duration // the moments, as Router.clock
 	waiting map[protocol.Topic]*turns        // the topics whose lanes wait
 	swept   time.Duration                    // Router.clock at the last sweep
 }

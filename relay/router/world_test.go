@@ -65,8 +65,8 @@ func (f *filter) ReadHistory(t protocol.Topic, after protocol.Position, token ui
 
 var errAway = errors.New("away")
 
-// lost returns what becomes of an event while the back end is out of reach. It returns nil for an
-// event that is lost.
+// lost returns the event that a relay gets in place of ev while the back end is out of reach: ev
+// itself, an error, or nil for an event that is lost.
 func (f *filter) lost(ev broker.Event) broker.Event {
 	switch ev := ev.(type) {
 	case broker.Received, broker.Subscribed:
@@ -104,8 +104,8 @@ func (rl *testRelay) refuse() {
 	}
 }
 
-// accept ends what refuse began. The relay is told that its broker is back, unless the back end is
-// out of reach.
+// accept undoes refuse. The relay is told that its broker is back, unless the back end is out of
+// reach.
 func (rl *testRelay) accept() {
 	if rl.broker.refusing {
 		rl.broker.refusing = false
@@ -143,8 +143,8 @@ func (f *filter) loseEvents() {
 	}
 }
 
-// undeafen ends what deafen began: the relay is told that its broker is back, and its topics are
-// subscribed anew. While the back end is out of reach or publishes fail, undeafen does nothing.
+// undeafen undoes deafen: the relay is told that its broker is back, and its topics are subscribed
+// anew. While the back end is out of reach or publishes fail, undeafen does nothing.
 func (rl *testRelay) undeafen() {
 	if rl.broker.away || rl.broker.refusing {
 		return
@@ -157,8 +157,8 @@ func (rl *testRelay) undeafen() {
 	}
 }
 
-// comeBack ends what leave began: the back end is in reach, the relay is told so, and its topics
-// are subscribed anew.
+// comeBack undoes leave: the back end is in reach, the relay is told so, and its topics are
+// subscribed anew.
 func (rl *testRelay) comeBack() {
 	if rl.broker.away {
 		rl.step()

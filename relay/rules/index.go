@@ -7,8 +7,8 @@ import (
 
 // index finds the first rule that matches a name, and compares few patterns. If the name itself is
 // the pattern of a rule, that rule is the first one. Otherwise the first one is the rule with the
-// longest prefix that matches. This is so because Parse refuses a rule if an earlier rule matches
-// all of its names.
+// longest prefix that matches. The order of the rules need not be known for that: Parse refuses a
+// rule if an earlier rule matches all of its names.
 type index struct {
 	names    map[string]*rule // rules whose patterns are names
 	prefixes []prefix         // the other rules, sorted by the texts of their patterns
@@ -17,7 +17,7 @@ type index struct {
 // prefix is a rule whose pattern is a prefix.
 type prefix struct {
 	rule
-	within int // place of the longest other prefix that begins this one; -1: none
+	within int // index of the longest other prefix of this one's text; -1: none
 }
 
 func newIndex(list []rule) *index {

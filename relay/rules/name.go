@@ -30,7 +30,7 @@ func CheckName(s string) error {
 	return checkText(s)
 }
 
-// checkText is CheckName for a text that may be empty.
+// checkText checks a text as CheckName does, but allows an empty one.
 func checkText(s string) error {
 	if len(s) > MaxName {
 		return errLength

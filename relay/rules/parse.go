@@ -16,12 +16,12 @@ var byDefault, _ = Parse(Default)
 // Most is the greatest number of rules.
 const Most = 256
 
-// later are the words of rules that only a later version knows.
+// later has words that rules of later versions will have, and that this version refuses.
 var later = map[string]bool{"presence": true, "joins": true, "history": true, "hook": true}
 
-// Parse reads rules from the value of RELAY_CHANNELS. Semicolons and line feeds separate them, and
-// empty ones are left out. A rule is a pattern and what is permitted, as in
-// "news:* read=any write=none".
+// Parse reads rules from the value of RELAY_CHANNELS. Semicolons and line feeds separate rules, and
+// empty rules are left out. A rule is a pattern and what is permitted, as in "news:* read=any
+// write=none".
 //
 // Each fault names its rule and says what to do, in one line. If there are faults, the Rules must
 // not be used. If the number of rules is above Most, that is the only fault: Parse does not look
@@ -48,7 +48,7 @@ func Parse(text string) (r Rules, faults []error) {
 		for _, text := range wrong {
 			faults = append(faults, fmt.Errorf("rule %d, %s: %s", i+1, config.Quote(words(one)[0]), text))
 		}
-		list = append(list, parsed) // also a faulty one, so that the numbers of rules are right
+		list = append(list, parsed) // even a faulty one, so that later faults name the right number
 	}
 	return Rules{newIndex(list)}, faults
 }
@@ -112,7 +112,7 @@ func (r *rule) take(word string) string {
 		return key + "= is there twice: leave one of them out"
 	}
 	if *field = is; !known {
-		*field = none // so that it does not count as missing
+		*field = none // so that no second fault says that it is missing
 		return config.Quote(word) + " is not known: write " + key + "= with " + may
 	}
 	return ""

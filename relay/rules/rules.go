@@ -20,7 +20,7 @@ type rule struct {
 type permit uint8
 
 const (
-	unset  permit = iota // not said; Parse returns no rule with it
+	unset  permit = iota // not given yet; no rule without a fault has it
 	none                 // nobody
 	anyone               // everybody
 	token                // whoever has a token that names the channel
@@ -34,7 +34,7 @@ var permits = [...]map[string]permit{
 	Write: {"any": anyone, "member": member, "token": token, "none": none},
 }
 
-// Action is what is asked for.
+// Action says what somebody wants to do on a channel.
 type Action uint8
 
 const (
@@ -42,7 +42,7 @@ const (
 	Write               // to publish
 )
 
-// Who says who asks.
+// Who describes the client that asks.
 type Who struct {
 	User string
 	Open bool // no token is asked of anybody: token in a rule means any
@@ -50,7 +50,7 @@ type Who struct {
 	Read, Write []Pattern // what the token names, by action
 }
 
-// Verdict is what Rules.Judge answers.
+// Verdict is an answer of Rules.Judge.
 type Verdict uint8
 
 const (

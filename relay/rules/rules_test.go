@@ -37,7 +37,7 @@ func TestP14_EachRulePermitsWhatItSays(t *testing.T) {
 	for _, c := range []struct {
 		rule   string
 		action Action
-		want   []Verdict // by the index in askers
+		want   []Verdict // want[i] is for askers[i]
 	}{
 		{"c:* read=any write=none", Read, []Verdict{Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes}},
 		{"c:* read=any write=none", Write, []Verdict{No, No, No, No, No, No, No, No}},
@@ -138,8 +138,8 @@ func TestNamesThatAreNoChannels(t *testing.T) {
 	}
 }
 
-// costly returns judgements to measure. Two of them have the rules of Default, two have as many
-// rules as there may be, and one has a token of many names.
+// costly returns the judgements whose cost is measured. Two of them have the rules of Default, two
+// have as many rules as there may be, and one has a token of many names.
 func costly(t testing.TB) (all []judgement) {
 	var beside, nested strings.Builder
 	for i := range Most - 1 {

@@ -19,14 +19,15 @@ var errorOf = [dialect.Reasons]ErrorCode{
 	dialect.ManyKeeps:       ErrorLimitExceeded,
 }
 
-// replySize is a size in bytes. The reply to a connect may be longer, and hardly any other reply
-// is.
+// replySize is the capacity in bytes that the buffer of a reply begins with. Most replies fit. The
+// reply to a connect may be longer.
 const replySize = 96
 
 // Answer implements dialect.Dialect.
 //
-// A refused Renew is answered with the push of a disconnect: an error would end the client for
-// good, or block it. The client then connects anew.
+// A Renew that the router refuses is answered with the push of a disconnect, and the client
+// connects anew. No error would do. On a temporary error the SDK for Go can block for ever, and on
+// any other error the client gives up for good.
 func (Dialect) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) []byte {
 	b, done := make([]byte, 0, replySize), v.Reason == dialect.Done
 	switch {
@@ -45,9 +46,10 @@ func (Dialect) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) 
 // Content implements dialect.Dialect.
 func (Dialect) Content(_ dialect.Session, c *dialect.Command) protocol.Content { return c.Terms.Said }
 
-// Render implements dialect.Dialect. It names each publisher, since a publication without info
-// would pass for one of the site's own server. A client of the chat has no client id. Nobody is
-// left out: clients expect to receive what they publish.
+// Render implements dialect.Dialect. Render names the publisher in info, since an SDK takes a
+// publication without info for one of the site's own server. If the publisher is a client of the
+// chat, its client id is empty. The result except is always "": a client of an SDK expects to
+// receive what it publishes itself.
 func (Dialect) Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byte, except string) {
 	pub := Pub{Text: p.Msg, Data: p.Raw, Tags: p.Tags}
 	if p.JSON {

@@ -96,7 +96,8 @@ func TestRendering(t *testing.T) {
 	}
 }
 
-// TestCostOfPublishing bounds what a publish allocates from its line to its push.
+// TestCostOfPublishing bounds the allocations for a publish, from the parsing of its line to the
+// writing of its push.
 func TestCostOfPublishing(t *testing.T) {
 	line := []byte(`{"id":7,"publish":{"channel":"group:1","data":{"text":"hello"}}}`)
 	b := make([]byte, 0, 1024)

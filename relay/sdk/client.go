@@ -8,8 +8,8 @@ import (
 )
 
 // clientID returns the id by which clients know the connection of s. Every relay returns the same
-// id. It is a UUID of version 8 (RFC 9562, 5.8): the beginning of a hash, with the bits of version
-// and variant set. It does not tell the instance of the edge.
+// id for s. The id is a UUID of version 8 (RFC 9562, 5.8): the first 16 bytes of a hash, with the
+// bits of version and variant set. Nobody can compute the edge's instance from the id.
 func clientID(s dialect.Session) string {
 	var number [8]byte
 	binary.BigEndian.PutUint64(number[:], s.ID)

@@ -10,7 +10,7 @@ const (
 	ErrorUnauthorized          ErrorCode = 101
 	ErrorUnknownChannel        ErrorCode = 102
 	ErrorPermissionDenied      ErrorCode = 103
-	ErrorMethodNotFound        ErrorCode = 104 // of an RPC
+	ErrorMethodNotFound        ErrorCode = 104 // the procedure of an RPC is not known
 	ErrorAlreadySubscribed     ErrorCode = 105
 	ErrorLimitExceeded         ErrorCode = 106
 	ErrorBadRequest            ErrorCode = 107
@@ -51,8 +51,8 @@ func (c ErrorCode) Message() string { return errorTexts[c].message }
 func (c ErrorCode) IsTemporary() bool { return errorTexts[c].temporary }
 
 // UnsubscribeCode says why the server ends a client's subscription. After a code below 2500 the SDK
-// does nothing more. After a code from 2500 on it subscribes again at once, without any delay. A
-// subscription that the server made ends in both cases.
+// does nothing more. After a code from 2500 on the SDK subscribes again at once, without any delay.
+// A subscription that the server made ends, whatever the code is.
 type UnsubscribeCode uint16
 
 const (
@@ -91,7 +91,7 @@ const (
 
 	CloseInvalidToken          CloseCode = 3500
 	CloseBadRequest            CloseCode = 3501
-	CloseStale                 CloseCode = 3502 // no connect came
+	CloseStale                 CloseCode = 3502 // no connect came in time
 	CloseForceDisconnect       CloseCode = 3503
 	CloseConnectionLimit       CloseCode = 3504
 	CloseChannelLimit          CloseCode = 3505

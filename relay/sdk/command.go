@@ -1,6 +1,6 @@
 // Package sdk is the dialect of Centrifugo's client SDKs: the JSON form of their protocol, version
-// 2. It says what a client's line asks for, judges tokens, and has the texts that clients get. It
-// asks package rules what a client may do.
+// 2. The package says what a client's line asks for, judges tokens, and makes the texts that
+// clients get. Package rules decides what a client may do.
 //
 // The source is Centrifugo's documented client protocol, and what was seen on the wire between
 // Centrifugo 6.9.1 and its SDKs for JavaScript and Go. Where this package differs from Centrifugo,
@@ -10,7 +10,7 @@ package sdk
 // Method says what a command asks for.
 type Method uint8
 
-// If a line has two methods, the one that comes first here counts.
+// If a line has several methods, the one that stands first in this list counts.
 const (
 	Connect Method = iota + 1
 	Subscribe
@@ -20,7 +20,7 @@ const (
 	PresenceStats
 	History
 	RPC
-	Send // the only one without a reply
+	Send // the only method without a reply
 	Refresh
 	SubRefresh
 
@@ -45,8 +45,8 @@ func (m Method) hasChannel() bool {
 	return true
 }
 
-// Command is what a client's line asks for. A field that the method does not have is zero. So is a
-// field that the client left out. A null counts as left out, but not in Data.
+// Command is what a client's line asks for. A field is zero if the method does not have the field,
+// or if the client left the field out. A null counts as left out, except in Data.
 type Command struct {
 	ID     uint32 // repeated in the reply; may be 0 for Send only
 	Method Method
@@ -55,27 +55,27 @@ type Command struct {
 	Channel string
 	// Token may be set for Connect, Subscribe, Refresh and SubRefresh. It is not empty for Refresh.
 	Token string
-	// Data may be set for Connect, Subscribe, Publish, RPC and Send. It is JSON as the client wrote
-	// it, or nil if there is none. It is a part of the line that was read.
+	// Data may be set for Connect, Subscribe, Publish, RPC and Send. Data is JSON as the client
+	// wrote it, or nil if the client sent none. Data shares memory with the line that was read.
 	Data []byte
 
 	Name    string // Connect: the SDK, such as "js"
 	Version string // Connect: the application's version
 	Subs    []Sub  // Connect: at most MaxSubs; no channel twice
 
-	Recover  bool     // Subscribe: asks for what is behind Since
-	HasSince bool     // History: asks for a part that begins at Since
-	Since    Position // counts with Recover or HasSince
+	Recover  bool     // Subscribe: asks for the publications after Since
+	HasSince bool     // History: asks for the publications after Since, or before it
+	Since    Position // ignored unless Recover or HasSince is set
 
 	Positioned  bool   // Subscribe
 	Recoverable bool   // Subscribe
 	JoinLeave   bool   // Subscribe: asks for joins and leaves
 	Filtered    bool   // Subscribe: has a filter on tags
-	Delta       string // Subscribe: the name of a format
-	Type        int32  // Subscribe, Publish: 0 is an ordinary channel
+	Delta       string // Subscribe: the delta format that the client asks for
+	Type        int32  // Subscribe, Publish: type of the channel; 0 is the ordinary one
 
-	// Flag may be set for Subscribe. It is a sum: 1 offers compaction of channels' names, and 2
-	// asks for ErrorUnrecoverablePosition where SubscribeResult.Recovered would be false.
+	// Flag may be set for Subscribe. Flag is a sum. 1 offers compaction of channels' names. 2 asks
+	// for ErrorUnrecoverablePosition where SubscribeResult.Recovered would be false.
 	Flag int64
 
 	Limit   int32 // History: 0 asks for the position only
@@ -94,7 +94,7 @@ type Position struct {
 // Sub is a channel that a client wants to be subscribed to by its connect.
 type Sub struct {
 	Channel string // never empty
-	Recover bool   // asks for what is behind Since
+	Recover bool   // asks for the publications after Since
 	Since   Position
 }
 
@@ -102,11 +102,11 @@ type Sub struct {
 const MaxSubs = 128
 
 // Refused returns the error with which c is answered, whatever rules and tokens say. It returns 0
-// if there is no such error.
+// if rules and tokens decide.
 //
-// Filters on tags, and channels of types other than 0, are features of Centrifugo that are refused.
-// The delta format "fossil" is not refused: a client takes plain publications unless the reply
-// promises a delta. Any other format is refused, where Centrifugo would close the connection.
+// Centrifugo has filters on tags, and channels of types other than 0. Here they are refused. The
+// delta format "fossil" is not refused: a client takes plain publications unless the reply promises
+// a delta. Any other format is refused with an error. Centrifugo would close the connection.
 func (c *Command) Refused() ErrorCode {
 	switch {
 	case c.Method == Publish && c.Type != 0:

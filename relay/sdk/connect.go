@@ -13,7 +13,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/token"
 )
 
-// pingEvery is the time in seconds between two pings that edges send. Clients wait for them.
+// pingEvery is the time between two pings of an edge, in seconds. Clients are told it, and reckon
+// by it when a silent connection is dead.
 const pingEvery = 25
 
 // connect confirms a guest, or ends its session.
@@ -46,8 +47,8 @@ func (d Dialect) connect(s dialect.Session, now time.Time, c *Command) dialect.C
 	}))}
 }
 
-// refusedToken returns the command that ends the session of a guest whose token is not good. After
-// some of the errors the SDK connects anew by itself.
+// refusedToken returns the command that ends the session of a guest whose token is refused, or
+// cannot be judged here.
 func refusedToken(id uint32, err error) dialect.Command {
 	fault, refused := errors.AsType[token.Fault](err)
 	switch {
@@ -68,8 +69,9 @@ func ended(id uint32, code ErrorCode) dialect.Command {
 }
 
 // channels returns the channels to which the server subscribes a client at its connect: the channel
-// of the client's user, the channels that its token names, and the channels that it asks for.
-// Channels that it may not read are left out. The result end is not nil if the connect is refused.
+// of the client's user, the channels that the client's token names, and the channels that its
+// connect asks for. Channels that the client may not read are left out. If the connect is refused,
+// the result end is the command that ends the session. Otherwise end is nil.
 func (d Dialect) channels(s dialect.Session, k keep, named []string, c *Command) (subs []ServerSub, end *dialect.Command) {
 	add := func(channel string) *ServerSub {
 		i := slices.IndexFunc(subs, func(sub ServerSub) bool { return sub.Channel == channel })
@@ -106,9 +108,9 @@ func (d Dialect) channels(s dialect.Session, k keep, named []string, c *Command)
 	return subs, nil
 }
 
-// refresh lengthens the permission of a session. It never answers with a temporary error, on which
-// the SDK for Go can block for ever. A token that names other channels ends the session: its client
-// then connects anew, with that token.
+// refresh lengthens the permission of a session. The answer is never a temporary error: the SDK for
+// Go can block for ever on it. A token that names other channels ends the session: its client then
+// connects anew, with that token.
 func (d Dialect) refresh(s dialect.Session, k keep, now time.Time, c *Command) dialect.Command {
 	if s.Open {
 		return dialect.Command{Text: string(AppendRefresh(nil, c.ID, 0))}
@@ -128,8 +130,8 @@ func (d Dialect) refresh(s dialect.Session, k keep, now time.Time, c *Command) d
 	return dialect.Command{Verb: dialect.Renew, Terms: t, Text: string(AppendRefresh(nil, c.ID, ttlOf(t.Until, now)))}
 }
 
-// closeOfToken returns the code with which a session is closed if its refresh has brought a token
-// that is not good.
+// closeOfToken returns the code with which a session is closed if the token of its refresh is
+// refused, or cannot be judged here.
 func closeOfToken(err error) CloseCode {
 	fault, refused := errors.AsType[token.Fault](err)
 	switch {
@@ -141,7 +143,7 @@ func closeOfToken(err error) CloseCode {
 	return CloseInvalidToken
 }
 
-// checkUser returns an error if no token may name the user.
+// checkUser returns an error if a token's sub cannot be the id of a user here.
 func (d Dialect) checkUser(id string) error {
 	if d.StrictIDs {
 		return protocol.CheckStrictID(id)
@@ -149,7 +151,7 @@ func (d Dialect) checkUser(id string) error {
 	return protocol.CheckID(id)
 }
 
-// untilOf returns the end of a token in Unix seconds; 0: none.
+// untilOf returns the end of a token in Unix seconds, or 0 for a token without an end.
 func untilOf(c token.Claims) int64 {
 	if c.Until.IsZero() {
 		return 0
@@ -157,8 +159,9 @@ func untilOf(c token.Claims) int64 {
 	return c.Until.Unix()
 }
 
-// ttlOf returns the seconds until a session's permission ends; 0: never. It returns 1 at least:
-// if SDKs are told that the permission ends now, they refresh in a loop without a pause.
+// ttlOf returns the seconds until a session's permission ends, or 0 if the permission never ends.
+// If the permission has ended, ttlOf returns 1, since 0 would tell the client that the permission
+// never ends.
 func ttlOf(until int64, now time.Time) uint32 {
 	if until == 0 {
 		return 0

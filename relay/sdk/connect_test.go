@@ -41,13 +41,13 @@ func TestConnecting(t *testing.T) {
 		{guest, connecting(`{"sub":"a\u0007"}`, ""), invalid},
 		{guest, connecting(`{"sub":"`+strings.Repeat("x", protocol.MaxID+1)+`"}`, ""), invalid},
 
-		// Channels of the token. Those that nobody may read are left out.
+		// Channels of the token. Channels that nobody may read are left out.
 		{guest, connecting(`{"sub":"alice","channels":["vip","group:g","vip","vip:*"]}`, ""), "confirm alice until 0 in user:alice vip group:g vip:*"},
 		{guest, connecting(`{"sub":"alice","channels":["shut","user:bob","user:alice","edgerelay:x"]}`, ""), "confirm alice until 0 in user:alice"},
 		{guest, connecting(`{"sub":"alice","channels":["group:g","news"]}`, ""), ends(ErrorUnknownChannel)},
 		{guest, connecting(`{"sub":"alice","channels":[""]}`, ""), ends(ErrorBadRequest)},
 
-		// Channels of the request. Those that this user may not read are left out.
+		// Channels of the request. Channels that this user may not read are left out.
 		{guest, connecting(`{"sub":"alice"}`, `"group:g":{},"vip":{},"user:alice":{},"shut":{},"user:bob":{}`), "confirm alice until 0 in user:alice group:g"},
 		{guest, connecting(`{"sub":"alice","channels":["vip"]}`, `"vip":{},"vip:*":{}`), "confirm alice until 0 in user:alice vip"},
 		{guest, connecting(`{"sub":"alice"}`, `"group:g":{},"news":{}`), bad},
@@ -120,7 +120,8 @@ func TestTheReplyToAConnect(t *testing.T) {
 	}
 }
 
-// TestTheKeepOfAConnect checks what a later relay knows of a session.
+// TestTheKeepOfAConnect checks the keep of a session, from which a later relay learns what the
+// token said.
 func TestTheKeepOfAConnect(t *testing.T) {
 	p := speaks.Parse(guest, now, []byte(connecting(`{"sub":"alice","info": {"name":"Alice"},"channels":["vip","star*","user:bob"]}`, `"group:g":{}`)), false)
 	if string(p.Terms.Keep) != string(invited.Keep) {
@@ -136,7 +137,8 @@ func TestTheKeepOfAConnect(t *testing.T) {
 	}
 }
 
-// TestInfoIsThatOfAContent checks that a publication may have any info that a token may have.
+// TestInfoIsThatOfAContent checks that whatever info a token may have, a publication may have it
+// too.
 func TestInfoIsThatOfAContent(t *testing.T) {
 	for _, info := range []string{
 		strings.Repeat("[", token.MaxInfo/2) + strings.Repeat("]", token.MaxInfo/2),
@@ -188,8 +190,8 @@ func TestRefreshing(t *testing.T) {
 	}
 }
 
-// TestARefreshIsNeverAnsweredByATemporaryError checks what becomes of a refresh that has no effect.
-// A temporary error would make one SDK block for ever.
+// TestARefreshIsNeverAnsweredByATemporaryError checks the answers to refreshes that have no effect.
+// On a temporary error the SDK for Go can block for ever.
 func TestARefreshIsNeverAnsweredByATemporaryError(t *testing.T) {
 	p := speaks.Parse(confirmed, now, []byte(`{"id":5,"refresh":{"token":"`+signed(`{"sub":"alice"}`)+`"}}`), false)
 	for reason := dialect.Done + 1; reason < dialect.Reasons; reason++ {
@@ -205,8 +207,8 @@ func TestARefreshIsNeverAnsweredByATemporaryError(t *testing.T) {
 
 var errUndecided = errors.New("nothing can be decided at the moment")
 
-// TestWhatCannotBeDecidedIsTemporary checks that a guest is not refused for good if its token could
-// not be judged.
+// TestWhatCannotBeDecidedIsTemporary checks the answer to a guest whose token could not be judged.
+// Its SDK must try again.
 func TestWhatCannotBeDecidedIsTemporary(t *testing.T) {
 	p := refusedToken(3, errUndecided)
 	if got, want := words(speaks, guest, &p), failing(3, ErrorInternal)+", then the end"; got != want {

@@ -13,15 +13,16 @@ import (
 // Dialect is the SDKs' protocol as a relay speaks it.
 type Dialect struct {
 	// Tokens judges the tokens of connects and refreshes. It should be Endless, since tokens of
-	// Centrifugo need no exp. A session whose edge asks for no token is not judged.
+	// Centrifugo need no exp. If the edge of a session vouches for the user, no token is judged.
 	Tokens token.Judge
-	// Rules say what the user of a session may read and write. They do not judge a command that was
-	// granted on an earlier link, nor an unsubscribe.
+	// Rules say what the user of a session may read and write. They judge neither an unsubscribe
+	// nor a command that was granted on an earlier link.
 	Rules rules.Rules
-	// StrictIDs refuses users, and channels of users and groups, whose ids protocol.CheckStrictID
-	// does not allow. It judges what Rules judge.
+	// StrictIDs refuses the ids that protocol.CheckStrictID does not allow: those of users in
+	// tokens, and those in the channels of users and groups. A command that Rules do not judge is
+	// not refused by StrictIDs either.
 	StrictIDs bool
-	// Version is what clients are told of the relay's build. It is not empty.
+	// Version names the relay's build to clients. It is not empty.
 	Version string
 }
 
@@ -33,8 +34,7 @@ const MaxChannels = 128
 
 var errSession = errors.New("a session of an SDK with a user or a keep that cannot be")
 
-// Check implements dialect.Dialect. It permits a keep of a version that it does not know, see
-// errVersion.
+// Check implements dialect.Dialect. Check permits a keep of an unknown version, see errVersion.
 func (Dialect) Check(s dialect.Session) error {
 	known := s.Confirmed || s.Open // only a guest whose token is not judged yet has no user
 	if known && protocol.CheckID(s.User) != nil || !known && s.User != "" {
@@ -46,8 +46,8 @@ func (Dialect) Check(s dialect.Session) error {
 	return nil
 }
 
-// Topics implements dialect.Dialect. It appends none. A session gets its first topics when its
-// connect, which is a command, takes effect.
+// Topics implements dialect.Dialect. It appends no topic, since a connect is a command of this
+// dialect. A session gets its first topics when that command takes effect.
 func (Dialect) Topics(dst []protocol.Topic, _ dialect.Session) []protocol.Topic { return dst }
 
 // Lost implements dialect.Dialect. The protocol has no text that tells a loss.
@@ -61,7 +61,7 @@ func (Dialect) MaxTopics() int { return MaxChannels }
 
 // The kind of a command is its Method, or one of these.
 const (
-	kindInvalid   uint8 = 0 // a line at the wrong time
+	kindInvalid   uint8 = 0 // a first line that is no connect, or a second connect
 	kindForbidden       = uint8(methods)
 	kindUnread          = uint8(methods) + 1 // lineErrors[i] has the kind kindUnread + i
 )

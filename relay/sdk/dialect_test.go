@@ -20,7 +20,7 @@ import (
 
 var (
 	key       = keyring.Key{ID: "k", Secret: []byte("0123456789abcdef")}
-	now       = time.Unix(1900000000, 0) // when the tests ask
+	now       = time.Unix(1900000000, 0) // the time of all tests
 	speaks    = Dialect{Tokens: token.Judge{Keys: keyring.Keys{key}, Endless: true}, Version: "1.2.3"}
 	edge      = protocol.Instance{1, 2, 3}
 	guest     = dialect.Session{ID: 7, Instance: edge}
@@ -61,7 +61,7 @@ func signedBy(secret []byte, claims string) string {
 	return text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// asked returns in words what a line asks for, as the router would see it.
+// asked parses a line and returns the router's command in words.
 func asked(d Dialect, s dialect.Session, line string) string {
 	p := d.Parse(s, now, []byte(line), false)
 	return words(d, s, &p)
@@ -99,7 +99,7 @@ func words(d Dialect, s dialect.Session, p *dialect.Command) string {
 	return fmt.Sprintf("verb %d", p.Verb)
 }
 
-// row is a line of a client in a session, and what it asks for.
+// row is a line of a client in a session, and the expected result of asked.
 type row struct {
 	s    dialect.Session
 	line string
@@ -222,8 +222,8 @@ func TestLinesOutOfPlaceEndTheSession(t *testing.T) {
 	})
 }
 
-// TestSessionsOfAnotherVersionConnectAnew checks the commands of a session whose keep cannot be
-// read.
+// TestSessionsOfAnotherVersionConnectAnew checks the commands of a session whose keep has an
+// unknown version.
 func TestSessionsOfAnotherVersionConnectAnew(t *testing.T) {
 	later := confirmed
 	later.Keep = []byte{2}
@@ -242,7 +242,7 @@ func TestMethodsThatAreNotThere(t *testing.T) {
 	})
 }
 
-// TestTheRestIsConstant checks the methods that say the same of each session.
+// TestTheRestIsConstant checks the methods whose results are the same for each session.
 func TestTheRestIsConstant(t *testing.T) {
 	if got := speaks.Topics([]protocol.Topic{"x"}, confirmed); !slices.Equal(got, []protocol.Topic{"x"}) {
 		t.Errorf("topics %v", got)
@@ -252,7 +252,7 @@ func TestTheRestIsConstant(t *testing.T) {
 	}
 }
 
-// FuzzParse checks that the command for the router is a possible one, whatever a client sends.
+// FuzzParse checks that Parse returns a command that the router accepts, for arbitrary lines.
 func FuzzParse(f *testing.F) {
 	for _, line := range recorded(f, "->") {
 		line = strings.ReplaceAll(line, "<jwt>", signed(`{"sub":"alice","exp":1900000100,"channels":["vip"]}`))
@@ -270,7 +270,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// faultOf returns what is wrong with a command, or "" if nothing is.
+// faultOf returns what the router could not accept of a command, or "" if it accepts all.
 func faultOf(s dialect.Session, p *dialect.Command) string {
 	oneLine := func(text []byte) bool { return json.Valid(text) && !strings.Contains(string(text), "\n") }
 	if int(p.Kind) >= len(speaks.Kinds()) {

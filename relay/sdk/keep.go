@@ -10,31 +10,33 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// keep is what a relay must know again of a confirmed session: what its token says, except the user
-// and the time until which the token is good. The edge keeps it as bytes.
+// keep is what every later relay of a confirmed session must know: what the session's token says,
+// except the user and the time until which the token is good. The edge keeps the encoded bytes, and
+// tells each new relay.
 //
-// A keep that says nothing has no bytes. Any other one has:
+// If neither info nor marks are there, the encoding is empty. Otherwise it is:
 //
 //	1 byte: keepVersion
 //	the length of info, as a varint of encoding/binary
 //	info
 //	the marks: the rest
 //
-// That is at most 1,923 bytes, since a token has at most token.MaxInfo bytes of info and
+// The encoding has at most 1,923 bytes, since a token has at most token.MaxInfo bytes of info and
 // token.MaxChannels names. So it fits into link.MaxKeeps.
 type keep struct {
 	info []byte // JSON that other clients may see; nil: none
-	// marks has one mark for each channel that the token names, in ascending order, each once.
+	// marks is a list of marks without separators, in ascending order. Each channel that the token
+	// names has one mark.
 	marks []byte
 }
 
 const keepVersion = 1
 
-// mark stands for a channel that a token names. It takes the place of the name, since 128 names may
-// be 32 KiB long. A mark is the beginning of a hash of the name and the instance of the session's
-// edge. Clients do not know the instance. So even somebody who may choose names cannot look for two
-// names with the same mark. At a relay, the chance that a guessed name has one of a token's marks
-// is 1 in 2^49 for each try.
+// mark stands for a channel that a token names. The name itself would be too long: 128 names may
+// have 32 KiB. A mark is the beginning of a hash of the name and the instance of the session's
+// edge. Clients do not know the instance. So even a client that may choose names cannot search for
+// two names with the same mark. The chance that a guessed name has one of the marks of 128 channels
+// is 1 in 2^49.
 type mark [7]byte
 
 func markOf(i protocol.Instance, name string) (m mark) {
@@ -43,8 +45,8 @@ func markOf(i protocol.Instance, name string) (m mark) {
 	return m
 }
 
-// hash returns SHA-256 of an instance and a text. The second parameter says what the text is, and
-// is hashed too.
+// hash returns SHA-256 of an instance and a text. The parameter of names the purpose, and is hashed
+// too: so hashes for different purposes differ.
 func hash(i protocol.Instance, of, text string) [sha256.Size]byte {
 	b := append(make([]byte, 0, 512), i[:]...)
 	b = append(append(append(b, of...), 0), text...)
@@ -65,7 +67,7 @@ func newKeep(i protocol.Instance, info []byte, channels []string) keep {
 	return k
 }
 
-// names reports whether the token names the channel.
+// names reports whether the session's token names the channel.
 func (k keep) names(i protocol.Instance, name string) bool {
 	if len(k.marks) == 0 {
 		return false
@@ -91,13 +93,15 @@ func (k keep) encode() []byte {
 
 var (
 	errKeep = errors.New("a keep that is not well formed")
-	// errVersion says that a relay of another version made the keep. Such a session is sent what
-	// its channels bring. Its next command ends it, and its client connects anew.
+	// errVersion says that a relay of another version made the keep. A session with such a keep
+	// goes on receiving publications. The session's next command makes the relay close it, so that
+	// the client connects anew. Only a publish that was granted on an earlier link is still carried
+	// out.
 	errVersion = errors.New("a keep of another version")
 )
 
-// readKeep reads what encode returns. The result shares memory with b. The error is errKeep or
-// errVersion.
+// readKeep reads a keep as encode writes it. The result shares memory with b. The error is errKeep
+// or errVersion.
 func readKeep(b []byte) (keep, error) {
 	if len(b) == 0 {
 		return keep{}, nil

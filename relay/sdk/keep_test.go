@@ -85,7 +85,7 @@ func FuzzKeep(f *testing.F) {
 	})
 }
 
-// TestClientIDs checks the form of a client id, and that it is another one for each session.
+// TestClientIDs checks the form of client ids, and that no two sessions have the same one.
 func TestClientIDs(t *testing.T) {
 	seen := map[string]bool{}
 	for i := range 300 {

@@ -10,11 +10,11 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Parse implements dialect.Dialect. For a connect or a refresh, it spends most of its time on the
-// token, which has at most token.MaxBytes.
+// Parse implements dialect.Dialect. Most of the time of a connect or a refresh is spent on its
+// token, which has at most token.MaxBytes bytes.
 //
-// A command that was granted on an earlier link is a publish: nothing else is ever granted. It is
-// published even if the keep cannot be read.
+// If again is set, the command is a publish: no other command of an SDK is ever granted. The
+// publish is carried out even if the session's keep cannot be read.
 func (d Dialect) Parse(s dialect.Session, now time.Time, frame []byte, again bool) dialect.Command {
 	c, err := Read(frame)
 	if line, is := errors.AsType[*LineError](err); is {
@@ -22,7 +22,7 @@ func (d Dialect) Parse(s dialect.Session, now time.Time, frame []byte, again boo
 		p.Kind = kindUnread + uint8(slices.Index(lineErrors, line))
 		return p
 	}
-	if s.Confirmed == (c.Method == Connect) { // the first command is a connect, and no other is
+	if s.Confirmed == (c.Method == Connect) { // a connect comes first, and only once
 		return closing(CloseBadRequest)
 	}
 	p := d.ask(s, now, &c, again)
@@ -33,13 +33,14 @@ func (d Dialect) Parse(s dialect.Session, now time.Time, frame []byte, again boo
 	return p
 }
 
-// ask returns what a command asks for, without Tag. Kind is kindForbidden or zero.
+// ask returns the router's command for a client's command, without Tag. Kind is kindForbidden or
+// zero.
 func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) dialect.Command {
 	if c.Method == Connect {
 		return d.connect(s, now, c)
 	}
 	k, err := readKeep(s.Keep)
-	if err != nil && !again { // errVersion, since Check permits nothing else
+	if err != nil && !again { // it is errVersion, since Check permits no other error
 		return closing(CloseForceReconnect)
 	}
 	if code := c.Refused(); code != 0 {
@@ -68,7 +69,7 @@ func (d Dialect) subscribe(s dialect.Session, k keep, c *Command) dialect.Comman
 		return forbidden(c.ID, v)
 	}
 	if c.Recover && c.Flag&2 != 0 {
-		return failed(c.ID, ErrorUnrecoverablePosition) // nothing can be recovered
+		return failed(c.ID, ErrorUnrecoverablePosition) // without resume nothing can be recovered
 	}
 	return dialect.Command{
 		Verb: dialect.Bind, Topic: protocol.Topic(c.Channel), Terms: &dialect.Terms{},
@@ -79,7 +80,7 @@ func (d Dialect) subscribe(s dialect.Session, k keep, c *Command) dialect.Comman
 // unsubscribe judges nothing, so a member may always leave.
 func unsubscribe(c *Command) dialect.Command {
 	t := protocol.Topic(c.Channel)
-	if !t.Valid() { // nobody is a member
+	if !t.Valid() { // nobody can be a member of it
 		return dialect.Command{Text: string(AppendUnsubscribe(nil, c.ID))}
 	}
 	return dialect.Command{Verb: dialect.Unbind, Topic: t}
@@ -131,7 +132,8 @@ func failed(id uint32, code ErrorCode) dialect.Command {
 	return dialect.Command{Text: string(AppendError(make([]byte, 0, replySize), id, code))}
 }
 
-// forbidden returns what the function failed returns, for a command that the rules do not permit.
+// forbidden returns a command that is answered with the error for a verdict, and has no effect. The
+// command is counted as forbidden, unless its channel's name cannot be a name.
 func forbidden(id uint32, v rules.Verdict) dialect.Command {
 	p := failed(id, errorOfVerdict(v))
 	if v != rules.NoChannel {

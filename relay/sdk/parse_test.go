@@ -27,14 +27,14 @@ func TestSubscribing(t *testing.T) {
 		{opened, sub("vip"), "bind vip"},
 		{opened, sub("user:bob"), denied},
 
-		// A token permits the channels that it names where a rule says so, and no other ones.
+		// Where a rule says token, a token permits the channels that it names.
 		{invited, sub("vip"), "bind vip"},
 		{invited, sub("user:bob"), denied},
 		{invited, sub("star*"), "bind star*"},
 		{invited, sub("star1"), denied},
 		{invited, sub("vipp"), unknown},
 
-		// The token of a subscription permits nothing, and hides nothing.
+		// The token of a subscription permits nothing, and forbids nothing.
 		{confirmed, `{"id":2,"subscribe":{"channel":"vip","token":"` + signed(`{"sub":"alice","channel":"vip"}`) + `"}}`, denied},
 		{confirmed, `{"id":2,"subscribe":{"channel":"group:g","token":"x"}}`, "bind group:g"},
 
@@ -105,7 +105,8 @@ func TestWhatAPublishCarries(t *testing.T) {
 	}
 }
 
-// TestWhatWasGrantedIsPublished checks that no rule refuses a publish of an earlier link.
+// TestWhatWasGrantedIsPublished checks that no rule refuses a publish that was granted on an
+// earlier link.
 func TestWhatWasGrantedIsPublished(t *testing.T) {
 	d := withRules(t, "group:* read=any write=member; shut read=none write=none")
 	d.StrictIDs = true

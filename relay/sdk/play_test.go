@@ -32,8 +32,8 @@ func parts(t *testing.T) map[string][]string {
 	return parts
 }
 
-// plainText returns a recorded text, or one of ours, as words. It leaves out what belongs to
-// resume, by which clients recover what they missed. The ids of clients become "c".
+// plainText returns a reply or a push in a form that can be compared. The fields of resume, by
+// which clients recover what they missed, are left out. The ids of clients become "c".
 func plainText(t *testing.T, text string) string {
 	t.Helper()
 	if strings.HasPrefix(text, "close ") {
@@ -66,9 +66,9 @@ func plainText(t *testing.T, text string) string {
 
 var ttlIn = regexp.MustCompile(`"ttl":(\d+)`)
 
-// recordedReplies returns what the server sent for a line. This is the close for a send, the push
-// and the reply for a publish, and the reply for any other line. The parameter behind has the
-// recorded lines that follow the line.
+// recordedReplies returns the recorded texts by which the server answered a line. These are the
+// close for a send, the push and the reply for a publish, and the reply for any other line. The
+// parameter behind has the recorded lines that follow the line.
 func recordedReplies(line string, behind []string) (replies []string) {
 	c, _ := Read([]byte(line))
 	for _, text := range behind {
@@ -86,10 +86,10 @@ func recordedReplies(line string, behind []string) (replies []string) {
 	return nil
 }
 
-// TestRecordedConversations plays what SDKs sent, with tokens that explain the answers. It leaves
-// out subscribes with tokens of their own. All commands take effect at once. The answers, and the
-// pushes of what the SDKs published, must be those of Centrifugo, except for what belongs to
-// resume.
+// TestRecordedConversations parses the lines that SDKs sent to Centrifugo. Their tokens are
+// replaced by tokens that fit the recorded replies. Subscribes with tokens of their own are left
+// out. All commands take effect at once. The replies, and the pushes of what the SDKs published,
+// must be those of Centrifugo, except for the fields of resume.
 func TestRecordedConversations(t *testing.T) {
 	d := withRules(t, "tok:* read=token write=token; news* read=any write=any; hist:* read=any write=any")
 	d.Version = "0.0.0 OSS"
@@ -131,7 +131,7 @@ func TestRecordedConversations(t *testing.T) {
 	}
 }
 
-// claimsFor returns the claims of a token for a command that has these replies.
+// claimsFor returns the claims of a token with which a command gets these replies.
 func claimsFor(replies []string) string {
 	claims := `{"sub":"alice","info":{"name":"Alice"}`
 	switch all := strings.Join(replies, ""); {
@@ -144,7 +144,8 @@ func claimsFor(replies []string) string {
 	return claims + "}"
 }
 
-// play returns what a client gets for a line. It confirms the session if the line is a connect.
+// play returns the texts that a client gets for a line. It confirms the session if the line is a
+// connect.
 func (d Dialect) play(s *dialect.Session, line string) (texts []string) {
 	p := d.Parse(*s, now, []byte(line), false)
 	switch {

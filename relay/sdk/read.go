@@ -40,16 +40,17 @@ var lineErrors = []*LineError{errJSON, errTrailing, errID, errNoID, errMethod, e
 
 // Read reads one line of a client: a JSON object without the line feed that ends it. Every error is
 // a *LineError. The time that Read takes grows with the line's length. In addition, Read compares
-// names up to MaxSubs² times. It allocates little more than the strings and the list of the
-// Command. Data is a part of line, so it holds only as long as line does not change.
+// names up to MaxSubs² times. Read allocates little more than the strings and the list of the
+// Command. Command.Data shares memory with line, so the caller must not change line while it uses
+// the Command.
 //
 // Keys may be in any order. Unknown fields are ignored. If a line has several methods, the first in
-// the order of Method counts. If a field is repeated, the last one counts. A field that is null is
-// as if it were missing, except data, where null is a value.
+// the order of Method counts. If a field is repeated, the last one counts. A field that is null
+// counts as missing, except data: there null is a value.
 //
 // Two objects on one line are an error. Centrifugo would drop the second without a word, and its
-// sender would wait for the reply in vain. {} is an error, too, since the edge keeps the answers to
-// its pings for itself.
+// sender would wait for the reply in vain. The line {} is an error, too: it answers a ping of the
+// edge, and the edge does not forward it.
 //
 // Read does not judge names of channels and tokens. Command.Refused says which commands are
 // answered with an error.

@@ -92,7 +92,7 @@ func (c *Command) readSubs(value []byte) error {
 	if isNull(value) {
 		return nil
 	}
-	n := 0 // channels that were seen, those that are repeated included
+	n := 0 // keys seen so far, repeated ones included
 	var wrong *LineError
 	err := protocol.EachField(value, maxDepth, func(key, value []byte) {
 		n++
@@ -155,8 +155,8 @@ func (p *Position) readField(key, value []byte) bool {
 	return true
 }
 
-// readObject calls f with each field of an object. It reports whether every call returned true, and
-// returns true for a null, too.
+// readObject calls f with each field of an object. It returns false if a call of f returns false,
+// or if the value is no object. A null counts as an object without fields.
 func readObject(value []byte, f func(key, value []byte) bool) bool {
 	ok := true
 	return isNull(value) || protocol.EachField(value, maxDepth, func(key, value []byte) {
@@ -167,8 +167,8 @@ func readObject(value []byte, f func(key, value []byte) bool) bool {
 // isNull reports whether a raw value is null, or missing.
 func isNull(value []byte) bool { return len(value) == 0 || value[0] == 'n' }
 
-// The functions below read a raw value. They report whether it is of their type. A null is a zero
-// value of each type.
+// Each of the functions below reads a raw value of one type. It returns false if the value is of
+// another type. For a null it stores the zero value and returns true.
 
 func readText(s *string, value []byte) (ok bool) {
 	*s = ""

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// slowRead does what Read does, by means of encoding/json alone. Instead of an error it returns the
-// Label of the LineError.
+// slowRead reads a line as Read does, by means of encoding/json alone. Instead of an error it
+// returns the Label of the LineError.
 func slowRead(line []byte) (c Command, label string) {
 	first := json.NewDecoder(bytes.NewReader(line))
 	var object json.RawMessage
@@ -125,8 +125,8 @@ func (c *Command) slowSubs(subs json.RawMessage) (label string) {
 	return ""
 }
 
-// slowFields reads members of an object into the variables that fields points to. It reports
-// whether each of them, also when it is repeated, is of the right type.
+// slowFields reads members of an object into the variables that fields points to. It returns false
+// if a member is of the wrong type, even if a later member of the same name is not.
 func slowFields(object json.RawMessage, fields map[string]any) bool {
 	for _, m := range slowMembers(object) {
 		switch v := fields[m.name].(type) {

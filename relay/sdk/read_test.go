@@ -47,7 +47,7 @@ func TestLinesAreRead(t *testing.T) {
 		{`{"id":12,"sub_refresh":{"channel":"a","token":"t"}}`, Command{ID: 12, Method: SubRefresh, Channel: "a", Token: "t"}},
 		{`{"id":12,"sub_refresh":{"channel":"a"}}`, Command{ID: 12, Method: SubRefresh, Channel: "a"}},
 
-		// What is not known is ignored, and so is a field of another method, whatever its value is.
+		// Unknown fields and fields of other methods are ignored, whatever their values are.
 		{`{"x":[{}],"id":1,"ping":{},"connect":{"flag":"x","channel":5,"recover":5},"params":null}`, Command{ID: 1, Method: Connect}},
 		{`{"id":6,"presence":{"channel":"a","data":1,"type":"x","method":1}}`, Command{ID: 6, Method: Presence, Channel: "a"}},
 		// If a key is repeated, the last one counts.

@@ -27,8 +27,8 @@ func recorded(t testing.TB, side string) (lines []string) {
 	return lines
 }
 
-// TestRecordedCommandsAreRead reads all that the SDKs sent, and compares what is read with what
-// encoding/json reads.
+// TestRecordedCommandsAreRead reads all lines that the SDKs sent, and compares each Command with
+// the one that slowRead returns.
 func TestRecordedCommandsAreRead(t *testing.T) {
 	read := map[Method]int{}
 	for _, line := range recorded(t, "->") {
@@ -125,7 +125,8 @@ func members(t testing.TB, object json.RawMessage) (all []member) {
 	return all
 }
 
-// These types are what encoding/json reads of a text. Raw values are as they are in the text.
+// encoding/json reads replies and pushes into these types. A json.RawMessage is the value's bytes
+// as written.
 type (
 	jsonInfo struct {
 		User, Client string

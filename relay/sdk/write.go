@@ -10,10 +10,10 @@ import (
 // The exported functions of write_reply.go and write_push.go append one JSON object without any
 // line feed. Objects may be joined by line feeds in one WebSocket message.
 //
-// What is zero is left out, except where a function says otherwise. A string whose comment says
-// JSON must be valid JSON, or empty. It is copied byte for byte, without its line feeds: these are
-// only space between values. In other strings each byte that is not part of valid UTF-8 becomes
-// U+FFFD.
+// A field that is zero is left out, except where a comment says otherwise. A string whose comment
+// says JSON must be valid JSON, or empty. Such a string is copied byte for byte, without its line
+// feeds: in JSON a line feed can only be space between values. In other strings each byte that is
+// not part of valid UTF-8 becomes U+FFFD.
 
 // Info says who a client is. User and Client are written even if they are empty.
 type Info struct {
@@ -23,12 +23,12 @@ type Info struct {
 	ChanInfo string // JSON that the subscription's token says of the user
 }
 
-// Pub is a publication as clients see it. It always has data: the JSON in Data, or else Text as a
-// JSON string.
+// Pub is a publication as clients see it. It always has data: the JSON in Data, or Text as a JSON
+// string if Data is empty.
 type Pub struct {
 	Data   string // JSON
-	Text   string // counts if Data is empty
-	Info   *Info  // the publisher, or nil if that was no client
+	Text   string // ignored if Data is not empty
+	Info   *Info  // the publisher; nil if the publisher is no client
 	Offset uint64 // in the channel's history; 0 if there is none
 	Tags   string // JSON, an object of strings
 }
@@ -46,7 +46,7 @@ func appendPub(b []byte, p *Pub) []byte {
 	return appendJSON(b, "tags", p.Tags)
 }
 
-// appendPubs appends a list of publications, which is there even if it is empty.
+// appendPubs appends a list of publications, even an empty one.
 func appendPubs(b []byte, pubs []Pub) []byte {
 	b = append(appendKey(b, "publications"), '[')
 	for i := range pubs {
@@ -68,7 +68,8 @@ func appendInfo(b []byte, name string, i *Info) []byte {
 }
 
 // appendTTL appends that the client must bring a new token within ttl seconds. It appends nothing
-// if ttl is 0. It never writes expires without ttl, since SDKs would then refresh without a pause.
+// if ttl is 0. appendTTL never writes expires without ttl, since SDKs would then refresh without a
+// pause.
 func appendTTL(b []byte, ttl uint32) []byte {
 	return appendUint(appendBool(b, "expires", ttl > 0), "ttl", uint64(ttl))
 }

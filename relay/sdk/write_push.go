@@ -2,8 +2,8 @@ package sdk
 
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
-// AppendPub appends the push of a publication. It never has an epoch, since SDKs need no epoch from
-// publications.
+// AppendPub appends the push of a publication. The push never has an epoch, since SDKs need no
+// epoch from publications.
 func AppendPub(b []byte, channel string, p *Pub) []byte {
 	return append(appendPub(appendPush(b, channel, "pub"), p), "}}}"...)
 }
@@ -19,7 +19,8 @@ func AppendLeave(b []byte, channel string, i *Info) []byte {
 }
 
 // AppendSubscribed appends the push that says that the server has subscribed the client to a
-// channel. It has no place for publications that the client missed. These must be pushed behind it.
+// channel. The push has no place for publications that the client missed. These must be pushed
+// after it.
 func AppendSubscribed(b []byte, channel string, s *Subscription) []byte {
 	b = appendPush(b, channel, "subscribe")
 	b = appendBool(b, "recoverable", s.Recoverable)
@@ -42,7 +43,7 @@ func AppendMessage(b []byte, data string) []byte {
 }
 
 // AppendDisconnect appends the push that makes an SDK close its connection as if the server had
-// closed it with the code. Where the server can send a close frame, it needs no such push.
+// closed it with the code. A server that can send a close frame needs no such push.
 func AppendDisconnect(b []byte, c CloseCode) []byte {
 	return append(appendCode(append(b, `{"push":{"disconnect":{`...), uint64(c), c.Reason()), "}}}"...)
 }

@@ -9,7 +9,7 @@ import (
 // A reply always has the object that is named after the method, even if that object is empty. SDKs
 // fail on a reply without it.
 
-// ConnectResult is what a client learns by its connect.
+// ConnectResult has the fields of the reply to a connect.
 type ConnectResult struct {
 	Client  string // id of the connection, not empty
 	Version string // the server's version, free text, not empty
@@ -29,16 +29,16 @@ type ServerSub struct {
 
 // Subscription says how a client is subscribed to a channel.
 type Subscription struct {
-	// Recoverable makes the SDK ask for what it missed whenever it subscribes again. It needs
-	// Positioned and Epoch: without an epoch the SDK recovers by the offset alone.
+	// Recoverable makes the SDK ask for what it missed whenever it subscribes again. Positioned and
+	// Epoch must be set with it: without an epoch the SDK would recover by the offset alone.
 	Recoverable bool
-	Positioned  bool   // the server sees to it that nothing is lost
+	Positioned  bool   // the server notices lost publications, and ends the subscription then
 	Epoch       string // of the channel's history
-	Offset      uint64 // the client gets the publications behind it
+	Offset      uint64 // the client gets the publications after this one
 	Data        string // JSON for the application
 }
 
-// SubscribeResult is what a client learns by a subscription.
+// SubscribeResult has the fields of the reply to a subscribe.
 type SubscribeResult struct {
 	Subscription
 	TTL uint32 // seconds until the token must be refreshed; 0: never
@@ -47,7 +47,7 @@ type SubscribeResult struct {
 	// Recovered says that nothing is lost. Offset must then be the one that the client named.
 	Recovered bool
 	// Publications are what the client missed, by ascending offset. They are written only if
-	// Recovered is true, since SDKs would go on from the last of them.
+	// Recovered is true: without it an SDK would still take their offsets for its position.
 	Publications []Pub
 }
 
@@ -79,7 +79,8 @@ func AppendConnect(b []byte, id uint32, r *ConnectResult) []byte {
 	return append(b, "}}"...)
 }
 
-// AppendSubscribe appends the reply to a subscribe. Pushes of the channel must come behind it.
+// AppendSubscribe appends the reply to a subscribe. Pushes of the channel must be sent after this
+// reply.
 func AppendSubscribe(b []byte, id uint32, r *SubscribeResult) []byte {
 	return append(appendSubscribe(appendResult(b, id, Subscribe), r), "}}"...)
 }
@@ -100,7 +101,8 @@ func appendSubscribe(b []byte, r *SubscribeResult) []byte {
 	return appendBool(b, "was_recovering", r.WasRecovering)
 }
 
-// AppendUnsubscribe appends the reply to an unsubscribe. No push of the channel may come behind it.
+// AppendUnsubscribe appends the reply to an unsubscribe. No push of the channel may be sent after
+// this reply.
 func AppendUnsubscribe(b []byte, id uint32) []byte {
 	return append(appendResult(b, id, Unsubscribe), "}}"...)
 }
@@ -110,7 +112,7 @@ func AppendPublish(b []byte, id uint32) []byte {
 	return append(appendResult(b, id, Publish), "}}"...)
 }
 
-// AppendHistory appends the reply to a history.
+// AppendHistory appends the reply to the command history.
 func AppendHistory(b []byte, id uint32, r *HistoryResult) []byte {
 	b = appendPubs(appendResult(b, id, History), r.Publications)
 	b = protocol.AppendQuoted(appendKey(b, "epoch"), r.Epoch)
@@ -118,7 +120,7 @@ func AppendHistory(b []byte, id uint32, r *HistoryResult) []byte {
 	return append(b, "}}"...)
 }
 
-// AppendPresence appends the reply to a presence. Each of the clients is there once.
+// AppendPresence appends the reply to the command presence. No client may be in the list twice.
 func AppendPresence(b []byte, id uint32, clients []Info) []byte {
 	b = append(appendKey(appendResult(b, id, Presence), "presence"), '{')
 	for i := range clients {
@@ -127,8 +129,8 @@ func AppendPresence(b []byte, id uint32, clients []Info) []byte {
 	return append(b, "}}}"...)
 }
 
-// AppendPresenceStats appends the reply to a presence_stats. Both numbers are written, even if they
-// are zero.
+// AppendPresenceStats appends the reply to the command presence_stats. Both numbers are written,
+// even if they are zero.
 func AppendPresenceStats(b []byte, id, clients, users uint32) []byte {
 	b = appendResult(b, id, PresenceStats)
 	b = strconv.AppendUint(appendKey(b, "num_clients"), uint64(clients), 10)

@@ -111,7 +111,7 @@ func TestJSONIsCopied(t *testing.T) {
 	}
 }
 
-// TestWritingAllocatesNothing checks texts that are written often.
+// TestWritingAllocatesNothing checks the texts that a relay writes most often.
 func TestWritingAllocatesNothing(t *testing.T) {
 	b := make([]byte, 0, 1024)
 	if n := testing.AllocsPerRun(100, func() {

@@ -44,7 +44,7 @@ func (c Client) Append(b []byte) []byte {
 
 var errGuest = errors.New("a session that is not confirmed has an until, a keep, or a user without flag 2")
 
-// ParseClient parses a body. A body is an error if the fields contradict the flags.
+// ParseClient parses a body. Fields that contradict the flags are an error.
 func ParseClient(body []byte) (Client, error) {
 	f := fields{b: body}
 	c := Client{ID: f.uvarint()}
@@ -197,8 +197,8 @@ func (c Close) Append(b []byte) []byte {
 	return finish(b, at, hint)
 }
 
-// ParseClose parses a body. It is an error if a WebSocket's close frame cannot carry the code or
-// the reason, or if there is a code without a reason.
+// ParseClose parses a body. A code other than 0 that is not from 1000 to 4999 is an error. So is a
+// reason that is longer than MaxReason or not valid UTF-8, and a code without a reason.
 func ParseClose(body []byte) (Close, error) {
 	f := fields{b: body}
 	c := Close{Session: f.uvarint()}
@@ -333,8 +333,8 @@ func (f *fields) bounded(keep []byte) []byte {
 	return keep
 }
 
-// fields.bound is given the size of all keeps of one session together, in bytes. More than MaxKeeps
-// is an error.
+// fields.bound makes it an error if all keeps of one session together have more than MaxKeeps
+// bytes.
 func (f *fields) bound(keeps int) {
 	if keeps > MaxKeeps {
 		f.fail(fmt.Errorf("keeps of %d bytes in one session, at most %d", keeps, MaxKeeps))

@@ -25,7 +25,7 @@ const MaxReason = 123
 type Client struct {
 	ID        uint64 // counts from 1; Session.ID shares the count
 	Confirmed bool   // the session's connect is confirmed
-	Open      bool   // the edge names the user, and no token does
+	Open      bool   // the edge vouches for the user
 	Until     int64  // expiry in Unix seconds; 0: never, or not Confirmed
 	User      string // empty if neither Confirmed nor Open is true
 	Keep      []byte // the session's keep; empty if not Confirmed
@@ -78,8 +78,8 @@ type Bound struct {
 	Text    []byte
 }
 
-// Unbound unbinds a session from a topic, though the session did not ask for that. The edge passes
-// Text to the client.
+// Unbound unbinds a session from a topic, although the session did not ask for that. The edge
+// passes Text to the client.
 type Unbound struct {
 	Session uint64
 	Topic   uint64
@@ -87,7 +87,7 @@ type Unbound struct {
 }
 
 // Answered answers the Message that has Number, as Answer does. Number is then granted, and not
-// finished: what the Message says is yet to be published.
+// finished: the Message will be published later.
 type Answered Answer
 
 // Close tells the edge to close a session's WebSocket. The session's End follows, as after any
@@ -118,7 +118,8 @@ type Rendering struct {
 }
 
 // Forms is a Publication in the forms that its receivers need. A member of Topic gets the text of
-// its own form, and nothing if that form is not there. Except leaves out only members of FormChat.
+// its own form, or nothing if there is no such text. Except leaves out a user's sessions that take
+// FormChat, and no others.
 type Forms struct {
 	Topic    uint64
 	Position protocol.Position // as in Publication
@@ -127,7 +128,8 @@ type Forms struct {
 	Texts    []Rendering // in ascending order of forms; at least one
 }
 
-// AheadForms is an Ahead in the forms that its receivers need. See Forms for who gets which text.
+// AheadForms is an Ahead in the forms that its receivers need. Members get its texts as those of
+// Forms.
 type AheadForms struct {
 	Topic  uint64
 	ID     uint64

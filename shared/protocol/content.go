@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// These are the greatest lengths of what a Content has beside its Msg and Raw, in bytes.
+// Greatest lengths of a Content's Client, Info and Tags, in bytes.
 const (
 	MaxClient = 64
 	MaxInfo   = 1 << 10
@@ -14,8 +14,8 @@ const (
 )
 
 // MaxDataDepth is the deepest nesting of the JSON in a Content. Receivers read that JSON inside
-// other JSON. Many parsers have a limit of 1,000 levels or fewer, and refuse the whole text if it
-// is nested deeper.
+// other JSON. Many parsers have a limit of 1,000 levels or fewer, and refuse a whole text that is
+// nested deeper.
 const MaxDataDepth = 512
 
 // MaxDigits is the greatest number of digits in a row in a number of a Content's JSON. Python's

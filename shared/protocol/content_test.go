@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// TestDataComesBack checks what a chat client is shown of an SDK client's data, and that the data
-// comes back byte for byte.
+// TestDataComesBack checks the text that a chat client is shown for an SDK client's data. It also
+// checks that AppendData returns the data byte for byte.
 func TestDataComesBack(t *testing.T) {
 	deep := strings.Repeat("[", MaxDataDepth) + strings.Repeat("]", MaxDataDepth)
 	long := `["` + strings.Repeat("1", MaxMsg-4) + `"]`
@@ -114,15 +114,15 @@ func TestInfoAndTags(t *testing.T) {
 	}
 }
 
-// FuzzData uses encoding/json to check which data SetData accepts. Accepted data must come back
-// exactly, alone and in an envelope, with any info and tags. Original servers must be able to read
-// its text.
-// unquoted matches JSON strings, and longNumber matches numbers that are too long.
+// unquoted matches JSON strings, quotes included. longNumber matches MaxDigits digits and one more.
 var (
 	unquoted   = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 	longNumber = regexp.MustCompile(`[0-9]{1000}[0-9]`)
 )
 
+// FuzzData uses encoding/json to check which data SetData accepts. Accepted data must come back
+// exactly, alone and in an envelope, with any info and tags. Original servers must be able to read
+// its text.
 func FuzzData(f *testing.F) {
 	for _, data := range []string{
 		`"Hello"`, `"\u0041\/\ud800\ud83d\ude00"`, "\"\u2028\x7f\"", `"\"Pos\":\"1-1\""`, ` -0 `, `1.50`, `12345678901234567890`, `1E400`,

@@ -26,15 +26,15 @@ type Judge struct {
 	// well-formed value. Audience must be in a token's aud. If Audience is empty, aud may be absent
 	// or have any well-formed value.
 	Issuer, Audience string
-	// Endless admits tokens without exp. Without Endless, exp is required.
+	// Endless admits tokens without exp. If it is false, a token must have exp.
 	Endless bool
 }
 
 const (
 	// MinSecret is the recommended minimum length, in bytes, of a secret of Judge.Keys.
 	MinSecret = 16
-	// MaxBytes is the largest length of a token. The headers of an HTTP request have the same bound
-	// here, all together.
+	// MaxBytes is the largest length of a token in bytes. Package httpguard bounds all headers of a
+	// request together by the same number.
 	MaxBytes = 16 << 10
 	// MaxInfo is the largest length of Claims.Info in bytes.
 	MaxInfo = 1 << 10
@@ -47,9 +47,9 @@ const (
 	algorithm = "HS256"
 )
 
-// Claims are what a good token says about its client.
+// Claims are the claims of a good token.
 type Claims struct {
-	// Subject is the user (sub): Unicode text that is not empty. It need not be a valid id.
+	// Subject is the user (sub): Unicode text that is not empty. The user need not be a valid id.
 	Subject string
 	// Until is when the token ends (exp). If the token has expired and only the leeway admits it,
 	// Until is the end of the leeway. The zero time means that the token never ends.
@@ -152,8 +152,8 @@ func (j Judge) verify(text string) (claims []byte, err error) {
 	return nil, Fault{Text: "its signature is wrong"}
 }
 
-// check compares claims with what j demands at the time now. It looks at exp last, as Fault.Expired
-// requires.
+// check compares claims with the demands of j at the time now. It looks at exp last, as
+// Fault.Expired requires.
 func (j Judge) check(c claims, now time.Time) error {
 	switch {
 	case c.subscription:

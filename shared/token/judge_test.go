@@ -393,8 +393,7 @@ func TestExpIsRequiredUnlessTokensMayBeEndless(t *testing.T) {
 	}
 }
 
-// TestInfoAndChannelsAreRead checks the claims info and channels: what is read of them, and their
-// bounds.
+// TestInfoAndChannelsAreRead checks how the claims info and channels are read, and their bounds.
 func TestInfoAndChannelsAreRead(t *testing.T) {
 	names := func(n int) string { return "[" + strings.Repeat(`"c",`, n-1) + `"c"]` }
 	text := func(n int) string { return `"` + strings.Repeat("x", n-2) + `"` }
@@ -455,8 +454,8 @@ func TestP8_TokensAreBounded(t *testing.T) {
 	}
 }
 
-// TestNoClaimIsReadBeforeTheSignature checks that whoever has no key is not told what is wrong with
-// the claims.
+// TestNoClaimIsReadBeforeTheSignature checks that a token with a wrong signature is refused for its
+// signature, whatever is wrong with its claims.
 func TestNoClaimIsReadBeforeTheSignature(t *testing.T) {
 	for _, claims := range []string{`{"sub":"1","sub":"2"}`, `{"sub":7}`, `[]`, ``, `{"sub":"1","exp":1}`} {
 		_, err := Judge{Keys: testKeys}.Judge(rawToken(`{"alg":"HS256","kid":"old"}`, claims), now)
@@ -485,7 +484,8 @@ func TestWithoutKeysNothingIsDecided(t *testing.T) {
 }
 
 // TestAnUnknownKidIsNotRefusedForGood judges a token by a key that the Judge does not have, as in
-// the middle of a rotation. The error must be no Fault. A known kid with another secret is a Fault.
+// the middle of a rotation. The error must be no Fault. A token with a known kid and another secret
+// must be refused with a Fault.
 func TestAnUnknownKidIsNotRefusedForGood(t *testing.T) {
 	now := time.Now()
 	secret := []byte("0123456789abcdef")

@@ -12,7 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// header is what is read of a token's header. The header names its key by kid if named is true.
+// header has the fields of a token's header that count. The header names its key by kid if named is
+// true.
 type header struct {
 	kid   string
 	named bool
@@ -43,7 +44,7 @@ func readHeader(text []byte) (h header, err error) {
 	return h, nil
 }
 
-// claims are what is read of a token's claims. They are read strictly. A name in the JSON object
+// claims has the claims of a token that count. Claims are read strictly. A name in the JSON object
 // must match exactly, and no name may occur twice. A date is a number. A claim that is null counts
 // as absent.
 type claims struct {
@@ -52,7 +53,7 @@ type claims struct {
 	begins, expires *time.Time
 	info            json.RawMessage
 	channels        []string
-	subscription    bool // it has channel, as tokens for a subscription have
+	subscription    bool // it has the claim channel: the token is for a subscription
 }
 
 // readClaims reads a token's claims. Its errors are Faults. It also checks the form of iat, which

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 const caddyfile = "deploy/caddy/Caddyfile"
@@ -36,8 +38,8 @@ func TestCaddyfile(t *testing.T) {
 	if !strings.HasPrefix(proxied, "{$EDGES:") || strings.Count(proxied, edgePort) != 3 {
 		t.Errorf("%s, edges listen on %s", proxied, cfg.Addr)
 	}
-	if one("handle") != "/chat/*" {
-		t.Errorf("handle %s", one("handle"))
+	if one("handle") != "@sockets" || one("@sockets") != "path /chat/* "+protocol.SDKPath {
+		t.Errorf("handle %s, which are %s", one("handle"), one("@sockets"))
 	}
 	// A draining edge begins to close sessions after 5 s or after a sixth of EDGE_DRAIN, whichever
 	// is shorter. Two of Caddy's health checks must fit into that time.

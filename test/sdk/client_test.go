@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// client is an SDK's client and what it has been told. Its methods may be called from any
-// goroutine.
+// client is a client of the SDK, with the events and publications that it was given. Its methods
+// may be called from any goroutine.
 type client struct {
 	*centrifuge.Client
 	t    testing.TB
@@ -41,7 +41,7 @@ func connect(t testing.TB, e *cluster.Edge, user string) *client {
 	return c
 }
 
-// dial begins to connect.
+// dial makes a client and begins to connect it.
 func dial(t testing.TB, address, user string, config centrifuge.Config) *client {
 	t.Helper()
 	c := &client{Client: centrifuge.NewJsonClient(address, config), t: t, user: user, received: map[string][]received{}}
@@ -80,7 +80,7 @@ func (c *client) take(channel string, p centrifuge.Publication) {
 	c.received[channel] = append(c.received[channel], r)
 }
 
-// subscribe subscribes to a channel, and waits until that is answered.
+// subscribe subscribes to a channel, and waits until the subscription is confirmed.
 func (c *client) subscribe(channel string) *centrifuge.Subscription {
 	c.t.Helper()
 	sub := c.begin(channel)
@@ -88,7 +88,7 @@ func (c *client) subscribe(channel string) *centrifuge.Subscription {
 	return sub
 }
 
-// begin begins to subscribe to a channel.
+// begin begins to subscribe to a channel, and does not wait for the answer.
 func (c *client) begin(channel string) *centrifuge.Subscription {
 	c.t.Helper()
 	sub, err := c.NewSubscription(channel)
@@ -102,7 +102,7 @@ func (c *client) begin(channel string) *centrifuge.Subscription {
 	return sub
 }
 
-// say publishes, and waits until that is answered.
+// say publishes, and waits for the answer to the publish.
 func (c *client) say(channel, data string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), cluster.Patience)
 	defer cancel()

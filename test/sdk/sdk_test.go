@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// options are those of a cluster of the kind that E2E_KIND names, with Redis.
+// options returns the options of a cluster with Redis, of the kind that E2E_KIND names.
 func options(t *testing.T) cluster.Options {
 	t.Helper()
 	cluster.NeedRedis(t)
@@ -33,7 +33,7 @@ func options(t *testing.T) cluster.Options {
 }
 
 // TestTheSDKSubscribesPublishesAndHearsItself lets two users talk through two edges and two relays.
-// A publish is answered, and its data comes to both as it was written.
+// A publish must be answered, and both users must get its data byte for byte.
 func TestTheSDKSubscribesPublishesAndHearsItself(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -53,8 +53,8 @@ func TestTheSDKSubscribesPublishesAndHearsItself(t *testing.T) {
 	}
 }
 
-// TestEverybodyHasAChannelOfTheirOwn publishes to the channel of a user, to which the server has
-// subscribed the user by itself.
+// TestEverybodyHasAChannelOfTheirOwn publishes to the channel of a user who has subscribed to
+// nothing. The server subscribes each user to that channel at the connect.
 func TestEverybodyHasAChannelOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -91,8 +91,9 @@ func TestOneRoom(t *testing.T) {
 	}
 }
 
-// TestP3_ARelayThatIsKilledClosesNoSDKSession kills relays while clients publish. No client may be
-// told that it is connecting, each publish must be answered, and each must come once, in order.
+// TestP3_ARelayThatIsKilledClosesNoSDKSession kills relays while clients publish. No client may
+// lose its connection. Each publish must be answered. Each message must come once, and the messages
+// of one user in order.
 func TestP3_ARelayThatIsKilledClosesNoSDKSession(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -135,8 +136,8 @@ func TestP3_ARelayThatIsKilledClosesNoSDKSession(t *testing.T) {
 	}
 }
 
-// TestWhatIsNotOffered asks for what edgerelay does not offer yet. Each call fails with a code of
-// the protocol, and the connection stays.
+// TestWhatIsNotOffered calls an RPC, which edgerelay does not offer yet. The call must fail with
+// error 108, and the connection must stay.
 func TestWhatIsNotOffered(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))

@@ -21,15 +21,16 @@ type Dialect interface {
 	// Topics appends to dst the topics that s is a member of from its connect on, before any
 	// command. There are two such topics at most. The connect of a session that has none is
 	// confirmed at once. All calls for one session append the same topics in the same order. A
-	// dialect whose connect is a command (see Confirm) appends none. The router calls
-	// this method often.
+	// dialect whose connect is a command (see Confirm) appends none. The router often calls this
+	// method.
 	Topics(dst []protocol.Topic, s Session) []protocol.Topic
 	// Parse returns what a client's frame asks for. The parameter again says that the frame was
 	// granted on an earlier link, while the broker was away. Rules that may differ from relay to
 	// relay must not refuse such a frame. The parameter now is the present time of the wall clock.
 	Parse(s Session, now time.Time, frame []byte, again bool) Command
-	// Content returns what c, which publishes, says on its topic. For a Join or a Leave that is the
-	// notice. Content is called when c is published, and perhaps again. The results are equal.
+	// Content returns the Content that c publishes on its topic. For a Join or a Leave that is the
+	// notice. Content is called when c is published, and perhaps again. Each call must return the
+	// same.
 	Content(s Session, c *Command) protocol.Content
 	// Answer returns the text by which a client learns what became of its command. v.Reason is Done
 	// for a command that takes effect, or that is published and has Answered set.
@@ -56,22 +57,22 @@ type Session struct {
 	ID       uint64
 	Instance protocol.Instance // boot of the session's edge
 	Endpoint protocol.Endpoint // 0: the session was told by a link.Client
-	User     string            // "": not known yet, see Confirm
+	User     string            // "": not known before the Confirm
 	Group    string            // the group in the path, at protocol.EndpointGroup
 	Open     bool              // its edge vouches for User, and asks for no token
 
-	// What the router was told by an edge, or by a Confirm or a Renew.
+	// The router knows the following fields from an edge, or from a Confirm or a Renew.
 	Confirmed bool
 	Until     int64  // end of the session's permission, in Unix seconds; 0: none
-	Keep      []byte // what the dialect needs to know of the session again, opaque to the router
+	Keep      []byte // the dialect's own bytes about the session, opaque to the router
 }
 
 // Order says which earlier commands of its session a command waits for.
 type Order uint8
 
 const (
-	// InOrder means that answers have the order of the commands, since answers do not say what they
-	// answer.
+	// InOrder means that answers have the order of the commands, since an answer does not name its
+	// command.
 	InOrder Order = iota
 	// ByTopic means that answers name their commands. A command waits only for earlier commands of
 	// its session on its own topic, as docs/design/sdk.md says. The verbs from Confirm on are for
@@ -117,14 +118,14 @@ type Command struct {
 	Tag      uint32 // opaque to the router, for Answer
 	Topic    protocol.Topic
 	// Text is what is published, in at most protocol.MaxMsg bytes of UTF-8. For Nothing it is the
-	// answer, and for Close it is what the comment of Close says. For a Confirm, a Bind, an Unbind
-	// and a Renew the router does not look at Text, and keeps it for Answer. For a Join and a Leave
-	// Parse must leave Text empty.
+	// answer. For Close see the comment there. For a Confirm, a Bind, an Unbind and a Renew the
+	// router does not look at Text, and keeps it for Answer. For a Join and a Leave Parse must
+	// leave Text empty.
 	Text  string
 	Terms *Terms // not nil for a Confirm, a Bind, a Renew and a Close
 }
 
-// Terms is what a command of a few verbs needs besides.
+// Terms has further fields for commands of some verbs.
 type Terms struct {
 	User   string
 	Until  int64 // Unix seconds; 0: for ever
@@ -164,7 +165,7 @@ const (
 	Reasons // number of reasons
 )
 
-// Verdict is what became of a command.
+// Verdict is the router's decision on a command.
 type Verdict struct {
 	Reason Reason
 	Most   int           // the bound, for ManyTopics, ManyAddressed and ManyKeeps

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/client"
@@ -19,9 +20,10 @@ type account struct {
 	early       []int64        // numbers below first, which arrived later
 	doubled     int
 	disordered  int
-	toldFirst   bool  // a loss was announced before the first number
-	told        int64 // skipped numbers that were announced as lost
-	seen        int   // announcements of losses up to the last call of enter
+	toldFirst   bool   // a loss was announced before the first number
+	told        int64  // skipped numbers that were announced as lost
+	seen        int    // announcements of losses up to the last call of enter
+	by          string // id of the connection that sent it, as an SDK was told
 }
 
 // enter enters a number that arrived. The parameter told is how many losses were announced so far.
@@ -75,9 +77,14 @@ func (n *life) book(f client.Message) {
 	if n.enter(f) {
 		return
 	}
+	n.strange(f.Text)
+}
+
+// strange notes a frame that the user should not get. The caller holds no mutex.
+func (n *life) strange(text string) {
 	n.l.mu.Lock()
 	defer n.l.mu.Unlock()
-	n.l.strange = append(n.l.strange, fmt.Sprintf("%s#%d: %.200q", n.user.id, n.number, f.Text))
+	n.l.strange = append(n.l.strange, fmt.Sprintf("%s#%d: %.200q", n.user.id, n.number, text))
 }
 
 // enter enters a frame in the books. It reports whether the frame is one that the user may get.
@@ -85,17 +92,14 @@ func (n *life) enter(f client.Message) bool {
 	u, l, text := n.user, n.l, f.Text
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.since.IsZero() && f.At.After(n.silence) {
-		n.longest = max(n.longest, f.At.Sub(n.silence))
-		n.silence = f.At
-	}
+	n.endSilence(f.At)
 	if text == chat.Joined(u.id, u.group) {
 		close(n.joined)
 		return true
 	}
 	if reason, ok := strings.CutPrefix(text, "error: "); ok {
 		lost := [...]string{"messages lost", "messages lost in group 【" + u.group + "】", "messages lost to all"}
-		for k := range kinds {
+		for k := range lost {
 			if reason == lost[k] {
 				n.told[k]++
 				return true
@@ -120,6 +124,12 @@ func (n *life) enter(f client.Message) bool {
 	if text != [...]string{chat.Direct(from, payload), chat.InGroup(u.group, from, payload), chat.ToAll(from, payload)}[s.kind] {
 		return false
 	}
+	n.credit(s, number)
+	return true
+}
+
+// credit enters a message that arrived. The caller holds n.mu.
+func (n *life) credit(s stream, number int64) *account {
 	a := n.accounts[s]
 	if a == nil {
 		a = &account{}
@@ -127,7 +137,18 @@ func (n *life) enter(f client.Message) bool {
 	}
 	a.enter(number, n.told[s.kind])
 	n.delivered++
-	return true
+	if n.l.users[s.sender].sdk != n.user.sdk {
+		n.crossed++
+	}
+	return a
+}
+
+// endSilence ends the present silence. The caller holds n.mu.
+func (n *life) endSilence(at time.Time) {
+	if !n.since.IsZero() && at.After(n.silence) {
+		n.longest = max(n.longest, at.Sub(n.silence))
+		n.silence = at
+	}
 }
 
 // parse returns the stream and the number of a payload that ledger.say wrote. The result ok is

@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,15 +16,27 @@ const inFlight = time.Second
 // audit is the result of a ledger, client by client.
 type audit struct {
 	clients []books
-	first   string // describes the first fault found
+	firsts  []string // describes the first fault found of each kind
 	strange []string
+}
+
+// note describes a fault, if it is the first one of its kind.
+func (a *audit) note(kind, format string, args ...any) {
+	if !slices.ContainsFunc(a.firsts, func(first string) bool { return strings.HasPrefix(first, kind+": ") }) {
+		a.firsts = append(a.firsts, kind+": "+fmt.Sprintf(format, args...))
+	}
 }
 
 // books holds the counts of one client, or the sums of several.
 type books struct {
 	sent, accepted, delivered int64
 	died                      int64 // messages lost with a killed edge
-	refused                   int64 // messages answered as not delivered
+	refused                   int64 // messages answered as not delivered, or with an error
+	answered                  int64 // publishes answered with success
+	unanswered                int64 // publishes without an answer on connections that stand
+	excused                   int64 // publishes answered late, when that could not be otherwise
+	late                      int64 // delays for which an SDK would have given up
+	crossed                   int64 // deliveries between the chat and SDKs
 	told                      int64 // missing messages whose loss was announced
 	closes                    int64
 	lost, doubled, disordered int64
@@ -43,7 +54,10 @@ type books struct {
 //     the socket did not take.
 //   - The sender's edge was killed, and the message may have been in flight at that time.
 //   - Nobody got the message, and the sender's connection got an answer that said "not delivered".
-//     Each of these answers excepts one message.
+//     Each of these answers excepts one message. An SDK is told of which message it is.
+//
+// A message whose publish was answered with success counts as accepted in any case, also if the
+// sender's edge was killed right after the answer.
 func (l *ledger) audit() (a audit) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,18 +71,30 @@ func (l *ledger) audit() (a audit) {
 	accepted := map[stream]int64{}
 	l.streams(func(s stream, from *life) {
 		b, sent, spare := &a.clients[s.sender], from.sent[s.kind], from.spare[s.kind]
-		n := len(sent)
-		for ; n > 0 && !from.Open() && !l.heard(s, int64(n)); n-- {
-			if !from.killed.IsZero() && sent[n-1].After(from.killed.Add(-inFlight)) {
+		n := int64(len(sent))
+		for ; n > 0 && !from.Open() && !l.heard(s, n); n-- {
+			known := from.outcome(s.kind, n)
+			if known == denied {
+				continue
+			}
+			if known == unknown && !from.killed.IsZero() && sent[n-1].After(from.killed.Add(-inFlight)) {
 				b.died++
-			} else if spare == 0 {
+			} else if known == published || spare == 0 {
 				break
 			}
 			spare = max(0, spare-1)
 		}
-		accepted[s] = int64(n)
+		accepted[s] = n
 		b.sent += int64(len(sent))
-		b.accepted += int64(n)
+		b.accepted += n
+		for number := range from.deniedOf(s.kind) {
+			if number <= n {
+				b.accepted--
+			}
+			if l.heard(s, number) {
+				a.strange = append(a.strange, fmt.Sprintf("%v: number %d came, though its publish was answered with an error", s, number))
+			}
+		}
 	})
 	refused := map[stream]map[int64]bool{} // numbers that nobody got, if the sender has refusals
 	for _, u := range l.users {
@@ -76,18 +102,22 @@ func (l *ledger) audit() (a audit) {
 		b := &a.clients[u.index]
 		for _, n := range u.lives {
 			b.delivered += n.delivered
+			b.crossed += n.crossed
 			b.refused += int64(n.refused)
+			a.bookSDK(u.index, n)
 			if !n.closed.IsZero() {
 				b.closes++
 			}
-			fault := func(count *int64, by int64, s stream, format string, args ...any) {
-				if *count += by; by > 0 && a.first == "" {
-					a.first = fmt.Sprintf("%s#%d, %v of %s in life %d: ", u.id, n.number, s.kind, l.users[s.sender].id, s.life) + fmt.Sprintf(format, args...)
+			fault := func(kind string, count *int64, by int64, s stream, format string, args ...any) {
+				if *count += by; by > 0 {
+					a.note(kind, "%s#%d, %v of %s in life %d: %s", u.id, n.number, s.kind, l.users[s.sender].id, s.life, fmt.Sprintf(format, args...))
 				}
 			}
 			for s, got := range n.accounts {
 				if _, ok := accepted[s]; !ok || got.last > l.users[s.sender].lives[s.life].said[s.kind].Load() {
 					a.strange = append(a.strange, fmt.Sprintf("%s#%d: number %d of %v, which was never sent", u.id, n.number, got.last, s))
+				} else if by := l.users[s.sender].lives[s.life].by(); n.sdk != nil && got.by != by {
+					a.strange = append(a.strange, fmt.Sprintf("%s#%d: %v is by client %q, and was told to be by %q", u.id, n.number, s, by, got.by))
 				}
 			}
 			for s, top := range accepted {
@@ -96,6 +126,9 @@ func (l *ledger) audit() (a audit) {
 				}
 				from := l.users[s.sender].lives[s.life]
 				miss := func(number int64, why string) {
+					if from.outcome(s.kind, number) == denied {
+						return
+					}
 					if from.refused > 0 && !l.heard(s, number) {
 						if refused[s] == nil {
 							refused[s] = map[int64]bool{}
@@ -103,16 +136,16 @@ func (l *ledger) audit() (a audit) {
 						refused[s][number] = true
 						return
 					}
-					fault(&b.lost, 1, s, "%d is missing, %s", number, why)
+					fault("lost", &b.lost, 1, s, "%d of %s is missing, %s", number, from.sent[s.kind][number-1].Format(clock), why)
 				}
 				got, began := n.accounts[s], n.began[s]
 				if got == nil {
 					got = &account{first: began + 1, last: began}
 				} else {
-					fault(&b.doubled, int64(got.doubled), s, "%d times one that had come", got.doubled)
-					fault(&b.disordered, int64(got.disordered), s, "%d times one that is older", got.disordered)
+					fault("doubled", &b.doubled, int64(got.doubled), s, "%d times one that had come", got.doubled)
+					fault("out of order", &b.disordered, int64(got.disordered), s, "%d times one that is older", got.disordered)
 					again := got.upTo(before[s])
-					fault(&b.doubled, int64(again), s, "%d that had come to an earlier connection", again)
+					fault("doubled", &b.doubled, int64(again), s, "%d that had come to an earlier connection", again)
 				}
 				b.told += got.told
 				for number := began + 1; number < got.first; number++ {
@@ -140,7 +173,7 @@ func (l *ledger) audit() (a audit) {
 			}
 			for i, joins := range n.joins {
 				if joins > len(l.users[i].lives) {
-					fault(&b.doubled, 1, stream{sender: i}, "%d notices of %d joins", joins, len(l.users[i].lives))
+					fault("doubled", &b.doubled, 1, stream{sender: i}, "%d notices of %d joins", joins, len(l.users[i].lives))
 				}
 			}
 		}
@@ -155,11 +188,34 @@ func (l *ledger) audit() (a audit) {
 			b.accepted -= int64(min(gone, n.refused))
 			if gone > n.refused {
 				b.lost += int64(gone - n.refused)
-				a.first = cmp.Or(a.first, fmt.Sprintf("%s#%d: %d messages came to nobody, %d were answered as not delivered", u.id, n.number, gone, n.refused))
+				a.note("lost", "%s#%d: %d messages came to nobody, %d were answered as not delivered", u.id, n.number, gone, n.refused)
 			}
 		}
 	}
 	return a
+}
+
+// bookSDK books what an SDK's connection was answered. The caller holds the mutexes of the ledger and
+// of n.
+func (a *audit) bookSDK(client int, n *life) {
+	if n.sdk == nil {
+		return
+	}
+	b := &a.clients[client]
+	b.answered += n.sdk.answered
+	for k := range kinds {
+		b.refused += int64(len(n.sdk.denied[k]))
+		if waiting := len(n.sdk.waiting[k]); waiting > 0 && n.Open() {
+			b.unanswered += int64(waiting)
+			a.note("unanswered", "%s#%d: %d publishes of %v", n.user.id, n.number, waiting, k)
+		}
+	}
+	late, excused := n.late()
+	b.excused += excused
+	b.late += int64(len(late))
+	if len(late) > 0 {
+		a.note("too late", "%s#%d, %s", n.user.id, n.number, late[0])
+	}
 }
 
 // heard reports whether account.gotten is true of a message for any connection. The caller holds
@@ -177,8 +233,8 @@ func (l *ledger) heard(s stream, number int64) bool {
 
 // columns returns the counts of the books and their names.
 func (b *books) columns() (names []string, counts []*int64) {
-	return []string{"sent", "accepted", "gone with a killed edge", "not delivered, and told", "delivered", "lost, and told", "closed", "lost", "doubled", "out of order"},
-		[]*int64{&b.sent, &b.accepted, &b.died, &b.refused, &b.delivered, &b.told, &b.closes, &b.lost, &b.doubled, &b.disordered}
+	return []string{"sent", "answered", "of these late", "accepted", "gone with a killed edge", "not delivered, and told", "delivered", "of these from the other kind", "lost, and told", "closed", "lost", "doubled", "out of order", "unanswered", "too late"},
+		[]*int64{&b.sent, &b.answered, &b.excused, &b.accepted, &b.died, &b.refused, &b.delivered, &b.crossed, &b.told, &b.closes, &b.lost, &b.doubled, &b.disordered, &b.unanswered, &b.late}
 }
 
 // sum adds up the books of some clients: which(i) reports whether client i is one of them.
@@ -236,7 +292,7 @@ func (b books) String() string {
 	var s strings.Builder
 	names, counts := b.columns()
 	for i, name := range names {
-		fmt.Fprintf(&s, "%25s  %d\n", name, *counts[i])
+		fmt.Fprintf(&s, "%29s  %d\n", name, *counts[i])
 	}
 	return s.String()
 }

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
-
 	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/client"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
@@ -178,9 +176,9 @@ func testRolling(t *testing.T, s *Stack) {
 		l.flowing(9)
 	}
 	l.close(closes)
-	for _, code := range l.closes {
-		if code != websocket.StatusServiceRestart {
-			t.Errorf("closed with %d, want 1012", code)
+	for _, e := range l.ends {
+		if e.code != e.shutdown() {
+			t.Errorf("closed with %d, want %d", e.code, e.shutdown())
 		}
 	}
 }
@@ -192,8 +190,8 @@ func (s *Stack) openPairs(t *testing.T) *ledger {
 	n := 2 * len(s.Of("edge"))
 	l := openLedger(t, plan{
 		users: n, circle: n, pace: 60 * time.Millisecond,
-		kind: func(_, turn int) kind { return kind(turn % int(kinds)) },
-		at:   func(id string, _ int) string { return s.URL("/chat/channel/" + id) },
+		kind: func(_, turn int) kind { return kind(turn % int(room)) },
+		at:   func(int) string { return s.URL("") },
 	})
 	for _, e := range s.Of("edge") {
 		if s.Metrics(e).Sum(metricSessions) == 0 {

@@ -2,13 +2,16 @@ package stack
 
 import (
 	"maps"
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/edgerelay/edgerelay/edge"
 	"github.com/edgerelay/edgerelay/relay"
+	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // written returns compose.yaml with every variable at its default.
@@ -183,6 +186,27 @@ func TestInterpolate(t *testing.T) {
 		got, err := interpolate([]byte(text), map[string]string{"A": "1", "EMPTY": ""})
 		if err != nil || string(got) != want {
 			t.Errorf("%s: %q, %v; want %q", text, got, err, want)
+		}
+	}
+}
+
+// TestNginxPassesClientsOn checks which paths nginx gives to edges. There is one location for them.
+func TestNginxPassesClientsOn(t *testing.T) {
+	text, err := os.ReadFile("../../../deploy/nginx/nginx.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	locations := regexp.MustCompile(`location ~ (\S+) \{`).FindAllStringSubmatch(string(text), -1)
+	if len(locations) != 1 {
+		t.Fatalf("%d locations with a pattern", len(locations))
+	}
+	passed := regexp.MustCompile(locations[0][1])
+	for path, want := range map[string]bool{
+		"/chat/channel/1": true, "/chat/group/a/b/1": true, protocol.SDKPath: true,
+		protocol.SDKPath + "/x": false, "/connection/sse": false, "/metrics": false, "/readyz": false, "/": false,
+	} {
+		if passed.MatchString(path) != want {
+			t.Errorf("%s is passed on: %v, want %v", path, !want, want)
 		}
 	}
 }

@@ -21,9 +21,10 @@ func TestP12_AFarWayThatLosesPacketsCostsNobodyAnything(t *testing.T) {
 	edges, relays := s.Of("edge"), s.Of("relay")
 	l := openLedger(t, plan{
 		users: 30 * len(edges), circle: 10, pace: everyClient, kind: mix, mayFail: true,
-		at: func(id string, user int) string {
+		sdk: speaksSDK,
+		at: func(user int) string {
 			edge := edges[user%len(edges)]
-			return "ws://" + s.Inspect(edge).NetworkSettings.Networks[s.scoped("front")].IPAddress + ":8080/chat/channel/" + id
+			return "ws://" + s.Inspect(edge).NetworkSettings.Networks[s.scoped("front")].IPAddress + ":8080"
 		},
 	})
 	l.flowing(5)

@@ -27,15 +27,21 @@ const (
 	everyClient = 300 * time.Millisecond
 )
 
+// speaksSDK reports whether a user speaks the protocol of SDKs. These are a third of the users of
+// each edge, and three or four of the ten of each group.
+func speaksSDK(user int) bool { return user/3%3 == 1 }
+
 // mix chooses the kind of a client's next message. Each 25th client broadcasts one in ten of its
-// messages. About a third of the other messages go to the sender's group, and the remaining ones
-// are direct.
+// messages. About a third of the other messages go to the sender's group. Of SDK users, another
+// third goes to their room. The remaining messages are direct.
 func mix(user, turn int) kind {
 	switch {
 	case user%25 == 0 && (turn+user/25)%10 == 0:
 		return all
 	case (turn+user)%3 == 0:
 		return group
+	case (turn+user)%3 == 1 && speaksSDK(user):
+		return room
 	default:
 		return one
 	}
@@ -198,6 +204,13 @@ type row struct {
 	name         string        // name of the service
 	took         time.Duration // from the beginning of the fault to its end
 	silent, away time.Duration
+	slowest      time.Duration // until an answer to an SDK, but for those of an edge that is cut off
+}
+
+// cutsOff reports whether the fault leaves an edge no way to answer its clients for a while, though
+// their connections stand.
+func (f *fault) cutsOff() bool {
+	return f.part == "edge" && (f.kind == "freeze" || f.kind == "cut" || f.kind == "half-open")
 }
 
 // TestLedger lets a hundred clients of each edge talk while edges, relays and Redis fail in many
@@ -217,9 +230,8 @@ func TestLedger(t *testing.T) {
 	}
 	r.l = openLedger(t, plan{
 		users: clientsOfAnEdge * len(edges), circle: 10, pace: everyClient, kind: mix, mayFail: true,
-		at: func(id string, user int) string {
-			return "ws://" + r.addr(edges[user%len(edges)]) + "/chat/channel/" + id
-		},
+		at:  func(user int) string { return "ws://" + r.addr(edges[user%len(edges)]) },
+		sdk: speaksSDK,
 	})
 	for _, e := range edges {
 		if n := s.Metrics(e).Sum(metricSessions); n != clientsOfAnEdge {
@@ -310,17 +322,24 @@ func (r *trial) strike(f fault, calm time.Duration) {
 	}
 	mend()
 	took := time.Since(began)
+	if f.cutsOff() {
+		r.l.excuse(r.isAt(name), false, began, began.Add(took))
+	} else if f.part == "redis" || f.over[0] == "data" {
+		// A message that cannot be given ahead waits for Redis, and so does the answer to its publish.
+		r.l.excuse(func(int) bool { return true }, true, began, began.Add(took))
+	}
 	if f.part == "edge" {
 		r.locate(name)
 	}
 	s.whole()
 	r.l.flowing(int64(calm / everyClient))
 	silent, away := r.l.silence()
-	t.Logf("it lasted %v; the longest silence was %v, the longest time without a connection %v", took.Round(time.Millisecond), silent.Round(time.Millisecond), away.Round(time.Millisecond))
+	slowest := r.l.slowest(func(user int) bool { return !f.cutsOff() || !r.isAt(name)(user) })
+	t.Logf("it lasted %v; the longest silence was %v, the longest time without a connection %v, the slowest answer %v", took.Round(time.Millisecond), silent.Round(time.Millisecond), away.Round(time.Millisecond), slowest.Round(time.Millisecond))
 	if silent > f.limit {
 		t.Errorf("%s, %s: a client had nothing for %v, want %v at most", name, f.kind, silent.Round(time.Millisecond), f.limit)
 	}
-	r.rows = append(r.rows, row{f, name, took, silent, away})
+	r.rows = append(r.rows, row{f, name, took, silent, away, slowest})
 	r.measure()
 }
 
@@ -379,18 +398,20 @@ func (r *trial) report(a audit, took time.Duration) string {
 	var b strings.Builder
 	edges := r.s.Of("edge")
 	version, _ := cluster.Docker("version", "--format", "Docker {{.Server.Version}} on Linux {{.Server.KernelVersion}}")
-	fmt.Fprintf(&b, "%s, %d cores, %s, %s. %d clients talked for %v.\n\n", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), version, runtime.Version(), len(a.clients), took.Round(time.Second))
+	fmt.Fprintf(&b, "%s, %d cores, %s, %s. %d clients talked for %v, %d of them by the protocol of SDKs.\n\n", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), version, runtime.Version(), len(a.clients), took.Round(time.Second), r.l.sdks())
 	names, _ := (&books{}).columns()
 	fmt.Fprintf(&b, "| clients of | %s |\n|---%s|\n", strings.Join(names, " | "), strings.Repeat("|---", len(names)))
 	line := func(who string, s books) { fmt.Fprintf(&b, "| %s |%s\n", who, s.cells(" %d |")) }
 	for i, e := range edges {
 		line(e, a.sum(func(user int) bool { return user%len(edges) == i }))
 	}
+	line("the chat", a.sum(func(user int) bool { return !speaksSDK(user) }))
+	line("SDKs", a.sum(speaksSDK))
 	line("all", a.all())
 	everybody := func(int) bool { return true }
 	line("the least of any client", a.fold(everybody, func(least, n int64) int64 { return min(least, n) }))
 	line("the most", a.fold(everybody, func(most, n int64) int64 { return max(most, n) }))
-	b.WriteString("\n| # | fault | lasted | longest silence of a client | at most | longest without a connection |\n|---|---|---|---|---|---|\n")
+	b.WriteString("\n| # | fault | lasted | longest silence of a client | at most | longest without a connection | slowest answer to an SDK |\n|---|---|---|---|---|---|---|\n")
 	for i, row := range r.rows {
 		away := "–"
 		if row.away > 0 {
@@ -400,7 +421,7 @@ func (r *trial) report(a audit, took time.Duration) string {
 		if row.part == "relay" && row.over[0] == "data" {
 			what += " towards Redis"
 		}
-		fmt.Fprintf(&b, "| %d | %s: %s | %s | %s | %s | %s |\n", i+1, row.part, what, seconds(row.took), seconds(row.silent), seconds(row.limit), away)
+		fmt.Fprintf(&b, "| %d | %s: %s | %s | %s | %s | %s | %s |\n", i+1, row.part, what, seconds(row.took), seconds(row.silent), seconds(row.limit), away, seconds(row.slowest))
 	}
 	b.WriteString("\n| at rest, behind each fault | " + strings.Join(r.measured(), " | ") + " |\n|---" + strings.Repeat("|---", len(r.measured())) + "|\n")
 	for i, what := range quantities {

@@ -3,7 +3,9 @@ package stack
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,10 +19,11 @@ import (
 )
 
 // ledger is a set of users who send messages all the time, and the books about these messages. The
-// messages are numbered. They are direct ones to the next user, group messages and broadcasts. A
-// user whose connection is closed connects again, joins again, and goes on. Its numbers then begin
-// anew, since order is promised to a connection and not to a user. The method audit compares what
-// arrived with what had to arrive.
+// messages are numbered. They are direct ones to the next user, group messages and broadcasts. Some
+// users speak the chat's protocol and others that of SDKs, in the same groups. SDK users also have
+// rooms of their own. A user whose connection is closed connects again, joins again, and goes on.
+// Its numbers then begin anew, since order is promised to a connection and not to a user. The method
+// audit compares what arrived with what had to arrive.
 type ledger struct {
 	t     *testing.T
 	plan  plan
@@ -35,10 +38,25 @@ type ledger struct {
 	// mu guards the fields below and the lists of users' lives. A goroutine that needs both mu and
 	// the mutex of a life must lock mu first.
 	mu      sync.Mutex
-	closes  []websocket.StatusCode // close codes of connections that the cluster ended
-	failed  int                    // handshakes that failed; not counted if plan.mayFail is set
-	strange []string               // frames that the receiver should not have got
-	window  time.Time              // start of the time over which silences count
+	ends    []ending  // of connections that the cluster ended
+	excuses []excuse  // times in which edges were cut off
+	failed  int       // handshakes that failed; not counted if plan.mayFail is set
+	strange []string  // frames that the receiver should not have got
+	window  time.Time // start of the time over which silences count
+}
+
+// ending is how the cluster ended a connection.
+type ending struct {
+	code websocket.StatusCode
+	sdk  bool // it was an SDK's connection
+}
+
+// shutdown returns the close code of an edge that stops.
+func (e ending) shutdown() websocket.StatusCode {
+	if e.sdk {
+		return 3001
+	}
+	return websocket.StatusServiceRestart
 }
 
 // plan says how many users talk, how much, and where they connect.
@@ -49,7 +67,8 @@ type plan struct {
 	// kind chooses the kind of a user's message. turn counts the user's messages over all of the
 	// user's connections.
 	kind func(user, turn int) kind
-	at   func(id string, user int) string // the ws:// URL where a user connects now
+	at   func(user int) string // the ws:// URL, without a path, where a user connects now
+	sdk  func(user int) bool   // whether a user speaks the protocol of SDKs; nil: nobody does
 	// mayFail allows handshakes to fail. It is for plans in which a user's edge goes away for a
 	// while.
 	mayFail bool
@@ -63,10 +82,11 @@ const (
 	one kind = iota
 	group
 	all
+	room // on a channel of SDK users alone
 	kinds
 )
 
-func (k kind) String() string { return [...]string{"one", "group", "all"}[k] }
+func (k kind) String() string { return [...]string{"one", "group", "all", "room"}[k] }
 
 // stream is the messages of one kind that one connection sends. All of them have the same
 // receivers. They are numbered from 1 in the order of sending.
@@ -80,6 +100,7 @@ type speaker struct {
 	id    string
 	index int
 	group string
+	sdk   bool
 	turns int // messages sent so far; used by the user's goroutine only
 	lives []*life
 }
@@ -88,7 +109,8 @@ type speaker struct {
 // connection gets is entered in the books. If the user may get the frame, only the life's own mu is
 // locked for this, since thousands of frames come in a second.
 type life struct {
-	*client.Client // set when the connect is answered
+	*client.Client           // set when the connect is answered
+	sdk            *sdkBooks // nil if the user speaks the chat's protocol
 	l              *ledger
 	user           *speaker
 	number         int
@@ -100,8 +122,8 @@ type life struct {
 	closed time.Time  // when comeBack noted the connection's end
 	killed time.Time  // just before the connection's edge was killed
 	// began counts, by stream, the messages that had been sent when the connect was answered. For
-	// group messages it counts those that had been sent when the join was answered. These messages
-	// need not arrive.
+	// kinds that one has to join for, it counts those that had been sent when the join was answered.
+	// These messages need not arrive.
 	began map[stream]int64
 
 	// The next fields are about what the connection sent.
@@ -114,6 +136,7 @@ type life struct {
 	// The next fields are about what the connection got.
 	accounts  map[stream]*account
 	delivered int64
+	crossed   int64         // deliveries from users who speak the other protocol
 	told      [kinds]int    // announcements of losses, by kind
 	joins     map[int]int   // notices of joins, by user
 	silence   time.Time     // start of the present silence
@@ -151,7 +174,7 @@ func openLedger(t *testing.T, p plan) *ledger {
 }
 
 func (l *ledger) add(id string, index int) *speaker {
-	u := &speaker{id: id, index: index}
+	u := &speaker{id: id, index: index, sdk: l.plan.sdk != nil && l.plan.sdk(index)}
 	l.users = append(l.users, u)
 	return u
 }
@@ -188,9 +211,8 @@ func (l *ledger) say(u *speaker) bool {
 	n.mu.Lock()
 	n.sent[k] = append(n.sent[k], time.Now())
 	n.mu.Unlock()
-	text := fmt.Sprintf("%v %d %d %d", k, u.index, n.number, n.said[k].Add(1))
-	frame := [...]string{chat.One(l.peer(u).id, text), chat.Group(u.group, text), chat.All(text)}[k]
-	err := n.TrySend(frame)
+	number := n.said[k].Add(1)
+	err := n.send(k, number, fmt.Sprintf("%v %d %d %d", k, u.index, n.number, number))
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err == nil {
@@ -199,6 +221,17 @@ func (l *ledger) say(u *speaker) bool {
 	}
 	n.spare[k]++
 	return err == nil
+}
+
+// send sends the message of a kind that has the given number.
+func (n *life) send(k kind, number int64, text string) error {
+	if n.sdk != nil {
+		if n.user.turns%knockEvery == 0 {
+			n.knock()
+		}
+		return n.publish(k, number, text)
+	}
+	return n.TrySend([...]string{chat.One(n.l.peer(n.user).id, text), chat.Group(n.user.group, text), chat.All(text)}[k])
 }
 
 // comeBack waits until the connection has ended, records the close code, and makes another
@@ -210,39 +243,32 @@ func (l *ledger) comeBack(u *speaker) bool {
 	n.closed = time.Now()
 	n.mu.Unlock()
 	l.mu.Lock()
-	l.closes = append(l.closes, code)
+	l.ends = append(l.ends, ending{code, u.sdk})
 	l.mu.Unlock()
 	return l.connect(u)
 }
 
-// connect begins a life of u: it connects, joins the group, and waits for the answer to the join.
-// If a connect fails, connect tries again until client.Patience has passed or the ledger stops. If
-// there is no connection, or no answer to the join, connect fails the test and returns false.
+// connect begins a life of u: it connects, joins, and waits for the answer to the join. If a connect
+// fails, connect tries again until client.Patience has passed or the ledger stops. If there is no
+// connection, or no answer to the join, connect fails the test and returns false.
 func (l *ledger) connect(u *speaker) bool {
 	begin := time.Now()
 	for {
 		n := l.live(u)
-		c, res, err := client.Try(l.t, l.plan.at(u.id, u.index), client.Options{Name: fmt.Sprintf("%s#%d", u.id, n.number), Sink: n.book})
+		res, err := n.open(l.plan.at(u.index))
 		if err == nil {
-			n.Client = c
 			l.mu.Lock()
 			began := l.sentSoFar(u)
 			u.lives = append(u.lives, n)
 			l.mu.Unlock()
-			c.Send(chat.Join(u.group))
-			select {
-			case <-n.joined:
-			case <-c.Done():
-				l.t.Errorf("%s: ended before its join was answered: %v", c.Name, c.Err())
-				return false
-			case <-time.After(client.Patience):
-				l.t.Errorf("%s: no answer to its join", c.Name)
+			if err := n.join(); err != nil {
+				l.t.Errorf("%s: no answer to its join: %v", n.Name, err)
 				return false
 			}
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			for s, sent := range l.sentSoFar(u) {
-				if s.kind == group {
+				if u.joins(s.kind) {
 					began[s] = sent
 				}
 			}
@@ -265,9 +291,42 @@ func (l *ledger) connect(u *speaker) bool {
 	}
 }
 
+// open connects, and sets n.Client.
+func (n *life) open(at string) (res *http.Response, err error) {
+	name := fmt.Sprintf("%s#%d", n.user.id, n.number)
+	if n.user.sdk {
+		return n.openSDK(at, name)
+	}
+	n.Client, res, err = client.Try(n.l.t, at+"/chat/channel/"+n.user.id, client.Options{Name: name, Sink: n.book})
+	return res, err
+}
+
+// join joins the group of the user, and waits for the answer.
+func (n *life) join() error {
+	if n.sdk != nil {
+		return n.subscribeAll()
+	}
+	n.Send(chat.Join(n.user.group))
+	select {
+	case <-n.joined:
+		return nil
+	case <-n.Done():
+		return n.Err()
+	case <-time.After(client.Patience):
+		return context.DeadlineExceeded
+	}
+}
+
+// joins reports whether u has to join to get messages of a kind.
+func (u *speaker) joins(k kind) bool { return k == group || u.sdk && k != one }
+
 // live opens the books of u's next connection.
 func (l *ledger) live(u *speaker) *life {
-	return &life{l: l, user: u, number: len(u.lives), joined: make(chan struct{}), accounts: map[stream]*account{}, joins: map[int]int{}}
+	n := &life{l: l, user: u, number: len(u.lives), joined: make(chan struct{}), accounts: map[stream]*account{}, joins: map[int]int{}}
+	if u.sdk {
+		n.sdk = newSDKBooks()
+	}
+	return n
 }
 
 // sentSoFar returns the last number given so far in each stream that u is to receive. The caller
@@ -296,6 +355,16 @@ func (l *ledger) streams(f func(s stream, of *life)) {
 	}
 }
 
+// sdks returns the number of users who speak the protocol of SDKs.
+func (l *ledger) sdks() (count int) {
+	for _, u := range l.users {
+		if u.sdk {
+			count++
+		}
+	}
+	return count
+}
+
 // current returns u's latest connection. Only the goroutine that talks for u, or a holder of l.mu,
 // may call it.
 func (u *speaker) current() *life { return u.lives[len(u.lives)-1] }
@@ -303,16 +372,19 @@ func (u *speaker) current() *life { return u.lives[len(u.lives)-1] }
 // peer returns the user who gets the direct messages of u.
 func (l *ledger) peer(u *speaker) *speaker { return l.users[(u.index+1)%len(l.users)] }
 
-// receives reports whether u is to get the messages of s.
+// receives reports whether u is to get the messages of s. An SDK gets what it publishes itself, and
+// the chat does not.
 func (l *ledger) receives(u *speaker, s stream) bool {
 	from := l.users[s.sender]
 	switch s.kind {
 	case one:
 		return l.peer(from) == u
 	case group:
-		return from != u && from.group == u.group
+		return (from != u || u.sdk) && from.group == u.group
+	case room:
+		return u.sdk && from.sdk && from.group == u.group
 	default:
-		return from != u
+		return from != u || u.sdk
 	}
 }
 
@@ -402,10 +474,14 @@ func (l *ledger) begin() {
 	defer l.mu.Unlock()
 	l.window = time.Now()
 	for _, u := range l.users {
-		n := u.current()
-		n.mu.Lock()
-		n.silence, n.longest = l.window, 0
-		n.mu.Unlock()
+		for _, n := range u.lives {
+			n.mu.Lock()
+			n.silence, n.longest = l.window, 0
+			if n.sdk != nil {
+				n.sdk.slowest = 0
+			}
+			n.mu.Unlock()
+		}
 	}
 }
 
@@ -434,6 +510,31 @@ func (l *ledger) silence() (silent, away time.Duration) {
 	return silent, away
 }
 
+// slowest returns the longest time from a command of an SDK to its answer, since the last call of
+// begin, on connections of the users for whom whose returns true.
+func (l *ledger) slowest(whose func(user int) bool) (slowest time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, u := range l.users {
+		for _, n := range u.lives {
+			if n.sdk != nil && whose(u.index) {
+				n.mu.Lock()
+				slowest = max(slowest, n.sdk.slowest)
+				n.mu.Unlock()
+			}
+		}
+	}
+	return slowest
+}
+
+// excuse makes a time not count when delays of SDKs are judged. whose(i) reports whether that holds
+// for user i. If publish is set, it holds for publishes alone.
+func (l *ledger) excuse(whose func(user int) bool, publish bool, from, to time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.excuses = append(l.excuses, excuse{whose, from, to, publish})
+}
+
 // kill calls the function how, which kills a service. Before that, kill records the time on the
 // connections of some users, since messages in flight there may be lost. whose(i) reports whether
 // user i is one of these users.
@@ -449,18 +550,19 @@ func (l *ledger) kill(whose func(user int) bool, how func()) {
 	how()
 }
 
-// close ends the talk and waits, for a limited time, until no message counts as lost. Then each
-// user sends one more message, and close waits again, since a duplicate on the same topic would
-// come before this message. close prints the books. It fails the test if a message was lost,
-// doubled or out of order, or if a user got a frame that it should not get. It also fails the test
-// if a handshake failed, unless plan.mayFail is set. The parameter closes is the number of
-// connections that the cluster must have ended.
+// close ends the talk and waits, for a limited time, until no message counts as lost and all
+// publishes are answered. Then each user sends one more message, and close waits again, since a
+// duplicate on the same topic would come before this message. close prints the books. It fails the
+// test if a message was lost, doubled or out of order, if an SDK would have waited too long, or if a
+// user got a frame that it should not get. It also fails the test if a handshake failed, unless
+// plan.mayFail is set, or if a connection ended with another code than that of an edge that stops.
+// The parameter closes is the number of connections that the cluster must have ended.
 func (l *ledger) close(closes int) audit {
 	l.t.Helper()
 	silent, _ := l.silence()
 	l.stop()
 	l.speaking.Wait()
-	settled := func() bool { return l.audit().all().lost == 0 }
+	settled := func() bool { b := l.audit().all(); return b.lost+b.unanswered == 0 }
 	l.settle(settled)
 	for _, u := range l.users {
 		if !l.say(u) {
@@ -470,15 +572,20 @@ func (l *ledger) close(closes int) audit {
 	l.settle(settled)
 	a := l.audit()
 	b := a.all()
-	l.t.Logf("\n%v%25s  %v\n", b, "longest silence", silent.Round(time.Millisecond))
-	if b.lost+b.doubled+b.disordered > 0 {
-		l.t.Errorf("the books are not clean; first: %s", a.first)
+	l.t.Logf("\n%v%29s  %v\n", b, "longest silence", silent.Round(time.Millisecond))
+	if b.lost+b.doubled+b.disordered+b.unanswered+b.late > 0 {
+		l.t.Errorf("the books are not clean; the first of each kind:\n%s", strings.Join(a.firsts, "\n"))
 	}
 	if len(a.strange) > 0 {
 		l.t.Errorf("%d frames that nobody should get, the first: %s", len(a.strange), a.strange[0])
 	}
 	if b.closes != int64(closes) {
-		l.t.Errorf("closes: %v, want %d", l.closes, closes)
+		l.t.Errorf("%d connections were closed, want %d: %v", b.closes, closes, l.ends)
+	}
+	for _, e := range l.ends {
+		if e.code != e.shutdown() && e.code != -1 {
+			l.t.Errorf("closed with %d, want %d, or no code if the edge was killed", e.code, e.shutdown())
+		}
 	}
 	if l.failed > 0 {
 		l.t.Errorf("%d handshakes failed", l.failed)

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// TestTheRulesOfTheAppsPage runs the product with the environment of docs/apps.md, and signs tokens
+// by the page's code in Python. What the page says of three users must be true: ann has a token for
+// a group, bob has one that names no channel, and the back end has one for the news.
+func TestTheRulesOfTheAppsPage(t *testing.T) {
+	text, err := os.ReadFile("docs/apps.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var environ []string
+	exports := regexp.MustCompile("(?s)```\nexport (.*?)```").FindStringSubmatch(string(text))
+	if exports == nil {
+		t.Fatal("the page exports no variables")
+	}
+	for _, one := range regexp.MustCompile(`(\w+=)(?:'([^']*)'|(\S+))`).FindAllStringSubmatch(exports[1], -1) {
+		environ = append(environ, one[1]+one[2]+one[3])
+	}
+	if len(environ) != 3 {
+		t.Fatalf("the page has other variables than JWT_KEYS, EDGE_AUTH and RELAY_CHANNELS: %q", environ)
+	}
+	code := regexp.MustCompile("(?s)```python\n([^`]*def token[^`]*)```").FindStringSubmatch(string(text))
+	if code == nil {
+		t.Fatal("the page has no function token in Python")
+	}
+	kid, secret, _ := strings.Cut(strings.TrimPrefix(environ[0], "JWT_KEYS="), ":")
+	at := startProduct(t, environ...)
+	connect := func(user, channels string) (a *asker, reply string) {
+		token := runPython(t, fmt.Sprintf("%sprint(token(%q, %s, %q, %q))", code[1], user, channels, kid, secret))
+		a = dialAsker(t, "ws://"+at+"/connection/websocket?user=somebody")
+		return a, a.ask(`"connect":{"token":%q}`, token)
+	}
+
+	ann, reply := connect("ann", `["group:team7"]`)
+	if !strings.Contains(reply, `"subs":{"user:ann":{},"group:team7":{}}`) {
+		t.Errorf("ann connects: %s", reply)
+	}
+	bob, reply := connect("bob", `[]`)
+	if !strings.Contains(reply, `"subs":{"user:bob":{}}`) {
+		t.Errorf("bob connects: %s", reply)
+	}
+	backEnd, reply := connect("back-end", `["news"]`)
+	if !strings.Contains(reply, `"news":{}`) {
+		t.Errorf("the back end connects: %s", reply)
+	}
+	for _, c := range []struct {
+		who           *asker
+		command, want string
+	}{
+		{ann, `"publish":{"channel":"group:team7","data":1}`, `"publish":{}`},
+		{ann, `"subscribe":{"channel":"group:team7"}`, `"code":105`},
+		{ann, `"publish":{"channel":"news","data":1}`, `"code":103`},
+		{bob, `"subscribe":{"channel":"group:team7"}`, `"code":103`},
+		{bob, `"publish":{"channel":"group:team7","data":1}`, `"code":103`},
+		{bob, `"subscribe":{"channel":"user:ann"}`, `"code":103`},
+		{bob, `"subscribe":{"channel":"all"}`, `"code":102`},
+		{bob, `"publish":{"channel":"other","data":1}`, `"code":102`},
+		{bob, `"subscribe":{"channel":"news"}`, `"subscribe":{}`},
+		{bob, `"publish":{"channel":"news","data":1}`, `"code":103`},
+		{bob, `"publish":{"channel":"user:ann","data":"psst"}`, `"publish":{}`},
+		{backEnd, `"publish":{"channel":"news","data":"today"}`, `"publish":{}`},
+		{bob, `"history":{"channel":"news","limit":1}`, `"code":108`},
+	} {
+		if got := c.who.ask(c.command); !strings.Contains(got, c.want) {
+			t.Errorf("%s: %s, want %s", c.command, got, c.want)
+		}
+	}
+	ann.await(`"channel":"user:ann","pub":{"data":"psst","info":{"user":"bob"`)
+	bob.await(`"channel":"news","pub":{"data":"today","info":{"user":"back-end"`)
+}
+
+// runPython returns what a program in Python prints, without spaces around it.
+func runPython(t *testing.T, program string) string {
+	t.Helper()
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		const hint = "needs Python: apt-get install python3"
+		if os.Getenv("CI") != "" {
+			t.Fatal(hint)
+		}
+		t.Skip(hint)
+	}
+	cmd := exec.CommandContext(t.Context(), python, "-")
+	cmd.Stdin, cmd.Stderr = strings.NewReader(program), os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// asker is a client of the SDKs' protocol that shows each line as it is. Its methods are called by
+// the test alone, one at a time.
+type asker struct {
+	t     *testing.T
+	ws    *websocket.Conn
+	id    int
+	lines []string // all lines that came
+}
+
+func dialAsker(t *testing.T, url string) *asker {
+	t.Helper()
+	ws, _, err := websocket.Dial(t.Context(), url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ws.CloseNow() })
+	return &asker{t: t, ws: ws}
+}
+
+// ask sends a command, and returns its answer. The command is formatted as by fmt.Sprintf, and has
+// no id.
+func (a *asker) ask(command string, args ...any) (answer string) {
+	a.t.Helper()
+	a.id++
+	line := fmt.Sprintf(`{"id":%d,`+command+"}", append([]any{a.id}, args...)...)
+	if err := a.ws.Write(a.t.Context(), websocket.MessageText, []byte(line)); err != nil {
+		a.t.Fatal(err)
+	}
+	return a.find(len(a.lines), fmt.Sprintf(`{"id":%d,`, a.id))
+}
+
+// await waits for a line that contains a text.
+func (a *asker) await(text string) {
+	a.t.Helper()
+	a.find(0, text)
+}
+
+// find returns the first line from an index on that contains a text, and waits for it up to a
+// minute.
+func (a *asker) find(from int, text string) string {
+	a.t.Helper()
+	ctx, cancel := context.WithTimeout(a.t.Context(), time.Minute)
+	defer cancel()
+	for i := from; ; i++ {
+		for i >= len(a.lines) {
+			_, message, err := a.ws.Read(ctx)
+			if err != nil {
+				a.t.Fatalf("no line with %s: %v", text, err)
+			}
+			a.lines = append(a.lines, strings.Split(string(message), "\n")...)
+		}
+		if strings.Contains(a.lines[i], text) {
+			return a.lines[i]
+		}
+	}
+}
