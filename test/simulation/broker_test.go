@@ -61,7 +61,7 @@ func (s *store) publish(h *brokertest.Handle, p broker.Publish) (done broker.Pub
 		[]string{"failed", "done", "duplicate", "refused"}[done.Outcome], done.Position)
 	switch done.Outcome {
 	case broker.Done:
-		s.w.model.stored(p, done.Position)
+		s.w.model.stored(p, done.Position, h)
 	case broker.Duplicate:
 		s.w.model.repeated(p)
 	}

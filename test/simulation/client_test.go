@@ -98,7 +98,7 @@ func (w *world) populate(e *edge) {
 		}
 		if !w.config.skew || w.chance(50) {
 			for range 2 {
-				w.connectSDK(e)
+				w.connectSDK(e, false)
 			}
 		}
 		for range 3 {

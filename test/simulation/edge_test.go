@@ -224,6 +224,7 @@ func (e *edge) welcome(r *relay, c *conn, done func(*attachment)) {
 // and the relay does not know them. The edge then leaves the relay out for a while.
 func (e *edge) begin(a *attachment) bool {
 	e.w.tracef("%s: up, to %s", a.end.name, a.relay.name)
+	e.w.model.linked(e)
 	was := e.used
 	e.used, a.began, a.byMove = a, e.w.now, len(e.parting) > 0
 	a.link = uplink.NewLink(e.links, a.end.Features(), a.end.Wake)

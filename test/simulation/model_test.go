@@ -123,6 +123,7 @@ type interest struct {
 	awaits int       // unanswered commands to join or leave
 	leaves int       // unanswered commands to leave
 	came   time.Time // when the session connected or asked to join
+	since  time.Time // of a client of an SDK: when that was answered
 	// loose is set to the result of awaySince when the connect or the join is answered. It is zero
 	// if every relay had Redis from the time interest.came until that answer. Otherwise the session
 	// may get any publication that was stored later than loose.
@@ -144,6 +145,7 @@ type expected struct {
 	*entry
 	class   class
 	excused bool // the session was told that the entry is lost
+	owed    bool // class is must by model.owed alone
 	got     bool
 }
 

@@ -77,7 +77,7 @@ func (w *world) newcomers() {
 			w.pass(100 * time.Millisecond)
 			w.join(s, pick(w, groups))
 			all = append(all, s)
-			if s := w.connectSDK(e); s != nil {
+			if s := w.connectSDK(e, false); s != nil {
 				all = append(all, s)
 			}
 		}

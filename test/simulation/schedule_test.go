@@ -235,9 +235,14 @@ func (s *store) load(back bool) {
 	s.memory.Load(old.Saved)
 	s.w.model.lose(old.stored)
 	for _, c := range slices.Clone(s.brokers) {
-		if !c.unreachable {
+		switch {
+		case !c.unreachable:
 			c.deafen(true, "")
 			c.listen(200 * time.Millisecond)
+		case s.w.config.sdk:
+			// Another server, or one with other data, has no connections from before. Schedules of
+			// the chat alone do without this rule, so that they stay as they were.
+			c.frozen = false
 		}
 	}
 }

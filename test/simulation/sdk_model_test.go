@@ -292,7 +292,7 @@ func (m *model) answeredSubscribe(f *frame, as answer, r reply, fail func(string
 		if i.in {
 			fail("and it is subscribed already")
 		}
-		i.in = true
+		i.in, i.since = true, m.w.now
 		i.loosen(m)
 	case as != answerOnly || r.Error == nil:
 		fail("which is the wrong answer")
@@ -365,7 +365,7 @@ func (m *model) confirmed(e *edge, n link.Confirmed, topics []protocol.Topic) {
 	s.sdk.infos = append(s.sdk.infos, k.claims.info)
 	for _, t := range k.topics {
 		i := s.interests[t]
-		i.in = true
+		i.in, i.since = true, m.w.now
 		i.awaits--
 		i.loosen(m)
 	}

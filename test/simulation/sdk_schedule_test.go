@@ -20,18 +20,27 @@ func planSDK(seed uint64) schedule {
 var sdkKinds = []kind{
 	{"an SDK comes", 70, false, func(w *world) {
 		if e := w.edge(); e != nil {
-			w.connectSDK(e)
+			w.connectSDK(e, false)
 		}
 	}},
 	{"an SDK comes and goes", 15, false, func(w *world) {
 		if e := w.edge(); e != nil {
-			if s := w.connectSDK(e); s != nil {
+			if s := w.connectSDK(e, false); s != nil {
 				w.after(w.between(0, 20*time.Millisecond), func() {
 					if !s.gone {
 						w.disconnect(s)
 					}
 				})
 			}
+		}
+	}},
+	{"an SDK comes while its edge changes its relay", 15, false, func(w *world) {
+		e := w.edge()
+		if e == nil || e.used == nil {
+			return
+		}
+		if s := w.connectSDK(e, true); s != nil {
+			e.used.end.shut()
 		}
 	}},
 	{"an SDK says", 120, false, func(w *world) {

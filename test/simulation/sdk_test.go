@@ -99,9 +99,9 @@ func (s *session) mayRead(channel string) bool {
 // count notes that something has happened once more.
 func (w *world) count(what string) { w.counts[what]++ }
 
-// connectSDK lets a client of an SDK come to an edge, and send its connect. It returns nil if the
-// edge does not take such clients now.
-func (w *world) connectSDK(e *edge) *session {
+// connectSDK lets a client of an SDK come to an edge, and send its connect, perhaps a while later.
+// It returns nil if the edge does not take such clients now.
+func (w *world) connectSDK(e *edge, late bool) *session {
 	if _, ever := e.links.Linked(); e.old || !e.alive || !ever || !e.links.KnowsSDK() || len(e.sessions) >= 14 {
 		return nil
 	}
@@ -123,7 +123,7 @@ func (w *world) connectSDK(e *edge) *session {
 	for range w.rnd.IntN(5) - 1 { // behind the connect, in the same message
 		lines = append(lines, w.randomLine(s))
 	}
-	if w.chance(80) {
+	if w.chance(80) && !late {
 		w.sends(s, lines)
 	} else { // its upgrade was answered, and its connect comes later
 		w.after(w.between(0, 500*time.Millisecond), func() { w.sends(s, lines) })

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -37,7 +38,7 @@ func (m *model) flies(p broker.Publication, by int) {
 }
 
 // stored checks a publication that the broker has stored, and takes note of it.
-func (m *model) stored(p broker.Publish, at protocol.Position) {
+func (m *model) stored(p broker.Publish, at protocol.Position, by *brokertest.Handle) {
 	again := false
 	if n := m.edges[p.Instance]; n != nil {
 		f := n.frames[p.Number]
@@ -71,11 +72,12 @@ func (m *model) stored(p broker.Publish, at protocol.Position) {
 	}
 	s.entries = append(s.entries, e)
 	s.last = m.w.now
-	m.expect(p.Topic, e, again)
+	m.expect(p.Topic, e, again, by)
 }
 
-// expect decides for each session of the topic whether it must, may or must not receive an entry.
-func (m *model) expect(t protocol.Topic, e *entry, again bool) {
+// expect decides for each session of the topic whether it must, may or must not receive an entry. The
+// parameter by is the handle of the relay that has published the entry.
+func (m *model) expect(t protocol.Topic, e *entry, again bool, by *brokertest.Handle) {
 	for _, edge := range m.w.edges {
 		for _, s := range edge.sessions {
 			i := s.interests[t]
@@ -83,6 +85,10 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool) {
 				continue
 			}
 			c := m.class(s, t)
+			owed := c == may && m.owed(s, i, e, by)
+			if owed {
+				c = must
+			}
 			if s.sdk == nil && !t.IsUser() && s.user == e.from || s.had[e.id] {
 				c = mustNot
 			} else if c == must && (again || m.edges[edge.instance].ahead[e.id]) {
@@ -90,7 +96,30 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool) {
 				// ahead, and must not give it to anybody again.
 				c = may
 			}
-			i.expected = append(i.expected, &expected{entry: e, class: c, got: s.had[e.id]})
+			i.expected = append(i.expected, &expected{entry: e, class: c, got: s.had[e.id], owed: owed})
+		}
+	}
+}
+
+// owed reports whether a member of an SDK must get what its own relay publishes, although the member
+// came while Redis was away and has no position yet. Its subscribe is final, so it is owed all that
+// is said from then on. A relay that the edge came to later does not know when the member came.
+func (m *model) owed(s *session, i *interest, e *entry, by *brokertest.Handle) bool {
+	here, f := s.e.used, m.ids[e.id]
+	return s.sdk != nil && i.in && i.leaves == 0 && f != nil && f.at.After(i.since) &&
+		here != nil && here.relay.broker.handle == by && here.began.Before(i.came)
+}
+
+// linked takes note that an edge begins a link. Its members who have no position yet may miss what
+// they were owed on the link before.
+func (m *model) linked(e *edge) {
+	for _, s := range e.sessions {
+		for t, i := range s.interests {
+			for _, x := range i.expected[i.next:] {
+				if x.owed && x.class == must && m.edges[e.instance].unplaced[t] {
+					x.class = may
+				}
+			}
 		}
 	}
 }
