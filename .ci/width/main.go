@@ -1,7 +1,7 @@
 // Width prints the place of each line that has a comment and more than 100 columns, in the Go files
 // of the current folder and of all folders below it. A tab counts as four columns. Directives,
 // which begin with //go:, are not taken for comments. The exit status is 2 if a file cannot be
-// read, and otherwise 1 if Width has printed a place.
+// read. Otherwise it is 1 if Width has printed a place.
 package main
 
 import (

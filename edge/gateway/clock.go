@@ -219,6 +219,9 @@ func (v *Server) arm(c *conn, now time.Duration) {
 	if p := c.deferred.Load(); p != nil {
 		v.clock.hasten(c.session, p.due)
 	}
+	if k := c.session.sdk; k != nil && k.leave.Load() != nil {
+		v.clock.hasten(c.session, k.leave.Load().at)
+	}
 }
 
 // wheelTick is the usual time between two steps, and the wheel's precision. A step fires no timer

@@ -71,9 +71,29 @@ func TestTwoLinksBringMessagesWithoutAPosition(t *testing.T) {
 		older.Down()
 		bring(newer, 2, "d", "e", "e")
 		wantTexts(t, s, "e", "e")
+		newer.Live()
 		time.Sleep(overlapAfter + time.Millisecond)
 		bring(newer, 2, "a", "d", "e")
 		wantTexts(t, s, "a", "d", "e")
+	})
+}
+
+// TestP2_ASlowLinkBringsNothingTwice has the old link end long before the new one brings what its
+// relay had, because that link is slow. What both bring comes once. If the relay never says Live,
+// the counts are forgotten some time later.
+func TestP2_ASlowLinkBringsNothingTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, s, older, newer := twoLinks()
+		bring(older, 1, "a", "b")
+		older.Down()
+		time.Sleep(5 * overlapAfter)
+		bring(newer, 2, "a")
+		time.Sleep(overlapMost - 4*overlapAfter + time.Millisecond)
+		bring(newer, 2, "b")
+		wantTexts(t, s, "a", "b", "b")
+		if h.overlap != nil {
+			t.Error("texts are still counted")
+		}
 	})
 }
 
@@ -171,6 +191,7 @@ func TestAMoveThatIsOverCountsNoMore(t *testing.T) {
 		newer := h.begin()
 		newer.Topic(link.TopicNumber{ID: 2, Topic: "all"})
 		older.Down()
+		newer.Live()
 		time.Sleep(overlapAfter + time.Millisecond)
 		bring(newer, 2, "a")
 		if h.overlap != nil {

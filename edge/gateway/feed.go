@@ -17,6 +17,7 @@ type Feed struct {
 	numbers map[uint64]*topic // topics by the relay's numbers; nil: the number is muted, see Topic
 	holding bool              // set between BeginBatch and EndBatch
 	queued  int               // topic members, summed over fan-outs since the last release
+	live    bool              // Live was called; guarded by Hub.mu
 	bytes   int               // bytes of the texts that were fanned out since the last release
 	// dropped has the position of the last frame that lacksLocked has had dropped, by the topic's
 	// number. A topic leaves it when the topic's position has come so far.
@@ -188,8 +189,8 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 // A publication is dropped if its topic number is muted or unknown. A publication with a position
 // is dropped if the topic's position is the same or later: the members had the publication or are
 // past it. Such a publication is also dropped if lacksLocked returns true. A publication without a
-// position is dropped during a move if Hub.passLocked says so. A publication is also dropped if
-// given.takePublished reports it as a repeat.
+// position, or one of its forms, is dropped during a move if Hub.passLocked says so. A publication
+// is also dropped if given.takePublished reports it as a repeat.
 func (f *Feed) Publication(p link.Publication) { f.publish(p, chatOnly(p.Payload)) }
 
 // publish does the work of Publication and of Forms, with the texts of r. The payload of p is the
@@ -203,7 +204,7 @@ func (f *Feed) publish(p link.Publication, r renderings) {
 		return
 	}
 	t := f.advanceLocked(p.Topic, p.Position)
-	if t == nil || h.overlap != nil && p.Position.IsZero() && !h.passLocked(f, t, p) {
+	if t == nil || h.overlap != nil && p.Position.IsZero() && !h.passLocked(f, t, p, &r) {
 		return
 	}
 	if p.ID != 0 && h.given.takePublished(p.ID, p.Position.Offset <= givenEarly && h.given.aftermath()) {

@@ -196,14 +196,17 @@ func (r *reader) readFrame() error {
 }
 
 // awaitMore is called before a read that may wait for the remainder of a message or frame. The
-// first call for a message starts the message's timer, and counts its buffer in Server.unfinished.
-// A later call counts the buffer anew if the buffer has grown.
+// first call for a message starts the message's timer, and counts its buffer in Server.unfinished,
+// or in Hub.guests. A later call counts the buffer anew if the buffer has grown.
 func (r *reader) awaitMore() {
 	v := r.server
 	if r.awaitedSince.Load() == 0 {
 		v.startMessageTimer(r.conn)
 	}
-	if r.entry == nil || r.size > r.counted {
+	switch {
+	case r.session.isGuest() && (r.size <= r.counted || v.hub.weighGuest(r.session, r.size)):
+		r.counted = r.size
+	case r.entry == nil || r.size > r.counted:
 		r.counted = r.size
 		r.entry = v.unfinished.count(r.session, r.entry, r.size)
 	}

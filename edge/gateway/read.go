@@ -14,8 +14,9 @@ import (
 )
 
 // idleAfter is the silence after which a conn becomes idle, if the poller can watch it. Until then
-// its reader goroutine waits for the client. A new conn becomes idle without such a silence, unless
-// bytes came with its request.
+// its reader goroutine waits for the client. A new conn of the chat becomes idle without such a
+// silence, unless bytes came with its request. A conn of an SDK does so after its connect, and
+// after a pong.
 //
 // To wake a reader that waits costs a goroutine switch. To wake an idle conn costs a poll, a new
 // goroutine and another request to the poller. So a frame that comes to an idle conn costs about
@@ -42,6 +43,7 @@ type reader struct {
 	timed    bool                  // the socket's deadline is that of setIdleDeadline
 	pongs    pongCount
 	extras   extras
+	brief    bool // the last message was an SDK's connect, or its pong
 
 	inside  bool               // a frame or a message was begun and is not complete
 	message message            // valid while a message is being read
@@ -49,6 +51,10 @@ type reader struct {
 	counted int                // the size that Server.unfinished was last told
 	entry   *unfinishedMessage // the message's entry in Server.unfinished; nil: not counted
 	small   [16]byte           // readHead reads into small, and unparsed then points into small
+
+	// Only a reader of an SDK's session uses the following fields.
+	lag  lag
+	turn bool // it is this session's turn to wait for its user's allowance
 }
 
 // newReader makes a reader. The parameter unparsed has the bytes that were already read from c.
@@ -152,7 +158,20 @@ func (r *reader) readAll() error {
 		if err := r.readSome(); err != nil {
 			return err
 		}
+		if r.brief {
+			r.brief = false
+			return r.rest()
+		}
 	}
+}
+
+// rest takes the idle deadline away, and returns errIdle.
+func (r *reader) rest() error {
+	if r.timed {
+		r.timed = false
+		r.setReadDeadline(time.Time{})
+	}
+	return errIdle
 }
 
 // readSome reads the frames that begin in r.unparsed. It waits for the remainder of the last frame,
@@ -181,7 +200,10 @@ func (r *reader) readMessage(body io.Reader) error {
 		return err
 	}
 	if r.session.sdk != nil {
-		return r.conn.forwardLines(message)
+		guest := r.session.isGuest()
+		err := r.forwardLines(message)
+		r.brief = guest || isPong(message)
+		return err
 	}
 	if r.message.binary {
 		message = bytes.TrimRight(message, "\x00")
@@ -230,7 +252,7 @@ func (c *conn) forward(message []byte) error {
 		s.deliver(notDelivered)
 		return nil
 	}
-	if v.up.Accept(s.info.ID, message) || !s.starved && c.awaitRoom(message) {
+	if v.up.Accept(s.info.ID, message) || !s.starved && c.awaitRoom(message, roomWait) {
 		s.starved = false
 		return nil
 	}
@@ -253,41 +275,57 @@ func (c *conn) dropLate(message []byte) error {
 }
 
 // pace waits for the user's allowance. If too many of the user's sessions wait already, pace only
-// pauses for roomWait. The session is not read meanwhile, so the client's silence does not count.
-// If the session ends, pace returns.
+// pauses for roomWait. If the session ends, pace returns.
 func (c *conn) pace(bytes int) paced {
+	if c.affords(bytes) {
+		return pacedOn
+	}
+	return c.pause(func(ended <-chan struct{}) paced {
+		v := c.server
+		result := c.session.allowance.wait(v.ctx, ended, bytes)
+		if result == pacedCrowded && !timing.Sleep(v.ctx, roomWait, ended) {
+			return pacedOut
+		}
+		return result
+	})
+}
+
+// affords takes a message's cost from the user's allowance. If the session has to wait for that,
+// affords takes nothing and returns false.
+func (c *conn) affords(bytes int) bool {
 	s, v := c.session, c.server
 	if s.allowance == nil {
 		if s.allowance = v.rates.join(s.info.User); s.allowance == nil {
-			return pacedOn
+			return true
 		}
 	}
-	if s.allowance.take(bytes) {
-		return pacedOn
-	}
+	return s.allowance.take(bytes)
+}
+
+// pause calls the function in the parameter wait, and returns its result. The session is not read
+// meanwhile, so the client's silence does not count. The function gets a channel that is closed
+// when the session ends, and must return then. If the session is ending already, pause does not
+// call the function, and returns pacedOut.
+func (c *conn) pause(wait func(ended <-chan struct{}) paced) paced {
+	s, v := c.session, c.server
 	ended := make(chan struct{})
 	s.pacing.Store(&ended)
 	defer func() {
 		c.seen.Store(int64(v.now()))
-		c.excuse()
 		s.pacing.Store(nil)
 	}()
 	// If the session ended before s.pacing was set, its end did not close the channel.
 	if _, ending := s.Reason(); ending {
 		return pacedOut
 	}
-	result := s.allowance.wait(v.ctx, ended, bytes)
-	if result == pacedCrowded && !timing.Sleep(v.ctx, roomWait, ended) {
-		return pacedOut
-	}
-	return result
+	return wait(ended)
 }
 
-// awaitRoom tries for up to roomWait to have the message accepted, and reports whether it was.
-func (c *conn) awaitRoom(message []byte) bool {
-	ctx, cancel := context.WithTimeout(c.server.ctx, roomWait)
+// awaitRoom tries to have the message accepted, and reports whether it was. The parameter most
+// bounds the time.
+func (c *conn) awaitRoom(message []byte, most time.Duration) bool {
+	ctx, cancel := context.WithTimeout(c.server.ctx, most)
 	defer cancel()
-	defer c.excuse() // the client was not read meanwhile
 	up, id := c.server.up, c.session.info.ID
 	for ctx.Err() == nil && up.WaitRoom(ctx, id, len(message)) {
 		if up.Accept(id, message) {

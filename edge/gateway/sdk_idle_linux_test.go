@@ -25,6 +25,27 @@ func TestAPingWakesNobody(t *testing.T) {
 	eventually(t, "the session rests again", func() bool { return isIdle(s) })
 }
 
+// TestNobodyWaitsBehindAConnectOrAPong checks that after a connect and after a pong a session
+// becomes idle at once. The test puts off the moment at which the silence of the session has lasted
+// for idleAfter.
+func TestNobodyWaitsBehindAConnectOrAPong(t *testing.T) {
+	g := startSDK(t, nil, nil)
+	c := g.sdk("1")
+	s := g.only()
+	conn := s.conn.Load()
+	putOff := func() { conn.seen.Store(int64(conn.server.now() + time.Hour)) }
+	putOff()
+	eventually(t, "the session rests behind its connect", func() bool { return isIdle(s) })
+	g.server.checkSDK(conn, time.Duration(s.sdk.ping.Load()))
+	c.wantFrame(textByte, "{}")
+	c.send(textOf("{}"))
+	eventually(t, "the pong is taken", func() bool { return s.sdk.owed.Load() == 0 })
+	putOff()
+	eventually(t, "the session rests behind its pong", func() bool { return isIdle(s) })
+	c.send(textOf("a line"))
+	eventually(t, "the line wakes the session", func() bool { return !isIdle(s) })
+}
+
 // TestAGuestRests checks that a silent guest becomes idle, so that it has no goroutine.
 func TestAGuestRests(t *testing.T) {
 	g := startSDK(t, nil, nil)

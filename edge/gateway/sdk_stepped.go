@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"math"
+	"net/netip"
 
 	"github.com/edgerelay/edgerelay/shared/link"
 )
@@ -13,7 +14,7 @@ import (
 // OpenGuest makes a guest and counts it. If user is not "", the edge vouches for the user.
 func (h *Hub) OpenGuest(user string, queueBytes int) *Session {
 	s := newGuest(user, queueBytes)
-	h.enterGuest(s, math.MaxInt, math.MaxInt)
+	h.enterGuest(s, netip.Addr{}, math.MaxInt)
 	return s
 }
 

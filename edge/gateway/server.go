@@ -77,6 +77,7 @@ func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 		empty:      make(chan struct{}),
 	}
 	v.unfinished.bound(int64(cfg.Unfinished), cfg.MaxMessage)
+	hub.guests.bound(&cfg)
 	measureUnfinished(cfg.Metrics, &v.unfinished)
 	hub.writers.holdBytes = cfg.Queue / holdShare
 	hub.rates, hub.users = v.rates, &v.users

@@ -152,6 +152,8 @@ func (s *Session) closeFor(err error, broken bool) bool {
 		return s.close(ReasonBadRequest, closeWait)
 	case errors.Is(err, errNoRoom):
 		return s.close(ReasonNoRoom, closeWait)
+	case errors.Is(err, errRate):
+		return s.close(ReasonRate, closeWait)
 	}
 	return s.close(ReasonProtocol, closeWait)
 }

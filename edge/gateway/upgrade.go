@@ -189,8 +189,9 @@ func (v *Server) awaitOpened(r *http.Request, opened <-chan struct{}) bool {
 var closedTimes = closed[time.Time]()
 
 // begin gives the session's queue its writer. The writer starts at once if frames are already
-// queued. If unparsed is empty, begin lets the poller watch the conn. If unparsed is not empty, or
-// if goIdle returns false, begin starts the reader.
+// queued. If unparsed is not empty, or if the client is an SDK, which speaks at once, begin starts
+// the reader. Otherwise begin lets the poller watch the conn, and starts the reader only if goIdle
+// returns false.
 func (v *Server) begin(c *conn, unparsed []byte) {
 	s := c.session
 	s.conn.Store(c)
@@ -200,7 +201,7 @@ func (v *Server) begin(c *conn, unparsed []byte) {
 	}
 	s.queue.attach(func() { v.hub.writers.add(c) })
 	v.arm(c, v.now())
-	if len(unparsed) > 0 || !c.goIdle() {
+	if len(unparsed) > 0 || s.sdk != nil || !c.goIdle() {
 		go v.serve(c, unparsed)
 	}
 }
@@ -242,7 +243,6 @@ var refusalStatus = [refusals]int{
 	refuseAuth:     http.StatusUnauthorized,
 	refuseOrigin:   http.StatusForbidden,
 	refuseUnlinked: http.StatusServiceUnavailable,
-	refuseGuests:   http.StatusServiceUnavailable,
 	refuseNoSDK:    http.StatusServiceUnavailable,
 }
 

@@ -160,32 +160,52 @@ func TestSkip(t *testing.T) {
 }
 
 // TestAllocPerDelivery checks that a publication to 100 members costs no more than ten allocations,
-// the writes to the sockets included.
+// the writes to the sockets included, whichever protocol they speak.
 func TestAllocPerDelivery(t *testing.T) {
 	const members, most = 100, 10
 	if race.Enabled {
 		t.Skip("the race detector lets pools forget; CI runs this without it")
 	}
-	g := start(t, nil, nil)
-	clients := make([]*rawClient, members)
-	for i := range clients {
-		clients[i] = g.raw(fmt.Sprint("/chat/channel/", i), "")
+	text := make([]byte, 128)
+	buf := make([]byte, headerLen(len(text))+len(text))
+	check := func(t *testing.T, g *gateway, clients []*rawClient, publish func()) {
+		n := testing.AllocsPerRun(100, func() {
+			g.hub.BeginBatch()
+			publish()
+			g.hub.EndBatch()
+			for _, c := range clients {
+				if _, err := io.ReadFull(c.r, buf); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+		if n > most {
+			t.Errorf("%v allocations for %d deliveries, want %d at most, whatever their number", n, members, most)
+		}
 	}
-	p := link.Publication{Topic: numberOf("all"), Payload: make([]byte, 128)}
-	buf := make([]byte, headerLen(128)+128)
-	n := testing.AllocsPerRun(100, func() {
-		g.hub.BeginBatch()
-		g.hub.Publication(p)
-		g.hub.EndBatch()
-		for _, c := range clients {
-			if _, err := io.ReadFull(c.r, buf); err != nil {
+	clients := make([]*rawClient, members)
+	t.Run("chat", func(t *testing.T) {
+		g := start(t, nil, nil)
+		for i := range clients {
+			clients[i] = g.raw(fmt.Sprint("/chat/channel/", i), "")
+		}
+		p := link.Publication{Topic: numberOf("all"), Payload: text}
+		check(t, g, clients, func() { g.hub.Publication(p) })
+	})
+	t.Run("SDKs", func(t *testing.T) {
+		g := startSDK(t, nil, nil)
+		g.hub.Topic(link.TopicNumber{ID: numberOf("all"), Topic: "all"})
+		for i := range clients {
+			clients[i] = g.sdk(fmt.Sprint(i))
+		}
+		for _, s := range g.hub.living() {
+			if err := g.hub.Bound(link.Bound{Session: s.info.ID, Topic: numberOf("all")}, false); err != nil {
 				t.Fatal(err)
 			}
 		}
+		p := link.Forms{Topic: numberOf("all"), Texts: []link.Rendering{{Form: link.FormJSON, Text: text}}}
+		check(t, g, clients, func() { g.hub.Forms(p) })
 	})
-	if n > most {
-		t.Errorf("%v allocations for %d deliveries, want %d at most, whatever their number", n, members, most)
-	}
 }
 
 // TestGatheringIsBounded checks that messages for gatherFrom conns are written, although the

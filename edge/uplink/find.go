@@ -320,15 +320,22 @@ func (u *Uplink) refuse(url string, err error) {
 }
 
 // fail notes that no relay gave a link. It logs the reason, unless the previous call had the same
-// reason and no round has given a link since that call.
+// reason and no round has given a link since that call. An edge that stays without a link for its
+// sessions of SDKs needs somebody to update the relays, so that is an error in the log.
 func (u *Uplink) fail(errs []error) {
-	refused := len(errs) > 0
+	refused, lacking := len(errs) > 0, false
 	for _, err := range errs {
 		refused = refused && errors.Is(err, link.ErrKeyRefused)
+		lacking = lacking || errors.Is(err, errNoSDK)
 	}
 	u.mu.Lock()
-	u.refused = refused
+	worse := lacking && !u.lacking
+	u.refused, u.lacking = refused, lacking
+	clients := u.log.Clients()
 	u.mu.Unlock()
+	if worse {
+		u.logger.Error("this edge has no link: it has sessions of SDKs, and the relays that answer do not know them", "sessions", clients)
+	}
 
 	if reason := failures(errs); reason != u.failure {
 		u.failure = reason

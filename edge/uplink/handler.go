@@ -56,6 +56,8 @@ type Feed interface {
 	// reached, and messages that the relay gave ahead until now belong to a past outage. BrokerBack
 	// may be called again without an outage in between.
 	BrokerBack()
+	// Live tells that the link has brought all that the members of topics in the tables had missed.
+	Live()
 	// Leaving tells that the edge looks for another link while this one is still up. Staying tells
 	// that the edge no longer looks for one.
 	Leaving()

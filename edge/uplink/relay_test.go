@@ -412,6 +412,7 @@ func (h *fakeFeed) BeginBatch()    {}
 func (h *fakeFeed) EndBatch()      {}
 func (h *fakeFeed) Cost(link.Cost) {}
 func (h *fakeFeed) BrokerBack()    {}
+func (h *fakeFeed) Live()          {}
 func (h *fakeFeed) Leaving()       { h.side("%d leaving", h.n) }
 func (h *fakeFeed) Staying()       { h.side("%d staying", h.n) }
 func (h *fakeFeed) Down()          { h.note("down") }

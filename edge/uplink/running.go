@@ -33,7 +33,7 @@ func (u *Uplink) begin(ctx context.Context, l *dialled, why cause) *running {
 		return nil
 	}
 	u.mu.Lock()
-	u.used, u.refused = r, false
+	u.used, u.refused, u.lacking = r, false, false
 	t := r.synced
 	l.conn.SetPatience(u.patience.now(r.began))
 	u.mu.Unlock()

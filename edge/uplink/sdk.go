@@ -13,6 +13,9 @@ import (
 var errNoSDK = errors.New("the relay does not know sessions of SDKs, and this edge has some: " +
 	"update the relay, or restart this edge with EDGE_RELAY_URLS of relays that do")
 
+// lacksSDK is in State.Degraded while errNoSDK keeps this edge from a link.
+const lacksSDK = "relays do not know SDKs"
+
 // take makes l the newest link. It returns false, and does nothing, if the edge has sessions of
 // SDKs that the relay of l could not be told of.
 func (s *Links) take(l *Link) bool {
@@ -123,9 +126,11 @@ func (l *Link) handleConfirmed(f link.Confirmed) error {
 // handleClose notes that a session is closed. The next relay does not know it, and would read what
 // the client has sent behind the line that has ended its session.
 func (l *Link) handleClose(f link.Close) {
-	l.links.mu.Lock()
-	l.links.log.Close(f.Session)
-	l.links.mu.Unlock()
+	if f.Within == 0 { // else the relay reads the session until the edge closes it
+		l.links.mu.Lock()
+		l.links.log.Close(f.Session)
+		l.links.mu.Unlock()
+	}
 	l.feed.Close(f)
 }
 

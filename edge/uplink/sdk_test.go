@@ -1,9 +1,11 @@
 package uplink
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -363,8 +365,29 @@ func TestARelayWithoutTheFeatureIsLeftAlone(t *testing.T) {
 		first.welcome.Features = link.FeatureSDK
 		old.refuse(true)
 		reg := prometheus.NewRegistry()
-		e := n.run(t, Config{URLs: []string{"ws://10.0.0.1:9000", "ws://10.0.0.2:9000"}, Metrics: reg})
+		var log bytes.Buffer
+		e := n.run(t, Config{
+			URLs: []string{"ws://10.0.0.1:9000", "ws://10.0.0.2:9000"}, Metrics: reg, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		told := func(want float64) {
+			t.Helper()
+			synctest.Wait()
+			families, err := reg.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := -1.0
+			for _, f := range families {
+				if f.GetName() == "edgerelay_edge_link_lacks_sdk" {
+					got = f.GetMetric()[0].GetGauge().GetValue()
+				}
+			}
+			if got != want || slices.Contains(e.Degraded(), lacksSDK) != (want == 1) {
+				t.Errorf("the gauge is %v, want %v; degraded: %q", got, want, e.Degraded())
+			}
+		}
 		l := first.last(1)
+		told(0)
 		if l.hello.Features&link.FeatureSDK == 0 {
 			t.Error("the edge does not offer the feature")
 		}
@@ -386,8 +409,13 @@ func TestARelayWithoutTheFeatureIsLeftAlone(t *testing.T) {
 		if got := len(old.heard()); got < 2 || got > 5 {
 			t.Errorf("it is asked %d times in 74 s", got)
 		}
+		told(1)
+		if got := strings.Count(log.String(), "level=ERROR"); got != 1 || !strings.Contains(log.String(), "sessions=1") {
+			t.Errorf("%d errors in the log, want 1:\n%s", got, log.String())
+		}
 		first.refuse(false)
 		time.Sleep(10 * time.Second)
+		told(0)
 		if now, _ := e.Linked(); !now || len(first.links()) != 2 {
 			t.Errorf("linked %v, the relay with the feature had %d links", now, len(first.links()))
 		}

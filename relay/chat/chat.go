@@ -139,6 +139,9 @@ func (Dialect) Render(b []byte, t protocol.Topic, p *protocol.Content) (text []b
 // Lost implements dialect.Dialect.
 func (Dialect) Lost(t protocol.Topic) []byte { return []byte(protocol.LostText(t)) }
 
+// AfterLoss implements dialect.Dialect. Members stay.
+func (Dialect) AfterLoss(dialect.Session, protocol.Topic, []byte) dialect.Loss { return dialect.Loss{} }
+
 // Order implements dialect.Dialect.
 func (Dialect) Order() dialect.Order { return dialect.InOrder }
 

@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
-	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -235,6 +234,9 @@ func (r *Router) caughtUp(f *follower) {
 func (r *Router) history(ev broker.History) {
 	f := asker[*follower](&r.requests, ev.Token)
 	if f == nil {
+		if l := asker[*lookup](&r.requests, ev.Token); l != nil {
+			r.lookedUp(l, ev)
+		}
 		return
 	}
 	f.edge.catchup.reading--
@@ -302,24 +304,4 @@ func (r *Router) history(ev broker.History) {
 	}
 	r.advance(f)
 	r.readOn(f.edge)
-}
-
-// gap tells a follower's members that they lost messages, and moves the follower's position past
-// them. The parameter at is the position of the last lost message. Clients of SDKs are told
-// nothing.
-func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
-	r.m.gaps.Inc()
-	r.m.lost.Add(float64(lost))
-	r.cfg.Log.Warn("messages lost to the members of a topic on an edge", "topic", f.topic.name, "node", f.edge.node, "lost", lost)
-	// The edge must be told the topic's number with the old position. With the new position the
-	// edge would drop the Gap.
-	r.number(f)
-	f.position = at
-	f.since, f.gapped = r.tick(), true
-	gap := link.Gap{Topic: f.topic.number, Position: at, Lost: lost}
-	if f.need() != needSDK {
-		gap.Text = r.dialects[link.FormChat].Lost(f.topic.name)
-	}
-	r.m.untold.Add(float64(f.clients()))
-	r.send(f.edge, gap.Append)
 }

@@ -14,7 +14,7 @@ type client struct {
 	until     int64  // end of its permission, in Unix seconds; 0: none
 	keep      []byte // the session's keep
 	keeps     []kept // keeps of its memberships, without the empty ones, unordered
-	bytes     int    // bytes of all its keeps, those of its waiting frames included
+	bytes     int    // bytes of all its keeps, see tables.count
 
 	// For the order of its frames, see order_topic.go:
 	ways       map[protocol.Topic]*way
@@ -23,6 +23,7 @@ type client struct {
 	held       int      // number of its frames with frame.held set
 	coming     int      // number of topics that its waiting frames are to bind
 	closing    bool     // a Close came; later messages are not read
+	leaving    bool     // the edge is to close it within lossWithin
 }
 
 // client returns the state of s as a client of an SDK. For a session of the chat the result is nil.
@@ -56,14 +57,14 @@ func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 	if c == nil {
 		return
 	}
-	was := c.keepAt(f)
+	was, row := c.keepAt(f), rowCost+len(name)
 	if len(was) > 0 {
 		c.keeps = slices.DeleteFunc(c.keeps, func(k kept) bool { return k.follower == f })
-		t.grouped -= rowCost + len(name)
+		t.group(s.user, -row, -row)
 	}
 	if len(keep) > 0 {
 		c.keeps = append(c.keeps, kept{f, keep})
-		t.grouped += rowCost + len(name)
+		t.group(s.user, row, row)
 	}
 	if len(c.keeps) == 0 {
 		c.keeps = nil
@@ -73,7 +74,35 @@ func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 }
 
 // count adds a number of bytes to the keeps of c. The number is negative if the keeps have shrunk.
+//
+// The edge counts its keeps too, and ends the link beyond its bound. So what counts here is never
+// less than what the edge counts when it has taken all frames up to now. Keeps count from the
+// judgement of the frame that brings them. They count until the frame is sent by which the edge
+// drops them. For the keeps of a session that ends, that is the Ack of its End.
 func (t *tables) count(c *client, more int) {
 	c.bytes += more
 	t.keeps += more
+}
+
+// ended is a session whose End is not acknowledged yet.
+type ended struct {
+	number uint64 // of its End
+	keeps  int    // bytes of its keeps
+}
+
+// acked is called when a is sent. It takes the keeps of the sessions whose Ends a acknowledges off
+// the count.
+func (t *tables) acked(a link.Ack) {
+	t.ended = slices.DeleteFunc(t.ended, func(s ended) bool {
+		told := s.number <= a.Through || slices.ContainsFunc(a.Finished, func(r link.Range) bool {
+			return r.First <= s.number && s.number <= r.Last
+		})
+		if told {
+			t.keeps -= s.keeps
+		}
+		return told
+	})
+	if len(t.ended) == 0 {
+		t.ended = nil
+	}
 }

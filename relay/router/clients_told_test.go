@@ -176,7 +176,7 @@ func TestWhatMembershipsCountIsTakenBackInAnyOrder(t *testing.T) {
 			e.end(id)
 			w.settle()
 		}
-		if tables.grouped != 0 || tables.keeps != 0 || len(rl.router.directory.topics) != 0 {
+		if tables.grouped != 0 || len(tables.groupedBy) != 0 || tables.keeps != 0 || len(rl.router.directory.topics) != 0 {
 			t.Errorf("%v: %d bytes of memberships, %d of keeps, and %d topics are left",
 				ends, tables.grouped, tables.keeps, len(rl.router.directory.topics))
 		}

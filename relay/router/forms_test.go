@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
 	"github.com/edgerelay/edgerelay/relay/chat"
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/link"
@@ -284,49 +282,6 @@ func TestWhatWasGivenAheadBeforeASubscribeIsNotGivenAgain(t *testing.T) {
 	w.done(e, b)
 }
 
-// TestALossIsToldInTheChatAlone lets members of both kinds miss publications. Clients of SDKs are
-// not told, and the relay's metric counts the loss.
-func TestALossIsToldInTheChatAlone(t *testing.T) {
-	w, chats, clients, both := mixed(t, 1)
-	edges := []*testEdge{chats, clients, both}
-	for _, e := range edges {
-		e.cut()
-	}
-	w.settle()
-	w.wait(w.relays[0].router.cfg.Grace)
-	other := w.edge("other")
-	other.linkTo(w.relays[0])
-	other.channel(1, "9")
-	w.settle()
-	other.join(1, "g")
-	for i := range 300 { // more than a history keeps
-		other.group(1, "g", fmt.Sprint("m", i))
-	}
-	w.settle()
-	w.wait(tailAge + 1)
-	for _, e := range edges {
-		e.linkTo(w.relays[0])
-		w.settle()
-	}
-	lost := string(chat.Dialect{}.Lost("group:g"))
-	if got := testutil.ToFloat64(w.relays[0].router.m.untold); got != 2 {
-		t.Errorf("%v members are counted who were told nothing, want 2", got)
-	}
-	if chats.received[1][0] != lost || both.received[1][0] != lost {
-		t.Errorf("members of the chat are told %q and %q first", chats.received[1][0], both.received[1][0])
-	}
-	for _, e := range []*testEdge{clients, both} {
-		for _, text := range e.received[2] {
-			if !strings.HasPrefix(text, "group:g 9: m") {
-				t.Fatalf("%s: a client is told %q", e.node, text)
-			}
-		}
-	}
-	if clients.received[2][len(clients.received[2])-1] != "group:g 9: m299" {
-		t.Error("what was left was not given")
-	}
-}
-
 // TestP8_FramesInTailsAreBounded lets edges with members of each mix catch up from a small tail,
 // and compares tails.bytes with the size of all items.
 func TestP8_FramesInTailsAreBounded(t *testing.T) {
@@ -474,4 +429,34 @@ func TestAnEdgeWithoutTheFeatureIsSentNothingOfIt(t *testing.T) {
 	w.settle()
 	w.wait(paceFor)
 	w.done(clients, both)
+}
+
+// TestP2_WhatHasNoPositionComesOnceWhileTablesAreTaken has an original server publish while the
+// tables of an edge are being taken, at any of their pieces. Each of its members gets that once.
+func TestP2_WhatHasNoPositionComesOnceWhileTablesAreTaken(t *testing.T) {
+	for pieces := 1; ; pieces++ {
+		w := newWorld(t, 0)
+		rl := w.addSpeaking(Config{Pieces: 1}, speakers()...)
+		e := w.edge("e")
+		e.client(1, "1", "group:g")
+		e.client(2, "2", "y")
+		e.linkTo(rl)
+		e.channel(3, "3")
+		w.settle()
+		e.join(3, "g")
+		w.settle()
+		clear(e.received)
+		e.linkTo(rl)
+		for range pieces {
+			rl.step()
+		}
+		taking := rl.router.directory.edges[e.instance].tables.taking != nil
+		w.store.PublishBare("group:g", "9", "bare")
+		w.settle()
+		e.saw(1, "group:g 9: bare")
+		e.saw(3, inGroup("g", "9", "bare"))
+		if !taking {
+			return
+		}
+	}
 }

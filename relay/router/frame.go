@@ -27,11 +27,12 @@ type frame struct {
 	waits *follower         // the follower at which it waits to bind its session; nil: none
 	at    protocol.Position // the position of its publication, or a later one; zero: unknown
 
-	end    bool // true: the session's end; false: a command
-	held   bool // later frames of its session may wait for it
-	late   bool // a Bind that has waited for bindWait
-	stage  frameStage
-	effect frameEffect
+	end     bool // true: the session's end; false: a command
+	held    bool // later frames of its session may wait for it
+	late    bool // a Bind that has waited for bindWait
+	doubted bool // it is being looked up, see lookup.go
+	stage   frameStage
+	effect  frameEffect
 }
 
 // A frame's stage says how far its publication has come. Its effect says how far it has taken
@@ -189,7 +190,7 @@ func (r *Router) judge(fr *frame) {
 	s := fr.session
 	switch {
 	case fr.end:
-		r.removeSession(s)
+		r.endSession(s, fr.number)
 		if s.unfinished > 1 {
 			// The end is finished after the session's earlier frames. Until then the edge tells the
 			// session in its tables, so the session is known if these frames are sent again.
@@ -336,6 +337,7 @@ func (r *Router) void(e *edge) {
 		r.unstall(l)
 	}
 	e.inbox.frames = make(map[uint64]*frame)
+	e.inbox.lookups = nil
 	e.inbox.lanes = make(map[protocol.Topic]*lane)
 	e.inbox.bytes = 0
 }

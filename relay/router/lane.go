@@ -171,6 +171,8 @@ func (r *Router) published(ev broker.Published) {
 		if fr.notice() && t != nil {
 			n := r.recently(t)
 			n.answered = append(n.answered, fr)
+		} else if ev.Outcome == broker.Duplicate && fr.doubtful() {
+			r.doubt(fr)
 		} else {
 			r.finishPublished(fr)
 		}

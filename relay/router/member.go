@@ -28,7 +28,7 @@ func (r *Router) full(fr *frame) dialect.Verdict {
 	case r.bound(s, fr.topic()) || r.memberSoon(s, fr.topic()): // the join adds no membership
 	case s.memberships() >= r.most[s.form]:
 		return dialect.Verdict{Reason: dialect.ManyTopics, Most: r.most[s.form]}
-	case s.edge.tables.grouped >= r.cfg.TellBytes/2:
+	case r.crowded(s.edge, s.user):
 		r.m.dropped("memberships", 1)
 		return dialect.Verdict{Reason: dialect.ManyMemberships}
 	}
@@ -171,14 +171,15 @@ func (r *Router) completeNotice(fr *frame) {
 }
 
 // settleEarlier is called when fr, which is a leave, takes effect at its place. It finishes the
-// frames before fr in fr's lane, except parked frames, and joins and leaves that are not in effect.
+// frames before fr in fr's lane, except parked frames, joins and leaves that are not in effect, and
+// what is to be looked up.
 // The frames that it finishes are published by then, since the broker publishes the notice of fr
 // after them. The edge must learn that these frames are finished before it hears that the session
 // left. Otherwise the edge could replay a message that was published as a member's, and the replay
 // would be judged as a non-member's.
 func (r *Router) settleEarlier(fr *frame) {
 	for earlier := fr.lane.first; earlier != nil && earlier.number < fr.number; earlier = earlier.next {
-		if earlier.stage >= stageReady && !earlier.notice() { // otherwise parked, or a notice
+		if earlier.stage >= stageReady && !earlier.notice() && !earlier.doubtful() {
 			r.finishPublished(earlier)
 		}
 	}

@@ -73,6 +73,9 @@ func (r *Router) giveFrame(fr *frame) bool {
 	if t.heard(fr) {
 		return true
 	}
+	if fr.doubted {
+		return false // perhaps it was refused
+	}
 	if fr.effect == effectFinished { // fr is published, but its echo may not have come
 		if fr.stage == stageAnswered {
 			r.spread(t, fr)

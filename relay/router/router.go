@@ -57,6 +57,9 @@ type Config struct {
 	// 60 s.
 	TellBytes int
 	TellWait  time.Duration
+	// KeepBytes bounds the keeps of all sessions of an edge, in bytes; default link.MaxEdgeKeeps.
+	// Edges end a link that brings them more than that default.
+	KeepBytes int
 	// Pieces is how many pieces of jobs a step does at most; default 512. A piece is a session, a
 	// membership, a follower or a frame. Each piece takes some microseconds.
 	Pieces int
@@ -150,6 +153,7 @@ func New(cfg Config, brk broker.Broker, dialects ...dialect.Dialect) *Router {
 	def(&cfg.MaxGroups, 1000)
 	def(&cfg.MaxAddressed, 4096)
 	def(&cfg.TellBytes, 256<<20)
+	def(&cfg.KeepBytes, link.MaxEdgeKeeps)
 	def(&cfg.Pieces, 512)
 	if cfg.TellWait == 0 {
 		cfg.TellWait = time.Minute
@@ -219,7 +223,9 @@ func (r *Router) flush() {
 		if o.ready {
 			if n := &e.inbox.numbers; n.changed {
 				n.changed = false
-				o.frames = n.ack().Append(o.frames)
+				ack := n.ack()
+				o.frames = ack.Append(o.frames)
+				e.tables.acked(ack)
 			}
 			r.digest(e)
 		}

@@ -13,6 +13,7 @@ type taking struct {
 	edge    *edge
 	told    *told
 	synced  link.Synced
+	began   uint64  // tails.added as of Synced
 	strayed bool    // tables.strayed as of Synced
 	numbers numbers // inbox.numbers as of Synced
 
@@ -53,10 +54,10 @@ func (j *taking) begin(r *Router) {
 	r.void(e)
 	r.m.sessions.Sub(float64(len(e.tables.sessions)))
 	r.m.bindings.Sub(float64(e.tables.bindings))
-	j.strayed, e.tables.strayed = e.tables.strayed, false
+	j.began, j.strayed, e.tables.strayed = r.tails.added(), e.tables.strayed, false
 	e.tables.sessions = make(map[uint64]*session, len(j.told.sessions))
 	e.tables.sessionHash, e.tables.bindingHash, e.tables.bindings = 0, 0, 0
-	e.tables.grouped, e.tables.keeps = 0, 0
+	e.tables.grouped, e.tables.groupedBy, e.tables.keeps, e.tables.ended = 0, nil, 0, nil
 	j.numbers = e.inbox.numbers
 	e.inbox.numbers.start(j.synced.First)
 	e.passed = nil
@@ -248,7 +249,7 @@ func (j *taking) hold(r *Router, h link.Held) *violation {
 	r.bind(s, f)
 	if f.bound == 1 {
 		r.fallBehind(f)
-		f.lag().fresh = r.tails.following(f.topic)
+		f.lag().fresh = r.tails.since(f.topic, j.began)
 		r.holdLive(f)
 	}
 	if j.member++; j.member == len(h.Sessions) {

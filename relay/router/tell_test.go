@@ -120,21 +120,22 @@ func TestP8_NoClientKeepsItsEdgeFromLinkingAgain(t *testing.T) {
 	}
 	w.settle()
 	clear(e.received)
-	e.join(10, "another")
+	e.channel(11, "11")
+	e.join(11, "another")
 	w.settle()
-	e.saw(10, "user 【10】 add to group 【another】")
+	e.saw(11, "user 【11】 add to group 【another】")
 	e.cut()
 	e.linkTo(rl)
 	w.settle()
 	if len(e.closed) > 0 {
 		t.Errorf("closed with %v", e.closed)
 	}
-	for id := uint64(1); id <= 10; id++ {
+	for id := uint64(1); id <= 11; id++ {
 		e.end(id)
 	}
 	w.settle()
-	if got := rl.router.directory.edges[e.instance].tables.grouped; got != 0 {
-		t.Errorf("%d bytes of memberships when nobody is left", got)
+	if t1 := &rl.router.directory.edges[e.instance].tables; t1.grouped != 0 || len(t1.groupedBy) != 0 {
+		t.Errorf("%d bytes of memberships when nobody is left: %v", t1.grouped, t1.groupedBy)
 	}
 }
 

@@ -175,7 +175,9 @@ func (r *Router) receive(p broker.Publication) {
 		}
 	}
 	item := tailItem{position: p.Position}
-	if t.clients == 0 {
+	// Tables that are being taken may bring members that need other forms. Those with a position
+	// can be read from history, see tail.plain.
+	if t.clients == 0 && (len(r.dialects) == 1 || !p.Position.IsZero()) {
 		item.bytes = bytes.Clone(r.encode(t, p, needChat))
 	} else {
 		item.said = &said{position: p.Position, id: idOf(p), content: p.Content}

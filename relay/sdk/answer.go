@@ -16,6 +16,7 @@ var errorOf = [dialect.Reasons]ErrorCode{
 	dialect.TooMuch:         ErrorTooManyRequests,
 	dialect.AlreadyMember:   ErrorAlreadySubscribed,
 	dialect.Late:            ErrorInternal,
+	dialect.Unsure:          ErrorInternal,
 	dialect.ManyKeeps:       ErrorLimitExceeded,
 }
 
@@ -29,19 +30,21 @@ const replySize = 96
 // connects anew. No error would do. On a temporary error the SDK for Go can block for ever, and on
 // any other error the client gives up for good.
 func (Dialect) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) []byte {
-	b, done := make([]byte, 0, replySize), v.Reason == dialect.Done
+	done := v.Reason == dialect.Done
 	switch {
 	case c.Verb == dialect.Unbind && (done || v.Reason == dialect.NotMember):
-		return AppendUnsubscribe(b, c.Tag)
+		return AppendUnsubscribe(newReply(), c.Tag)
 	case done && (c.Verb == dialect.Publish || c.Verb == dialect.MemberPublish):
-		return AppendPublish(b, c.Tag)
+		return AppendPublish(newReply(), c.Tag)
 	case done:
-		return append(b, c.Text...)
+		return []byte(c.Text)
 	case c.Verb == dialect.Renew:
-		return AppendDisconnect(b, CloseInternal)
+		return AppendDisconnect(newReply(), CloseInternal)
 	}
-	return AppendError(b, c.Tag, errorOf[v.Reason])
+	return AppendError(newReply(), c.Tag, errorOf[v.Reason])
 }
+
+func newReply() []byte { return make([]byte, 0, replySize) }
 
 // Content implements dialect.Dialect.
 func (Dialect) Content(_ dialect.Session, c *dialect.Command) protocol.Content { return c.Terms.Said }

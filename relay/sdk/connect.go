@@ -40,9 +40,14 @@ func (d Dialect) connect(s dialect.Session, now time.Time, c *Command) dialect.C
 	}
 	t := &dialect.Terms{User: s.User, Until: untilOf(claims), Keep: k.encode()}
 	for i := range subs {
-		t.Topics = append(t.Topics, dialect.Binding{Topic: protocol.Topic(subs[i].Channel)})
+		b := dialect.Binding{Topic: protocol.Topic(subs[i].Channel)}
+		if b.Topic != protocol.UserTopic(s.User) && !k.names(s.Instance, subs[i].Channel) {
+			b.Keep = []byte{serverSide}
+		}
+		t.Topics = append(t.Topics, b)
 	}
-	return dialect.Command{Verb: dialect.Confirm, Terms: t, Text: string(AppendConnect(nil, c.ID, &ConnectResult{
+	var reply [4 * replySize]byte // long enough for most replies, which are thus allocated once
+	return dialect.Command{Verb: dialect.Confirm, Terms: t, Text: string(AppendConnect(reply[:0], c.ID, &ConnectResult{
 		Client: clientID(s), Version: d.Version, TTL: ttlOf(t.Until, now), Subs: subs, Ping: pingEvery, Pong: true,
 	}))}
 }

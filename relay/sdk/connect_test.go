@@ -238,3 +238,29 @@ func TestRepliesAreOneLine(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 }
+
+// TestWhatALossMeansToAMember has channels to which a client is subscribed in each way.
+func TestWhatALossMeansToAMember(t *testing.T) {
+	line := connecting(`{"sub":"alice","channels":["group:named"]}`, `"group:asked":{},"group:named":{}`)
+	p := speaks.Parse(guest, now, []byte(line), false)
+	if p.Verb != dialect.Confirm {
+		t.Fatal(words(speaks, guest, &p))
+	}
+	s := guest
+	s.Confirmed, s.User, s.Keep = true, p.Terms.User, p.Terms.Keep
+	members := append(p.Terms.Topics, dialect.Binding{Topic: "group:own"})
+	closes := map[protocol.Topic]bool{"user:alice": true, "group:named": true, "group:asked": true, "group:own": false}
+	if len(members) != len(closes) {
+		t.Errorf("the connect asks for %s", words(speaks, guest, &p))
+	}
+	for _, m := range members {
+		loss := speaks.AfterLoss(s, m.Topic, m.Keep)
+		want := `{"push":{"channel":"` + string(m.Topic) + `","unsubscribe":{"code":2500,"reason":"insufficient state"}}}`
+		if loss.Closes != closes[m.Topic] || string(loss.Text) != want || loss.Code != 3010 || loss.Reason != "insufficient state" {
+			t.Errorf("%s: %+v", m.Topic, loss)
+		}
+		if kept := m.Topic == "group:asked"; kept != (len(m.Keep) > 0) {
+			t.Errorf("%s has the keep %q", m.Topic, m.Keep)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"time"
+	"unique"
 
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/relay/rules"
@@ -63,6 +64,9 @@ func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) d
 	return failed(c.ID, ErrorNotAvailable)
 }
 
+// noTerms are the terms of all subscribes. Nobody changes them.
+var noTerms dialect.Terms
+
 // subscribe ignores the token of a subscription. A client gains nothing by such a token.
 func (d Dialect) subscribe(s dialect.Session, k keep, c *Command) dialect.Command {
 	if v := d.judge(s, k, c.Channel, rules.Read); v != rules.Yes {
@@ -72,7 +76,7 @@ func (d Dialect) subscribe(s dialect.Session, k keep, c *Command) dialect.Comman
 		return failed(c.ID, ErrorUnrecoverablePosition) // without resume nothing can be recovered
 	}
 	return dialect.Command{
-		Verb: dialect.Bind, Topic: protocol.Topic(c.Channel), Terms: &dialect.Terms{},
+		Verb: dialect.Bind, Topic: protocol.Topic(c.Channel), Terms: &noTerms,
 		Text: string(AppendSubscribe(make([]byte, 0, replySize), c.ID, &SubscribeResult{WasRecovering: c.Recover})),
 	}
 }
@@ -97,13 +101,17 @@ func (d Dialect) publish(s dialect.Session, k keep, c *Command, again bool) dial
 			return forbidden(c.ID, v)
 		}
 	}
-	said := protocol.Content{From: s.User, Client: clientID(s), Info: string(k.info)}
+	said := protocol.Content{From: s.User, Client: clientID(s)}
+	terms := &dialect.Terms{}
+	if len(k.info) > 0 { // commands that wait hold it once, since it counts in no bound
+		info := unique.Make(string(k.info))
+		said.Info, terms.Shared = info.Value(), info
+	}
 	if said.SetData(c.Data) != nil || !t.Valid() {
 		return failed(c.ID, ErrorBadRequest)
 	}
-	return dialect.Command{
-		Verb: verb, Fixed: t == protocol.All, Answered: true, Topic: t, Text: said.Msg, Terms: &dialect.Terms{Said: said},
-	}
+	terms.Said = said
+	return dialect.Command{Verb: verb, Fixed: t == protocol.All, Answered: true, Topic: t, Text: said.Msg, Terms: terms}
 }
 
 // judge says whether the user of a session may do something on a channel.

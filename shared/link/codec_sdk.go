@@ -189,10 +189,11 @@ func ParseAnswered(body []byte) (Answered, error) {
 
 // Append appends the frame.
 func (c Close) Append(b []byte) []byte {
-	hint := len(c.Reason) + 6
+	hint := len(c.Reason) + 8
 	b, at := begin(b, TypeClose, hint)
 	b = binary.AppendUvarint(b, c.Session)
 	b = binary.AppendUvarint(b, uint64(c.Code))
+	b = binary.AppendUvarint(b, c.Within)
 	b = append(b, c.Reason...)
 	return finish(b, at, hint)
 }
@@ -205,6 +206,9 @@ func ParseClose(body []byte) (Close, error) {
 	code := f.uvarint()
 	if code != 0 && (code < 1000 || code > 4999) {
 		f.fail(fmt.Errorf("close code %d", code))
+	}
+	if c.Within = f.uvarint(); c.Within > MaxWithin || code == 0 && c.Within != 0 {
+		f.fail(fmt.Errorf("close within %d ms", c.Within))
 	}
 	reason := f.remainder()
 	if len(reason) > MaxReason || code != 0 && len(reason) == 0 {

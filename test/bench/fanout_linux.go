@@ -8,6 +8,13 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
+// windows are the numbers of messages in flight that the scenario fanout measures.
+var windows = []int{1, 4, 16}
+
+func fanoutCase(members, window int) string {
+	return fmt.Sprintf("%d members, %d in flight", members, window)
+}
+
 // fanout measures messages to one group with members on all servers.
 func fanout(ctx context.Context, b *bench, f *form) error {
 	for _, members := range []int{1000, 10_000} {
@@ -20,8 +27,8 @@ func fanout(ctx context.Context, b *bench, f *form) error {
 			if err != nil {
 				return err
 			}
-			for _, window := range []int{1, 4, 16} {
-				r := b.of("fanout", f, fmt.Sprintf("%d members, %d in flight", b.sessions(members), window))
+			for _, window := range windows {
+				r := b.of("fanout", f, fanoutCase(b.sessions(members), window))
 				c, err := b.toAll(ctx, s, l, speaker, messageSize, window)
 				if err != nil {
 					return err

@@ -18,6 +18,7 @@ const (
 // These are names of forms, as the table of the report shows them.
 const (
 	clusterName = "cluster"
+	sdkName     = "cluster, SDKs"
 	centrifugos = "Centrifugo, two nodes, Redis"
 )
 
@@ -26,6 +27,7 @@ const (
 func (b *bench) forms(o options) (forms []*form, err error) {
 	forms = []*form{
 		{name: clusterName, dialect: load.Chat{}, ours: true, budgets: true, can: anywhere + pairwise + ours, start: startCluster},
+		{name: sdkName, dialect: load.SDK{Path: centrifugoPath}, ours: true, can: anywhere + pairwise, start: startCluster},
 		{name: "one process", dialect: load.Chat{}, ours: true, can: anywhere + pairwise, start: startOne},
 		{name: "floor", dialect: load.Floor{}, can: "idle connect fanout payload pace", start: startFloor},
 	}
@@ -61,6 +63,7 @@ func (b *bench) peers() (forms []*form) {
 	return forms
 }
 
+// centrifugoPath is the path of Centrifugo's endpoint, and of edgerelay's endpoint for its SDKs.
 const centrifugoPath = "/connection/websocket"
 
 func startFloor(ctx context.Context, b *bench) (*site, error) {

@@ -1,41 +1,66 @@
 package main
 
 import (
+	"fmt"
+	"slices"
+
 	"github.com/edgerelay/edgerelay/test/bench/report"
 )
 
-// goal is an upper bound for a figure of the cluster. The bound is the same figure of another
-// server in the same run, multiplied by the field most.
+// goal is a figure that is compared with the same figure of another server, the peer, in the same
+// run. For one server, the comparison has a bound.
 type goal struct {
 	scenario, of, what string // scenario, case and measurement of the figure
-	peer               string // name of the other server
-	most               float64
+	peer               string // name of the peer
+	server             string // name of the bounded server; "": none
+	bound              float64
+	less               bool // the comparison is a difference; false: it is a ratio
 }
 
-var goals = []goal{
-	{"direct", pairsAtOnce, "CPU per message" + withRedis, centrifugos, 0.85},
-	{"direct", pairAtRest, "latency p50", centrifugos, 1.7},
+// goals returns all goals. A goal whose case is of another scale has no figures in a run.
+func goals() (all []goal) {
+	add := func(scenario, of, what string, bound float64) {
+		all = append(all,
+			goal{scenario, of, what, clusterName, sdkName, bound, false},
+			goal{scenario, of, what, centrifugos, "", 0, false})
+	}
+	for _, n := range idleSessions {
+		all = append(all, goal{"idle", idleCase(n), "resident memory", clusterName, sdkName, 1000, true})
+	}
+	add("connect", connectCase(connects), "CPU per connect", 1.3)
+	add("connect", joinedCase(connects), "CPU per connect", 1.3)
+	add("direct", pairsAtOnce, "CPU per message", 1.3)
+	all = append(all,
+		goal{"direct", pairsAtOnce, "CPU per message" + withRedis, clusterName, sdkName, 1.3, false},
+		goal{"direct", pairsAtOnce, "CPU per message" + withRedis, centrifugos, clusterName, 0.85, false},
+		goal{"direct", pairAtRest, "latency p50", clusterName, "", 0, false},
+		goal{"direct", pairAtRest, "latency p50", centrifugos, clusterName, 1.7, false})
+	for _, window := range windows {
+		add("fanout", fanoutCase(1000, window), "CPU per delivery", 1.1)
+	}
+	return all
 }
 
-// ratios returns a row for each goal and each server: the server's figure divided by the peer's.
-// Goals without a figure of the peer have no rows.
-func ratios(all []report.Row, s scale) (rows []report.Row) {
-	for _, g := range goals {
-		figures := map[string]float64{} // key: server
-		var servers []string
-		for _, r := range all {
-			if r.Scenario == g.scenario && r.Case == g.of && r.What == g.what {
-				figures[r.Server] = r.Value
-				servers = append(servers, r.Server)
-			}
-		}
-		if figures[g.peer] <= 0 {
+// comparisons returns a row for each goal and each server. Goals without a figure of the peer have
+// no rows.
+func comparisons(all []report.Row, s scale) (rows []report.Row) {
+	for _, g := range goals() {
+		figures := slices.DeleteFunc(slices.Clone(all), func(r report.Row) bool {
+			return r.Scenario != g.scenario || r.Case != g.of || r.What != g.what
+		})
+		peer := slices.IndexFunc(figures, func(r report.Row) bool { return r.Server == g.peer && r.Value > 0 })
+		if peer < 0 {
 			continue
 		}
-		for _, server := range servers {
-			row := report.Row{Scenario: "goals", Case: g.scenario + ", " + g.of, What: g.what + ", to that of " + g.peer, Server: server, Value: figures[server] / figures[g.peer]}
-			if server == clusterName && s == whole {
-				row.Budget = g.most
+		for _, r := range figures {
+			row := report.Row{Scenario: "goals", Case: fmt.Sprintf("%s, %s", g.scenario, g.of), Server: r.Server}
+			if g.less {
+				row.What, row.Unit, row.Value = g.what+", less that of "+g.peer, r.Unit, r.Value-figures[peer].Value
+			} else {
+				row.What, row.Value = g.what+", to that of "+g.peer, r.Value/figures[peer].Value
+			}
+			if r.Server == g.server && s == whole {
+				row.Budget = g.bound
 			}
 			rows = append(rows, row)
 		}

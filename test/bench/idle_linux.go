@@ -9,10 +9,15 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
+// idleSessions are the numbers of sessions that the scenario idle measures.
+var idleSessions = []int{5000, 19_000}
+
+func idleCase(sessions int) string { return fmt.Sprintf("%d sessions, per session", sessions) }
+
 // idle opens sessions and measures memory some seconds later. If the servers' protocol has messages
 // to oneself, each session then sends itself a message, and memory is measured again.
 func idle(ctx context.Context, b *bench, f *form) error {
-	for _, n := range []int{5000, 19_000} {
+	for _, n := range idleSessions {
 		if err := b.idleAt(ctx, f, b.sessions(n)); err != nil {
 			return err
 		}
@@ -22,7 +27,7 @@ func idle(ctx context.Context, b *bench, f *form) error {
 
 func (b *bench) idleAt(ctx context.Context, f *form, n int) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
-		r := b.of("idle", f, fmt.Sprintf("%d sessions, per session", n))
+		r := b.of("idle", f, idleCase(n))
 		if err := l.Idle(ctx, b.time(2*time.Second)); err != nil {
 			return err
 		}
@@ -50,9 +55,9 @@ func (b *bench) idleAt(ctx context.Context, f *form, n int) error {
 	})
 }
 
-// toThemselves makes each session in sockets send itself one message of size bytes. The sockets
-// come from openSessions. The parameter first is the index of sockets[0] in the result of
-// openSessions.
+// toThemselves makes each given session send one message to itself. A message has the given size in
+// bytes. The sockets are a section of the result of openSessions. The given index says where this
+// section begins.
 func toThemselves(ctx context.Context, f *form, l *load.Loop, size, first int, sockets []*load.Socket) error {
 	var streams []*load.Stream
 	for i, socket := range sockets {

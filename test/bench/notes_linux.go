@@ -14,7 +14,8 @@ func (b *bench) explain() {
 	b.note("Messages have %d bytes where nothing else is said. One in flight: the next is sent when all receivers have the last; latency is until the last of them has it. A member that sends does not receive.", messageSize)
 	b.note("Pace: messages are sent by the clock, whether or not those before have arrived, and latency counts from when each was due. CPU has what servers spend at rest in it. A server that has a second's messages to deliver, the oldest for a second, does not keep the pace.")
 	b.note("Publish: the relay's broker, and a plain client that says PUBLISH, in turns on one redis-server; each also receives its messages, by one subscriber for each topic. So many are in flight: neither answered nor received.")
-	b.note("Goals: a server's figure divided by that of a peer in this run.")
+	b.note("Cluster, SDKs: the same cluster, and clients that speak the protocol of Centrifugo's SDKs. Where nothing else is said, a session there and one of the chat have the same topics: that of its user, and everybody's. A session's connect is its upgrade, its command to connect, and its subscribe in the same text. Centrifugo's is the same. Where a session joins a group, that is a command of the chat, and a subscribe in the place of that to everybody's topic. A message is a publish, which is answered; the chat's are not.")
+	b.note("Goals: a server's figure divided by that of a peer in this run, or less that figure.")
 	b.note("Floor: a program that writes what one WebSocket sends to all others, and does nothing else.")
 	if b.scale != whole {
 		b.note("Sessions were divided by %d and times by %d: no figures to go by, so they are beside no budgets.", b.scale.sessions, b.scale.time)

@@ -29,7 +29,7 @@ func parse(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("go run ./test/bench", flag.ContinueOnError)
 	flags.SetOutput(os.Stderr)
 	run := flags.String("run", "", "regular expression: which scenarios, of "+names()+"; pace is an open loop, and publish is of Redis alone")
-	servers := flags.String("servers", "", "regular expression: on which servers, by their name in the table: cluster, one process, floor, target, Centrifugo, nchan")
+	servers := flags.String("servers", "", "regular expression: on which servers, by their name in the table: cluster (also its SDKs; ^cluster$: without them), one process, floor, target, Centrifugo, nchan")
 	few := flags.Bool("quick", false, "a tenth of the sessions, a quarter of the time: to see that all works, not for figures")
 	flags.IntVar(&o.count, "count", 1, "how often each scenario is run on each server, one after the other; the medians are told")
 	flags.BoolVar(&o.peers, "peers", false, "also start other servers that are installed: centrifugo, and nginx with the nchan module")

@@ -51,7 +51,7 @@ type attachment struct {
 	relay  *relay
 	end    *end
 	link   *uplink.Link
-	left   bool // edge.leave was called for it
+	left   bool // edge.leave was called for the link
 	live   bool // the relay's Live has come
 	began  time.Time
 	byMove bool // the link began while an older link was up
@@ -288,8 +288,8 @@ func (e *edge) look(a *attachment) {
 	}
 }
 
-// move links the edge to another relay while its present link stays up. The parameter a is the
-// present link. move tries again until it succeeds, or until this link is no longer in use.
+// move links the edge to another relay while the given link stays up. It tries again until it
+// succeeds, or until the edge does not use the given link any more.
 func (e *edge) move(a *attachment) {
 	if !e.alive || e.used != a {
 		return
@@ -315,9 +315,9 @@ func (e *edge) move(a *attachment) {
 	})
 }
 
-// takeOver replaces the link in use. The parameter a is the old link, and next is the new one. The
-// edge leaves the old link as soon as edge.look finds the new link live, and after 5 s in any case.
-// If the new link cannot be used, takeOver reports false, and the edge stays.
+// takeOver takes a new link into use in place of the old one. The edge leaves the old link as soon
+// as edge.look finds the new link live, and after 5 s in any case. If the new link cannot be used,
+// takeOver reports false, and the edge stays.
 func (e *edge) takeOver(a, next *attachment) bool {
 	e.w.tracef("%s: moves from %s to %s", e.name, a.relay.name, next.relay.name)
 	e.parting, next.counted = append(e.parting, a), a.leaving
@@ -362,8 +362,8 @@ func (e *edge) attachments() (all []*attachment) {
 	return append(all, e.parting...)
 }
 
-// stall stops reading and writing on the edge's links, as on an overloaded machine. unstall ends
-// the stall.
+// stall stops reading and writing on the edge's links, as on an overloaded machine. The method
+// unstall ends the stall.
 func (e *edge) stall() {
 	e.stalled = true
 	e.w.tracef("%s stalls", e.name)
@@ -414,9 +414,10 @@ type cause struct {
 	id       uint64 // ID of the publication; 0: none
 	ahead    bool   // the message came ahead of its publication
 	gap      bool
+	lost     bool // the session's membership has ended by a loss
 }
 
-// collect takes the texts that one frame brought to sessions, and has the model check these texts.
+// collect takes the texts that one frame brought to sessions, and lets the model check these texts.
 func (e *edge) collect(c cause) {
 	for _, s := range e.sessions {
 		for _, text := range s.Take() {

@@ -105,7 +105,7 @@ type session struct {
 	interests map[protocol.Topic]*interest
 	bares     map[*entry]int
 	had       map[uint64]bool    // IDs of messages received, ahead or not
-	never     map[uint64]bool    // IDs of messages it must not receive
+	never     map[uint64]bool    // IDs of messages that the session must not receive
 	heard     map[hearing]uint64 // number of the last message received
 }
 
@@ -127,7 +127,10 @@ type interest struct {
 	// loose is set to the result of awaySince when the connect or the join is answered. It is zero
 	// if every relay had Redis from the time interest.came until that answer. Otherwise the session
 	// may get any publication that was stored later than loose.
-	loose    time.Time
+	loose time.Time
+	// place is where the edge was when a client of an SDK came. If a relay had no Redis then, the
+	// client is sent all that the edge lacks, however old that is.
+	place    protocol.Position
 	expected []*expected
 	next     int // index in expected, behind the last entry that came
 }

@@ -38,7 +38,7 @@ type end struct {
 	closed   bool
 	paused   bool          // while set: no reads, no writes, no watching
 	received time.Duration // time from end.began to the last byte that came
-	progress time.Duration // time from end.began to the last send or peer's read
+	progress time.Duration // time from end.began to the last send here, or to the last read there
 	sent     uint64
 	flying   int       // bytes sent that the peer has not read
 	arrives  int       // after a cut: how many bytes in flight still arrive
@@ -74,7 +74,7 @@ func (e *end) open(src link.Source, sink link.Sink, ended func(*link.CloseError,
 	e.Wake()
 }
 
-// Wake implements downlink.Conn. An uplink.Link calls it, too.
+// Wake implements downlink.Conn. An uplink.Link calls it as well.
 func (e *end) Wake() {
 	if !e.woken && !e.closed {
 		e.woken = true
@@ -196,7 +196,7 @@ func (e *end) watch() {
 // silent reports whether the edge doubts its relay, and no byte has come since.
 func (e *end) silent() bool { return e.talk.Silent(e.received) }
 
-// pause stops the process at this end. resume lets the process go on.
+// pause stops the process at this end. The method resume lets the process go on.
 func (e *end) pause() { e.paused = true }
 
 func (e *end) resume() {

@@ -30,7 +30,9 @@ func (m *model) stale(e *entry) bool {
 
 // isLoose reports whether the session came while a relay had no Redis, and the entry was stored
 // later than i.loose.
-func (i *interest) isLoose(e *entry) bool { return !i.loose.IsZero() && e.at.After(i.loose) }
+func (i *interest) isLoose(e *entry) bool {
+	return !i.loose.IsZero() && (e.at.After(i.loose) || !i.place.IsZero() && i.place.Before(e.position))
+}
 
 // told takes note of a topic's position at an edge.
 func (m *model) told(e *edge, t protocol.Topic, at protocol.Position) {
@@ -123,6 +125,9 @@ func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known b
 		if i == nil {
 			continue
 		}
+		if s.sdk != nil && i.in && s.sdk.end == nil { // else it is to be closed in any case
+			m.w.fail("P4: %s/%d (%s) is told of no loss on %s, and others of its edge are", e.name, s.id, s.user, t)
+		}
 		for _, x := range i.expected[i.next:] {
 			if !g.Position.Before(x.position) {
 				x.excused = true
@@ -133,12 +138,16 @@ func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known b
 	return lost, known
 }
 
-// delivered checks a text that came to session s. The parameter c is the frame that brought it.
+// delivered checks a text that the frame c brought to the session s.
 func (m *model) delivered(s *session, c cause, text string) {
 	fail := func(promise, what string) {
 		m.w.fail("%s: %s/%d (%s) got %q (on %s at %v), %s", promise, s.e.name, s.id, s.user, text, c.topic, c.position, what)
 	}
 	if s.sdk != nil {
+		if c.lost {
+			m.deliveredLoss(s, c, text, fail)
+			return
+		}
 		if c.topic == "" || c.gap {
 			m.deliveredReply(s, c, text, fail)
 			return

@@ -28,9 +28,9 @@ type relay struct {
 	ends     []*end
 	links    []*downlink.Link
 	alive    bool
-	since    time.Time // when it started, or was last thawed
+	since    time.Time // when the relay started, or was last thawed
 	frozen   bool
-	waiting  []func() // dials that it accepts when it is thawed
+	waiting  []func() // dials that the relay accepts when it is thawed
 	refusing bool
 	due      bool
 	old      bool // a relay of a version that does not know clients of SDKs
@@ -141,7 +141,7 @@ func (r *relay) accept(c *conn, h link.Hello) {
 	})
 }
 
-// kill ends the process. If silent, the edges do not see their connections end.
+// kill ends the process. If silent is set, the edges do not see that their connections end.
 func (r *relay) kill(silent bool) {
 	if !r.alive {
 		return
@@ -161,7 +161,7 @@ func (r *relay) kill(silent bool) {
 	r.ends, r.links = nil, nil
 }
 
-// freeze stops the process. thaw lets it go on.
+// freeze stops the process. The method thaw lets it go on.
 func (r *relay) freeze() {
 	if !r.alive || r.frozen {
 		return

@@ -280,7 +280,7 @@ func (w *world) play(s schedule) {
 	if w.failure == "" {
 		w.model.finish()
 	}
-	if s.seed%4 == 2 { // not every run: an outage takes long
+	if s.seed%4 == 2 { // not every run has outages, since an outage takes long
 		w.outage()
 	}
 	w.bareReachesAll()

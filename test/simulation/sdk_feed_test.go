@@ -106,6 +106,15 @@ func (f *feed) told(number, session uint64, as answer, text []byte, first bool) 
 	f.e.collect(cause{number: number, session: session})
 }
 
+// Unbound tells a client that its membership has ended, since it has lost messages. The Gap comes
+// behind it.
+func (f *feed) Unbound(n link.Unbound) {
+	topic := f.names[n.Topic]
+	f.e.w.model.unbound(f.e, n, topic)
+	f.Feed.Unbound(n)
+	f.e.collect(cause{topic: topic, session: n.Session, lost: true})
+}
+
 func (f *feed) Close(n link.Close) {
 	s := f.e.w.model.closed(f.e, n)
 	f.Feed.Close(n)

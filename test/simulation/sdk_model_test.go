@@ -30,7 +30,6 @@ type command struct {
 	done     bool   // the answer is a success
 	answered int    // the answer's error
 	told     bool   // the client has got the answer
-	passed   bool   // the broker took it for a repetition, and it had not been published
 }
 
 // ends says that the line closes the session.
@@ -42,19 +41,8 @@ func (k *command) endsWith(code int) { k.closes, k.code = true, code }
 // mayStore reports whether a publish of a client of an SDK is perhaps permitted.
 func (f *frame) mayStore() bool { return f.sdk != nil && f.sdk.may }
 
-// published reports whether a publish was answered as published, and so must be. A publish that was
-// permitted by a subscribe under way is left out if a relay took it for a repetition: another relay
-// may have refused it, since the subscribe took too long there, and published what came behind it.
-func (k *command) published() bool { return k.method == "publish" && k.done && !(k.may && k.passed) }
-
-// repeated takes note that the broker took a publish for a repetition.
-func (m *model) repeated(p broker.Publish) {
-	if n := m.edges[p.Instance]; n != nil {
-		if f := n.frames[p.Number]; f != nil && f.sdk != nil {
-			f.sdk.passed = f.sdk.passed || f.stored == 0
-		}
-	}
-}
+// published reports whether a publish was answered as published, and so must be.
+func (k *command) published() bool { return k.method == "publish" && k.done }
 
 // interest returns the session's part in a topic.
 func (s *session) interest(t protocol.Topic) *interest {
@@ -146,9 +134,9 @@ func (f *frame) info(info string) bool {
 func (m *model) mayStore(f *frame, p broker.Publish) bool {
 	k, n := f.sdk, m.edges[p.Instance]
 	switch {
-	case k.method != "publish" || !f.stores && !k.may:
+	case k.method != "publish" || !f.stores && !k.may && k.answered != 100:
 		m.w.fail("number %d of %s (%s) was published, and is to be refused", p.Number, n.e.name, k.method)
-	case k.answered != 0:
+	case k.answered != 0 && k.answered != 100:
 		m.w.fail("P2: number %d of %s was published, and was refused with %d", p.Number, n.e.name, k.answered)
 	case !m.says(f, p.Content):
 		m.w.fail("number %d of %s was changed on its way: %+v", p.Number, n.e.name, p.Content)
@@ -193,8 +181,9 @@ type reply struct {
 		TTL     int64
 	}
 	Push *struct {
-		Channel string
-		Pub     *struct {
+		Channel     string
+		Unsubscribe *struct{ Code int }
+		Pub         *struct {
 			Data json.RawMessage
 			Info *struct {
 				User, Client string
@@ -292,7 +281,7 @@ func (m *model) answeredSubscribe(f *frame, as answer, r reply, fail func(string
 		if i.in {
 			fail("and it is subscribed already")
 		}
-		i.in, i.since = true, m.w.now
+		i.in, i.since, i.place = true, m.w.now, m.edges[f.s.e.instance].at[f.topic]
 		i.loosen(m)
 	case as != answerOnly || r.Error == nil:
 		fail("which is the wrong answer")
@@ -330,16 +319,21 @@ func (f *frame) settle() {
 }
 
 func (m *model) answeredPublish(f *frame, as answer, r reply, fail func(string)) {
-	k := f.sdk
+	k, s := f.sdk, f.s
 	switch {
 	case as != answerOnly:
 		fail("in the wrong way")
 	case r.Publish != nil:
 		k.done = true
+	case k.answered == 100 && (s.e.used == nil || s.e.used.began.After(f.at)):
+		// It was replayed, and is not in history. Nobody knows whether it was published: another
+		// relay may have refused it.
+		f.stores = false
 	case k.answered != 103 || f.stores:
 		fail("which is the wrong error")
 	case f.stored > 0:
 		fail("and is published")
+	case k.before == nil: // its session was unsubscribed by a loss
 	case k.before.answered == 0:
 		fail("though the client has subscribed")
 	case k.before.sdk.answered != 100:
@@ -365,7 +359,7 @@ func (m *model) confirmed(e *edge, n link.Confirmed, topics []protocol.Topic) {
 	s.sdk.infos = append(s.sdk.infos, k.claims.info)
 	for _, t := range k.topics {
 		i := s.interests[t]
-		i.in, i.since = true, m.w.now
+		i.in, i.since, i.place = true, m.w.now, m.edges[e.instance].at[t]
 		i.awaits--
 		i.loosen(m)
 	}
@@ -391,6 +385,13 @@ func (m *model) closed(e *edge, n link.Close) *session {
 		return nil
 	}
 	s := e.sessions[i]
+	if n.Within > 0 && n.Code == 3010 && n.Reason != "" && s.sdk != nil {
+		if !m.mayHaveLost(s) {
+			m.w.fail("P3: %s/%d is closed as if it had lost messages", e.name, s.id)
+		}
+		m.w.count("closed by a loss")
+		return s
+	}
 	if s.sdk == nil || s.sdk.end == nil || s.sdk.end.sdk.closing != n.Code || n.Code != 0 && n.Reason == "" {
 		m.w.fail("P3: %s/%d is closed with %d %q, and nothing asked for that", e.name, s.id, n.Code, n.Reason)
 		return s
@@ -405,6 +406,58 @@ func (m *model) closed(e *edge, n link.Close) *session {
 	}
 	m.w.count("closed")
 	return s
+}
+
+// mayHaveLost reports whether a session has not got all that it must get on some topic.
+func (m *model) mayHaveLost(s *session) bool {
+	for t := range s.interests {
+		if m.missed(s, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// missed reports whether the edge of a member has not got all that is published on a topic. What was
+// given ahead counts as missing until it comes with its position: another relay cannot know of it.
+func (m *model) missed(s *session, t protocol.Topic) bool {
+	i, n := s.interests[t], m.edges[s.e.instance]
+	return i != nil && i.in && (m.lossy || n.unplaced[t] ||
+		slices.ContainsFunc(m.stream(t).entries, func(e *entry) bool { return n.at[t].Before(e.position) }))
+}
+
+// unbound takes note of an Unbound, by which a client learns of a loss.
+func (m *model) unbound(e *edge, n link.Unbound, t protocol.Topic) {
+	for _, s := range slices.Concat(e.sessions, e.closing, e.ended) {
+		if s.id != n.Session {
+			continue
+		}
+		if s.sdk == nil || !s.gone && !m.missed(s, t) {
+			m.w.fail("P4: %s/%d is told of a loss on %s, and lacks nothing", e.name, s.id, t)
+			return
+		}
+		m.w.count("unsubscribed by a loss")
+		i := s.interest(t)
+		i.in = false
+		for _, f := range s.sdk.frames { // publishes that come to the relay behind the loss
+			if f.stores && f.answered == 0 && f.topic == t && t.IsGroup() {
+				f.stores, f.sdk.may = false, true
+			}
+		}
+		for _, x := range i.expected[i.next:] {
+			if x.class == must {
+				x.class = may
+			}
+		}
+	}
+}
+
+// deliveredLoss checks the push by which a client learns that its membership has ended.
+func (m *model) deliveredLoss(s *session, c cause, text string, fail func(promise, what string)) {
+	r, ok := read(text)
+	if !ok || r.Push == nil || r.Push.Channel != string(c.topic) || r.Push.Unsubscribe == nil || r.Push.Unsubscribe.Code != 2500 || c.session != s.id {
+		fail("P4", "which does not tell of a loss")
+	}
 }
 
 // deliveredReply checks a line that came to a client of an SDK and that is no push.

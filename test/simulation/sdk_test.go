@@ -374,8 +374,8 @@ func (w *world) someSDK() *session {
 	return pick(w, ready)
 }
 
-// guestWait is how long an edge waits for the answer to a connect.
-const guestWait = 10 * time.Second
+// confirmWait is how long an edge waits for the answer to a connect.
+const confirmWait = 4 * time.Second
 
 // read takes the lines of a client as far as its edge's reader would. The reader takes nothing
 // behind the first line before the connect is confirmed. A later line that finds no room is
@@ -399,7 +399,7 @@ func (w *world) read(s *session) {
 		case !c.known:
 			if c.since.IsZero() {
 				c.since = w.now
-				w.after(guestWait, func() { w.giveUp(s) })
+				w.after(confirmWait, func() { w.giveUp(s) })
 			}
 			confirmed, again := e.hub.Introduce(s.Session, e.links)
 			if again != nil {
@@ -470,7 +470,7 @@ func (w *world) giveUp(s *session) {
 	if s.gone || s.sdk.confirmed || slices.Contains(s.e.closing, s) || !s.e.alive {
 		return
 	}
-	if calm := w.calm; !calm.IsZero() && s.sdk.known && s.sdk.since.After(calm) && !w.inOutage() {
+	if calm := w.calm; !calm.IsZero() && s.sdk.known && s.sdk.since.After(calm.Add(5*time.Second)) && !w.inOutage() {
 		w.fail("P3: %s/%d was closed, since its connect was not confirmed", s.e.name, s.id)
 	}
 	w.count("not confirmed in time")

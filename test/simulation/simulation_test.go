@@ -60,7 +60,7 @@ func simulate(t *testing.T, plan func(seed uint64) schedule) {
 func name(t *testing.T) string { return strings.SplitN(t.Name(), "/", 2)[0] }
 
 // one runs the schedule of seed n, and reports whether all promises were kept. If a promise was
-// broken, the schedule is shortened and t fails.
+// broken, it also shortens the schedule, and fails the test.
 func one(t *testing.T, plan func(seed uint64) schedule, n uint64, tracing bool) (r result, kept bool) {
 	s := plan(n)
 	r = run(t, s, tracing)

@@ -27,8 +27,7 @@ func (m *model) arriving(t protocol.Topic, i *interest, user string) {
 	}
 }
 
-// flies notes that a publication is on its way to one more relay, or to one fewer. The parameter by
-// is 1 or -1.
+// flies notes that a publication is on its way to one more relay (1), or to one fewer (-1).
 func (m *model) flies(p broker.Publication, by int) {
 	for _, e := range m.stream(p.Topic).entries {
 		if e.position == p.Position {
@@ -75,8 +74,8 @@ func (m *model) stored(p broker.Publish, at protocol.Position, by *brokertest.Ha
 	m.expect(p.Topic, e, again, by)
 }
 
-// expect decides for each session of the topic whether it must, may or must not receive an entry. The
-// parameter by is the handle of the relay that has published the entry.
+// expect decides for each session of the topic whether it must, may or must not receive an entry.
+// The parameter by is the handle of the relay that has published the entry.
 func (m *model) expect(t protocol.Topic, e *entry, again bool, by *brokertest.Handle) {
 	for _, edge := range m.w.edges {
 		for _, s := range edge.sessions {
@@ -101,9 +100,9 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool, by *brokertest.Ha
 	}
 }
 
-// owed reports whether a member of an SDK must get what its own relay publishes, although the member
-// came while Redis was away and has no position yet. Its subscribe is final, so it is owed all that
-// is said from then on. A relay that the edge came to later does not know when the member came.
+// owed reports whether a client of an SDK must get what its own relay publishes, although it came
+// while Redis was away and has no position yet. Its subscribe is final, so it is owed all that is
+// said from then on. A relay that the edge came to later does not know when the client came.
 func (m *model) owed(s *session, i *interest, e *entry, by *brokertest.Handle) bool {
 	here, f := s.e.used, m.ids[e.id]
 	return s.sdk != nil && i.in && i.leaves == 0 && f != nil && f.at.After(i.since) &&
@@ -154,10 +153,10 @@ func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 	}
 }
 
-// lose takes note that Redis goes back to a saved state, or is emptied. The parameter kept is the
-// result of model.count from when the state was saved. It is nil if Redis is emptied. All entries
-// of a topic beyond that count are lost. Marks against duplicates may be lost too, so any frame may
-// be stored again.
+// lose takes note that Redis goes back to a saved state, or is emptied. The given map is the result
+// of model.count from when the state was saved. It is nil if Redis is emptied. All entries of a
+// topic beyond its count in the map are lost. Marks against duplicates may be lost too, so any
+// frame may be stored again.
 func (m *model) lose(kept map[protocol.Topic]int) {
 	m.lossy = true
 	for t, s := range m.topics {

@@ -49,12 +49,12 @@ type config struct {
 	history    int           // publications kept per topic
 	age        time.Duration // how long history is kept
 	logSize    int           // bytes of each edge's log
-	buffer     int           // bytes a relay buffers for each link
+	buffer     int           // bytes that a relay buffers for each link
 	tail       int           // publications in a relay's memory, per topic
 	window     int           // unread bytes at which an end of a conn stops sending
 	digestEach time.Duration
 	topicRate  int // bytes a second; 0: no bound
-	pieces     int // limit of the pieces of jobs that a relay does in one step
+	pieces     int // how many pieces of jobs a relay does in one step at most
 
 	sdk  bool // clients of SDKs come too
 	skew bool // with sdk: some edges and relays do not know them
@@ -94,7 +94,7 @@ func (w *world) reseed(seed uint64) { w.rnd = rand.New(rand.NewPCG(seed, 0x5eed)
 // chance is true in p of 100 cases.
 func (w *world) chance(p int) bool { return w.rnd.IntN(100) < p }
 
-// between returns a random duration. The parameters least and most are its bounds, both included.
+// between returns a random duration. It may also return either of the two bounds.
 func (w *world) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(w.rnd.Int64N(int64(most-least)+1))
 }

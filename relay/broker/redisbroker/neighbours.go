@@ -88,7 +88,9 @@ func (s statement) crosses(o statement) bool {
 }
 
 // makesTopics reports whether the channels under the prefix longer are also channels of users or
-// groups under the prefix shorter.
+// groups under the prefix shorter. Original servers and counts of subscribers matter there. Any
+// other topic of longer may be a topic of shorter, too. No message crosses there, since each names
+// its realm, so such clusters serve side by side.
 func makesTopics(shorter, longer string) bool {
 	remainder, ok := strings.CutPrefix(longer, shorter)
 	return ok && (protocol.Topic(remainder).IsUser() || protocol.Topic(remainder).IsGroup())

@@ -39,9 +39,12 @@ type Dialect interface {
 	// publication. The result except names a user whose sessions are not sent the text. If except
 	// is "", all members are sent it. All relays that share a broker must render alike.
 	Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byte, except string)
-	// Lost returns the text that tells members of t that they lost messages. If it returns nil, the
-	// members are told nothing.
+	// Lost returns the text that tells members of t that they lost messages. It is for dialects
+	// whose Order is InOrder.
 	Lost(t protocol.Topic) []byte
+	// AfterLoss says what becomes of a member of t when messages to t were lost. The parameter keep
+	// is the membership's keep. AfterLoss is for dialects whose Order is ByTopic.
+	AfterLoss(s Session, t protocol.Topic, keep []byte) Loss
 	// Kinds returns the names by which commands are counted. Every Command.Kind is an index in the
 	// result. Commands of two dialects that have a name in common are counted together.
 	Kinds() []string
@@ -65,6 +68,16 @@ type Session struct {
 	Confirmed bool
 	Until     int64  // end of the session's permission, in Unix seconds; 0: none
 	Keep      []byte // the dialect's own bytes about the session, opaque to the router
+}
+
+// Loss says what becomes of a member that has lost messages. Its membership ends, and the client is
+// sent Text. If Closes is set, the session is closed instead. The router may close the session in
+// any case.
+type Loss struct {
+	Closes bool
+	Text   []byte
+	Code   uint16 // with which the session is closed
+	Reason string // not empty
 }
 
 // Order says which earlier commands of its session a command waits for.
@@ -133,6 +146,7 @@ type Terms struct {
 	Topics []Binding        // of a Confirm, each topic once
 	Code   uint16           // of a Close; 0: the socket ends without a close frame
 	Said   protocol.Content // of a Publish whose content is more than Text
+	Shared any              // what Said has in common with other commands; not looked at
 }
 
 // Binding is a topic that Confirm makes the session a member of, with the membership's keep.
@@ -160,7 +174,10 @@ const (
 	TooMuch
 	AlreadyMember // Bind: the session is a member, or will be
 	Late          // Bind: the topic could not be bound for some seconds; it may be later
-	ManyKeeps     // the keeps of the session would have more than Verdict.Most bytes
+	// The command was replayed. An earlier relay may have published it, or refused it, and nobody
+	// can say which.
+	Unsure
+	ManyKeeps // the keeps of the session would have more than Verdict.Most bytes
 
 	Reasons // number of reasons
 )

@@ -13,6 +13,12 @@ type Chat struct {
 
 func (c Chat) Session(user string) Opening { return Opening{Path: c.Prefix + "/chat/channel/" + user} }
 
+func (c Chat) Joined(user, group string) (Opening, bool) {
+	o := c.Session(user)
+	o.Hello, o.Await = `{"Method":"UserGroup","Group":"`+group+`"}`, "add to group"
+	return o, true
+}
+
 func (Chat) Self(user string) (Wrap, bool) {
 	return Wrap{`{"Method":"One","MsgBody":{"Id":"` + user + `","Msg":"`, `"}}`}, true
 }

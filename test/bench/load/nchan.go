@@ -10,6 +10,8 @@ func (n Nchan) Session(user string) Opening {
 	return Opening{Path: n.Prefix + "/both/" + User(user).channel()}
 }
 
+func (Nchan) Joined(string, string) (Opening, bool) { return Opening{}, false }
+
 func (Nchan) Self(string) (Wrap, bool) { return Wrap{}, true }
 
 func (n Nchan) Receive(_ string, topic Topic) Opening {
