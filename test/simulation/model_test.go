@@ -128,9 +128,10 @@ type interest struct {
 	// if every relay had Redis from the time interest.came until that answer. Otherwise the session
 	// may get any publication that was stored later than loose.
 	loose time.Time
-	// place is where the edge was when a client of an SDK came. If a relay had no Redis then, the
-	// client is sent all that the edge lacks, however old that is.
+	// place is where the edge was when a client of an SDK came, if placed is set. If a relay had no
+	// Redis then, the client is sent all that the edge lacks, however old that is.
 	place    protocol.Position
+	placed   bool
 	expected []*expected
 	next     int // index in expected, behind the last entry that came
 }

@@ -31,7 +31,7 @@ func (m *model) stale(e *entry) bool {
 // isLoose reports whether the session came while a relay had no Redis, and the entry was stored
 // later than i.loose.
 func (i *interest) isLoose(e *entry) bool {
-	return !i.loose.IsZero() && (e.at.After(i.loose) || !i.place.IsZero() && i.place.Before(e.position))
+	return !i.loose.IsZero() && (e.at.After(i.loose) || i.placed && i.place.Before(e.position))
 }
 
 // told takes note of a topic's position at an edge.

@@ -281,8 +281,7 @@ func (m *model) answeredSubscribe(f *frame, as answer, r reply, fail func(string
 		if i.in {
 			fail("and it is subscribed already")
 		}
-		i.in, i.since, i.place = true, m.w.now, m.edges[f.s.e.instance].at[f.topic]
-		i.loosen(m)
+		m.comes(f.s.e, i, f.topic)
 	case as != answerOnly || r.Error == nil:
 		fail("which is the wrong answer")
 	case k.answered == 105 && !i.in:
@@ -341,6 +340,13 @@ func (m *model) answeredPublish(f *frame, as answer, r reply, fail func(string))
 	}
 }
 
+// comes takes note that a client of an SDK is a member of a topic from now on.
+func (m *model) comes(e *edge, i *interest, t protocol.Topic) {
+	n := m.edges[e.instance]
+	i.in, i.since, i.place, i.placed = true, m.w.now, n.at[t], !n.unplaced[t]
+	i.loosen(m)
+}
+
 // confirmed takes note of a Confirmed, which names the given topics.
 func (m *model) confirmed(e *edge, n link.Confirmed, topics []protocol.Topic) {
 	f := m.edges[e.instance].frames[n.Number]
@@ -359,9 +365,8 @@ func (m *model) confirmed(e *edge, n link.Confirmed, topics []protocol.Topic) {
 	s.sdk.infos = append(s.sdk.infos, k.claims.info)
 	for _, t := range k.topics {
 		i := s.interests[t]
-		i.in, i.since, i.place = true, m.w.now, m.edges[e.instance].at[t]
+		m.comes(e, i, t)
 		i.awaits--
-		i.loosen(m)
 	}
 	m.w.expire(s)
 }
@@ -418,8 +423,9 @@ func (m *model) mayHaveLost(s *session) bool {
 	return false
 }
 
-// missed reports whether the edge of a member has not got all that is published on a topic. What was
-// given ahead counts as missing until it comes with its position: another relay cannot know of it.
+// missed reports whether the edge of a member has not got all that is published on a topic. What
+// was given ahead counts as missing until it comes with its position: another relay cannot know of
+// it.
 func (m *model) missed(s *session, t protocol.Topic) bool {
 	i, n := s.interests[t], m.edges[s.e.instance]
 	return i != nil && i.in && (m.lossy || n.unplaced[t] ||
