@@ -425,10 +425,11 @@ func (m *model) mayHaveLost(s *session) bool {
 
 // missed reports whether the edge of a member has not got all that is published on a topic. What
 // was given ahead counts as missing until it comes with its position: another relay cannot know of
-// it.
+// it. While an edge moves, the old link may bring what the new relay takes for lost.
 func (m *model) missed(s *session, t protocol.Topic) bool {
 	i, n := s.interests[t], m.edges[s.e.instance]
-	return i != nil && i.in && (m.lossy || n.unplaced[t] ||
+	moved := s.e.used != nil && s.e.used.byMove
+	return i != nil && i.in && (m.lossy || n.unplaced[t] || moved ||
 		slices.ContainsFunc(m.stream(t).entries, func(e *entry) bool { return n.at[t].Before(e.position) }))
 }
 
