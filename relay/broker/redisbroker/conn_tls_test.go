@@ -91,7 +91,8 @@ func TestRedisTLSRefused(t *testing.T) {
 }
 
 // TestRedisTLSAtAPlainPort dials a port that does not speak TLS. Redis waits there for the end of a
-// line, so it does not answer the handshake.
+// line, so it does not answer the handshake. The error must say what to do if the port does not
+// speak TLS.
 func TestRedisTLSAtAPlainPort(t *testing.T) {
 	t.Parallel()
 	opt := &redis.Options{TLSConfig: &tls.Config{}, DialTimeout: 200 * time.Millisecond}
