@@ -176,10 +176,10 @@ func TestKeysOfOtherProgramsAreLeftAlone(t *testing.T) {
 	}
 }
 
-// TestTakingOverKeepsWhatIsThere has a relay of our layout serve, then plants keys as relays of the
-// earlier layout leave them, and then starts another relay of our layout. A topic whose record is
-// older than HistoryAge and MarkAge together must go on behind what the earlier relays left. A
-// topic with a younger record must keep its history and go on.
+// TestTakingOverKeepsWhatIsThere starts a relay of our layout, and waits until it serves. Then it
+// plants keys as relays of the earlier layout leave them, and starts another relay of our layout. A
+// topic whose record is older than HistoryAge and MarkAge together must go on behind what the
+// earlier relays left. A topic with a younger record must keep its history and go on.
 func TestTakingOverKeepsWhatIsThere(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -248,8 +248,8 @@ func TestARelayThatServesTakesNothingOver(t *testing.T) {
 	}
 }
 
-// TestTakingOverGoesOnAtAPromotedReplica lets a master die while its keys are taken over, and
-// promotes a replica that has the same keys. All keys that are left must be taken over there.
+// TestTakingOverGoesOnAtAPromotedReplica ends a master while its keys are taken over, and promotes
+// a replica that has the same keys. All keys that are left must be taken over at the replica.
 func TestTakingOverGoesOnAtAPromotedReplica(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)

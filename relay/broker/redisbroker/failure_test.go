@@ -34,7 +34,7 @@ func refusedBy(port int) error {
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: addr, Err: err}
 }
 
-// TestCausesOfOneAbsence has one absence with several causes. The latest cause must be known
+// TestCausesOfOneAbsence plays one absence with several causes. The latest cause must be known
 // without delay. A later cause must be logged only if two things hold: it differs in kind from the
 // cause logged last, and tellEvery has passed since that cause was logged.
 func TestCausesOfOneAbsence(t *testing.T) {

@@ -123,8 +123,8 @@ func refused(t *testing.T, c Config) error {
 }
 
 // awaitServes asks the relays on a Redis until one says that it serves. It asks by publishing the
-// statement in the parameter asker. The relays that answer are those of the cluster that asker
-// names, and those of clusters that share channels with that cluster.
+// statement in the parameter asker. The relays that answer are those of the cluster in that
+// statement, and those of clusters that share channels with that cluster.
 func awaitServes(t *testing.T, client redis.UniversalClient, asker statement) {
 	t.Helper()
 	asker.Relay = protocol.NewInstance()

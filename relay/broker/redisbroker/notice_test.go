@@ -182,8 +182,8 @@ func TestHalfOpenAsker(t *testing.T) {
 	})
 }
 
-// TestDeafForLong has Redis refuse new subscriptions after the old ones were lost. Redis must then
-// count as away.
+// TestDeafForLong ends the subscriptions while Redis permits no new ones. Redis must then count as
+// away.
 func TestDeafForLong(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -163,7 +163,7 @@ func TestSubscribedOverASlowWay(t *testing.T) {
 	})
 }
 
-// TestManySubscribedOverASlowWay has a new relay subscribe to 7,000 topics with long names over a
+// TestManySubscribedOverASlowWay subscribes a new relay to 7,000 topics with long names, over a
 // slow way. The commands take about 4 s, which is longer than the constant silence. Redis must have
 // something to confirm meanwhile, so that the connection is not lost.
 func TestManySubscribedOverASlowWay(t *testing.T) {

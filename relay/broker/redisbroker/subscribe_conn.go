@@ -172,8 +172,8 @@ func (s *subscriberConn) popLocked() expectation {
 	return next
 }
 
-// confirm handles a confirmation for a channel. It returns an error if that is not the confirmation
-// that is expected next.
+// confirm handles a confirmation for a channel. It returns an error unless this confirmation is the
+// one that is expected next.
 func (s *subscriberConn) confirm(kind pushKind, channel []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

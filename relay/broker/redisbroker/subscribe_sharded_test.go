@@ -84,8 +84,8 @@ func (s *subscriberConn) asksAgain(tt *testing.T, t protocol.Topic, than uint64)
 	brokertest.Eventually(tt, fmt.Sprint(t, " is asked for again"), func() bool { return s.subscriber.want(t).generation > than })
 }
 
-// TestShardedCommandsHaveOneSlot has topics that are wanted when the connection begins, and then
-// subscribes to more topics. It then unsubscribes from these further topics. Each command must have
+// TestShardedCommandsHaveOneSlot subscribes to many topics before the connection begins, and to
+// more topics after that. It then unsubscribes from these further topics. Each command must have
 // channels of one slot, and few commands must suffice. One ping must follow the unsubscriptions of
 // a batch.
 func TestShardedCommandsHaveOneSlot(t *testing.T) {
@@ -133,9 +133,9 @@ func TestShardedCommandsHaveOneSlot(t *testing.T) {
 	}
 }
 
-// TestMovedStandsForAllOfItsCommand has the server refuse a command for two topics, since their
-// slot is elsewhere. The next command's confirmation must count, and the refused topics must be
-// asked for again.
+// TestMovedStandsForAllOfItsCommand plays a server that refuses a command for two topics, since
+// their slot is elsewhere. The next command's confirmation must count, and the refused topics must
+// be asked for again.
 func TestMovedStandsForAllOfItsCommand(t *testing.T) {
 	s, told, _ := sharded(t)
 	for _, topic := range []protocol.Topic{near, beside, far} {
@@ -285,8 +285,8 @@ func TestEndedProbesAreHeardAgain(t *testing.T) {
 	}
 }
 
-// TestReceivingGoesOnBehindMoved has a server refuse a subscription with MOVED, and then send bytes
-// that are no reply. Only these bytes may end the connection.
+// TestReceivingGoesOnBehindMoved plays a server that refuses a subscription with MOVED, and then
+// sends bytes that are no reply. Only these bytes may end the connection.
 func TestReceivingGoesOnBehindMoved(t *testing.T) {
 	s, _, _ := sharded(t)
 	s.subscriber.subscribe(near, 7)
