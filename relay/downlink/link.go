@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// frameOverhead is roughly the memory of a decoded frame besides its texts and its list of
-	// sessions, in bytes. It does not depend on the frame's length on the wire.
+	// frameOverhead is roughly the memory of a decoded frame without its texts, its keep and its
+	// list of sessions, in bytes. It does not depend on the frame's length on the wire.
 	frameOverhead = 128
 	// portion is the size at which a part of a batch is handed on, in bytes of decoded frames. A
 	// small frame takes much more memory decoded than it has bytes on the link.
