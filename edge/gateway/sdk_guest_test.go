@@ -187,8 +187,8 @@ func TestAConnectThatNobodyConfirmsComesBack(t *testing.T) {
 }
 
 // TestAGuestsLineWaitsForARelayThatKnowsSDKs has a guest send its connect while no relay can take
-// guests. Meanwhile the guest must not be in the tables, and its connect must not be accepted. If no
-// relay comes that can take guests, the guest must be closed with 3004.
+// guests. Meanwhile the guest must not be in the tables, and its connect must not be accepted. If
+// no relay comes that can take guests, the guest must be closed with 3004.
 func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
 	for _, comes := range []bool{true, false} {
 		t.Run(fmt.Sprint("it comes: ", comes), func(t *testing.T) {
