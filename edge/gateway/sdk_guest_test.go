@@ -456,3 +456,26 @@ func TestP7_GuestsThatARelayHasRefusedGiveWay(t *testing.T) {
 		}
 	})
 }
+
+// TestP7_GuestsThatLingerGiveWay has guests break the protocol, and not go. Each has ended then, but
+// its socket stays open for a while. Beyond the bound of guests their sockets must be closed after
+// giveWayWait.
+func TestP7_GuestsThatLingerGiveWay(t *testing.T) {
+	const most = 4
+	inBubble(t, silentRelay(), func(c *Config) { c.MaxSessions = most * guestShare }, func(t *testing.T, b *bubbled) {
+		for range 3 * most {
+			b.connect().send(textOf(""))
+			synctest.Wait()
+		}
+		time.Sleep(giveWayWait)
+		synctest.Wait()
+		if open, guests := b.server.Active(), b.metric("guests", ""); open != most || guests != most {
+			t.Errorf("%d sockets are open, and %v guests counted, want %d", open, guests, most)
+		}
+		time.Sleep(closeWait)
+		synctest.Wait()
+		if open, guests := b.server.Active(), b.metric("guests", ""); open != 0 || guests != 0 {
+			t.Errorf("%d sockets are open, and %v guests counted, want none", open, guests)
+		}
+	})
+}
