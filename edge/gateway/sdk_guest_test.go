@@ -457,9 +457,9 @@ func TestP7_GuestsThatARelayHasRefusedGiveWay(t *testing.T) {
 	})
 }
 
-// TestP7_GuestsThatLingerGiveWay has guests break the protocol, and not go. Each has ended then, but
-// its socket stays open for a while. Beyond the bound of guests their sockets must be closed after
-// giveWayWait.
+// TestP7_GuestsThatLingerGiveWay has guests break the protocol, and not go. Each session has ended
+// then, but its socket stays open for a while. Beyond the bound of guests these sockets must be
+// closed after giveWayWait.
 func TestP7_GuestsThatLingerGiveWay(t *testing.T) {
 	const most = 4
 	inBubble(t, silentRelay(), func(c *Config) { c.MaxSessions = most * guestShare }, func(t *testing.T, b *bubbled) {
