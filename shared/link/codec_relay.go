@@ -40,10 +40,11 @@ func (t TopicNumber) Append(b []byte) []byte {
 	return finish(b, at, hint)
 }
 
-// ParseTopicNumber parses a body.
+// ParseTopicNumber parses a body. A topic that clients cannot have is an error.
 func ParseTopicNumber(body []byte) (TopicNumber, error) {
 	f := fields{b: body}
 	t := TopicNumber{ID: f.uvarint(), Position: f.position(), Topic: protocol.Topic(f.string())}
+	f.checkTopic(t.Topic)
 	return t, f.end("topic")
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"unsafe"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // TestParseTakesUpToTheBounds checks that frames at a bound are parsed. TestParseRefuses has frames
@@ -15,8 +17,10 @@ func TestParseTakesUpToTheBounds(t *testing.T) {
 	most := bytes.Repeat([]byte("k"), MaxKeeps)
 	for _, want := range []frame{
 		Client{ID: 1, Confirmed: true, Open: true, Until: MaxUntil, User: "1", Keep: most},
+		Client{ID: 1, Open: true, User: strings.Repeat("u", protocol.MaxID), Keep: []byte{}},
 		Keep{Session: 1, Topic: "all", Keep: most},
-		Confirmed{Number: 1, Session: 1, User: "1", Keep: most[1:], Channels: []Channel{{1, most[:1]}}, Text: []byte{}},
+		TopicNumber{ID: 1, Topic: protocol.Topic(strings.Repeat("c", protocol.MaxChannel))},
+		Confirmed{Number: 1, Session: 1, User: strings.Repeat("u", protocol.MaxID), Keep: most[1:], Channels: []Channel{{1, most[:1]}}, Text: []byte{}},
 		Refreshed{Number: 1, Session: 1, Until: MaxUntil, Keep: most, Text: []byte{}},
 		Bound{Number: 1, Session: 1, Topic: 1, Keep: most, Text: []byte{}},
 		Close{Session: 1, Code: 1000, Reason: strings.Repeat("x", MaxReason)},
