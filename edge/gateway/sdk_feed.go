@@ -117,7 +117,9 @@ func (f *Feed) Refreshed(n link.Refreshed, answer bool) error {
 }
 
 // Bound binds a session to a topic with a keep. If answer is set, it also queues n.Text for the
-// client, before the topic's later messages. The error, if any, ends the link.
+// client, before the topic's later messages. The error, if any, ends the link. A session that would
+// have more than link.MaxMemberships memberships is an error, since the next relay would not take
+// it.
 func (f *Feed) Bound(n link.Bound, answer bool) error {
 	h := f.hub
 	h.mu.Lock()
@@ -130,6 +132,10 @@ func (f *Feed) Bound(n link.Bound, answer bool) error {
 		had := 0
 		if slot := s.findLocked(t); slot >= 0 {
 			had = len(s.sdk.keepLocked(slot))
+		} else if len(s.memberships) >= link.MaxMemberships {
+			return &link.CloseError{
+				Code: link.CodeLimit, Text: fmt.Sprintf("session %d in more than %d topics", n.Session, link.MaxMemberships),
+			}
 		}
 		if err := h.roomLocked(s, len(n.Keep)-had); err != nil {
 			return err

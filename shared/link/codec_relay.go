@@ -75,11 +75,11 @@ func (o Opened) Append(b []byte) []byte {
 	return finish(b, at, hint)
 }
 
-// ParseOpened parses a body.
+// ParseOpened parses a body. More than MaxChannels topics are an error.
 func ParseOpened(body []byte) (Opened, error) {
 	f := fields{b: body}
 	o := Opened{Session: f.uvarint(), Confirmed: f.bool()}
-	if n := f.count(1); n > 0 {
+	if n := f.channels(1); n > 0 {
 		o.Topics = make([]uint64, n)
 		for i := range o.Topics {
 			o.Topics[i] = f.uvarint()

@@ -109,13 +109,14 @@ func (c Confirmed) Append(b []byte) []byte {
 	return finish(b, at, hint)
 }
 
-// ParseConfirmed parses a body. Keeps of more than MaxKeeps bytes together are an error.
+// ParseConfirmed parses a body. More than MaxChannels channels are an error, and so are keeps of
+// more than MaxKeeps bytes together.
 func ParseConfirmed(body []byte) (Confirmed, error) {
 	f := fields{b: body}
 	c := Confirmed{Number: f.uvarint(), Session: f.uvarint(), Until: f.until(), User: f.string(), Keep: f.bytes()}
 	f.checkUser(c.User)
 	keeps := len(c.Keep)
-	if n := f.count(2); n > 0 {
+	if n := f.channels(2); n > 0 {
 		c.Channels = make([]Channel, n)
 		for i := range c.Channels {
 			c.Channels[i] = Channel{Topic: f.uvarint(), Keep: f.bytes()}
@@ -315,6 +316,17 @@ func (f *fields) texts(dst *[MaxForms]Rendering) []Rendering {
 }
 
 var errUTF8 = errors.New("text is not valid UTF-8")
+
+// fields.channels does what fields.count does, for topics to which one frame binds a session. More
+// than MaxChannels of them are an error. An edge searches the memberships of the session for each.
+func (f *fields) channels(size int) int {
+	n := f.count(size)
+	if n > MaxChannels {
+		f.fail(fmt.Errorf("%d topics in one frame, at most %d", n, MaxChannels))
+		return 0
+	}
+	return n
+}
 
 // fields.checkUser makes it an error if user is not the id of a user.
 func (f *fields) checkUser(user string) {
