@@ -18,9 +18,10 @@ const (
 	// overlapAfter is the least time for which an overlap goes on after one of its links has ended.
 	// A newer link may yet bring the publications that the ended link has brought.
 	overlapAfter = 2 * time.Second
-	// overlapMost is how much longer an overlap goes on until the relay of the newest link has said
-	// Live. Before Live, members catch up, and a slow link may take long to bring that. A relay
-	// forgets publications without a position after this time, and some relays never say Live.
+	// If the relay of the newest link does not say Live, an overlap goes on for longer, by
+	// overlapMost at most. Before Live, members catch up, which may take long on a slow link. A
+	// relay forgets publications without a position after this time, and some relays never say
+	// Live.
 	overlapMost = 30 * time.Second
 )
 
@@ -135,8 +136,8 @@ func (f *Feed) Live() {
 }
 
 // over reports whether nothing needs to be counted any more: at most one link is up, the newest
-// link is not being left, and no link has ended within overlapAfter. While the newest link is up,
-// Live must also have come, or overlapMost have passed.
+// link is not being left, and no link has ended within overlapAfter. If the newest link is up and
+// has not brought Live, overlapMost must have passed in addition.
 func (o *overlap) over() bool {
 	up := 0
 	for _, f := range o.links {
@@ -160,7 +161,7 @@ const (
 	excess                // there is no room to remember the message
 )
 
-// sum returns the hash that a publication has in bare.
+// sum returns the value of bare.sum for a publication.
 func (o *overlap) sum(text []byte, except string) uint64 {
 	var h maphash.Hash
 	h.SetSeed(o.seed)
@@ -215,8 +216,8 @@ func (o *overlap) level(counts []int) bool {
 }
 
 // passLocked reports whether to pass on p, a publication without a position that the link of f
-// brought. It takes the texts of those forms out of r that are not to be passed on. h.mu must be
-// held.
+// brought. If a form is not to be passed on, passLocked takes the text of that form out of r. h.mu
+// must be held.
 func (h *Hub) passLocked(f *Feed, t *topic, p link.Publication, r *renderings) (passes bool) {
 	if h.dropOverlapLocked(); h.overlap == nil {
 		return true

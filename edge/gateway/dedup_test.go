@@ -78,9 +78,9 @@ func TestTwoLinksBringMessagesWithoutAPosition(t *testing.T) {
 	})
 }
 
-// TestP2_ASlowLinkBringsNothingTwice has the old link end long before the new one brings what its
-// relay had, because that link is slow. What both bring comes once. If the relay never says Live,
-// the counts are forgotten some time later.
+// TestP2_ASlowLinkBringsNothingTwice has a new link that is slow. It brings a publication long
+// after the old link, which brought the same publication, has ended. The member must get the
+// publication once. Since the relay never says Live, the counts are forgotten some time later.
 func TestP2_ASlowLinkBringsNothingTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, s, older, newer := twoLinks()

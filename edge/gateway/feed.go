@@ -58,7 +58,8 @@ func (f *Feed) fanOutLocked(t *topic, r *renderings, except string) {
 // for every membership that has a keep. Dead sessions are included. Begin holds the Hub's lock, so
 // the functions must only append to a buffer. A session that is being opened may be told both here
 // and by Upstream.Open or Upstream.OpenClient. That is harmless, since these frames are idempotent.
-// tellClient and tellKeep may be nil while no session is enrolled: see Upstream.Enrol.
+// The functions tellClient and tellKeep may be nil while no session is enrolled: see
+// Upstream.Enrol.
 func (h *Hub) Begin(
 	tellSession func(link.Session), tellClient func(link.Client), tellMembers func(link.Held), tellKeep func(link.Keep),
 ) *Feed {
@@ -287,7 +288,7 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 }
 
 // advanceLocked moves a topic to p and returns the topic. It returns nil if the number is muted or
-// unknown, or if the topic's position is p or later. With the zero p it only returns the topic.
+// unknown, or if the topic's position is p or later. If p is zero, it only returns the topic.
 // Hub.mu must be held.
 func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 	t := f.numberedLocked(number)
@@ -318,9 +319,9 @@ func (f *Feed) lacksLocked(number uint64, r *renderings) bool {
 	return lacks
 }
 
-// fanOutLocked queues for each living member of t the text of its form, if r has it. It leaves out
-// the sessions of FormChat of the user that the parameter except names; "" names no user. All
-// queues share one frame for each form. h.mu must be held.
+// fanOutLocked queues for each living member of t the text of its form, if r has it. If except
+// names a user, that user's sessions of FormChat are left out. All queues share one frame for each
+// form. h.mu must be held.
 func (h *Hub) fanOutLocked(t *topic, r *renderings, except string) {
 	var frames [link.MaxForms][]byte // made when the first member needs them
 	var results [pushSealed + 1]int

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// Opcodes (RFC 6455, 5.2). opClose and above are control frames.
+// Opcodes (RFC 6455, 5.2). Those from opClose on are the opcodes of control frames.
 const (
 	opContinuation = 0x0
 	opText         = 0x1
@@ -224,7 +224,7 @@ func (r *reader) complete() {
 
 // message is the state of a message that is being read.
 type message struct {
-	header       // of the present fragment; size counts the bytes not read yet
+	header       // that of the present fragment; its size counts the bytes not read yet
 	binary bool  // the first fragment was a binary frame
 	read   int64 // sum of the payload sizes of the fragments so far
 	text   runes

@@ -299,7 +299,8 @@ func (s *Session) findLocked(t *topic) int {
 }
 
 // unbindLocked ends the membership in the given slot. The last membership of s moves to the slot
-// that becomes free, and so does the last member of the topic. h.mu must be held.
+// that becomes free. In the list of the topic's members, the last member likewise takes the free
+// slot. h.mu must be held.
 func (h *Hub) unbindLocked(s *Session, slot int) {
 	t, memberSlot := s.memberships[slot].topic, s.memberships[slot].slot
 	if s.sdk != nil {

@@ -15,8 +15,8 @@ import (
 
 // idleAfter is the silence after which a conn becomes idle, if the poller can watch it. Until then
 // its reader goroutine waits for the client. A new conn of the chat becomes idle without such a
-// silence, unless bytes came with its request. A conn of an SDK does so after its connect, and
-// after a pong.
+// silence, unless bytes came with its request. A conn of an SDK becomes idle at once after its
+// connect, and after a pong.
 //
 // To wake a reader that waits costs a goroutine switch. To wake an idle conn costs a poll, a new
 // goroutine and another request to the poller. So a frame that comes to an idle conn costs about
@@ -302,10 +302,10 @@ func (c *conn) affords(bytes int) bool {
 	return s.allowance.take(bytes)
 }
 
-// pause calls the function in the parameter wait, and returns its result. The session is not read
-// meanwhile, so the client's silence does not count. The function gets a channel that is closed
-// when the session ends, and must return then. If the session is ending already, pause does not
-// call the function, and returns pacedOut.
+// pause calls the given function, and returns its result. The session is not read meanwhile, so the
+// client's silence does not count. The function gets a channel that is closed when the session
+// ends, and must return then. If the session is ending already, pause does not call the function,
+// and returns pacedOut.
 func (c *conn) pause(wait func(ended <-chan struct{}) paced) paced {
 	s, v := c.session, c.server
 	ended := make(chan struct{})
@@ -321,8 +321,7 @@ func (c *conn) pause(wait func(ended <-chan struct{}) paced) paced {
 	return wait(ended)
 }
 
-// awaitRoom tries to have the message accepted, and reports whether it was. The parameter most
-// bounds the time.
+// awaitRoom tries to have the message accepted within the given time, and reports whether it was.
 func (c *conn) awaitRoom(message []byte, most time.Duration) bool {
 	ctx, cancel := context.WithTimeout(c.server.ctx, most)
 	defer cancel()

@@ -93,7 +93,8 @@ func (h *Hub) holdLocked(s *Session, bytes int) {
 	h.metrics.keepBytes.Add(float64(bytes))
 }
 
-// setLocked gives a session of an SDK its until and its keep, which it copies. h.mu must be held.
+// setLocked gives a session of an SDK its expiry and its keep. It copies the keep. h.mu must be
+// held.
 func (h *Hub) setLocked(s *Session, until int64, keep []byte) {
 	h.digest.SessionHash ^= s.rowLocked()
 	h.holdLocked(s, len(keep)-len(s.sdk.keep))

@@ -87,8 +87,8 @@ func TestAClientThatTheRelayLetsGoHasFiveSeconds(t *testing.T) {
 	})
 }
 
-// TestARelayClosesManyWithinSomeTime: sessions that are closed within some time are closed at
-// random moments of it. Until then they go on.
+// TestARelayClosesManyWithinSomeTime has a relay close many sessions within some time. They must be
+// closed at random moments of that time, and go on until then.
 func TestARelayClosesManyWithinSomeTime(t *testing.T) {
 	inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {
 		const most = 5 * time.Second

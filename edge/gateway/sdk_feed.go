@@ -87,14 +87,14 @@ func (h *Hub) beginLocked(s *Session, text []byte, answer bool) {
 	}
 }
 
-// releaseLocked lets the reader go on that waits in connectGuest. Hub.mu must be held.
+// releaseLocked lets the reader that waits in connectGuest go on. Hub.mu must be held.
 func (k *sdk) releaseLocked() {
 	close(k.ready)
 	k.ready = nil
 }
 
-// Refreshed gives a session another until and another keep. If answer is set, it also queues n.Text
-// for the client. The error, if any, ends the link.
+// Refreshed gives a session another expiry and another keep. If answer is set, it also queues
+// n.Text for the client. The error, if any, ends the link.
 func (f *Feed) Refreshed(n link.Refreshed, answer bool) error {
 	h := f.hub
 	h.mu.Lock()
@@ -151,8 +151,8 @@ func (f *Feed) Unbound(n link.Unbound) {
 
 // Close closes a session. Frames that are queued for its client are written first. If n.Code is 0,
 // the client gets no close frame, and has leaveWait to close its connection. Nothing that the
-// client still sends is accepted. If n.Within is set, the session goes on until a random moment.
-// Close does nothing if the session has ended.
+// client still sends is accepted. If n.Within is set, the session goes on until a random moment
+// within that time. Close does nothing if the session has ended.
 func (f *Feed) Close(n link.Close) {
 	h := f.hub
 	h.mu.Lock()

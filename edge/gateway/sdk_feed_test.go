@@ -138,8 +138,9 @@ func TestARelayThatIsWrongAboutASessionIsTold(t *testing.T) {
 	}
 }
 
-// TestUnknownTopicsOfASessionArePassedOver has a relay name topic numbers that are unknown, and one
-// that is known. The session must be bound to the known topic, and the client must get every text.
+// TestUnknownTopicsOfASessionArePassedOver brings frames with topic numbers that are unknown, and
+// with one that is known. The session must be bound to the known topic, and the client must get
+// every text.
 func TestUnknownTopicsOfASessionArePassedOver(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	h := g.hub

@@ -236,8 +236,8 @@ func TestSlowReadersOfTwoFormsCostOnlyThemselves(t *testing.T) {
 }
 
 // TestP2_BareFormsOfWhomTheOldRelayDoesNotKnow has a client of an SDK that the new relay alone
-// knows. The old link brings what has no position for the chat alone, before or behind the new one.
-// Each member must get it once.
+// knows. The old link brings publications without a position in the chat's form alone, before or
+// after the new link brings them. Each member must get each publication once.
 func TestP2_BareFormsOfWhomTheOldRelayDoesNotKnow(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "1")[0]

@@ -87,7 +87,7 @@ func sourceOf(r *http.Request) netip.Addr {
 
 // enterGuest gives s an id and counts s among the guests. The parameter limit bounds the sessions.
 // If there are that many already, enterGuest returns false. If there are too many guests, others
-// are closed. s does not enter the tables yet, and no relay is told of s.
+// are closed. The guest does not enter the tables yet, and no relay is told of it.
 func (h *Hub) enterGuest(s *Session, source netip.Addr, limit int) (ok bool) {
 	var others []*Session
 	defer func() {

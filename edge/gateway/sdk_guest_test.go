@@ -69,7 +69,7 @@ func TestP7_WhoConnectsAtOnceIsConfirmedAmongManyGuestsOfItsSource(t *testing.T)
 		}
 		for range 10 {
 			c := b.connect()
-			for range most - 1 { // while the client's connect is on its way
+			for range most - 1 { // these come before the client's connect
 				b.connect()
 			}
 			c.send(textOf("connect 1"))
@@ -187,8 +187,8 @@ func TestAConnectThatNobodyConfirmsComesBack(t *testing.T) {
 }
 
 // TestAGuestsLineWaitsForARelayThatKnowsSDKs has a guest send its connect while no relay can take
-// guests. Meanwhile the guest must not be in the tables, and its line must not be in the log. If no
-// such relay comes, the guest must be closed with 3004.
+// guests. Meanwhile the guest must not be in the tables, and its connect must not be accepted. If
+// no relay comes that can take guests, the guest must be closed with 3004.
 func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
 	for _, comes := range []bool{true, false} {
 		t.Run(fmt.Sprint("it comes: ", comes), func(t *testing.T) {

@@ -10,9 +10,9 @@ import (
 )
 
 // lineWait is how long a line of an SDK may wait at this edge, for its user's allowance and for
-// room upstream together. SDKs act 5 s after they have sent a command without an answer. The edge
-// does not know exactly how long a line has waited in the kernel before it was read. So a line may
-// wait for twice lineWait.
+// room upstream together. SDKs act if a command has no answer after 5 s. The edge does not know
+// exactly how long a line has waited in the kernel before it was read. So a line may wait for twice
+// lineWait.
 const lineWait = 1500 * time.Millisecond
 
 var (
@@ -33,7 +33,8 @@ func cutLine(message []byte) (line, rest []byte, more bool) {
 func isPong(line []byte) bool { return string(bytes.Trim(line, " \t\r")) == "{}" }
 
 // lag bounds the time for which lines wait. A lag begins when a line has to wait, and ends when all
-// bytes that had arrived by then are taken. During a lag, no line may wait beyond the time until.
+// bytes that had arrived by then are taken. During a lag, no line may wait beyond the time in
+// lag.until.
 type lag struct {
 	until time.Duration // by Server.now; 0: there is no lag
 	bytes int           // bytes that had arrived when the lag began, and are not taken yet
@@ -133,8 +134,9 @@ func (r *reader) forwardLine(line []byte) error {
 	return errNoRoom
 }
 
-// paceLine does for a line what pace does for a message, but returns pacedLate if the line has no
-// more patience. The session has the turn at the allowance afterwards, if it had to wait for it.
+// paceLine does for a line what pace does for a message, but returns pacedLate if the line may wait
+// no longer. If the session had to wait for its turn at the allowance, it keeps the turn
+// afterwards.
 func (r *reader) paceLine(bytes int) paced {
 	if r.affords(bytes) {
 		return pacedOn

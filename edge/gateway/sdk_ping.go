@@ -14,15 +14,15 @@ const (
 	// sdkPongWait is how long an SDK may take to answer a ping that has left the session's queue.
 	// The pong may wait behind lines, but no longer than twice lineWait.
 	sdkPongWait = 8 * time.Second
-	// sdkGrace is how long a session may go on after its until. An SDK asks for a refresh only when
-	// its until has come.
+	// sdkGrace is how long a session may go on after its expiry (sdk.until). An SDK asks for a
+	// refresh only when the expiry has come.
 	sdkGrace = 25 * time.Second
 )
 
 // sdkPingFrame is a ping of the SDKs' protocol. All sessions share it, so it must not be changed.
 var sdkPingFrame = textFrame("{}")
 
-// confirmed notes that the session of c is confirmed, and is to end by until. It is called under
+// confirmed notes that the session of c is confirmed, and when it expires. It is called under
 // Hub.mu.
 func (v *Server) confirmed(c *conn, until int64) {
 	now := v.now()
@@ -30,7 +30,7 @@ func (v *Server) confirmed(c *conn, until int64) {
 	v.refreshed(c, until)
 }
 
-// refreshed notes a new until of the session of c. It is called under Hub.mu.
+// refreshed notes a new expiry of the session of c. It is called under Hub.mu.
 func (v *Server) refreshed(c *conn, until int64) {
 	var end time.Time
 	if until != 0 {
@@ -46,8 +46,8 @@ type leave struct {
 	frame []byte        // close frame
 }
 
-// closeLater has the session of c closed at a random moment within the given time, unless it is to
-// be closed earlier. It is called under Hub.mu.
+// closeLater makes the session of c end at a random moment within the given time, unless it is to
+// end earlier. It is called under Hub.mu.
 func (v *Server) closeLater(c *conn, within time.Duration, frame []byte) {
 	l := &leave{v.now() + rand.N(within), frame}
 	if had := c.session.sdk.leave.Load(); had != nil && had.at <= l.at {
@@ -73,7 +73,8 @@ func (k *sdk) pong() bool {
 // checkSDK is the part of Server.check that sessions of SDKs have of their own. It sends pings that
 // are due. It ends the session of a guest that has not sent its first line in time, or whose
 // connect was not confirmed in time. It also ends the session of a client that has not answered a
-// ping in time, and a session whose leave is due. If checkSDK ends the session, it returns false.
+// ping in time, and a session that the relay has asked to close by now. If checkSDK ends the
+// session, it returns false.
 func (v *Server) checkSDK(c *conn, now time.Duration) bool {
 	s, k := c.session, c.session.sdk
 	if l := k.leave.Load(); l != nil && now >= l.at {

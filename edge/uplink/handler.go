@@ -16,8 +16,8 @@ type Handler interface {
 	Answer(link.Answer)
 	// Forget is called when a session's End is finished. The session must then leave the tables.
 	Forget(session uint64)
-	// Digest returns the digest of the Hub's tables, with Heard left zero. comparable is false
-	// while the tables hold a dead session, or a session whose call of Links.Open or
+	// Digest returns the digest of the Hub's tables, with Heard left zero. The result comparable is
+	// false while the tables hold a dead session, or a session whose call of Links.Open or
 	// Links.OpenClient has not returned.
 	Digest() (d link.Digest, comparable bool)
 }

@@ -183,12 +183,12 @@ func (l *Log) Rewind() {
 	l.through = 0
 }
 
-// Ack drops each entry whose number lies in one of the ranges or is not above the parameter
-// through. It calls the function dropped for each dropped entry. An entry may be acknowledged
+// Ack drops the entries with numbers up to the parameter through, and those with numbers in one of
+// the ranges. It calls the given function for each dropped entry. An entry may be acknowledged
 // before it is sent on this link, if it was sent on an earlier link.
 //
-// Ack fails with ErrAck and changes nothing in three cases: it covers a number that was never sent,
-// through is lower than in an earlier Ack of this link, or ranges are out of order.
+// Ack fails with ErrAck and changes nothing in three cases: a number was never sent, the parameter
+// through is lower than in an earlier call for this link, or the ranges are out of order.
 func (l *Log) Ack(through uint64, ranges []link.Range, dropped func(session uint64, end bool)) error {
 	if err := l.check(through, ranges); err != nil {
 		return err

@@ -113,7 +113,7 @@ func handleOr[F any](body []byte, parse func([]byte) (F, error), use func(F) err
 	return use(f)
 }
 
-// handleConfirmed gives the session the share of the log of its user. The session's only message is
+// handleConfirmed makes the session use its user's share of the log. The session's only message is
 // its connect, which leaves the log here. So no message changes its owner.
 func (l *Link) handleConfirmed(f link.Confirmed) error {
 	first := l.answer(f.Number, false)

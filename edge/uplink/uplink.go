@@ -50,7 +50,7 @@ type Uplink struct {
 	names  *resolve.Names
 	better chan offered // links that Run may take
 
-	// Owned by Run.
+	// The goroutine of Run owns the following fields.
 	relays     []*relay
 	backoff    backoff
 	parting    sync.WaitGroup // goroutines that end old links, or offer links
@@ -122,8 +122,8 @@ func (u *Uplink) Run(ctx context.Context) error {
 }
 
 // serve handles the events of l, and of each link to which the edge moves: drains, doubts, offers
-// and the end. It returns when the link then in use has ended. atOnce says whether Run may dial the
-// next link without a pause.
+// and the end. It returns when the link then in use has ended. The result atOnce says whether Run
+// may dial the next link without a pause.
 func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
 	for {
 		select {
@@ -150,9 +150,10 @@ type State struct {
 	Linked     bool
 	EverLinked bool
 	KeyRefused bool // no link, and in the last failed round each relay refused the key
-	// Degraded holds "relay" if there is no link. lacksSDK follows if the edge has sessions of
-	// SDKs, and a relay that does not know them answered in the last round. With a link, Degraded
-	// has the list of the relay's last link.Status. In all cases "brokers differ" may follow.
+	// Degraded holds "relay" if there is no link. The text lacksSDK follows if the edge has
+	// sessions of SDKs, and a relay that does not know them answered in the last round. With a
+	// link, Degraded has the list of the relay's last link.Status. In all cases "brokers differ"
+	// may follow.
 	Degraded []string
 
 	// The following fields are about the link in use. Without a link they are zero.

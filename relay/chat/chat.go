@@ -14,8 +14,8 @@ import (
 
 // Dialect is the chat as a relay speaks it.
 type Dialect struct {
-	// StrictIDs refuses a command that names a user or a group that protocol.CheckStrictID does not
-	// allow. It refuses neither a leave nor a command that was granted on an earlier link.
+	// StrictIDs refuses a command if protocol.CheckStrictID does not allow the id of a user or a
+	// group in it. It refuses neither a leave nor a command that was granted on an earlier link.
 	StrictIDs bool
 	// Rules say what the user of a session may read and write. They refuse neither a leave nor a
 	// command that was granted on an earlier link.

@@ -85,8 +85,8 @@ func TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore(t *testing.T) {
 }
 
 // TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted has a relay grant and answer publishes. The
-// relay then dies or, if stays is set, lives on. The messages are published when the broker is
-// back, and no publish is answered again.
+// relay then dies or, in the cases with the flag stays, lives on. The messages are published when
+// the broker is back, and no publish is answered again.
 func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 	for _, stays := range []bool{false, true} {
 		w, e := serving(t, 2)

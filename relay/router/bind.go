@@ -94,10 +94,10 @@ func (r *Router) noRoomFor(s *session, more int) dialect.Verdict {
 	return dialect.Verdict{}
 }
 
-// mayBind reports whether f can take a member now. While the broker is away it always can, since
-// nobody knows how long that lasts. Members then begin where f is, or unplaced if f is nowhere yet.
-// So if f is behind, a new member is sent messages that are older than its membership. To leave
-// these out could mean to lose later ones.
+// mayBind reports whether f can take a member now. While the broker is away f always can, since
+// nobody knows how long the outage lasts. Members then begin at f's position, or unplaced if f has
+// no position yet. So if f is behind, a new member is sent messages that are older than its
+// membership. If these were left out, later messages might be lost.
 func (r *Router) mayBind(f *follower) bool {
 	return f.bindable() || r.outage.away && f.edge.outbox.ready
 }

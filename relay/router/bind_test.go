@@ -135,8 +135,8 @@ func TestWhatWaitsToBeBound(t *testing.T) {
 }
 
 // TestWhoIsBehindIsBoundOnceLevel binds a session while the edge's members of the topic lag behind,
-// because the link is full. It must not be given what was published before its Bound. While the
-// broker is away it is bound at once, where the members are.
+// because the link is full. The session must not be given what was published before its Bound.
+// While the broker is away, the session is bound at once, at the position of the members.
 func TestWhoIsBehindIsBoundOnceLevel(t *testing.T) {
 	for _, away := range []bool{false, true} {
 		w, e := serving(t, 1)
@@ -374,8 +374,9 @@ func TestWhoIsBoundInAnOutageMissesNothingOfItsEnd(t *testing.T) {
 }
 
 // TestP5_WhoComesInAnOutageIsAnsweredThoughMembersAreBehind kills a relay. The broker is away from
-// the next one, so the members of a topic are behind there until it is back. A connect and a
-// subscribe to that topic must be answered meanwhile, and miss nothing that is said afterwards.
+// the next relay, so the members of a topic stay behind there until the broker is back. A connect
+// and a subscribe to that topic must be answered meanwhile. They must miss nothing that is said
+// afterwards.
 func TestP5_WhoComesInAnOutageIsAnsweredThoughMembersAreBehind(t *testing.T) {
 	w, e := serving(t, 2)
 	here, there := w.relays[0], w.relays[1]

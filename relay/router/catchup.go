@@ -86,9 +86,9 @@ func (r *Router) advanceAll(e *edge) {
 }
 
 // If f is behind, advance sends f the publications that f misses. It stops when f is live, when the
-// edge's buffer is full, or when f has to wait. f may wait for a page of history, for the
-// subscription of its topic, or for the broker. On a new link f also waits until the edge was told
-// the topic's number.
+// edge's buffer is full, or when f has to wait. The follower may wait for a page of history, for
+// the subscription of its topic, or for the broker. On a new link it also waits until the edge was
+// told the topic's number.
 func (r *Router) advance(f *follower) {
 	for r.advanceOn(f) {
 	}
@@ -118,14 +118,15 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 	if !g.inTail || f.topic.recent == nil || g.seq < tail.first() {
 		g.inTail = false
 		switch {
-		// f cannot read the tail in two cases. The tail begins after f's position. Or f has clients
-		// of SDKs, and the tail has items that f misses in the chat's form alone.
+		// A follower cannot read the tail in two cases. The tail begins after the follower's
+		// position. Or the follower has clients of SDKs, and misses items that the tail has in the
+		// chat's form alone.
 		case f.position.Before(tail.base), f.clients() > 0 && f.position.Before(tail.plain):
 			if f.topic.subscribed {
 				r.read(f)
 			}
 			return false
-		// Under each of the four conditions below the follower waits for the broker. The first: a
+		// Under each of the four conditions below, the follower waits for the broker. The first: a
 		// message given ahead has left the tail, and the follower may have missed it.
 		case r.outage.away && tail.torn,
 			// The edge has a position, but this relay has never known the topic's top. So nobody

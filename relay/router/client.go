@@ -35,7 +35,7 @@ type kept struct {
 	keep     []byte
 }
 
-// row returns the link.Client by which its edge would tell s now.
+// row returns the link.Client by which the edge would now tell of the session s.
 func (c *client) row(s *session) link.Client {
 	return link.Client{ID: s.id, Confirmed: c.confirmed, Open: c.open, Until: c.until, User: s.user, Keep: c.keep}
 }
@@ -50,8 +50,8 @@ func (c *client) keepAt(f *follower) []byte {
 	return nil
 }
 
-// setKeep replaces the keep of the membership of s at f. s must be bound at f. If s is a session of
-// the chat, setKeep does nothing.
+// setKeep replaces the keep of the membership of s at f. The session must be bound at f. If s is a
+// session of the chat, setKeep does nothing.
 func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 	c, t, name := s.client(), &s.edge.tables, f.topic.name
 	if c == nil {
@@ -86,12 +86,12 @@ func (t *tables) count(c *client, more int) {
 
 // ended is a session whose End is not acknowledged yet.
 type ended struct {
-	number uint64 // of its End
+	number uint64 // number of its End
 	keeps  int    // bytes of its keeps
 }
 
-// acked is called when a is sent. It takes the keeps of the sessions whose Ends a acknowledges off
-// the count.
+// acked is called when an Ack is sent. If the Ack acknowledges the End of a session, acked takes
+// the keeps of that session off the count.
 func (t *tables) acked(a link.Ack) {
 	t.ended = slices.DeleteFunc(t.ended, func(s ended) bool {
 		told := s.number <= a.Through || slices.ContainsFunc(a.Finished, func(r link.Range) bool {

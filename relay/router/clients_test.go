@@ -230,8 +230,8 @@ func TestP8_KeepsOfAnEdgeAreBounded(t *testing.T) {
 }
 
 // TestP8_MembershipsOfClientsAreBounded has one user, with as many sessions as it likes, invent the
-// names of channels. It gets no more than half of the room. Others get the remainder. When nothing
-// is left, whoever connects to the channel of its user alone is still let in.
+// names of channels. This user gets no more than half of the room. Others get the remainder. When
+// nothing is left, a client that connects to its user's channel alone must still be admitted.
 func TestP8_MembershipsOfClientsAreBounded(t *testing.T) {
 	const tell = 64 << 10
 	w := newWorld(t, 0)
@@ -275,9 +275,10 @@ func TestP8_MembershipsOfClientsAreBounded(t *testing.T) {
 	w.done(e)
 }
 
-// TestP8_KeepsOfASessionThatEndsCountUntilTheEdgeDropsThem has sessions with keeps end and others
-// come, at an edge whose keeps are at their bound. The edge must never have more than that, also
-// between the frames of one step and while the end of a session waits for what it has published.
+// TestP8_KeepsOfASessionThatEndsCountUntilTheEdgeDropsThem ends sessions that have keeps, and lets
+// other sessions come, at an edge whose keeps are at their bound. The edge must never have more
+// than that, also between the frames of one step and while the end of a session waits for what it
+// has published.
 func TestP8_KeepsOfASessionThatEndsCountUntilTheEdgeDropsThem(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addSpeaking(Config{KeepBytes: 20}, speakers()...)

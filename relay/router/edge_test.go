@@ -294,8 +294,8 @@ func (e *testEdge) compare(d link.Digest) {
 	}
 }
 
-// saw checks that a session's client has received exactly the texts in want. It then forgets the
-// received texts.
+// saw checks that a session's client has received exactly the given texts. It then forgets what the
+// client has received.
 func (e *testEdge) saw(id uint64, want ...string) {
 	e.w.t.Helper()
 	got := e.received[id]

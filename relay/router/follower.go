@@ -31,7 +31,7 @@ type follower struct {
 	unread    bool // listed in its edge's catchup.unread; not valid between unlink and reset
 	numbered  bool // a TopicNumber was sent on this link, and need not be sent again
 	holdsLive bool // link.Live to its edge waits for this follower
-	adopted   bool // its edge told its position as unplaced
+	adopted   bool // its edge told this position as unplaced
 	seeking   bool // its position is being looked for, see seekPlace
 	gone      bool // dropped
 	gapped    bool // the field since is the moment of a gap
@@ -43,7 +43,7 @@ func (f *follower) live() bool { return !f.isBehind }
 func (f *follower) served() bool { return !f.isBehind && f.bound > 0 && f.edge.outbox.ready }
 
 // bindable reports whether a session can be bound at f now. The edge must have told its tables on
-// its link, and the topic must be subscribed. f must be live or have no members.
+// its link, and the topic must be subscribed. The follower must be live, or have no members.
 func (f *follower) bindable() bool {
 	return f.edge.outbox.ready && f.topic.subscribed && (f.bound == 0 || !f.isBehind)
 }
@@ -53,7 +53,7 @@ func (r *Router) enter(f *follower) { r.enterAt(f, protocol.Position{}) }
 
 // enterAt prepares f for a member, and tells the edge the topic's number. The first member gives f
 // its position:
-//   - While the topic is subscribed, f begins at the parameter place. If place is zero or not
+//   - While the topic is subscribed, f begins at the given place. If that is zero or not
 //     before the top, f begins at the top instead. If f still has a later position, from members
 //     who have left, f keeps that position. So a member who comes back is not sent messages twice.
 //     If f begins before the top, f is behind.
@@ -304,14 +304,14 @@ func (f *follower) noticed(more int32) {
 // clients are the members of a follower that were told as link.Client. Most topics of users have
 // one such member.
 type clients struct {
-	one  *session // the only member; nil: none, or see many
+	one  *session // the only member; nil: none, or see the field many
 	many *many    // nil: there are no two members
 }
 
 // manyIndex is the number of members at which many gets its map.
 const manyIndex = 32
 
-// many are members, unordered. The time to remove one hardly grows with their number.
+// many holds several members, unordered. The time to remove one hardly grows with their number.
 type many struct {
 	list []*session
 	at   map[*session]int32 // index in list; nil until there are manyIndex members

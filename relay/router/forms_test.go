@@ -40,7 +40,7 @@ func mixed(t *testing.T, relays int) (w *world, chats, clients, both *testEdge) 
 	return w, chats, clients, both
 }
 
-// got compares testEdge.kinds with want, and empties it.
+// got compares testEdge.kinds with the expected counts, and then empties testEdge.kinds.
 func (e *testEdge) got(want map[string]int) {
 	e.w.t.Helper()
 	if !maps.Equal(e.kinds, want) {
@@ -188,9 +188,9 @@ func TestCatchingUpBringsTheFormsThatAreNeeded(t *testing.T) {
 	}
 }
 
-// TestWhatIsGivenAheadHasTheFormsThatAreNeeded gives messages ahead while the broker is away. An
-// edge with clients that links meanwhile is given them from the tail. After the outage nobody is
-// given them again.
+// TestWhatIsGivenAheadHasTheFormsThatAreNeeded gives messages ahead while the broker is away. If an
+// edge with clients links meanwhile, it is given these messages from the tail. After the outage
+// nobody is given a message again.
 func TestWhatIsGivenAheadHasTheFormsThatAreNeeded(t *testing.T) {
 	w, chats, clients, both := mixed(t, 1)
 	rl := w.relays[0]
@@ -282,8 +282,9 @@ func TestWhatWasGivenAheadBeforeASubscribeIsNotGivenAgain(t *testing.T) {
 	w.done(e, b)
 }
 
-// TestP8_FramesInTailsAreBounded lets edges with members of each mix catch up from a small tail,
-// and compares tails.bytes with the size of all items.
+// TestP8_FramesInTailsAreBounded has an edge with clients of SDKs, an edge with sessions of the
+// chat, and an edge with both. The first and the last link anew again and again, and catch up from
+// a small tail. After each message, tails.bytes must be the size of all items.
 func TestP8_FramesInTailsAreBounded(t *testing.T) {
 	const most, size = 16 << 10, 1 << 10
 	w := newWorld(t, 0)
@@ -432,7 +433,8 @@ func TestAnEdgeWithoutTheFeatureIsSentNothingOfIt(t *testing.T) {
 }
 
 // TestP2_WhatHasNoPositionComesOnceWhileTablesAreTaken has an original server publish while the
-// tables of an edge are being taken, at any of their pieces. Each of its members gets that once.
+// tables of an edge are being taken, at any of their pieces. Each member at the edge must get the
+// publication once.
 func TestP2_WhatHasNoPositionComesOnceWhileTablesAreTaken(t *testing.T) {
 	for pieces := 1; ; pieces++ {
 		w := newWorld(t, 0)

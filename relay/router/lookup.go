@@ -9,18 +9,18 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// A publish that is answered may have been refused on an earlier link, and its answer lost. Later
-// numbers of its edge may have been published since. Then the broker takes the replay for a
-// duplicate, though nothing was published. So a replay that the broker takes for a duplicate is
-// doubted, and looked up in history. If it is not there, nobody knows what became of it, and that
-// is what its client is told.
+// A publish that is answered may have been refused on an earlier link, and its answer may have been
+// lost. Later numbers of its edge may have been published since. Then the broker takes the replay
+// for a duplicate, though nothing was published. So a replay that the broker takes for a duplicate
+// is doubted, and looked up in history. If it is not there, nobody knows what became of it, and the
+// client is told so.
 
 // lookup looks for doubted frames of one edge and topic in the topic's history.
 type lookup struct {
 	edge   *edge
 	topic  protocol.Topic
 	frames map[uint64]*frame // by number
-	next   []*frame          // doubted since the reading began; looked for when it is over
+	next   []*frame          // doubted since the reading began; looked for when the reading is over
 }
 
 // doubtful reports whether a frame must be looked up if the broker takes it for a duplicate.
@@ -28,7 +28,7 @@ func (fr *frame) doubtful() bool {
 	return fr.again && fr.command.Answered && fr.effect < effectGranted
 }
 
-// doubt has a frame looked up.
+// doubt begins to look up a frame.
 func (r *Router) doubt(fr *frame) {
 	fr.doubted = true
 	in := &fr.session.edge.inbox
@@ -41,7 +41,7 @@ func (r *Router) doubt(fr *frame) {
 		in.lookups[l.topic] = l
 	}
 	if l.next = append(l.next, fr); len(l.frames) == 0 && len(l.next) == 1 {
-		r.after(0, func() { r.lookUp(l) }) // with all others of this step
+		r.after(0, func() { r.lookUp(l) }) // together with all others of this step
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// lossWithin is the time within which sessions are closed that have lost messages. Their clients
-// all connect again, so they do not close at once.
+// lossWithin is the time within which an edge closes the sessions that have lost messages. Their
+// clients all connect again, so the sessions are not all closed at one moment.
 const lossWithin = 5 * time.Second
 
 // gap tells a follower's members that they lost messages, and takes the follower past them. The
@@ -18,8 +18,8 @@ func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
 	r.m.gaps.Inc()
 	r.m.lost.Add(float64(lost))
 	r.cfg.Log.Warn("messages lost to the members of a topic on an edge", "topic", f.topic.name, "node", f.edge.node, "lost", lost)
-	// The edge must be told the topic's number with the old position. With the new position it
-	// would drop the Gap.
+	// The edge must be told the topic's number with the old position. With the new position the
+	// edge would drop the Gap.
 	r.number(f)
 	chat := f.need() != needSDK
 	r.tellClients(f)
@@ -32,9 +32,9 @@ func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
 	r.send(f.edge, gap.Append)
 }
 
-// tellClients ends the memberships of clients of SDKs that have lost messages, or has their
-// sessions closed. It is called before the Gap is sent. Behind the Gap the edge's position is past
-// the loss, so another relay would not know of it any more.
+// tellClients ends the memberships of clients of SDKs that have lost messages, or makes the edge
+// close their sessions. It is called before the Gap is sent. Behind the Gap the edge's position is
+// past the loss, so another relay would not know of it any more.
 func (r *Router) tellClients(f *follower) {
 	if f.clients() == 0 {
 		return
@@ -59,7 +59,7 @@ func (r *Router) tellClients(f *follower) {
 	}
 	if f.bound == 0 { // the caller is still at work with f
 		r.after(0, func() {
-			if f.edge.tables.taking == nil { // else takeDrop does it
+			if f.edge.tables.taking == nil { // otherwise takeDrop does this
 				r.dropIfIdle(f)
 			}
 		})
@@ -67,7 +67,7 @@ func (r *Router) tellClients(f *follower) {
 }
 
 // busy reports whether frames about the topic are judged and not done, or wait to be judged. If the
-// membership ended before them, a replay could judge a member's publish to be a stranger's.
+// membership ended before these frames, a replay could judge a member's publish to be a stranger's.
 func (w *way) busy() bool {
 	return w != nil && (w.binding != nil || w.saying > 0 || len(w.parked) > 0)
 }

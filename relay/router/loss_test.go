@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// lose publishes more to group g than a history keeps, by another edge.
+// lose publishes more messages to group g than a history keeps, through another edge.
 func (w *world) lose() {
 	other := w.edge("other")
 	other.linkTo(w.relays[0])
@@ -26,7 +26,7 @@ func (w *world) lose() {
 }
 
 // TestP4_ALossIsToldToEachMember has edges miss more than history keeps. Members of the chat are
-// told. Clients of SDKs are unsubscribed, and get nothing of what was left.
+// told. Clients of SDKs are unsubscribed, and get nothing of what history still has.
 func TestP4_ALossIsToldToEachMember(t *testing.T) {
 	w, chats, clients, both := mixed(t, 1)
 	edges := []*testEdge{chats, clients, both}
@@ -102,9 +102,9 @@ func TestP4_NoCutOfTheLinkHidesALoss(t *testing.T) {
 	}
 }
 
-// lossAt cuts the link at one of its frames while a loss is told. The parameter says makes a client
-// publish meanwhile. That moves history on, and so makes another loss. lossAt returns false if
-// there were fewer frames.
+// lossAt cuts the link at one of its frames while a loss is told. If the last argument is true, a
+// client publishes meanwhile. That moves history on, and so makes another loss. lossAt returns
+// false if there were fewer frames.
 func lossAt(t *testing.T, cut int, says bool) bool {
 	w, e := serving(t, 1)
 	e.client(1, "1", "group:g")

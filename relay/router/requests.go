@@ -32,7 +32,7 @@ func (q *requests) token() uint64 {
 	return q.tokens
 }
 
-// ask returns the token of a new request. The parameter by is the asker, who gets the answer.
+// ask returns the token of a new request. The given asker gets the answer.
 func (q *requests) ask(by any) uint64 {
 	token := q.token()
 	q.asked[token] = by

@@ -65,7 +65,7 @@ type Config struct {
 	Pieces int
 
 	Metrics prometheus.Registerer // nil: none
-	Log     *slog.Logger          // nil: discard
+	Log     *slog.Logger          // nil: discarded
 }
 
 // Limits that are not configured.
@@ -89,7 +89,7 @@ type Router struct {
 	cfg      Config
 	brk      broker.Broker
 	dialects []dialect.Dialect // by the link.Form of their texts
-	orders   []dialect.Order   // of the dialects
+	orders   []dialect.Order   // the orders of these dialects
 	most     []int             // by form: the number of topics that a session may be in
 	m        *metrics
 	now      time.Time
@@ -106,7 +106,7 @@ type Router struct {
 	later     timers
 	jobs      []job // under way, the oldest first
 
-	freed    []freed       // where waiting frames may go on, see order_topic.go
+	freed    []freed       // sessions and topics whose waiting frames may go on, see order_topic.go
 	dirty    []*edge       // edges that flush visits at the end of the step
 	left     []Link        // links to close at the end of the step
 	window   time.Duration // time that link.Drain gives edges to move; 0: none is sent

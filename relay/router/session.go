@@ -30,7 +30,7 @@ type session struct {
 type extra struct {
 	group string // as its edge told it; empty: none
 
-	more []*follower // followers it is bound to that have no room in few
+	more []*follower // the other followers that it is bound to
 
 	// underway has the joins and leaves that are judged and not in effect yet. Or it has a single
 	// frame of a non-member that is not answered yet. All its frames are about one group.
@@ -227,8 +227,8 @@ func (r *Router) bind(s *session, f *follower) {
 	r.m.bindings.Inc()
 }
 
-// unbind ends the membership of s at f, if there is one. f may be nil. If f then has no reason to
-// stay, f is forgotten.
+// unbind ends the membership of s at f, if there is one. The parameter f may be nil. If f then has
+// no reason to stay, f is forgotten.
 func (r *Router) unbind(s *session, f *follower) {
 	if f != nil && r.part(s, f) {
 		r.dropIfIdle(f)
@@ -275,8 +275,8 @@ func (f *follower) joined() bool { return f.bound > 0 && (f.topic.name.IsGroup()
 
 // share returns how many bytes s adds to edge.tables.grouped as a member of f. It is called after s
 // is bound, and before s is unbound. If f has no other member that was told as s was, s also adds
-// the size of the topic's row. At the topic of another user, a client of an SDK always adds it:
-// that user's own sessions add nothing.
+// the size of the topic's row. At the topic of another user, a client of an SDK always adds that
+// size, since that user's own sessions add nothing.
 func (f *follower) share(s *session) int {
 	members := f.clients()
 	if s.form == link.FormChat {
@@ -290,8 +290,8 @@ func (f *follower) share(s *session) int {
 
 // shareAlone returns how many bytes s would add to edge.tables.grouped if f had no other member.
 // The own topics of a session count nothing: whoever may connect may be in them. A session of the
-// chat joins groups alone, and all its other topics are its own. Of a client of an SDK, the topic
-// of its user is.
+// chat joins groups alone, and all its other topics are its own. A client of an SDK has one topic
+// of its own: that of its user.
 func (f *follower) shareAlone(s *session) int {
 	name := f.topic.name
 	if s.form == link.FormChat && !name.IsGroup() || s.form != link.FormChat && isOf(name, s.user) {
@@ -300,10 +300,10 @@ func (f *follower) shareAlone(s *session) int {
 	return rowCost + len(name) + memberCost
 }
 
-// isOf reports whether t is the topic of a user.
+// isOf reports whether t is the topic of the given user.
 func isOf(t protocol.Topic, user string) bool { return t.IsUser() && t.Name() == user }
 
-// group adds to what the memberships of a user count. The parameter alone is what would be added if
+// group adds to what the memberships of a user count. The last argument is what would be added if
 // the user were alone at the edge and its sessions shared no topic.
 func (t *tables) group(user string, more, alone int) {
 	if alone == 0 {

@@ -83,8 +83,8 @@ func (r *Router) toldSession(e *edge, row any) *violation {
 	return nil
 }
 
-// asTold returns the form of a session, and the session as dialects know it, by the row with which
-// edge e tells it. The row is a link.Session or a link.Client.
+// asTold returns the form of a session, and the session as dialects know it. The row is the
+// link.Session or the link.Client by which the edge tells of the session.
 func asTold(e *edge, row any) (link.Form, dialect.Session) {
 	if c, ok := row.(link.Client); ok {
 		return link.FormJSON, dialect.Session{
@@ -104,7 +104,7 @@ func (r *Router) serves(e *edge) bool {
 var errNoFeature = &violation{link.CodeProtocol, "a Client or a Keep without the feature"}
 
 // mayKeep returns an error if the given number of further bytes would take the edge's keeps above
-// the parameter most. Before Synced, mayKeep also adds these bytes to told.kept.
+// the given bound. Before Synced, mayKeep also adds these bytes to told.kept.
 func (t *tables) mayKeep(more, most int) *violation {
 	bytes := t.keeps + more
 	if t.told != nil {

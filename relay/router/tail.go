@@ -91,7 +91,7 @@ type tails struct {
 	bytes int
 	order []tailEntry // in order of arrival
 	head  int
-	cut   uint64 // number of entries cut off before order's first
+	cut   uint64 // number of entries that were cut off at the front of order
 }
 
 // tailEntry refers to an item of a tail. When the item leaves before its turn, the entry stays in

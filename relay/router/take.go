@@ -41,7 +41,7 @@ const (
 	takeSessions                  // enter each told session
 	takeHeld                      // bind each told member
 	takeKeeps                     // set each told keep of a membership
-	takeResume                    // let each follower in held catch up
+	takeResume                    // let each follower of the field held catch up
 	takeOpen                      // open the sessions that are not bound to their own topics
 	takeDrop                      // drop the followers that have no reason to stay
 	takeLater                     // handle the frames that came meanwhile
@@ -100,9 +100,9 @@ func (t *tables) drop() {
 	t.told = nil
 }
 
-// notes puts the position top into j.tops for f's topic, unless j.tops has a position for the topic
-// already. If the topic is not in j.tops, because it was not told as unplaced or f has had its turn
-// in takeResume, notes does nothing and returns false. The same holds if j is nil.
+// notes puts the given position into j.tops for f's topic, unless j.tops has a position for the
+// topic already. If the topic is not in j.tops, because it was not told as unplaced or f has had
+// its turn in takeResume, notes does nothing and returns false. The same holds if j is nil.
 func (j *taking) notes(f *follower, top protocol.Position) bool {
 	if j == nil {
 		return false
@@ -115,7 +115,7 @@ func (j *taking) notes(f *follower, top protocol.Position) bool {
 }
 
 // noted removes f's topic from j.tops, and returns the position that j.tops had for the topic, or
-// nil. j may be nil.
+// nil. The receiver may be nil.
 func (j *taking) noted(f *follower) *protocol.Position {
 	if j == nil {
 		return nil

@@ -50,9 +50,9 @@ func TestP8_WhatALinkTellsIsBoundedInBytes(t *testing.T) {
 	}
 }
 
-// TestP8_TablesAreToldInTimeOrTheLinkIsCut has an edge tell only one session in its first minute.
-// The link of this edge is cut. Another edge tells twenty sessions in each of three minutes. The
-// link of the other edge is cut only after a minute in which that edge tells nothing.
+// TestP8_TablesAreToldInTimeOrTheLinkIsCut has an edge tell of only one session in its first
+// minute. The link of this edge is cut. Another edge tells of twenty sessions in each of three
+// minutes. The link of the other edge is cut only after a minute in which that edge tells nothing.
 func TestP8_TablesAreToldInTimeOrTheLinkIsCut(t *testing.T) {
 	w := newWorld(t, 1)
 	good := w.edge("good")
@@ -110,7 +110,7 @@ func TestP8_NoClientKeepsItsEdgeFromLinkingAgain(t *testing.T) {
 		t.Fatalf("the last one's answers: %v", e.received[10])
 	}
 	clear(e.received)
-	e.join(1, "g1-0") // is already a member
+	e.join(1, "g1-0") // session 1 is already a member
 	e.cut()
 	e.linkTo(rl)
 	w.settle()
@@ -139,8 +139,8 @@ func TestP8_NoClientKeepsItsEdgeFromLinkingAgain(t *testing.T) {
 	}
 }
 
-// TestAnEdgeTellsChannelsOfAnyName has an edge tell members of topics that the chat does not know.
-// The edge must get the publications of these topics.
+// TestAnEdgeTellsChannelsOfAnyName has an edge tell of members of topics that the chat does not
+// know. The edge must get the publications of these topics.
 func TestAnEdgeTellsChannelsOfAnyName(t *testing.T) {
 	w := newWorld(t, 1)
 	e := w.edge("e")

@@ -28,8 +28,8 @@ func TestAnUnsubscribeWaitsForTheSubscribeBeforeIt(t *testing.T) {
 }
 
 // TestAnUnsubscribeWaitsForWhatWasPublishedBefore has a client publish and then unsubscribe. The
-// broker's answer to the publish is lost, and then the link or the relay. In the replay the publish
-// must be judged as a member's.
+// broker's answer to the publish is lost. Then the link or the relay is lost. In the replay the
+// publish must be judged as a member's.
 func TestAnUnsubscribeWaitsForWhatWasPublishedBefore(t *testing.T) {
 	for _, dies := range []bool{false, true} {
 		w, e := serving(t, 2)

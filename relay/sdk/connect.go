@@ -13,8 +13,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/token"
 )
 
-// pingEvery is the time between two pings of an edge, in seconds. Clients are told it, and reckon
-// by it when a silent connection is dead.
+// pingEvery is the time between two pings of an edge, in seconds. Clients are told this time. By it
+// they know when to take a silent connection for dead.
 const pingEvery = 25
 
 // connect confirms a guest, or ends its session.

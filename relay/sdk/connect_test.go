@@ -14,7 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/token"
 )
 
-// connecting returns a connect with a token that has these claims, and with the members of subs.
+// connecting returns a connect with a token that has the given claims, and with the given members
+// in the object subs.
 func connecting(claims, subs string) string {
 	return `{"id":1,"connect":{"token":"` + signed(claims) + `","subs":{` + subs + `},"name":"js"}}`
 }

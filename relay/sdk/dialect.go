@@ -59,7 +59,7 @@ func (Dialect) Lost(protocol.Topic) []byte { return nil }
 const serverSide = 1
 
 // AfterLoss implements dialect.Dialect. The SDK subscribes again by itself, unless the server has
-// subscribed it. Then it has to connect again.
+// subscribed it. In that case the SDK has to connect again.
 func (Dialect) AfterLoss(s dialect.Session, t protocol.Topic, kept []byte) dialect.Loss {
 	k, err := readKeep(s.Keep)
 	return dialect.Loss{

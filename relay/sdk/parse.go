@@ -14,8 +14,8 @@ import (
 // Parse implements dialect.Dialect. Most of the time of a connect or a refresh is spent on its
 // token, which has at most token.MaxBytes bytes.
 //
-// If again is set, the command is a publish: no other command of an SDK is ever granted. The
-// publish is carried out even if the session's keep cannot be read.
+// A command that was granted on an earlier link is a publish: no other command of an SDK is ever
+// granted. The publish is carried out even if the session's keep cannot be read.
 func (d Dialect) Parse(s dialect.Session, now time.Time, frame []byte, again bool) dialect.Command {
 	c, err := Read(frame)
 	if line, is := errors.AsType[*LineError](err); is {
@@ -103,7 +103,7 @@ func (d Dialect) publish(s dialect.Session, k keep, c *Command, again bool) dial
 	}
 	said := protocol.Content{From: s.User, Client: clientID(s)}
 	terms := &dialect.Terms{}
-	if len(k.info) > 0 { // commands that wait hold it once, since it counts in no bound
+	if len(k.info) > 0 { // waiting commands share the info, since it counts in no bound
 		info := unique.Make(string(k.info))
 		said.Info, terms.Shared = info.Value(), info
 	}

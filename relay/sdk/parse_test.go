@@ -29,7 +29,7 @@ func TestSubscribing(t *testing.T) {
 		{opened, sub("vip"), "bind vip"},
 		{opened, sub("user:bob"), denied},
 
-		// Where a rule says token, a token permits the channels that it names.
+		// Where a rule has the word token, a token permits the channels that it names.
 		{invited, sub("vip"), "bind vip"},
 		{invited, sub("user:bob"), denied},
 		{invited, sub("star*"), "bind star*"},
@@ -113,7 +113,7 @@ func TestWhatWasGrantedIsPublished(t *testing.T) {
 	d := withRules(t, "group:* read=any write=member; shut read=none write=none")
 	d.StrictIDs = true
 	later := confirmed
-	later.Keep = []byte{2} // of a version that is not known here
+	later.Keep = []byte{2} // this keep has a version that is not known here
 	for _, channel := range []string{"shut", "unknown", "group:g", "group:【"} {
 		for _, s := range []dialect.Session{confirmed, later} {
 			p := d.Parse(s, now, []byte(`{"id":2,"publish":{"channel":"`+channel+`","data":1}}`), true)

@@ -134,8 +134,8 @@ type Forms struct {
 	Texts    []Rendering // in ascending order of forms; at least one
 }
 
-// AheadForms is an Ahead in the forms that its receivers need. Members get its texts as those of
-// Forms.
+// AheadForms is an Ahead in the forms that its receivers need. Members get its texts by the rules
+// of Forms.
 type AheadForms struct {
 	Topic  uint64
 	ID     uint64

@@ -29,7 +29,7 @@ func dialSDKRaw(t *testing.T, e *cluster.Edge) sdkRaw {
 	return sdkRaw{t, client.DialRaw(t, e.URL("/connection/websocket"))}
 }
 
-// connectSDKRaw dials, and waits for the answer to its connect.
+// connectSDKRaw opens a connection, sends a connect, and waits for the answer.
 func connectSDKRaw(t *testing.T, e *cluster.Edge) sdkRaw {
 	t.Helper()
 	c := dialSDKRaw(t, e)
@@ -47,7 +47,8 @@ func (c sdkRaw) send(first byte, message string) {
 	}
 }
 
-// next returns the next text that is no ping, which it answers, or "close" with the code.
+// next returns the next text that is no ping, or "close" with the code of a close frame. It answers
+// the pings that come before.
 func (c sdkRaw) next() string {
 	c.t.Helper()
 	c.SetReadDeadline(time.Now().Add(client.Patience))
@@ -68,7 +69,7 @@ func (c sdkRaw) next() string {
 	}
 }
 
-// answered publishes to a channel of which c is a member, and waits for the answer and for the
+// answered publishes to a channel of which c is a member. It waits for the answer, and for the
 // publication.
 func (c sdkRaw) answered(id int, channel string) {
 	c.t.Helper()
@@ -87,9 +88,9 @@ func sdkError(id, code int, message string) string {
 	return fmt.Sprintf(`{"id":%d,"error":{"code":%d,"message":%q}}`, id, code, message)
 }
 
-// TestP7_InputThatIsNotRight has clients send input that breaks the protocol, and input that is
-// unusual and right. Each input must get its answer or its code of close, and must be counted.
-// Another client of the same edge must not notice any of it.
+// TestP7_InputThatIsNotRight lets clients send two kinds of input: some breaks the protocol, and
+// some is unusual but right. Each input must be counted, and must get its answer or its close code.
+// Another client of the same edge must not notice the input.
 func TestP7_InputThatIsNotRight(t *testing.T) {
 	t.Parallel()
 	const (
@@ -102,7 +103,7 @@ func TestP7_InputThatIsNotRight(t *testing.T) {
 	none, denied, wrong := sdkError(2, 108, "not available"), sdkError(2, 103, "permission denied"), sdkError(2, 107, "bad request")
 	const subscribed = `{"id":2,"subscribe":{}}`
 	subscribe := func(channel string) string { return `{"id":2,"subscribe":{"channel":"` + channel + `"}}` }
-	nested := func(levels int) string { // the two objects around the data count too
+	nested := func(levels int) string { // the two objects around the data are levels too
 		return `{"id":2,"rpc":{"data":` + strings.Repeat("[", levels-2) + strings.Repeat("]", levels-2) + `}}`
 	}
 	sized := func(bytes int) string { return rpc + strings.Repeat(" ", bytes-len(rpc)) }
@@ -113,7 +114,7 @@ func TestP7_InputThatIsNotRight(t *testing.T) {
 		want    string
 		counted string
 	}
-	// A guest sends the message in place of its connect.
+	// A guest sends the message of the row in place of its connect.
 	guests := []row{
 		{"a command before the connect", subscribe("all"), closed, relay + "invalid"},
 		{"a connect that is no JSON", `{"id":1,"connect":{}`, closed, relay + "invalid_json"},
@@ -216,9 +217,10 @@ func subsOf(n int) string {
 	return strings.Join(subs, ",")
 }
 
-// TestAConnectAndItsSubscribesInOneFrame sends as many subscribes behind a connect as a session may
-// have, in one frame, as an SDK for browsers does. At the usual rate all are answered, and the next
-// one is error 106. A message that follows is answered all the same.
+// TestAConnectAndItsSubscribesInOneFrame sends a connect and many subscribes in one frame, as an
+// SDK for browsers does. There is one subscribe more than a session may have. At the usual rate all
+// commands are answered, the last subscribe with error 106. A message that follows is answered all
+// the same.
 func TestAConnectAndItsSubscribesInOneFrame(t *testing.T) {
 	t.Parallel()
 	o := onBest(t)
@@ -226,7 +228,7 @@ func TestAConnectAndItsSubscribesInOneFrame(t *testing.T) {
 	c := cluster.New(t, o)
 	e := c.StartEdge(nil, c.StartRelay(nil))
 	lines := []string{sdkConnect}
-	const most = 127 // and the channel of the user
+	const most = 127 // subscriptions that a session may have besides the channel of its user
 	for i := range most + 1 {
 		lines = append(lines, fmt.Sprintf(`{"subscribe":{"channel":"group:a-group-with-a-name-%d","flag":1},"id":%d}`, i, i+2))
 	}

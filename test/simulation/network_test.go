@@ -38,7 +38,7 @@ type end struct {
 	closed   bool
 	paused   bool          // while set: no reads, no writes, no watching
 	received time.Duration // time from end.began to the last byte that came
-	progress time.Duration // time from end.began to the last send here, or to the last read there
+	progress time.Duration // time from end.began to the last send, or to a later read by the peer
 	sent     uint64
 	flying   int       // bytes sent that the peer has not read
 	arrives  int       // after a cut: how many bytes in flight still arrive

@@ -11,9 +11,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Dialect is one client protocol as the relay speaks it. router.New calls Kinds. All other methods
-// are called only by the caller that steps the Router, one at a time. The methods do not block, and
-// keep none of the slices that they are given.
+// Dialect is one client protocol as the relay speaks it. The function router.New calls Kinds. All
+// other methods are called only by the caller that steps the Router, one at a time. The methods do
+// not block, and keep none of the slices that they are given.
 type Dialect interface {
 	// Check returns nil for a session that an edge may have, and an error for any other session. On
 	// an error, the router closes the link of the session's edge.
@@ -32,8 +32,8 @@ type Dialect interface {
 	// notice. Content is called when c is published, and perhaps again. Each call must return the
 	// same.
 	Content(s Session, c *Command) protocol.Content
-	// Answer returns the text by which a client learns what became of its command. v.Reason is Done
-	// for a command that takes effect, or that is published and has Answered set.
+	// Answer returns the text by which a client learns what became of its command. The reason in v
+	// is Done for a command that takes effect, or that is published and has Answered set.
 	Answer(s Session, c *Command, v Verdict) []byte
 	// Render appends to b the text that members of t who speak this dialect are sent for a
 	// publication. The result except names a user whose sessions are not sent the text. If except
@@ -76,7 +76,7 @@ type Session struct {
 type Loss struct {
 	Closes bool
 	Text   []byte
-	Code   uint16 // with which the session is closed
+	Code   uint16 // code with which the session is closed
 	Reason string // not empty
 }
 
@@ -132,7 +132,7 @@ type Command struct {
 	Topic    protocol.Topic
 	// Text is what is published, in at most protocol.MaxMsg bytes of UTF-8. For Nothing it is the
 	// answer. For Close see the comment there. For a Confirm, a Bind, an Unbind and a Renew the
-	// router does not look at Text, and keeps it for Answer. For a Join and a Leave Parse must
+	// router does not look at Text, and keeps it for Answer. For a Join and a Leave, Parse must
 	// leave Text empty.
 	Text  string
 	Terms *Terms // not nil for a Confirm, a Bind, a Renew and a Close
@@ -146,7 +146,7 @@ type Terms struct {
 	Topics []Binding        // of a Confirm, each topic once
 	Code   uint16           // of a Close; 0: the socket ends without a close frame
 	Said   protocol.Content // of a Publish whose content is more than Text
-	Shared any              // what Said has in common with other commands; not looked at
+	Shared any              // what Said shares with other commands; the router only holds it
 }
 
 // Binding is a topic that Confirm makes the session a member of, with the membership's keep.
