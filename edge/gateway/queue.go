@@ -24,8 +24,8 @@ type queue struct {
 	lost       int           // messages that were queued and will not be written
 	writing    bool          // the writer was started and has not ended
 	sealed     bool          // no more frames are accepted
-	grace      uint8         // see pingHeld; only Server.check uses it
-	ahead      int32         // bytes before a ping that was pushed by pushPing, not written yet
+	grace      uint8         // how often pingHeld may return true for the last ping
+	ahead      int32         // bytes in front of the last ping that are not written yet
 	writerDone chan struct{} // closed when the writer ends; nil if nobody waits for it
 }
 
@@ -57,10 +57,10 @@ func (q *queue) push(frame []byte) pushed {
 // heldMost is how often pingHeld may return true for one ping.
 const heldMost = 3
 
-// pushPing does what push does, for a ping. Only one goroutine may call pushPing and pingHeld.
+// pushPing does what push does, for a ping.
 func (q *queue) pushPing(frame []byte) pushed {
 	q.mu.Lock()
-	if q.ahead == 0 { // otherwise an earlier ping still waits
+	if q.ahead == 0 { // otherwise an earlier ping still waits, and its grace counts
 		if q.grace = 0; q.size > 0 {
 			q.ahead, q.grace = int32(min(q.size, math.MaxInt32)), heldMost
 		}
@@ -70,8 +70,8 @@ func (q *queue) pushPing(frame []byte) pushed {
 }
 
 // pingHeld reports whether the last ping has waited behind other frames since it was pushed, or
-// since the last call. It returns true heldMost times at most. So a client that takes nothing more
-// is found out.
+// since the last call. It returns true heldMost times at most for one ping. Otherwise a client that
+// takes no more bytes would be waited for without end.
 func (q *queue) pingHeld() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -144,8 +144,8 @@ func TestAPingBehindABacklogHasItsTime(t *testing.T) {
 	}
 }
 
-// backlogged connects a client that reads at a rate. It returns a second before the client's ping is
-// due, when a number of texts were published to the client.
+// backlogged connects a client that reads at a rate. It returns about a second before the client's
+// ping is due, when a number of texts were published to the client.
 func (b *bubbled) backlogged(sdk bool, rate, texts, size int) *rawClient {
 	var c *rawClient
 	var due time.Duration
