@@ -19,17 +19,14 @@ const (
 	// bytes. All of its texts may be for one member. The aim is that the writers begin before a
 	// burst fills that member's queue.
 	holdShare = 8
-	// If gatherFrom conns or more wait, a round of writes begins only after a time of gathering.
-	// Messages that come for these conns in that time can be written in the same system calls.
-	//
-	// If no round was under way, that time is gatherFor, and is lengthened by gatherFor while more
-	// batches come. It is at most gatherFor and gatherEach for each conn that waits, and never more
-	// than gatherMost. Behind a round it is always that long. A round takes 3 to 5 µs of time for
-	// each conn on two CPUs, so the time of gathering is about half of it.
-	gatherFrom = 64
-	gatherFor  = time.Millisecond
-	gatherEach = 2 * time.Microsecond
-	gatherMost = 5 * time.Millisecond
+	// If gatherFrom conns or more wait, a round of writes begins only after a time of gathering:
+	// gatherFor, or gatherBehind if a round has just ended. Messages that come for these conns in
+	// that time can be written in the same system calls. While at least half of the conns that wait
+	// are given a further message within gatherFor, the time goes on, up to gatherMost.
+	gatherFrom   = 64
+	gatherFor    = time.Millisecond
+	gatherBehind = 2 * time.Millisecond
+	gatherMost   = 5 * time.Millisecond
 )
 
 // writers write to the conns in a list, in the order of the list. A few goroutines serve all conns,
@@ -63,10 +60,11 @@ type writers struct {
 
 // gathering is the time of gathering before a round. writers.mu guards it.
 type gathering struct {
-	on     bool        // no round begins
-	more   bool        // a batch has ended since the timer was set
-	latest time.Time   // when the round must begin
-	timer  *time.Timer // calls writers.gathered; nil: there was no gathering yet
+	on      bool        // no round begins
+	waiting int         // conns that waited when the timer was set
+	given   int         // messages for topic members since then
+	latest  time.Time   // when the round must begin
+	timer   *time.Timer // calls writers.gathered; nil: never set yet
 }
 
 // add puts c into the list. It is called when c's queue has something to write. It does not block.
@@ -106,16 +104,18 @@ func (w *writers) beginLocked() {
 	w.startLocked()
 }
 
-// gatherLocked begins a time of gathering. The parameter behind says that a round has just ended.
-// w.mu must be held.
-func (w *writers) gatherLocked(behind bool) {
+// gatherLocked begins a time of gathering, which lasts for the given duration or longer. w.mu must
+// be held.
+func (w *writers) gatherLocked(wait time.Duration) {
+	w.gathering.on = true
+	w.gathering.latest = time.Now().Add(gatherMost)
+	w.awaitLocked(wait)
+}
+
+// awaitLocked sets the timer of gathering. w.mu must be held.
+func (w *writers) awaitLocked(wait time.Duration) {
 	g := &w.gathering
-	most := min(gatherFor+time.Duration(w.waiting)*gatherEach, gatherMost)
-	g.on, g.more, g.latest = true, false, time.Now().Add(most)
-	wait := gatherFor
-	if behind {
-		wait = most
-	}
+	g.waiting, g.given = w.waiting, 0
 	if g.timer == nil {
 		g.timer = time.AfterFunc(wait, w.gathered)
 	} else {
@@ -123,16 +123,16 @@ func (w *writers) gatherLocked(behind bool) {
 	}
 }
 
-// gathered goes on gathering if more has come, and otherwise begins the round. A timer calls it.
+// gathered goes on gathering, or begins the round. A timer calls it.
 func (w *writers) gathered() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	g := &w.gathering
+	further := g.given - (w.waiting - g.waiting) // messages for conns that waited already
 	switch {
 	case !g.on: // release has begun the round
-	case g.more && time.Until(g.latest) >= gatherFor:
-		g.more = false
-		g.timer.Reset(gatherFor)
+	case further >= w.waiting/2 && time.Until(g.latest) >= gatherFor:
+		w.awaitLocked(gatherFor)
 	default:
 		w.beginLocked()
 	}
@@ -150,8 +150,9 @@ func (w *writers) hold() {
 // to these conns itself. Otherwise it starts the writers, unless another hold goes on. If
 // gatherFrom conns or more wait and no goroutine runs, the writers start only after a time of
 // gathering, unless the parameter enough is set. If it is set, all conns that wait belong to the
-// round. The caller must hold no lock.
-func (w *writers) release(enough bool) {
+// round. The parameter given is the number of messages that the batch had for members of topics.
+// The caller must hold no lock.
+func (w *writers) release(given int, enough bool) {
 	w.mu.Lock()
 	w.holds--
 	few := w.waiting <= inlineMost && w.running == 0
@@ -160,9 +161,9 @@ func (w *writers) release(enough bool) {
 	case enough:
 		w.beginLocked()
 	case w.gathering.on:
-		w.gathering.more = true
+		w.gathering.given += given
 	case w.running == 0 && w.waiting >= gatherFrom:
-		w.gatherLocked(false)
+		w.gatherLocked(gatherFor)
 	default:
 		w.startLocked()
 	}
@@ -228,7 +229,7 @@ func (w *writers) nextOrEnd() *conn {
 	switch {
 	case w.round > 0 || w.gathering.on:
 	case w.waiting >= gatherFrom:
-		w.gatherLocked(true)
+		w.gatherLocked(gatherBehind)
 	default:
 		w.round = w.waiting
 	}
