@@ -1,7 +1,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  = -s -w -X github.com/edgerelay/edgerelay/shared/service.version=$(VERSION)
 
-.PHONY: run build test long race simulation e2e e2e-process e2e-container images ledger fuzz bench bench-commit profile docs screenshot lint ci nightly
+.PHONY: run build test long race simulation e2e e2e-process e2e-container images sdk ledger fuzz bench bench-commit profile docs screenshot lint ci nightly
 
 run: ; go run .
 build: ; CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./edge/cmd/edge ./relay/cmd/relay
@@ -13,6 +13,7 @@ e2e: ; go test -race -v ./test/e2e
 e2e-process: ; E2E_KIND=process go test -race ./test/e2e
 images: ; test/e2e/images/build
 e2e-container: images ; EDGERELAY_TESTS=long E2E_KIND=container go test -race ./test/e2e/...
+sdk: ; cd test/sdk && EDGERELAY_TESTS=long E2E_KIND=process go test -race -count=1 ./...
 ledger: images ; EDGERELAY_TESTS=long go test -count=1 -timeout 45m -run TestLedger ./test/e2e/stack -long -write
 fuzz: ; .ci/fuzz 10s
 bench: ; .ci/bench
@@ -23,7 +24,7 @@ screenshot: ; EDGERELAY_TESTS=long EDGERELAY_SCREENSHOT=docs/img/chat.png go tes
 lint: ; .ci/lint
 ci: ; .ci/run
 
-# What takes too long for every change: an hour and a half or so.
+# The target nightly runs what takes too long for every change. It takes about an hour and a half.
 nightly: export EDGERELAY_TESTS = long
 nightly: images
 	.ci/fuzz 2m
@@ -32,4 +33,5 @@ nightly: images
 	E2E_KIND=inprocess go test -race -count=3 -timeout 30m ./test/e2e
 	E2E_KIND=process go test -race -count=3 -timeout 40m ./test/e2e
 	E2E_KIND=container go test -race -count=3 -p 1 -timeout 60m ./test/e2e/...
+	cd test/sdk && E2E_KIND=process go test -race -count=3 -timeout 30m ./...
 	go test -count=1 -timeout 45m -run TestLedger ./test/e2e/stack -long

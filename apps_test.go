@@ -13,8 +13,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// TestTheRulesOfTheAppsPage runs the product with the environment of docs/apps.md, and signs tokens
-// by the page's code in Python. What the page says of three users must be true: ann has a token for
+// TestTheRulesOfTheAppsPage runs the product with the environment of docs/apps.md. The page's
+// Python code signs the tokens. What the page says of three users must be true: ann has a token for
 // a group, bob has one that names no channel, and the back end has one for the news.
 func TestTheRulesOfTheAppsPage(t *testing.T) {
 	text, err := os.ReadFile("docs/apps.md")
@@ -82,7 +82,7 @@ func TestTheRulesOfTheAppsPage(t *testing.T) {
 	bob.await(`"channel":"news","pub":{"data":"today","info":{"user":"back-end"`)
 }
 
-// runPython returns what a program in Python prints, without spaces around it.
+// runPython runs a Python program, and returns its output without leading and trailing white space.
 func runPython(t *testing.T, program string) string {
 	t.Helper()
 	python, err := exec.LookPath("python3")
@@ -108,7 +108,7 @@ type asker struct {
 	t     *testing.T
 	ws    *websocket.Conn
 	id    int
-	lines []string // all lines that came
+	lines []string // all lines received
 }
 
 func dialAsker(t *testing.T, url string) *asker {
@@ -121,8 +121,8 @@ func dialAsker(t *testing.T, url string) *asker {
 	return &asker{t: t, ws: ws}
 }
 
-// ask sends a command, and returns its answer. The command is formatted as by fmt.Sprintf, and has
-// no id.
+// ask sends a command, and returns the server's answer. As in fmt.Sprintf, the command is a format
+// for args. It has no id and no outer braces, since ask adds them.
 func (a *asker) ask(command string, args ...any) (answer string) {
 	a.t.Helper()
 	a.id++
@@ -139,8 +139,8 @@ func (a *asker) await(text string) {
 	a.find(0, text)
 }
 
-// find returns the first line from an index on that contains a text, and waits for it up to a
-// minute.
+// find returns the first line that contains a text. It looks at the lines from the given index on,
+// and waits for up to a minute.
 func (a *asker) find(from int, text string) string {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(a.t.Context(), time.Minute)

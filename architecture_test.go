@@ -52,9 +52,9 @@ func TestArchitectureIsAMap(t *testing.T) {
 	}
 }
 
-// declared maps the names that a package declares to their kinds. It has functions, types, methods
-// and fields. The name of a method has the form Type.method, and that of a field the form
-// Type.field.
+// declared maps the names that a package declares to their kinds. These are the names of functions,
+// types, methods and fields. The name of a method has the form Type.method, and that of a field the
+// form Type.field.
 type declared map[string]kind
 
 type kind uint8
@@ -154,7 +154,8 @@ func section(t *testing.T, text, heading string) string {
 	return under
 }
 
-// rows returns the rows of the tables in a text, as cells. It leaves out the header rows.
+// rows returns the rows of the tables in a text. A row is a list of its cells. Header rows are left
+// out.
 func rows(text string) (table [][]string) {
 	head := true
 	for line := range strings.SplitSeq(text, "\n") {
@@ -223,8 +224,8 @@ func TestTheGlossaryNamesCodeThatThereIs(t *testing.T) {
 	}
 }
 
-// TestTheMapHasEachPackage checks that the section of ARCHITECTURE.md on packages has each package
-// in mayImport, except the one at the root.
+// TestTheMapHasEachPackage checks that ARCHITECTURE.md names each package of mayImport in its
+// section on packages. Only the package at the root need not be there.
 func TestTheMapHasEachPackage(t *testing.T) {
 	there := section(t, designPages(t)[architecture], "## Packages")
 	for dir := range mayImport {
@@ -234,9 +235,9 @@ func TestTheMapHasEachPackage(t *testing.T) {
 	}
 }
 
-// byPackage returns each name that a package declares in two forms: alone, and behind the package's
-// name, as in "gateway.Hub". It also returns the package's name alone, with the kind typeName. The
-// package's name is here the last element of its path.
+// byPackage lists the declared names of all packages. Each is there in two forms: alone, and behind
+// the package's name, as in "gateway.Hub". The package's name is there alone as well, with the kind
+// typeName. It is the last element of the package's path.
 func byPackage(packages map[string]declared) declared {
 	all := declared{}
 	for dir, names := range packages {
@@ -257,8 +258,8 @@ var (
 	isFile  = regexp.MustCompile(`\.(go|md|lua|txt)$`)
 )
 
-// TestDesignPagesNameCodeThatThereIs looks in the design pages for names with a dot. Such a name
-// must be a file, or have the form Type.name or package.Type of something in the code.
+// TestDesignPagesNameCodeThatThereIs looks in the design pages for names with a dot. Each must be
+// the name of a file, or that of something in the code, in the form Type.name or package.Type.
 func TestDesignPagesNameCodeThatThereIs(t *testing.T) {
 	known := byPackage(declarations(t))
 	files := map[string]bool{}
@@ -322,8 +323,9 @@ func TestDesignPagesLinkToHeadingsThatThereAre(t *testing.T) {
 	}
 }
 
-// anchors returns the anchors of a page's headings. They are those of sites such as GitHub, with
-// one exception: headings with the same text share one anchor here, while such sites add numbers.
+// anchors returns the anchors of a page's headings. Sites such as GitHub make the same anchors,
+// with one exception: headings with the same text share one anchor here, while such sites add
+// numbers.
 func anchors(text string) map[string]bool {
 	all := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// built says where the binaries are that the function build has made, or why there are none.
+// built is the result of the function build: the directory of the binaries, or why there are none.
 var built struct {
 	once sync.Once
 	dir  string

@@ -18,10 +18,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// TestA2_ALawfulBurstClosesNobody has senders publish on protocol.All. They write as fast as the
-// edge reads. In one case there is one sender, and each reader takes 128 KiB a second. In the other
-// case there are eight senders, and each reader takes 1 MiB a second, which is the default of
-// RELAY_TOPIC_RATE. Each reader must get as many messages as were sent.
+// TestA2_ALawfulBurstClosesNobody lets senders publish on protocol.All. The senders write as fast
+// as the edge reads. In one case there is one sender, and each reader takes 128 KiB a second. In
+// the other case there are eight senders, and each reader takes 1 MiB a second, which is the
+// default of RELAY_TOPIC_RATE. Each reader must get as many messages as were sent.
 func TestA2_ALawfulBurstClosesNobody(t *testing.T) {
 	for _, c := range []struct{ senders, rate int }{{1, 128 << 10}, {8, 1 << 20}} {
 		t.Run(fmt.Sprint(c.senders), func(t *testing.T) {
@@ -30,9 +30,9 @@ func TestA2_ALawfulBurstClosesNobody(t *testing.T) {
 	}
 }
 
-// burst connects four readers and the given number of senders. Each sender writes messages of
-// 65,000 bytes, as fast as the edge reads. The parameter each is the number of messages of one
-// sender. The parameter rate bounds the bytes that one reader takes in a second.
+// burst connects senders and four readers. Each sender writes messages of 65,000 bytes, as fast as
+// the edge reads. The three numbers are, in this order: the senders, the messages of each sender,
+// and the bytes that each reader takes in a second at most.
 func burst(t *testing.T, senders, each, rate int) {
 	dial := startInMemory(t)
 	var readers []*websocket.Conn
@@ -76,8 +76,8 @@ func drop(ws *websocket.Conn) {
 }
 
 // startInMemory runs an edge and a relay until the test ends, over networks in memory. EDGE_DRAIN
-// is 1 s, and all bounds have their defaults. The function dial connects a client. Its parameter
-// rate bounds the bytes that the client takes in a second. A rate of 0 sets no bound.
+// is 1 s, and all bounds have their defaults. The returned function connects a client that takes at
+// most rate bytes in a second. A rate of 0 is no bound.
 func startInMemory(t *testing.T) (dial func(user string, rate int) *websocket.Conn) {
 	t.Helper()
 	clients, links := memnet.Listen(), memnet.Listen()
@@ -107,7 +107,7 @@ func startInMemory(t *testing.T) (dial func(user string, rate int) *websocket.Co
 		cancel()
 		running.Wait()
 	})
-	time.Sleep(time.Second) // lets the link begin, in the time of synctest
+	time.Sleep(time.Second) // the link begins within this second of synctest's clock
 	return func(user string, rate int) *websocket.Conn {
 		var near *memnet.Conn
 		transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {

@@ -125,9 +125,8 @@ func openByDefault(environ []string) (open bool) {
 	return open
 }
 
-// join adds the Problems in err to problems. It leaves out a Problem of a variable that has a
-// Problem in problems already. So if both configurations have a variable, a mistake in it is
-// reported once.
+// join adds the Problems in err to problems. It leaves out each Problem whose variable has one in
+// problems already. So a mistake in a variable that both configurations have is reported once.
 func join(problems config.Problems, err error) config.Problems {
 	var more config.Problems
 	errors.As(err, &more)

@@ -38,7 +38,7 @@ func TestVariablesOfOneProcess(t *testing.T) {
 }
 
 // TestA7_StrictIDsAreForPathsAndForCommands sets EDGE_STRICT_IDS, RELAY_STRICT_IDS, both or
-// neither. A cluster in one process must warn if exactly one of them is true.
+// neither. A cluster in one process must warn if exactly one of the two variables is true.
 func TestA7_StrictIDsAreForPathsAndForCommands(t *testing.T) {
 	for set, warns := range map[string]bool{
 		"": false, "EDGE_STRICT_IDS=true": true, "RELAY_STRICT_IDS=true": true, "EDGE_STRICT_IDS=true RELAY_STRICT_IDS=true": false,

@@ -72,7 +72,7 @@ func TestPapersHaveShortLines(t *testing.T) {
 			t.Errorf("there is no %s", paper)
 		}
 		for i, line := range strings.Split(text, "\n") {
-			one := strings.HasPrefix(line, "ACL SETUSER ") // a command that cannot be broken
+			one := strings.HasPrefix(line, "ACL SETUSER ") // such a command is one line
 			if n := utf8.RuneCountInString(line); n > columns && !one {
 				t.Errorf("%s:%d has %d columns, at most %d", paper, i+1, n, columns)
 			}
@@ -217,7 +217,7 @@ func TestPapersNameVariablesThatThereAre(t *testing.T) {
 }
 
 // TestPapersLinkToFilesThatThereAre checks that relative links in the papers lead to files or
-// folders. It passes over links with a space or a colon.
+// folders. It skips links that contain a space or a colon.
 func TestPapersLinkToFilesThatThereAre(t *testing.T) {
 	for paper, text := range papers(t) {
 		for _, m := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(text, -1) {

@@ -54,9 +54,9 @@ func TestC1_ExitStatusesAreInTheDocs(t *testing.T) {
 	})
 }
 
-// generated checks that a page has certain texts. The keys of the map texts are lines of the page.
-// Each text must be between its key and the next <!-- end -->. With the flag -update, the function
-// writes the texts there instead.
+// generated checks the generated parts of a page. For each part, the map has the line before the
+// part as the key, and the part's text as the value. A part ends at the next <!-- end -->. With the
+// flag -update, the function writes the texts to the page instead.
 func generated(t *testing.T, page string, texts map[string]string) {
 	t.Helper()
 	old, err := os.ReadFile(page)

@@ -96,8 +96,8 @@ func TestImportsPointDownwards(t *testing.T) {
 	}
 }
 
-// forbidden returns the reason why one package may not import another, or "" if it may. The
-// parameter from is the importing package, and to is the imported one.
+// forbidden returns the reason why the package named first may not import the one named second. It
+// returns "" if the import is allowed.
 func forbidden(from, to string) string {
 	if ours, ok := strings.CutPrefix(to, module+"/"); ok {
 		if slices.Contains(mayImport[from], ours) {

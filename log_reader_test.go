@@ -87,8 +87,8 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// get sends a GET to url and returns the body of the answer. The body may be cut off after 5 s. It
-// returns "" if there is no answer.
+// get sends a GET to url and returns the body of the answer. The body may be cut off after 5 s.
+// Without an answer, get returns "".
 func get(url string) string {
 	response, err := (&http.Client{Timeout: 5 * time.Second}).Get(url)
 	if err != nil {
@@ -108,14 +108,14 @@ func ready(t *testing.T, addr string) {
 	})
 }
 
-// dropped reports whether the metrics at the address admin say that lines of the log were dropped
+// dropped reports whether the metrics at an admin address say that lines of the log were dropped
 // for the given reason.
 func dropped(admin, reason string) bool {
 	metric := regexp.MustCompile(`(?m)^edgerelay_log_dropped_total\{reason="` + reason + `"\} [1-9]`)
 	return metric.MatchString(get("http://" + admin + "/metrics"))
 }
 
-// client connects to an edge as a user. The parameter name is the user's name.
+// client connects to an edge as the user of the given name.
 func client(t *testing.T, edge, name string) *websocket.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -128,8 +128,8 @@ func client(t *testing.T, edge, name string) *websocket.Conn {
 	return c
 }
 
-// talks sends a direct message to a user, and waits until the message comes. The parameter from is
-// the sender's connection, to is the user's connection, and name is the user's name.
+// talks sends a direct message from one client to another, and waits until the message comes. The
+// name is the receiver's.
 func talks(t *testing.T, from, to *websocket.Conn, name, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -177,7 +177,8 @@ func TestG2_ALogReaderThatLeavesCostsNoClient(t *testing.T) {
 	a, b := client(t, edgeAddr, "a"), client(t, edgeAddr, "b")
 	talks(t, a, b, "b", "before")
 
-	relay.stops(t, syscall.SIGTERM) // although nobody reads its log
+	// The relay must stop although nobody reads its log.
+	relay.stops(t, syscall.SIGTERM)
 	eventually(t, "the edge has said that its link is lost", func() bool {
 		edge.lives(t)
 		return dropped(edgeAdmin, "failed")
@@ -211,7 +212,7 @@ func TestG2_ALogReaderThatIsStuckCostsNoClient(t *testing.T) {
 	relay.stops(t, syscall.SIGTERM)
 }
 
-// comeAndGo connects to the edge as a user, and leaves. The parameter name is the user's name.
+// comeAndGo connects to the edge as the user of the given name, and leaves.
 func comeAndGo(t *testing.T, edge, name string) {
 	t.Helper()
 	c, err := net.Dial("tcp", edge)

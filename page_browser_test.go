@@ -87,8 +87,8 @@ func TestFocusGoesToConnect(t *testing.T) {
 }
 
 // TestTheSDKTabAnswersPings runs the page's SDK tab in a browser, if there is one. The tab must
-// send the token that was typed. The server sends the answer to the connect and a ping in one
-// message. The tab must answer the ping with a pong.
+// send the token that was typed. In one message, the server sends a ping and its answer to the
+// connect. The tab must answer the ping with a pong.
 func TestTheSDKTabAnswersPings(t *testing.T) {
 	path := findBrowser(t)
 	got := make(chan string, 2)
@@ -135,8 +135,9 @@ func TestTheSDKTabAnswersPings(t *testing.T) {
 // variable is not set, the picture is not kept.
 const screenshot = "EDGERELAY_SCREENSHOT"
 
-// tabs is a page that shows the product's page twice, side by side, in two frames that look like
-// tabs of a browser. Each frame stands for a tab. With ?sdk in its URL, the second is the SDK tab.
+// tabs is a page that shows the product's page twice, side by side, in two iframes that look like
+// tabs of a browser. Each iframe stands for a tab. With ?sdk in its URL, the second iframe shows
+// the SDK tab.
 //
 //go:embed testdata/tabs.html
 var tabs []byte
@@ -221,7 +222,7 @@ func letTabsTalk(t *testing.T, tabsURL string) {
 }
 
 // startProduct runs the binary edgerelay until the test ends, and returns the address that it
-// prints. The variables in environ override its default, which is a free port.
+// prints. The edge listens on a free port, unless environ names an address.
 func startProduct(t *testing.T, environ ...string) (addr string) {
 	t.Helper()
 	product := command(filepath.Join(build(t), "edgerelay"), append([]string{"EDGE_ADDR=127.0.0.1:0"}, environ...))
@@ -249,10 +250,10 @@ func startProduct(t *testing.T, environ ...string) (addr string) {
 	return ""
 }
 
-// browse starts a browser without a window, and returns once the channel loaded is closed. If the
-// browser does not start, or ends before loaded is closed, the test is skipped. The browser is
-// killed when the test ends, and after two minutes at the latest. Once the browser has ended, the
-// returned channel gets its error, or nil.
+// browse starts a browser without a window. It returns once the given channel is closed. If the
+// browser does not start, or ends before that, the test is skipped. The browser is killed when the
+// test ends, and after two minutes at the latest. Once the browser has ended, the returned channel
+// gets its error, or nil.
 func browse(t *testing.T, path string, loaded <-chan struct{}, args ...string) (ended <-chan error) {
 	t.Helper()
 	profile, err := os.MkdirTemp("", "page")

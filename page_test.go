@@ -25,8 +25,9 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// TestTheHintsFitWhatRuns checks what the program tells of SDKs, for configurations that ask for a
-// token, and that have rules of their own.
+// TestTheHintsFitWhatRuns checks what the printed hints say about SDKs. In one of the
+// configurations clients need a token, and in another the channels have rules of the operator's
+// own.
 func TestTheHintsFitWhatRuns(t *testing.T) {
 	for _, c := range []struct {
 		environ   []string
@@ -68,8 +69,8 @@ func TestPageTellsScreenReaders(t *testing.T) {
 	}
 }
 
-// TestPageIsSelfContained looks in the page for references to something outside of it. There must
-// be none, apart from the icon, which is empty data.
+// TestPageIsSelfContained looks in the page for references to anything outside of the page. There
+// must be none, except the icon, which is empty data.
 func TestPageIsSelfContained(t *testing.T) {
 	for _, outside := range regexp.MustCompile(`(?i)(https?:|src=|@import|url\(|<link [^>]*)[^\s>]*`).FindAllString(string(pageHTML), -1) {
 		if outside != `<link rel="icon" href="data:,"` {

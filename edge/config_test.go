@@ -26,7 +26,8 @@ func TestConfigDefaults(t *testing.T) {
 
 // TestA9_DemandsOfTokensAreRead checks that Load reads JWT_ISSUER and JWT_AUDIENCE. Under
 // EDGE_AUTH=open each of these variables must give a warning. Unknown must name the right variable
-// for a misspelt JWT_ISSUER, and for EDGE_JWT_KEYS, the name of JWT_KEYS before the first release.
+// for a misspelt JWT_ISSUER. It must also name JWT_KEYS for EDGE_JWT_KEYS, which was its name
+// before the first release.
 func TestA9_DemandsOfTokensAreRead(t *testing.T) {
 	set := good("JWT_ISSUER=https://id.example/", "JWT_AUDIENCE=chat", "EDGE_STRICT_IDS=true")
 	c, err := Load(set)

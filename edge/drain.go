@@ -35,7 +35,7 @@ func (e *Edge) drain() error {
 	deadline := time.Now().Add(e.cfg.Drain)
 	over := e.cfg.Drain - min(flushTime, e.cfg.Drain/4)
 
-	// over is how long gateway.Drain may take. After that time Close ends the remaining sessions.
+	// This deadline bounds gateway.Drain. When it has passed, Close ends the remaining sessions.
 	ctx, cancel := context.WithTimeout(e.aborted, over)
 	e.gateway.Drain(ctx, min(noticeTime, e.cfg.Drain/6), over)
 	cancel()

@@ -51,8 +51,8 @@ type Edge struct {
 
 	listener net.Listener
 	// buffer is the size in bytes of the kernel's send buffer when a client's connection begins.
-	// EDGE_SEND_BUFFER sets this size if it is above 0. buffer is 0 before Listen, and if the size
-	// is unknown.
+	// EDGE_SEND_BUFFER sets this size if it is above 0. The field is 0 before Listen, and if the
+	// size is unknown.
 	buffer atomic.Int64
 	admin  net.Listener // nil: no admin port
 
@@ -137,6 +137,7 @@ func (e *Edge) Listen() (err error) {
 	if e.admin == nil && e.cfg.AdminAddr != "" {
 		if e.admin, err = httpguard.Listen("EDGE_ADMIN_ADDR", e.cfg.AdminAddr); err != nil {
 			e.listener.Close()
+			e.listener = nil
 			return err
 		}
 	}

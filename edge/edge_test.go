@@ -37,7 +37,8 @@ func newEdge(t *testing.T, more ...string) *Edge {
 	return e
 }
 
-// run runs e until the test ends or stop is called. stop waits for Run and returns Run's error.
+// run runs e until the test ends or the returned function is called. That function waits for the
+// end of Run, and returns Run's error.
 func run(t *testing.T, e *Edge) (stop func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

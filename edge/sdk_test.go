@@ -79,8 +79,8 @@ func (l *linked) client(t *testing.T, message string) (c io.ReadWriteCloser, sta
 }
 
 // TestP9_NoRelayHearsOfASDKThatItCannotKnow lets links with and without the feature begin and end
-// while clients connect, speak and go. On a link without the feature nothing of them may be sent.
-// On the others, what a session says and its end must follow its Client.
+// while clients connect, speak and go. On a link without the feature, nothing may be sent about
+// these clients. On each other link, a session's messages and its end must come after its Client.
 func TestP9_NoRelayHearsOfASDKThatItCannotKnow(t *testing.T) {
 	l := newLinked(t)
 	stop := make(chan struct{})
@@ -131,15 +131,15 @@ func TestP9_NoRelayHearsOfASDKThatItCannotKnow(t *testing.T) {
 	}
 }
 
-// knowing is a relay that checks that it knows of whom it hears. It confirms each connect, and
-// acknowledges everything.
+// knowing is a relay that fails the test if it hears of a session that it was not told of. It
+// confirms each connect, and acknowledges everything.
 type knowing struct {
 	link  *uplink.Link
 	sdk   bool // the link has the feature
 	known map[uint64]bool
 }
 
-// take takes what the edge has to send, and answers.
+// take receives all that the edge sends now, and answers it.
 func (r *knowing) take(t *testing.T) {
 	t.Helper()
 	var confirmed []link.Confirmed

@@ -66,9 +66,10 @@ func wantTables(t *testing.T, m mirrored, all, dead int) {
 	}
 }
 
-// TestP8_WhoComesAndGoesWithoutALinkLeavesNothing has sessions end while there is no link. Of these
-// sessions, the next link must tell those that had an accepted message, and those that a relay may
-// know from the previous link, each with its end. It must tell nothing of the others.
+// TestP8_WhoComesAndGoesWithoutALinkLeavesNothing has sessions end while there is no link. The next
+// link must tell of some of these sessions, and of their ends: of those that had an accepted
+// message, and of those that a relay may know from the previous link. It must not mention the other
+// sessions.
 func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 	m := newMirrored()
 	early := m.open()
@@ -109,7 +110,7 @@ func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 }
 
 // TestP9_NoLinkIsToldOfASessionWithoutItsEnd lets links begin and end while sessions come and go.
-// The last link must tell each session that an earlier link told, and the end of that session.
+// If an earlier link has told of a session, the last link must tell of that session and of its end.
 func TestP9_NoLinkIsToldOfASessionWithoutItsEnd(t *testing.T) {
 	m := newMirrored()
 	var clients sync.WaitGroup

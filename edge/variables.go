@@ -36,11 +36,12 @@ func (*Config) Docs() map[string]string {
 		"EDGE_MAX_MESSAGE": `payload of one message of a client`,
 		"EDGE_MAX_SESSIONS": `sessions at once, as far as there are open files for them. More are
 			answered 503 with Retry-After. A sixteenth of them may be clients of SDKs that have not
-			said yet who they are`,
+			said yet who they are. Of more, the oldest are closed with 3004`,
 		"EDGE_RATE": `messages a second of one user, with all its sessions at this edge. A message
 			counts once for each KiB that it begins. A burst may have ten times as many, and a
 			quarter of EDGE_QUEUE in bytes. Above the rate the user's sessions are read more slowly.
-			0: no limit`,
+			Those of SDKs are closed with 3004 when a command has waited for 1.5s to 3s. 0: no
+			limit`,
 		"EDGE_FANOUT": `deliveries that count as one message more of EDGE_RATE, when a user speaks to
 			a group or to all. Messages that fewer than 64 receive cost none. 0: no deliveries
 			count`,
@@ -53,11 +54,12 @@ func (*Config) Docs() map[string]string {
 			kept for the relay's acknowledgements`,
 
 		"EDGE_USER_SESSIONS": `sessions of one user at once. More are answered 429 with Retry-After,
-			and those of SDKs closed with 3504. One user is one token's, or under EDGE_AUTH=open one
-			name`,
+			and those of SDKs closed with 3013, after which they come back. One user is one token's,
+			or under EDGE_AUTH=open one name`,
 		"EDGE_UNFINISHED": `memory of clients' messages that are begun and not finished. One user has
 			at most a sixteenth of it. When it is full, the session that has waited longest is
-			closed with 1008`,
+			closed with 1008. What clients of SDKs send before they are confirmed may take half as
+			much again`,
 		"EDGE_SEND_BUFFER": `what the kernel keeps at most for one client that does not read.
 			0: as much as it wants to`,
 	}

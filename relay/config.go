@@ -34,7 +34,7 @@ type Config struct {
 	TopicRate config.Bytes `env:"RELAY_TOPIC_RATE" envDefault:"1MiB" min:"0" max:"1GiB"`
 	StrictIDs bool         `env:"RELAY_STRICT_IDS" envDefault:"false"`
 	Channels  string       `env:"RELAY_CHANNELS" type:"rules" envDefault:"user:* read=self write=any; group:* read=any write=member; all read=any write=any; * read=token write=token"`
-	permitted rules.Rules  // Channels, as Validate has parsed it
+	permitted rules.Rules  // the rules that Validate has parsed from Channels
 
 	JWTKeys  keyring.Keys `env:"JWT_KEYS" secret:"true" type:"keys"`
 	Issuer   string       `env:"JWT_ISSUER"`

@@ -53,10 +53,9 @@ func (v *Server) tick(now time.Duration) {
 	}
 }
 
-// beat is called about every wheelTick. The parameter now is the present moment by Server.now, and
-// wall is the same moment by the wall clock. While the machine is suspended, the wall clock goes on
-// and the monotonic clock may stand still. beat records the difference of the two clocks, which
-// Server.expires reads.
+// beat is called about every wheelTick. It is given the present moment by the wall clock and by
+// Server.now. While the machine is suspended, the wall clock goes on and the monotonic clock may
+// stand still. beat records the difference of the two clocks, which Server.expires reads.
 //
 // If a call of beat is late by timing.Suspended or more, by either clock, beat calls resume first.
 // In any case beat calls tick, and then starts the writers. The writers are started even while an
@@ -72,8 +71,8 @@ func (v *Server) beat(wall time.Time, now time.Duration) {
 
 // resume is called after a time during which this process seems not to have run. That time counts
 // neither as a client's silence nor as time for an unfinished message. Both are measured anew from
-// the moment in the parameter now. Tokens expire all the same. resume sets the timers of the living
-// sessions anew. Only the goroutine that calls tick may call it.
+// the given moment. Tokens expire all the same. resume sets the timers of the living sessions anew.
+// Only the goroutine that calls tick may call it.
 func (v *Server) resume(now time.Duration) {
 	v.resumed.Store(int64(now))
 	for _, s := range v.hub.living() {
@@ -89,8 +88,8 @@ func (v *Server) lastSeen(c *conn) time.Duration {
 	return time.Duration(max(c.seen.Load(), v.resumed.Load()))
 }
 
-// wallSince returns the duration from v.start to the time in the parameter wall, by the wall clock.
-// The result is at most longestStay.
+// wallSince returns the duration from v.start to the given time of the wall clock. The result is at
+// most longestStay.
 func (v *Server) wallSince(wall time.Time) time.Duration {
 	return min(wall.Round(0).Sub(v.start.Round(0)), longestStay)
 }
@@ -219,6 +218,9 @@ func (v *Server) arm(c *conn, now time.Duration) {
 	if p := c.deferred.Load(); p != nil {
 		v.clock.hasten(c.session, p.due)
 	}
+	if k := c.session.sdk; k != nil && k.leave.Load() != nil {
+		v.clock.hasten(c.session, k.leave.Load().at)
+	}
 }
 
 // wheelTick is the usual time between two steps, and the wheel's precision. A step fires no timer
@@ -275,7 +277,7 @@ func (w *wheel) stop(t *timer) {
 }
 
 // step visits the ticks after w.tick, up to the present tick. In the slots of these ticks it stops
-// the timers that are due, and appends their sessions to the slice fired.
+// the timers that are due, and appends their sessions to the given slice.
 func (w *wheel) step(now time.Duration, fired []*Session) []*Session {
 	to := int64(now / wheelTick)
 	from := max(w.tick+1, to-wheelSlots+1) // visits no slot twice

@@ -14,14 +14,15 @@ type Config struct {
 	// session with 1009.
 	MaxMessage int
 	// MaxSessions bounds the sessions, dead ones and guests included. A connect beyond it is
-	// answered 503. Guests have a bound of their own: see guestShare.
+	// answered 503. Guests have bounds of their own: see guests.
 	MaxSessions int
 	// PerUser bounds the sessions of one user. A connect beyond it is answered 429. A session of an
-	// SDK beyond it is closed with 3504 when the relay has confirmed it. 0 means no bound.
+	// SDK beyond it is closed with 3013 when the relay has confirmed it. 0 means no bound.
 	PerUser int
 	// Unfinished is the memory, in bytes, for messages that were begun and not finished. One user's
 	// share is a sixteenth of it. If the memory or a share is exceeded, sessions are closed with
-	// 1008 by the rules of the type unfinished. 0 means no bound.
+	// 1008 by the rules of the type unfinished. What guests have sent may take half as much again:
+	// see guests. 0 means no bound.
 	Unfinished int
 	// Rate is how many messages a second one user may send in the long run. For bursts see
 	// rateBurst and rateShare. A message counts once for each KiB, or part of a KiB, of its

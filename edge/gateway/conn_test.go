@@ -7,7 +7,7 @@ import (
 )
 
 // deadlines is a socket for tests. It records the last deadline that was set. When a read deadline
-// is set for the second time, the socket first calls the function in its field meanwhile.
+// is set for the second time, the socket first calls a function of the test.
 type deadlines struct {
 	net.Conn
 	set       int

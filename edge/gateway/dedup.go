@@ -10,14 +10,19 @@ import (
 )
 
 const (
-	// overlapTexts bounds the number of texts that an overlap counts. Once a text has found no
-	// room, no new text is counted. A text that is not counted is passed on if the overlap's oldest
-	// link brings it. If another link brings the text, it is dropped, even after the oldest link
-	// has ended.
+	// overlapTexts bounds the number of texts that an overlap counts. A text with several forms
+	// counts as several texts. Once a text has found no room, no new text is counted. A text that
+	// is not counted is passed on if the overlap's oldest link brings it. If another link brings
+	// the text, it is dropped, even after the oldest link has ended.
 	overlapTexts = 4096
 	// overlapAfter is the least time for which an overlap goes on after one of its links has ended.
 	// A newer link may yet bring the publications that the ended link has brought.
 	overlapAfter = 2 * time.Second
+	// If the relay of the newest link does not say Live, an overlap goes on for longer, by
+	// overlapMost at most. Before Live, members catch up, which may take long on a slow link. A
+	// relay forgets publications without a position after this time, and some relays never say
+	// Live.
+	overlapMost = 30 * time.Second
 )
 
 // overlap drops repeats of publications without a position. Original servers publish without
@@ -25,7 +30,8 @@ const (
 //
 // For each topic, text and excepted user, overlap counts how often each link has brought such a
 // publication, as far as there is room. A publication that was counted is passed on if its link has
-// now brought it more often than any other link.
+// now brought it more often than any other link. Each form is counted by itself: a link need not
+// bring the forms of members whom its relay does not know.
 //
 // A publication that was made before the new relay subscribed comes by the old link only. If the
 // same text is published again soon after the old link has ended, overlap may take the second
@@ -49,10 +55,12 @@ type overlap struct {
 	until  time.Time // last end of a link, plus overlapAfter; zero: no link ended
 }
 
-// bare identifies a publication without a position, as far as such publications can be told apart.
+// bare identifies a form of a publication without a position, as far as such publications can be
+// told apart.
 type bare struct {
 	topic protocol.Topic
-	sum   uint64 // hash of the text and the excepted user
+	sum   uint64 // hash of the chat's text and the excepted user
+	form  link.Form
 }
 
 // beginOverlapLocked records a new link. h.mu must be held.
@@ -120,8 +128,16 @@ func (h *Hub) dropOverlapLocked() {
 	}
 }
 
+// Live says that the link has brought all that the members had missed when it began.
+func (f *Feed) Live() {
+	f.hub.mu.Lock()
+	defer f.hub.mu.Unlock()
+	f.live = true
+}
+
 // over reports whether nothing needs to be counted any more: at most one link is up, the newest
-// link is not being left, and no link has ended within overlapAfter.
+// link is not being left, and no link has ended within overlapAfter. If the newest link is up and
+// has not brought Live, overlapMost must have passed in addition.
 func (o *overlap) over() bool {
 	up := 0
 	for _, f := range o.links {
@@ -129,7 +145,11 @@ func (o *overlap) over() bool {
 			up++
 		}
 	}
-	return up < 2 && !o.leaving && time.Now().After(o.until)
+	until := o.until
+	if last := o.links[len(o.links)-1]; last != nil && !last.live {
+		until = until.Add(overlapMost)
+	}
+	return up < 2 && !o.leaving && time.Now().After(until)
 }
 
 // verdict is the decision about a message that may be a repeat.
@@ -141,15 +161,20 @@ const (
 	excess                // there is no room to remember the message
 )
 
-// take decides about a publication that the link of f brought. It counts the publication if there
-// is room.
-func (o *overlap) take(f *Feed, topic protocol.Topic, text []byte, except string) verdict {
+// sum returns the value of bare.sum for a publication.
+func (o *overlap) sum(text []byte, except string) uint64 {
 	var h maphash.Hash
 	h.SetSeed(o.seed)
 	h.WriteString(except)
 	h.WriteByte(0)
 	h.Write(text)
-	key, i := bare{topic, h.Sum64()}, slices.Index(o.links, f)
+	return h.Sum64()
+}
+
+// take decides about a form of a publication that the link of f brought. It counts the form if
+// there is room.
+func (o *overlap) take(f *Feed, key bare) verdict {
+	i := slices.Index(o.links, f)
 	counts := o.counts[key]
 	if counts == nil {
 		if o.full || len(o.counts) >= overlapTexts {
@@ -191,20 +216,30 @@ func (o *overlap) level(counts []int) bool {
 }
 
 // passLocked reports whether to pass on p, a publication without a position that the link of f
-// brought. h.mu must be held.
-func (h *Hub) passLocked(f *Feed, t *topic, p link.Publication) bool {
+// brought. If a form is not to be passed on, passLocked takes the text of that form out of r. h.mu
+// must be held.
+func (h *Hub) passLocked(f *Feed, t *topic, p link.Publication, r *renderings) (passes bool) {
 	if h.dropOverlapLocked(); h.overlap == nil {
 		return true
 	}
-	switch h.overlap.take(f, t.name, p.Payload, p.Except) {
-	case repeat:
-		h.metrics.dropped[dropRepeated].Inc()
-		return false
-	case excess:
-		h.metrics.dropped[dropOverlap].Inc()
-		return false
+	sum, reason := h.overlap.sum(p.Payload, p.Except), dropRepeated
+	for form := range r.has {
+		if !r.has[form] {
+			continue
+		}
+		switch h.overlap.take(f, bare{t.name, sum, link.Form(form)}) {
+		case pass:
+			passes = true
+			continue
+		case excess:
+			reason = dropOverlap
+		}
+		r.texts[form], r.has[form] = nil, false
 	}
-	return true
+	if !passes {
+		h.metrics.dropped[reason].Inc()
+	}
+	return passes
 }
 
 const (

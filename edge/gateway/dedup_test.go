@@ -71,9 +71,29 @@ func TestTwoLinksBringMessagesWithoutAPosition(t *testing.T) {
 		older.Down()
 		bring(newer, 2, "d", "e", "e")
 		wantTexts(t, s, "e", "e")
+		newer.Live()
 		time.Sleep(overlapAfter + time.Millisecond)
 		bring(newer, 2, "a", "d", "e")
 		wantTexts(t, s, "a", "d", "e")
+	})
+}
+
+// TestP2_ASlowLinkBringsNothingTwice has a new link that is slow. It brings a publication long
+// after the old link, which brought the same publication, has ended. The member must get the
+// publication once. Since the relay never says Live, the counts are forgotten some time later.
+func TestP2_ASlowLinkBringsNothingTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, s, older, newer := twoLinks()
+		bring(older, 1, "a", "b")
+		older.Down()
+		time.Sleep(5 * overlapAfter)
+		bring(newer, 2, "a")
+		time.Sleep(overlapMost - 4*overlapAfter + time.Millisecond)
+		bring(newer, 2, "b")
+		wantTexts(t, s, "a", "b", "b")
+		if h.overlap != nil {
+			t.Error("texts are still counted")
+		}
 	})
 }
 
@@ -171,6 +191,7 @@ func TestAMoveThatIsOverCountsNoMore(t *testing.T) {
 		newer := h.begin()
 		newer.Topic(link.TopicNumber{ID: 2, Topic: "all"})
 		older.Down()
+		newer.Live()
 		time.Sleep(overlapAfter + time.Millisecond)
 		bring(newer, 2, "a")
 		if h.overlap != nil {

@@ -17,7 +17,11 @@ type Feed struct {
 	numbers map[uint64]*topic // topics by the relay's numbers; nil: the number is muted, see Topic
 	holding bool              // set between BeginBatch and EndBatch
 	queued  int               // topic members, summed over fan-outs since the last release
+	live    bool              // Live was called; guarded by Hub.mu
 	bytes   int               // bytes of the texts that were fanned out since the last release
+	// dropped has the position of the last frame that lacksLocked has had dropped, by the topic's
+	// number. A topic leaves it when the topic's position has come so far.
+	dropped map[uint64]protocol.Position
 }
 
 // BeginBatch is called before each link frame of a batch, and EndBatch after the last frame. From
@@ -58,7 +62,8 @@ func (f *Feed) fanOutLocked(t *topic, r *renderings, except string) {
 // for every membership that has a keep. Dead sessions are included. Begin holds the Hub's lock, so
 // the functions must only append to a buffer. A session that is being opened may be told both here
 // and by Upstream.Open or Upstream.OpenClient. That is harmless, since these frames are idempotent.
-// tellClient and tellKeep may be nil while no session is enrolled: see Upstream.Enrol.
+// The functions tellClient and tellKeep may be nil while no session is enrolled: see
+// Upstream.Enrol.
 func (h *Hub) Begin(
 	tellSession func(link.Session), tellClient func(link.Client), tellMembers func(link.Held), tellKeep func(link.Keep),
 ) *Feed {
@@ -154,6 +159,7 @@ func (f *Feed) Untopic(u link.Untopic) {
 func (f *Feed) freeLocked(number uint64) {
 	t := f.numbers[number]
 	delete(f.numbers, number)
+	delete(f.dropped, number)
 	if t != nil {
 		f.hub.unnumberLocked(t)
 	}
@@ -185,8 +191,8 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 // A publication is dropped if its topic number is muted or unknown. A publication with a position
 // is dropped if the topic's position is the same or later: the members had the publication or are
 // past it. Such a publication is also dropped if lacksLocked returns true. A publication without a
-// position is dropped during a move if Hub.passLocked says so. A publication is also dropped if
-// given.takePublished reports it as a repeat.
+// position, or one of its forms, is dropped during a move if Hub.passLocked says so. A publication
+// is also dropped if given.takePublished reports it as a repeat.
 func (f *Feed) Publication(p link.Publication) { f.publish(p, chatOnly(p.Payload)) }
 
 // publish does the work of Publication and of Forms, with the texts of r. The payload of p is the
@@ -196,11 +202,11 @@ func (f *Feed) publish(p link.Publication, r renderings) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.metrics.publications.Inc()
-	if !p.Position.IsZero() && f.lacksLocked(p.Topic, &r) {
+	if !p.Position.IsZero() && f.lacksLocked(p.Topic, p.Position, &r) {
 		return
 	}
 	t := f.advanceLocked(p.Topic, p.Position)
-	if t == nil || h.overlap != nil && p.Position.IsZero() && !h.passLocked(f, t, p) {
+	if t == nil || h.overlap != nil && p.Position.IsZero() && !h.passLocked(f, t, p, &r) {
 		return
 	}
 	if p.ID != 0 && h.given.takePublished(p.ID, p.Position.Offset <= givenEarly && h.given.aftermath()) {
@@ -270,7 +276,7 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 		return "", 0, 0
 	}
 	r := chatOnly(g.Text)
-	if f.lacksLocked(g.Topic, &r) {
+	if f.lacksLocked(g.Topic, g.Position, &r) {
 		return "", 0, 0
 	}
 	lost, before := g.Lost, t.position
@@ -287,7 +293,7 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 }
 
 // advanceLocked moves a topic to p and returns the topic. It returns nil if the number is muted or
-// unknown, or if the topic's position is p or later. With the zero p it only returns the topic.
+// unknown, or if the topic's position is p or later. If p is zero, it only returns the topic.
 // Hub.mu must be held.
 func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 	t := f.numberedLocked(number)
@@ -305,22 +311,31 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 // lacksLocked reports whether the link is being left, and r has no text for a living member of the
 // topic. The relay of such a link does not know members that the newer link has bound. If the topic
 // moved on, such a member would miss the message. So the caller drops the frame. The newer link
-// brings the same message for all members. Hub.mu must be held.
-func (f *Feed) lacksLocked(number uint64, r *renderings) bool {
+// brings the same message for all members. Until it has, lacksLocked also returns true for later
+// frames of the topic on the older link, which would move the topic past the dropped frame. The
+// parameter at is the position of the frame. Hub.mu must be held.
+func (f *Feed) lacksLocked(number uint64, at protocol.Position, r *renderings) bool {
 	t := f.numbers[number]
 	if f.hub.newest == f || t == nil {
 		return false
 	}
-	lacks := slices.ContainsFunc(t.members, func(m member) bool { return !m.session.dead && !r.has[m.session.form()] })
-	if lacks {
-		f.hub.metrics.dropped[dropForm].Inc()
+	lacks := t.position.Before(f.dropped[number]) ||
+		slices.ContainsFunc(t.members, func(m member) bool { return !m.session.dead && !r.has[m.session.form()] })
+	if !lacks {
+		delete(f.dropped, number)
+		return false
 	}
-	return lacks
+	f.hub.metrics.dropped[dropForm].Inc()
+	if f.dropped == nil {
+		f.dropped = map[uint64]protocol.Position{}
+	}
+	f.dropped[number] = at
+	return true
 }
 
-// fanOutLocked queues for each living member of t the text of its form, if r has it. It leaves out
-// the sessions of FormChat of the user that the parameter except names; "" names no user. All
-// queues share one frame for each form. h.mu must be held.
+// fanOutLocked queues for each living member of t the text of its form, if r has it. If except
+// names a user, that user's sessions of FormChat are left out. All queues share one frame for each
+// form. h.mu must be held.
 func (h *Hub) fanOutLocked(t *topic, r *renderings, except string) {
 	var frames [link.MaxForms][]byte // made when the first member needs them
 	var results [pushSealed + 1]int

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// Opcodes (RFC 6455, 5.2). opClose and above are control frames.
+// Opcodes (RFC 6455, 5.2). Those from opClose on are the opcodes of control frames.
 const (
 	opContinuation = 0x0
 	opText         = 0x1
@@ -196,14 +196,17 @@ func (r *reader) readFrame() error {
 }
 
 // awaitMore is called before a read that may wait for the remainder of a message or frame. The
-// first call for a message starts the message's timer, and counts its buffer in Server.unfinished.
-// A later call counts the buffer anew if the buffer has grown.
+// first call for a message starts the message's timer, and counts its buffer in Server.unfinished,
+// or in Hub.guests. A later call counts the buffer anew if the buffer has grown.
 func (r *reader) awaitMore() {
 	v := r.server
 	if r.awaitedSince.Load() == 0 {
 		v.startMessageTimer(r.conn)
 	}
-	if r.entry == nil || r.size > r.counted {
+	switch {
+	case r.session.isGuest() && (r.size <= r.counted || v.hub.weighGuest(r.session, r.size)):
+		r.counted = r.size
+	case r.entry == nil || r.size > r.counted:
 		r.counted = r.size
 		r.entry = v.unfinished.count(r.session, r.entry, r.size)
 	}
@@ -221,7 +224,7 @@ func (r *reader) complete() {
 
 // message is the state of a message that is being read.
 type message struct {
-	header       // of the present fragment; size counts the bytes not read yet
+	header       // that of the present fragment; its size counts the bytes not read yet
 	binary bool  // the first fragment was a binary frame
 	read   int64 // sum of the payload sizes of the fragments so far
 	text   runes

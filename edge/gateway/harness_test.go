@@ -322,8 +322,8 @@ type rawClient struct {
 const rawHandshake = "GET %s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 
-// raw connects a rawClient and awaits its upgrade. It sends the request together with the bytes in
-// the parameter early.
+// raw connects a rawClient and awaits its upgrade. It sends the given bytes together with the
+// request.
 func (g *gateway) raw(path, early string) *rawClient {
 	g.t.Helper()
 	c := g.rawRequest(path, early)

@@ -48,20 +48,21 @@ type Hub struct {
 	opening  int         // sessions whose Upstream.Open has not returned
 	digest   link.Digest // digest of the tables; its field Heard stays zero
 
-	guests    map[*Session]struct{} // sessions that are guests and have not ended
-	strangers int                   // guests that are not in the tables yet
-	keeps     int                   // bytes of all keeps
+	guests    guests
+	strangers int // sessions of SDKs that are not in the tables yet, and are not dead
+	keeps     int // bytes of all keeps
 }
 
 // NewHub makes an empty Hub.
 func NewHub(cfg HubConfig) *Hub {
-	return &Hub{
+	h := &Hub{
 		log:      logging.OrDiscard(cfg.Log),
 		metrics:  newHubMetrics(cfg.Metrics),
 		sessions: map[uint64]*Session{},
 		topics:   map[protocol.Topic]*topic{},
-		guests:   map[*Session]struct{}{},
 	}
+	measureGuests(cfg.Metrics, h)
+	return h
 }
 
 // Open gives s the next id, adds s to the tables, and tells the relay of s by up.Open. The channel
@@ -153,7 +154,7 @@ func (h *Hub) die(s *Session, unacknowledged bool) (forgotten bool) {
 	defer h.mu.Unlock()
 	s.dead = true
 	if s.sdk != nil {
-		h.leaveGuestsLocked(s)
+		h.guests.leave(s)
 		if !s.sdk.known {
 			h.strangers--
 			return true
@@ -213,7 +214,7 @@ func (h *Hub) living() []*Session {
 			living = append(living, s)
 		}
 	}
-	for s := range h.guests {
+	for s := range h.guests.places {
 		if !s.sdk.known {
 			living = append(living, s)
 		}
@@ -298,7 +299,8 @@ func (s *Session) findLocked(t *topic) int {
 }
 
 // unbindLocked ends the membership in the given slot. The last membership of s moves to the slot
-// that becomes free, and so does the last member of the topic. h.mu must be held.
+// that becomes free. In the list of the topic's members, the last member likewise takes the free
+// slot. h.mu must be held.
 func (h *Hub) unbindLocked(s *Session, slot int) {
 	t, memberSlot := s.memberships[slot].topic, s.memberships[slot].slot
 	if s.sdk != nil {

@@ -44,12 +44,12 @@ type rates struct {
 // Then one of them waits for the allowance. The others wait for their turn, in the order in which
 // they came. No more than rateWaiters sessions wait at once.
 //
-// The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). messagesDue
-// is the time at which all that was taken is paid for. A message may be taken if messagesDue, with
-// the message's cost added, is no further away than rateBurst. The method spend has an exception
-// for a message that costs more than a burst. Bytes have a burst of their own, since a burst must
-// fit into the queue of each client that receives it. So they also have a time of their own,
-// bytesDue.
+// The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). The field
+// messagesDue is the time at which all that was taken is paid for. A message may be taken if
+// messagesDue, with the message's cost added, is no further away than rateBurst. The method spend
+// has an exception for a message that costs more than a burst. Bytes have a burst of their own,
+// since a burst must fit into the queue of each client that receives it. So they also have a time
+// of their own, bytesDue.
 type allowance struct {
 	rates    *rates
 	sessions int // guarded by rates.mu
@@ -67,6 +67,7 @@ const (
 	pacedOn      paced = iota // the message may be taken
 	pacedOut                  // the session or the server has ended
 	pacedCrowded              // too many of the user's sessions wait
+	pacedLate                 // a line of an SDK has waited too long
 )
 
 // newRates returns rates that limit users to perSecond messages a second. If perSecond is 0, there
@@ -198,21 +199,42 @@ func later(t, now time.Time) time.Time {
 }
 
 // wait waits until it has taken a message's cost, and returns pacedOn. It gives up when ctx is done
-// or when the channel in the parameter ended is closed. It then takes nothing and returns pacedOut.
-// If rateWaiters sessions of the user wait already, it returns pacedCrowded at once.
+// or the given channel is closed. It then takes nothing and returns pacedOut. If rateWaiters
+// sessions of the user wait already, it returns pacedCrowded at once.
 func (a *allowance) wait(ctx context.Context, ended <-chan struct{}, bytes int) paced {
-	defer a.waiting.Add(-1)
-	if a.waiting.Add(1) > rateWaiters {
-		return pacedCrowded
+	if result := a.awaitTurn(ctx, ended); result != pacedOn {
+		return result
 	}
-	select {
-	case a.turn <- struct{}{}:
-	case <-ended:
-		return pacedOut
-	case <-ctx.Done():
-		return pacedOut
+	defer a.endTurn()
+	return a.earn(ctx, ended, bytes)
+}
+
+// awaitTurn is the part of the method wait that waits for the caller's turn. If it returns pacedOn,
+// the caller has the turn, and must call endTurn.
+func (a *allowance) awaitTurn(ctx context.Context, ended <-chan struct{}) paced {
+	result := pacedOut
+	if a.waiting.Add(1) <= rateWaiters {
+		select {
+		case a.turn <- struct{}{}:
+			return pacedOn
+		case <-ended:
+		case <-ctx.Done():
+		}
+	} else {
+		result = pacedCrowded
 	}
-	defer func() { <-a.turn }()
+	a.waiting.Add(-1)
+	return result
+}
+
+func (a *allowance) endTurn() {
+	<-a.turn
+	a.waiting.Add(-1)
+}
+
+// earn is the part of the method wait for a session that has the turn. It waits until it has taken
+// a message's cost.
+func (a *allowance) earn(ctx context.Context, ended <-chan struct{}, bytes int) paced {
 	for {
 		delay := a.spend(bytes)
 		if delay == 0 {
@@ -307,15 +329,18 @@ type unfinished struct {
 // unfinishedMessage is the entry of an unfinished message.
 type unfinishedMessage = crowd.Member[string, *Session]
 
-// bound sets the bound to the parameter most, in bytes. The parameter message is the length of the
+// bound sets the bound for all users together, in bytes. The second argument is the length of the
 // longest message. The method also sets how much counts as little: the memory that the longest
 // message can take, but no more than one user's share. Users who hold no more than this amount
 // count as equal. Otherwise many users, with a byte each, could push out the messages of others.
 func (u *unfinished) bound(most int64, message int) {
 	u.most = most
-	grown := int64(message) + int64(message)/4 // a large buffer grows by a quarter
-	u.crowd.Little = min(grown+unfinishedCost, most/unfinishedShare)
+	u.crowd.Little = min(grown(message)+unfinishedCost, most/unfinishedShare)
 }
+
+// grown returns the largest size, in bytes, of the buffer of a message of the given length. A large
+// buffer grows by a quarter.
+func grown(message int) int64 { return int64(message) + int64(message)/4 }
 
 // count counts the given bytes for the unfinished message of s, and closes the sessions that must
 // give way. The parameter m is the message's entry; nil means that the message has none yet. count

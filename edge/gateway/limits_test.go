@@ -223,6 +223,15 @@ func TestA6_WhatIsChargedIsWhatIsStored(t *testing.T) {
 			t.Errorf("endpoint %d: %d bytes, want %d", endpoint, got, want)
 		}
 	}
+	line := `{"id":1,"publish":{"channel":"x","data":[` + strings.Repeat(`"",`, 1000) + `"\\\\"]}}`
+	var c protocol.Content
+	if err := c.SetData([]byte(line[strings.Index(line, "[") : len(line)-2])); err != nil {
+		t.Fatal(err)
+	}
+	stored := len(protocol.AppendQuoted(nil, c.Msg))
+	if got := protocol.EndpointSDK.StoredLen([]byte(line)); got < stored || got > stored+len(line)-len(c.Msg)+20 {
+		t.Errorf("a line of %d bytes counts %d, and its data is stored in %d", len(line), got, stored)
+	}
 }
 
 // TestA3_OneUserHasAPartOfTheSessions checks that a user's session counts towards Config.PerUser

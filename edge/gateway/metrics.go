@@ -16,13 +16,14 @@ const (
 	dropClosing              // a client that was being closed sent the message
 	dropNoRoom               // the message found no room upstream
 	dropCrowded              // too many of the user's sessions waited for the allowance
+	dropLate                 // a line of an SDK waited too long for its user's allowance
 	dropNoTopic              // the link frame named an unknown topic number
 	dropOverlap              // the publication had no position, and Hub.overlap was full
 	dropForm                 // an older link had no text for a newer link's member
 	drops
 )
 
-var dropLabels = [drops]string{"repeated", "slow_reader", "client_gone", "ending", "closing", "no_room", "crowded", "no_topic", "overlap", "form"}
+var dropLabels = [drops]string{"repeated", "slow_reader", "client_gone", "ending", "closing", "no_room", "crowded", "late", "no_topic", "overlap", "form"}
 
 // refusal is the reason why a connect was refused. It is a metric label.
 type refusal uint8
@@ -37,19 +38,18 @@ const (
 	refuseAuth
 	refuseOrigin
 	refuseUnlinked
-	refuseGuests
 	refuseNoSDK
 	refusals
 )
 
 var refusalLabels = [refusals]string{
 	"bad_request", "upgrade_required", "bad_path", "draining", "max_sessions", "user_sessions", "auth", "origin", "never_linked",
-	"guests", "no_sdk",
+	"no_sdk",
 }
 
 type hubMetrics struct {
 	sessions, dead, topics, bindings prometheus.Gauge
-	guests, keepBytes                prometheus.Gauge
+	keepBytes                        prometheus.Gauge
 	publications, deliveries         prometheus.Counter
 	gaps, lost                       prometheus.Counter
 	ahead, aheadExcess, charged      prometheus.Counter
@@ -75,7 +75,6 @@ func newHubMetrics(r prometheus.Registerer) *hubMetrics {
 		dead:         gauge("sessions_dead", "Sessions that ended and are not yet forgotten by the relay."),
 		topics:       gauge("topics", "Topics with members or a number here."),
 		bindings:     gauge("bindings", "Memberships of sessions in topics."),
-		guests:       gauge("guests", "Sessions of SDKs whose connect is not confirmed yet."),
 		keepBytes:    gauge("keep_bytes", "Bytes that are kept of sessions of SDKs for the relay."),
 		publications: counter("publications_total", "Publications received from the relay."),
 		deliveries:   counter("deliveries_total", "Messages queued for clients."),
@@ -133,6 +132,18 @@ func newServerMetrics(r prometheus.Registerer) *serverMetrics {
 		m.refused[r] = refused.WithLabelValues(label)
 	}
 	return m
+}
+
+func measureGuests(r prometheus.Registerer, h *Hub) {
+	gauge := func(name, help string, read func() float64) {
+		promauto.With(r).NewGaugeFunc(prometheus.GaugeOpts{Name: "edgerelay_edge_" + name, Help: help}, func() float64 {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return read()
+		})
+	}
+	gauge("guests", "Sessions of SDKs whose connect is not confirmed yet.", func() float64 { return float64(h.guests.crowd.Len()) })
+	gauge("guest_bytes", "Bytes that these have sent, and that are kept until the connect is confirmed.", func() float64 { return float64(h.guests.bytes()) })
 }
 
 func measureUnfinished(r prometheus.Registerer, u *unfinished) {

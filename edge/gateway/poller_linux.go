@@ -5,7 +5,12 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// askArrived asks the kernel how many bytes of a socket have arrived and were not read: FIONREAD.
+const askArrived = unix.TIOCINQ
 
 // pollBatch bounds how many sockets the kernel reports in one call.
 const pollBatch = 128

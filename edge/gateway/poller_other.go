@@ -2,6 +2,10 @@
 
 package gateway
 
+// askArrived asks the kernel how many bytes of a socket have arrived and were not read: FIONREAD of
+// the BSDs and of macOS. On systems with another number, the answer is an error.
+const askArrived = 0x4004667f
+
 // watched is what the poller stores in a conn. It is empty, since this poller watches nothing.
 type watched struct{}
 

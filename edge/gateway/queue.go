@@ -77,9 +77,9 @@ func (q *queue) attach(start func()) {
 	q.startLocked()
 }
 
-// seal makes the queue refuse all later frames. If the parameter discard is set, seal first drops
-// the frames that the writer has not taken. Then it appends the frame in the parameter last, unless
-// that is nil. If the queue is sealed already, seal does nothing.
+// seal makes the queue refuse all later frames. If asked to discard, seal first drops the frames
+// that the writer has not taken. Then it appends the given frame, unless that is nil. If the queue
+// is sealed already, seal does nothing.
 func (q *queue) seal(last []byte, discard bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

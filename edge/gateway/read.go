@@ -15,8 +15,8 @@ import (
 
 // idleAfter is the silence after which a conn becomes idle, if the poller can watch it. Until then
 // its reader goroutine waits for the client. A new conn of the chat becomes idle without such a
-// silence, unless bytes came with its request. A conn of an SDK does so after its connect, and
-// after a pong.
+// silence, unless bytes came with its request. A conn of an SDK becomes idle at once after its
+// connect, and after a pong.
 //
 // To wake a reader that waits costs a goroutine switch. To wake an idle conn costs a poll, a new
 // goroutine and another request to the poller. So a frame that comes to an idle conn costs about
@@ -51,6 +51,10 @@ type reader struct {
 	counted int                // the size that Server.unfinished was last told
 	entry   *unfinishedMessage // the message's entry in Server.unfinished; nil: not counted
 	small   [16]byte           // readHead reads into small, and unparsed then points into small
+
+	// Only a reader of an SDK's session uses the following fields.
+	lag  lag
+	turn bool // it is this session's turn to wait for its user's allowance
 }
 
 // newReader makes a reader. The parameter unparsed has the bytes that were already read from c.
@@ -196,8 +200,8 @@ func (r *reader) readMessage(body io.Reader) error {
 		return err
 	}
 	if r.session.sdk != nil {
-		guest := !r.session.sdk.connected
-		err := r.conn.forwardLines(message)
+		guest := r.session.isGuest()
+		err := r.forwardLines(message)
 		r.brief = guest || isPong(message)
 		return err
 	}
@@ -248,7 +252,7 @@ func (c *conn) forward(message []byte) error {
 		s.deliver(notDelivered)
 		return nil
 	}
-	if v.up.Accept(s.info.ID, message) || !s.starved && c.awaitRoom(message) {
+	if v.up.Accept(s.info.ID, message) || !s.starved && c.awaitRoom(message, roomWait) {
 		s.starved = false
 		return nil
 	}
@@ -271,41 +275,56 @@ func (c *conn) dropLate(message []byte) error {
 }
 
 // pace waits for the user's allowance. If too many of the user's sessions wait already, pace only
-// pauses for roomWait. The session is not read meanwhile, so the client's silence does not count.
-// If the session ends, pace returns.
+// pauses for roomWait. If the session ends, pace returns.
 func (c *conn) pace(bytes int) paced {
+	if c.affords(bytes) {
+		return pacedOn
+	}
+	return c.pause(func(ended <-chan struct{}) paced {
+		v := c.server
+		result := c.session.allowance.wait(v.ctx, ended, bytes)
+		if result == pacedCrowded && !timing.Sleep(v.ctx, roomWait, ended) {
+			return pacedOut
+		}
+		return result
+	})
+}
+
+// affords takes a message's cost from the user's allowance. If the session has to wait for that,
+// affords takes nothing and returns false.
+func (c *conn) affords(bytes int) bool {
 	s, v := c.session, c.server
 	if s.allowance == nil {
 		if s.allowance = v.rates.join(s.info.User); s.allowance == nil {
-			return pacedOn
+			return true
 		}
 	}
-	if s.allowance.take(bytes) {
-		return pacedOn
-	}
+	return s.allowance.take(bytes)
+}
+
+// pause calls the given function, and returns its result. The session is not read meanwhile, so the
+// client's silence does not count. The function gets a channel that is closed when the session
+// ends, and must return then. If the session is ending already, pause does not call the function,
+// and returns pacedOut.
+func (c *conn) pause(wait func(ended <-chan struct{}) paced) paced {
+	s, v := c.session, c.server
 	ended := make(chan struct{})
 	s.pacing.Store(&ended)
 	defer func() {
 		c.seen.Store(int64(v.now()))
-		c.excuse()
 		s.pacing.Store(nil)
 	}()
 	// If the session ended before s.pacing was set, its end did not close the channel.
 	if _, ending := s.Reason(); ending {
 		return pacedOut
 	}
-	result := s.allowance.wait(v.ctx, ended, bytes)
-	if result == pacedCrowded && !timing.Sleep(v.ctx, roomWait, ended) {
-		return pacedOut
-	}
-	return result
+	return wait(ended)
 }
 
-// awaitRoom tries for up to roomWait to have the message accepted, and reports whether it was.
-func (c *conn) awaitRoom(message []byte) bool {
-	ctx, cancel := context.WithTimeout(c.server.ctx, roomWait)
+// awaitRoom tries to have the message accepted within the given time, and reports whether it was.
+func (c *conn) awaitRoom(message []byte, most time.Duration) bool {
+	ctx, cancel := context.WithTimeout(c.server.ctx, most)
 	defer cancel()
-	defer c.excuse() // the client was not read meanwhile
 	up, id := c.server.up, c.session.info.ID
 	for ctx.Err() == nil && up.WaitRoom(ctx, id, len(message)) {
 		if up.Accept(id, message) {

@@ -17,4 +17,6 @@ func (r *reader) fill(uintptr) bool { return true }
 
 func (r *reader) unread() bool { return len(r.unparsed) > 0 }
 
+func (r *reader) arrived() int { return len(r.unparsed) }
+
 func (r *reader) putBuffer() { r.unparsed = nil }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // readBufferSize is the size, in bytes, of the pooled buffers that conns are read into.
@@ -79,6 +81,7 @@ func (r *reader) fill(fd uintptr) bool {
 	case nil:
 		r.err = io.EOF
 	case syscall.EAGAIN:
+		r.lag = lag{}
 		return false
 	default:
 		r.err = os.NewSyscallError("read", err)
@@ -99,6 +102,14 @@ func (r *reader) unread() bool {
 		n, _, _ = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 	})
 	return n > 0
+}
+
+// arrived returns how many bytes have arrived that were not parsed, as far as that is known.
+func (r *reader) arrived() (n int) {
+	if r.raw != nil {
+		r.raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), askArrived) })
+	}
+	return n + len(r.unparsed)
 }
 
 // putBuffer drops r.unparsed and returns its buffer to the pool.

@@ -34,7 +34,10 @@ const (
 	ReasonBadRequest  // an empty line, or a pong that no ping asked for
 	ReasonStale       // a guest sent no line in time
 	ReasonUnconfirmed // the relay did not confirm the connect in time
+	ReasonGuests      // too many guests, and this one gave way
+	ReasonGuestBytes  // guests have sent too much, and this one gave way
 	ReasonNoRoom      // a line found no room upstream
+	ReasonRate        // a line waited too long for its user's allowance
 	ReasonUserLimit   // the user has Config.PerUser sessions already
 	reasons
 )
@@ -80,8 +83,13 @@ var reasonTable = [reasons]reasonRow{
 	ReasonBadRequest:      {"bad_request", none, closing{3501, "bad request"}},
 	ReasonStale:           {"stale", none, closing{3502, "stale"}},
 	ReasonUnconfirmed:     {"unconfirmed", none, closing{3004, "not confirmed in time"}},
+	ReasonGuests:          {"guests", none, closing{3004, "too many clients are connecting"}},
+	ReasonGuestBytes:      {"guest_bytes", none, closing{3004, "clients that are connecting sent too much"}},
 	ReasonNoRoom:          {"no_room", none, closing{3004, "no room"}},
-	ReasonUserLimit:       {"user_sessions", none, closing{3504, "connection limit"}},
+	ReasonRate:            {"rate", none, closing{3004, "too many commands"}},
+	// The code is not 3504, after which an SDK stays away. There is room again when another session
+	// of the user ends, or is found dead.
+	ReasonUserLimit: {"user_sessions", none, closing{3013, "too many connections of this user"}},
 }
 
 // both returns the row of a reason that has one close frame for both protocols.

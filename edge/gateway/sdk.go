@@ -29,9 +29,11 @@ type sdk struct {
 
 	// Times are of Server.now.
 	since atomic.Int64 // when the upgrade was answered, or when the first line came
-	asked atomic.Bool  // the first line has come
 	ping  atomic.Int64 // when the next ping is due; 0: not confirmed
+	asked atomic.Bool  // the first line has come
 	owed  atomic.Int32 // pings that wait for their pong
+
+	leave atomic.Pointer[leave] // nil: the relay has not asked to close it later
 }
 
 // newGuest makes a session of an SDK, for Hub.enterGuest. If user is not "", the edge vouches for
@@ -42,11 +44,15 @@ func newGuest(user string, queueBytes int) *Session {
 	return s
 }
 
+// isGuest reports whether the reader has not yet seen the confirmation of s. Only the reader may
+// call it. Of such a session, the reader must not use Session.info.User, which the confirmation
+// changes.
+func (s *Session) isGuest() bool { return s.sdk != nil && !s.sdk.connected }
+
 // owner returns the user in whose share of Config.Unfinished the reader's message counts. Only the
-// reader may call it. For a guest whose user a token will name, owner returns "". So all such
-// guests share one user's share.
+// reader may call it. For a session that ended as a guest, owner returns "".
 func (s *Session) owner() string {
-	if s.sdk != nil && !s.sdk.open && !s.sdk.connected {
+	if s.isGuest() {
 		return ""
 	}
 	return s.info.User
@@ -87,7 +93,8 @@ func (h *Hub) holdLocked(s *Session, bytes int) {
 	h.metrics.keepBytes.Add(float64(bytes))
 }
 
-// setLocked gives a session of an SDK its until and its keep, which it copies. h.mu must be held.
+// setLocked gives a session of an SDK its expiry and its keep. It copies the keep. h.mu must be
+// held.
 func (h *Hub) setLocked(s *Session, until int64, keep []byte) {
 	h.digest.SessionHash ^= s.rowLocked()
 	h.holdLocked(s, len(keep)-len(s.sdk.keep))

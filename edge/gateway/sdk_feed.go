@@ -73,7 +73,7 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 // beginLocked begins the confirmed session of s: it counts s for its user, answers the client, and
 // starts the pings. h.mu must be held.
 func (h *Hub) beginLocked(s *Session, text []byte, answer bool) {
-	h.leaveGuestsLocked(s)
+	h.guests.leave(s)
 	defer s.sdk.releaseLocked()
 	if h.users != nil && !h.users.enter(s) {
 		s.close(ReasonUserLimit, closeWait)
@@ -87,14 +87,14 @@ func (h *Hub) beginLocked(s *Session, text []byte, answer bool) {
 	}
 }
 
-// releaseLocked lets the reader go on that waits in connectGuest. Hub.mu must be held.
+// releaseLocked lets the reader that waits in connectGuest go on. Hub.mu must be held.
 func (k *sdk) releaseLocked() {
 	close(k.ready)
 	k.ready = nil
 }
 
-// Refreshed gives a session another until and another keep. If answer is set, it also queues n.Text
-// for the client. The error, if any, ends the link.
+// Refreshed gives a session another expiry and another keep. If answer is set, it also queues
+// n.Text for the client. The error, if any, ends the link.
 func (f *Feed) Refreshed(n link.Refreshed, answer bool) error {
 	h := f.hub
 	h.mu.Lock()
@@ -151,7 +151,8 @@ func (f *Feed) Unbound(n link.Unbound) {
 
 // Close closes a session. Frames that are queued for its client are written first. If n.Code is 0,
 // the client gets no close frame, and has leaveWait to close its connection. Nothing that the
-// client still sends is accepted. Close does nothing if the session has ended.
+// client still sends is accepted. If n.Within is set, the session goes on until a random moment
+// within that time. Close does nothing if the session has ended.
 func (f *Feed) Close(n link.Close) {
 	h := f.hub
 	h.mu.Lock()
@@ -161,6 +162,9 @@ func (f *Feed) Close(n link.Close) {
 	case s == nil || s.dead:
 	case n.Code == 0:
 		s.closeWith(ReasonRelay, nil, leaveWait)
+	case n.Within > 0 && s.sdk != nil && s.conn.Load() != nil:
+		c := s.conn.Load()
+		c.server.closeLater(c, time.Duration(n.Within)*time.Millisecond, closeFrame(int(n.Code), n.Reason))
 	default:
 		s.closeWith(ReasonRelay, closeFrame(int(n.Code), n.Reason), closeWait)
 	}

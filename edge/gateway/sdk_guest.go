@@ -1,48 +1,143 @@
 package gateway
 
 import (
+	"net"
+	"net/http"
+	"net/netip"
 	"time"
 
+	"github.com/edgerelay/edgerelay/shared/crowd"
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
 const (
 	// The guests of a Server are at most Config.MaxSessions divided by guestShare, but at least 1.
 	guestShare = 16
-	// guestWait is how long a guest may take until its first line, and how long the relay may then
-	// take to confirm the connect.
+	// The messages of all guests may take Config.Unfinished divided by guestBytesShare, in bytes.
+	guestBytesShare = 2
+	// guestCost is the weight of a silent guest in guests.crowd, in bytes. A message adds its
+	// buffer to the weight. A silent guest takes less memory than that. But if it weighed little, a
+	// source with many silent guests would be lighter than a source with one large message.
+	guestCost = unfinishedCost
+
+	// guestWait is how long a guest may take until its first line.
 	guestWait = 10 * time.Second
+	// confirmWait is how long a connect may take from the guest's first line to the confirmation.
+	// It is shorter than 5 s, after which an SDK gives up its connect.
+	confirmWait = 4 * time.Second
+	// giveWayWait is the time in which a guest that gives way can receive its close frame. The
+	// guest's socket stays open for that time, and counts in Config.MaxSessions.
+	giveWayWait = 100 * time.Millisecond
 )
 
-// guests returns how many guests there may be.
-func (cfg *Config) guests() int { return max(cfg.MaxSessions/guestShare, 1) }
+// guests bounds the guests of a Hub: their number, and the bytes of their messages. A message
+// counts from its first byte until the guest is confirmed. Each guest belongs to the source of its
+// connection. At a bound, the oldest guest of the heaviest source gives way. If newcomers were
+// refused instead, a client that opens many connections could keep all others out. An honest client
+// is a guest for a short time only, so it is seldom the oldest.
+//
+// Sources count as equal if they weigh no more than guests.crowd.Little. That is the weight of one
+// guest with the largest message, or of a sixteenth of all guests if that is less. While all
+// sources count as equal, the oldest guest of all gives way.
+type guests struct {
+	most      int   // bound of the number of guests; 0: none
+	mostBytes int64 // bound of the bytes of their messages; 0: none
 
-// enterGuest gives s an id and counts s among the guests. The parameter limit bounds the sessions,
-// and most bounds the guests. If a bound is reached already, enterGuest returns false and the
-// reason. s does not enter the tables yet, and no relay is told of s.
-func (h *Hub) enterGuest(s *Session, limit, most int) (why refusal, ok bool) {
+	// The following fields are guarded by Hub.mu.
+	places map[*Session]*guestPlace
+	crowd  crowd.Crowd[netip.Addr, *Session]
+}
+
+type guestPlace = crowd.Member[netip.Addr, *Session]
+
+// bound sets the bounds. It must be called before the first guest comes.
+func (g *guests) bound(cfg *Config) {
+	g.most = max(cfg.MaxSessions/guestShare, 1)
+	g.mostBytes = int64(cfg.Unfinished) / guestBytesShare
+	g.crowd.Little = min(grown(cfg.MaxMessage)+guestCost, int64(g.most)*guestCost/guestShare)
+}
+
+// leave removes s from the guests. If s is no guest, leave does nothing.
+func (g *guests) leave(s *Session) {
+	if place := g.places[s]; place != nil {
+		g.crowd.Leave(place)
+		delete(g.places, s)
+	}
+}
+
+// giveWay removes the guest that gives way next, and returns it. There must be a guest.
+func (g *guests) giveWay() *Session {
+	s := g.crowd.First().Value
+	g.leave(s)
+	return s
+}
+
+// bytes returns the bytes of all guests' messages.
+func (g *guests) bytes() int64 { return g.crowd.Weight() - int64(g.crowd.Len())*guestCost }
+
+// sourceOf returns the crowd.Source of a request's connection. All requests without an IP address
+// have the same source.
+func sourceOf(r *http.Request) netip.Addr {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return crowd.Source(net.TCPAddrFromAddrPort(at))
+}
+
+// enterGuest gives s an id and counts s among the guests. The parameter limit bounds the sessions.
+// If there are that many already, enterGuest returns false. If there are too many guests, others
+// are closed. The guest does not enter the tables yet, and no relay is told of it.
+func (h *Hub) enterGuest(s *Session, source netip.Addr, limit int) (ok bool) {
+	var others []*Session
+	defer func() {
+		for _, other := range others {
+			other.close(ReasonGuests, giveWayWait)
+		}
+	}()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.sessions)+h.strangers >= limit {
-		return refuseFull, false
+		return false
 	}
-	if len(h.guests) >= most {
-		return refuseGuests, false
+	g := &h.guests
+	for g.most > 0 && g.crowd.Len() >= g.most {
+		others = append(others, g.giveWay())
 	}
 	h.last++
 	s.info.ID = h.last
-	h.guests[s] = struct{}{}
+	if g.places == nil {
+		g.places = map[*Session]*guestPlace{}
+	}
+	g.places[s] = g.crowd.Join(source, s, guestCost)
 	h.strangers++
-	h.metrics.guests.Inc()
-	return 0, true
+	return true
 }
 
-// leaveGuestsLocked notes that s is no guest any more, if it was one. h.mu must be held.
-func (h *Hub) leaveGuestsLocked(s *Session) {
-	if _, was := h.guests[s]; was {
-		delete(h.guests, s)
-		h.metrics.guests.Dec()
+// weighGuest sets the bytes of the message of a guest. If guests then have too many bytes, some of
+// them are closed, and s may be among them. If s is no guest, weighGuest returns false.
+func (h *Hub) weighGuest(s *Session, bytes int) (counted bool) {
+	others, counted := h.reweighGuest(s, bytes)
+	for _, other := range others {
+		other.close(ReasonGuestBytes, giveWayWait)
 	}
+	return counted
+}
+
+// reweighGuest does what weighGuest does, but returns the guests that have to be closed.
+func (h *Hub) reweighGuest(s *Session, bytes int) (others []*Session, counted bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	g := &h.guests
+	place := g.places[s]
+	if place == nil {
+		return nil, false
+	}
+	g.crowd.Weigh(place, int64(bytes)+guestCost)
+	for g.mostBytes > 0 && g.bytes() > g.mostBytes && g.crowd.Len() > 1 {
+		others = append(others, g.giveWay())
+	}
+	return others, true
 }
 
 // introduce puts a guest into the tables and tells the relay of it. Upstream.Enrol must have
@@ -63,27 +158,28 @@ func (h *Hub) introduce(s *Session, up Upstream) {
 // connectGuest gives a guest's first line, which should be its connect, to the upstream. Then it
 // waits until the relay has confirmed the connect, or until the session ends. The session is not
 // read meanwhile. While no relay can take guests, connectGuest holds the line back. So the log does
-// not fill with lines of guests. Server.checkSDK ends the wait after guestWait.
+// not fill with lines of guests. Server.checkSDK ends the wait after confirmWait.
 //
 // The line is charged to nobody: a guest has one line, and no user yet.
-func (c *conn) connectGuest(line []byte) error {
-	s, v := c.session, c.server
+func (r *reader) connectGuest(line []byte) error {
+	s, v := r.session, r.server
 	ended := make(chan struct{})
 	s.pacing.Store(&ended)
 	defer s.pacing.Store(nil)
 	// If the session ended before s.pacing was set, its end did not close the channel.
-	if _, ending := s.Reason(); ending || !c.enrol(ended) {
-		return c.dropLate(line)
+	if _, ending := s.Reason(); ending || !r.enrol(ended) {
+		return r.dropLate(line)
 	}
 	ready := s.sdk.ready // read now, since Confirmed sets the field to nil
 	v.hub.introduce(s, v.up)
-	if !v.up.Accept(s.info.ID, line) && !c.awaitRoom(line) {
+	if !v.up.Accept(s.info.ID, line) && !r.awaitRoom(line, v.guestDue(s.sdk)-v.now()) {
 		v.hub.metrics.dropped[dropNoRoom].Inc()
 		return errNoRoom
 	}
 	select {
 	case <-ready:
 		s.sdk.connected = true
+		r.lags(time.Duration(s.sdk.since.Load())) // the client's other lines have waited since then
 	case <-ended:
 	case <-v.ctx.Done():
 	}
@@ -96,6 +192,7 @@ func (c *conn) enrol(ended <-chan struct{}) bool {
 	v, k := c.server, c.session.sdk
 	k.since.Store(int64(v.now()))
 	k.asked.Store(true)
+	v.clock.hasten(c.session, v.guestDue(k))
 	guest := link.Client{ID: c.session.info.ID, Open: k.open, User: c.session.info.User}
 	for {
 		again := v.up.Enrol(guest)

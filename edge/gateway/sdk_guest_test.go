@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"runtime"
 	"slices"
@@ -18,23 +19,82 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-func TestGuestsAreASixteenthOfTheSessions(t *testing.T) {
-	g := startSDK(t, nil, func(c *Config) { c.MaxSessions = 47 })
-	first, second := g.raw(protocol.SDKPath, ""), g.raw(protocol.SDKPath, "")
-	if res, _ := g.upgradeWith("", nil); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || g.metric("refused_total", "guests") != 1 {
-		t.Fatalf("%d with two guests", res.StatusCode)
+// TestP7_TheSourceThatHasMostGuestsLosesItsOldest fills an edge with guests of one source. The edge
+// must let each newcomer in, and close the oldest guest of that source for it. It must not close
+// the guest of another source, though that guest is the oldest of all and waits for the relay.
+func TestP7_TheSourceThatHasMostGuestsLosesItsOldest(t *testing.T) {
+	const most = 4
+	inBubble(t, silentRelay(), func(c *Config) { c.MaxSessions = most*guestShare + 5 }, func(t *testing.T, b *bubbled) {
+		honest := b.connectFrom("192.0.2.1:1")
+		honest.send(textOf("connect 1"))
+		var flood []*rawClient
+		for i := range most - 1 {
+			flood = append(flood, b.connectFrom(fmt.Sprintf("[2001:db8::%d]:1", i)))
+		}
+		began := time.Now()
+		for i := range 20 {
+			flood = append(flood, b.connectFrom(fmt.Sprintf("[2001:db8::%d:1]:1", i)))
+			flood[i].wantCode(3004)
+			synctest.Wait()
+			if guests := b.metric("guests", ""); guests != most {
+				t.Fatalf("%v guests", guests)
+			}
+		}
+		b.connectFrom("198.51.100.1:1")
+		flood[20].wantCode(3004)
+		time.Sleep(giveWayWait) // their sockets are closed, though they do not answer
+		synctest.Wait()
+		if n := b.metric("sessions_ended_total", "guests"); n != 21 || b.server.Active() != most {
+			t.Errorf("%v guests gave way, and %d sockets are open", n, b.server.Active())
+		}
+		if took := time.Since(began); took >= confirmWait {
+			t.Fatalf("it took %v", took)
+		}
+		b.hub.Confirmed(link.Confirmed{Session: 1, User: "1", Text: []byte("connected")}, true)
+		honest.wantFrame(textByte, "connected")
+		if guests := b.metric("guests", ""); guests != most-1 {
+			t.Errorf("%v guests", guests)
+		}
+	})
+}
+
+// TestP7_WhoConnectsAtOnceIsConfirmedAmongManyGuestsOfItsSource gives all clients one source, as a
+// proxy does. Many of them are guests that say nothing. A client that connects must be confirmed,
+// as long as fewer guests than the bound come between its upgrade and its confirmation.
+func TestP7_WhoConnectsAtOnceIsConfirmedAmongManyGuestsOfItsSource(t *testing.T) {
+	const most = 50
+	inBubble(t, nil, func(c *Config) { c.MaxSessions = most*guestShare + 15 }, func(t *testing.T, b *bubbled) {
+		for range 3 * most {
+			b.connect()
+		}
+		for range 10 {
+			c := b.connect()
+			for range most - 1 { // these come before the client's connect
+				b.connect()
+			}
+			c.send(textOf("connect 1"))
+			c.wantFrame(textByte, "connected")
+			time.Sleep(giveWayWait) // the sockets of the others are closed
+		}
+		late := b.connect()
+		for range most {
+			b.connect()
+		}
+		late.wantCode(3004)
+	})
+}
+
+func TestSourcesOfRequests(t *testing.T) {
+	of := func(addr string) netip.Addr { return sourceOf(&http.Request{RemoteAddr: addr}) }
+	if of("192.0.2.1:1") != of("192.0.2.1:2") || of("192.0.2.1:1") == of("192.0.2.2:1") {
+		t.Error("an IPv4 address is not a source")
 	}
-	first.send(textOf("connect 1"))
-	first.wantFrame(textByte, "connected")
-	third := g.raw(protocol.SDKPath, "") // takes the place of the guest that was confirmed
-	if res, _ := g.upgradeWith("", nil); res.StatusCode != 503 {
-		t.Fatalf("%d with two guests", res.StatusCode)
+	if of("[2001:db8::1]:1") != of("[2001:db8::2]:1") || of("[2001:db8::1]:1") == of("[2001:db8:0:1::1]:1") {
+		t.Error("a /64 is not a source")
 	}
-	second.Close()
-	third.Close()
-	eventually(t, "the guests are gone", func() bool { return g.metric("guests", "") == 0 })
-	g.raw(protocol.SDKPath, "")
-	g.raw(protocol.SDKPath, "")
+	if of("") != of("@") || of("").IsValid() {
+		t.Error("what has no address is not one source")
+	}
 }
 
 func TestAGuestCountsAmongTheSessions(t *testing.T) {
@@ -66,14 +126,14 @@ func TestAGuestCountsAmongTheSessions(t *testing.T) {
 		h.Open(s, up)
 		h.End(s, up)
 	}
-	if _, ok := h.enterGuest(newGuest("", 1<<10), 3, 1); !ok {
+	if !h.enterGuest(newGuest("", 1<<10), netip.Addr{}, 3) {
 		t.Error("a guest is refused while there is room")
 	}
 	if _, ok := h.open(channel("1"), up, 3); ok {
 		t.Error("a session takes the guest's place")
 	}
-	if why, ok := h.enterGuest(newGuest("", 1<<10), 3, 5); ok || why != refuseFull {
-		t.Errorf("%v %v: a guest beyond the sessions", why, ok)
+	if h.enterGuest(newGuest("", 1<<10), netip.Addr{}, 3) {
+		t.Error("a guest beyond the sessions")
 	}
 }
 
@@ -91,8 +151,8 @@ func TestAGuestThatSaysNothingIsClosedAsStale(t *testing.T) {
 		}
 		c.Close()
 		synctest.Wait()
-		if all, dead := b.hub.Len(); all+dead+len(b.up.ends())+len(b.hub.guests)+b.hub.strangers != 0 {
-			t.Errorf("%d sessions, %d dead, %d ends, %d guests, %d strangers", all, dead, len(b.up.ends()), len(b.hub.guests), b.hub.strangers)
+		if all, dead := b.hub.Len(); all+dead+len(b.up.ends())+len(b.hub.guests.places)+b.hub.strangers != 0 {
+			t.Errorf("%d sessions, %d dead, %d ends, %d guests, %d strangers", all, dead, len(b.up.ends()), len(b.hub.guests.places), b.hub.strangers)
 		}
 		if n := b.metric("sessions_ended_total", "stale"); n != 1 {
 			t.Errorf("%v are counted as stale", n)
@@ -102,31 +162,33 @@ func TestAGuestThatSaysNothingIsClosedAsStale(t *testing.T) {
 
 // TestAConnectThatNobodyConfirmsComesBack has a relay that does not answer a connect. The guest
 // must be closed with 3004, after which its SDK connects again. No outage may end a client for
-// good.
+// good. The close must come within 5 s, since an SDK gives up then.
 func TestAConnectThatNobodyConfirmsComesBack(t *testing.T) {
-	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
-		c := b.connect()
-		time.Sleep(9 * time.Second)
-		c.send(textOf("connect 1", "behind"))
-		began := time.Now()
-		c.wantCode(3004)
-		if took := time.Since(began); took < guestWait || took > guestWait+2*wheelTick {
-			t.Errorf("closed after %v", took)
-		}
-		c.Close()
-		synctest.Wait()
-		if got := b.up.messages(); !slices.Equal(got, []string{"connect 1"}) || !slices.Equal(b.up.ends(), []uint64{1}) {
-			t.Errorf("accepted %q, ended %v", got, b.up.ends())
-		}
-		if n := b.metric("sessions_ended_total", "unconfirmed"); n != 1 {
-			t.Errorf("%v are counted as unconfirmed", n)
-		}
-	})
+	for _, after := range []time.Duration{0, time.Second, 9 * time.Second} {
+		inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
+			c := b.connect()
+			time.Sleep(after)
+			c.send(textOf("connect 1", "behind"))
+			began := time.Now()
+			c.wantCode(3004)
+			if took := time.Since(began); took < confirmWait || took > confirmWait+2*wheelTick {
+				t.Errorf("after %v: closed after %v", after, took)
+			}
+			c.Close()
+			synctest.Wait()
+			if got := b.up.messages(); !slices.Equal(got, []string{"connect 1"}) || !slices.Equal(b.up.ends(), []uint64{1}) {
+				t.Errorf("after %v: accepted %q, ended %v", after, got, b.up.ends())
+			}
+			if n := b.metric("sessions_ended_total", "unconfirmed"); n != 1 {
+				t.Errorf("after %v: %v are counted as unconfirmed", after, n)
+			}
+		})
+	}
 }
 
 // TestAGuestsLineWaitsForARelayThatKnowsSDKs has a guest send its connect while no relay can take
-// guests. Meanwhile the guest must not be in the tables, and its line must not be in the log. If no
-// such relay comes, the guest must be closed with 3004.
+// guests. Meanwhile the guest must not be in the tables, and its connect must not be accepted. If
+// no relay comes that can take guests, the guest must be closed with 3004.
 func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
 	for _, comes := range []bool{true, false} {
 		t.Run(fmt.Sprint("it comes: ", comes), func(t *testing.T) {
@@ -143,7 +205,7 @@ func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
 				again = make(chan struct{})
 				c := b.connect()
 				c.send(textOf("connect 1"))
-				time.Sleep(guestWait - time.Second)
+				time.Sleep(confirmWait - time.Second)
 				if all, _ := b.hub.Len(); all != 0 || len(b.up.messages()) != 0 {
 					t.Errorf("%d sessions, %q accepted", all, b.up.messages())
 				}
@@ -225,9 +287,6 @@ func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
 		for i := range clients {
 			clients[i] = b.connect()
 		}
-		if res, err := http.ReadResponse(b.request(protocol.SDKPath).r, nil); err != nil || res.StatusCode != 503 {
-			t.Errorf("one more guest: %v %+v", err, res)
-		}
 		if res, err := http.ReadResponse(b.request("/chat/user/1").r, nil); err != nil || res.StatusCode != 101 {
 			t.Errorf("a client of the chat: %v %+v", err, res)
 		}
@@ -248,31 +307,60 @@ func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
 	runtime.GC()
 }
 
-// TestP7_UnfinishedMessagesOfGuestsCountAsThoseOfOneUser has many guests begin messages. All guests
-// together have one user's share, so they must not push out the unfinished message of a user.
-func TestP7_UnfinishedMessagesOfGuestsCountAsThoseOfOneUser(t *testing.T) {
-	const fit = 1 << 20 / unfinishedShare / (unfinishedCost + 512)
-	change := func(c *Config) { c.Unfinished, c.Auth.Open = 1<<20, false }
-	inBubble(t, nil, change, func(t *testing.T, b *bubbled) {
-		user := b.confirmed("1")
-		half := textOf("half a line")[:8]
-		user.send(half)
-		guests := make([]*rawClient, fit+1)
-		for i := range guests {
-			guests[i] = b.connect()
-			guests[i].send(half)
-			synctest.Wait()
-		}
-		guests[0].wantCode(1008)
-		user.send(textOf("half a line")[8:])
-		synctest.Wait()
-		if got := b.up.messages(); !slices.Equal(got, []string{"connect 1", "half a line"}) {
-			t.Errorf("accepted %q", got)
-		}
-		if n := b.metric("sessions_ended_total", "unfinished_bytes"); n > 1 {
-			t.Errorf("%v guests gave way", n)
-		}
-	})
+// TestP8_WhatGuestsHaveSentIsBounded has guests of one source send much. Their messages wait for
+// the confirmation, or are begun and not finished. Beyond the bound the oldest of these guests must
+// be closed. A guest of another source must stay, and so must a user who has begun a message.
+func TestP8_WhatGuestsHaveSentIsBounded(t *testing.T) {
+	const room = 1 << 20 / guestBytesShare
+	large := textOf("connect 1", strings.Repeat("x", 60<<10))
+	for name, sent := range map[string]string{"waits": large, "begun": large[:len(large)-1]} {
+		t.Run(name, func(t *testing.T) {
+			up := &fakeUpstream{}
+			up.accept = func(uint64, []byte) bool { return true }
+			inBubble(t, up, func(c *Config) { c.Unfinished = 1 << 20 }, func(t *testing.T, b *bubbled) {
+				user := b.connectFrom("192.0.2.1:1")
+				user.send(textOf("connect 1"))
+				synctest.Wait()
+				b.hub.Confirmed(link.Confirmed{Session: 1, User: "1", Text: []byte("connected")}, true)
+				user.wantFrame(textByte, "connected")
+				half := textOf("half a line")
+				user.send(half[:8])
+				small := b.connectFrom("192.0.2.2:1")
+				small.send(textOf("connect 2"))
+				const most = room / (60 << 10)
+				var flood []*rawClient
+				for i := range 2 * most {
+					c := b.connectFrom("192.0.2.3:1")
+					c.send(sent)
+					flood = append(flood, c)
+					synctest.Wait()
+					if bytes := b.metric("guest_bytes", ""); bytes > room || i < most/2 && bytes < float64(i*60<<10) {
+						t.Errorf("%d guests, %v bytes", i+1, bytes)
+					}
+				}
+				flood[0].wantCode(3004)
+				time.Sleep(giveWayWait)
+				synctest.Wait()
+				if n := b.metric("sessions_ended_total", "guest_bytes"); n < most || n > 2*most {
+					t.Errorf("%v guests gave way", n)
+				}
+				user.send(half[8:])
+				synctest.Wait()
+				if got := b.up.messages(); got[len(got)-1] != "half a line" {
+					t.Errorf("accepted %.20q", got)
+				}
+				b.hub.Confirmed(link.Confirmed{Session: 2, User: "2", Text: []byte("connected")}, true)
+				small.wantFrame(textByte, "connected")
+				for _, c := range flood {
+					c.Close()
+				}
+				time.Sleep(time.Minute)
+				if bytes := b.metric("guest_bytes", ""); bytes != 0 {
+					t.Errorf("%v bytes are left", bytes)
+				}
+			})
+		})
+	}
 }
 
 // TestNothingBehindAConnectIsForwardedInADrain drains the server while a connect waits for its
@@ -323,4 +411,25 @@ func TestP8_WhoIsClosedByTheRelayAndSendsOnIsCutOff(t *testing.T) {
 		}
 		g.endsWith(ReasonRelay)
 	}
+}
+
+// TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo has a guest begin a message after the edge
+// has sent it a close frame. It is no guest any more, but the edge keeps the message until the
+// socket is closed.
+func TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo(t *testing.T) {
+	inBubble(t, nil, func(c *Config) { c.Unfinished, c.MaxSessions = 1<<20, guestShare }, func(t *testing.T, b *bubbled) {
+		first := b.connect()
+		b.connect()
+		first.wantCode(3004)
+		first.send(textOf("half a line")[:8])
+		synctest.Wait()
+		if bytes := b.metric("unfinished_bytes", ""); bytes < unfinishedCost {
+			t.Errorf("%v bytes are counted", bytes)
+		}
+		time.Sleep(giveWayWait)
+		synctest.Wait()
+		if bytes := b.metric("unfinished_bytes", ""); bytes != 0 {
+			t.Errorf("%v bytes are counted in the end", bytes)
+		}
+	})
 }

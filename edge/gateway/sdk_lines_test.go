@@ -3,9 +3,13 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,23 +116,23 @@ func TestTheSizeOfAMessageIsThatOfAllItsLines(t *testing.T) {
 // TestP7_EachLineIsChargedToItsUser checks that each line counts as a message in the rate of its
 // user. A connect is charged to nobody.
 func TestP7_EachLineIsChargedToItsUser(t *testing.T) {
-	inBubble(t, nil, func(c *Config) { c.Rate = 1 }, func(t *testing.T, b *bubbled) {
+	inBubble(t, nil, func(c *Config) { c.Rate = 5 }, func(t *testing.T, b *bubbled) {
 		first, second := b.confirmed("1"), b.confirmed("1")
 		other := b.confirmed("2")
-		first.send(textOf(slices.Repeat([]string{"x"}, 8)...))
+		first.send(textOf(slices.Repeat([]string{"x"}, 28)...))
 		synctest.Wait()
-		second.send(textOf(slices.Repeat([]string{"y"}, 8)...))
+		second.send(textOf(slices.Repeat([]string{"y"}, 28)...))
 		time.Sleep(100 * time.Millisecond)
-		if n := len(b.up.messages()); n != 3+10 {
-			t.Errorf("%d lines are accepted, want the 3 connects and a burst of 10", n)
+		if n := len(b.up.messages()); n != 3+50 {
+			t.Errorf("%d lines are accepted, want the 3 connects and a burst of 50", n)
 		}
 		other.send(textOf("z"))
 		synctest.Wait()
-		if n := len(b.up.messages()); n != 3+11 {
+		if n := len(b.up.messages()); n != 3+51 {
 			t.Errorf("%d lines are accepted: another user waits too", n)
 		}
 		time.Sleep(10 * time.Second)
-		if n := len(b.up.messages()); n != 3+17 {
+		if n := len(b.up.messages()); n != 3+57 {
 			t.Errorf("%d lines are accepted in the end, want all", n)
 		}
 	})
@@ -149,8 +153,8 @@ func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 		began := time.Now()
 		c.send(textOf("fits", "too much", "fits"))
 		c.wantCode(3004)
-		if took := time.Since(began); took != roomWait {
-			t.Errorf("closed after %v, want %v", took, roomWait)
+		if took := time.Since(began); took != lineWait {
+			t.Errorf("closed after %v, want %v", took, lineWait)
 		}
 		c.Close()
 		synctest.Wait()
@@ -166,8 +170,8 @@ func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 		guest.wantCode(3004)
 		guest.Close()
 		synctest.Wait()
-		if ends := b.up.ends(); len(ends) != 2 || len(b.hub.guests) != 0 {
-			t.Errorf("ended %v, %d guests", ends, len(b.hub.guests))
+		if ends := b.up.ends(); len(ends) != 2 || len(b.hub.guests.places) != 0 {
+			t.Errorf("ended %v, %d guests", ends, len(b.hub.guests.places))
 		}
 	})
 }
@@ -184,8 +188,127 @@ func TestSessionsThatCrowdAreClosed(t *testing.T) {
 		c := b.confirmed("1")
 		c.send(textOf("x"))
 		c.wantCode(3004)
+		synctest.Wait()
 		if n := b.metric("dropped_total", "crowded"); n < 1 {
 			t.Errorf("%v are counted as crowded", n)
+		}
+	})
+}
+
+// TestAConnectWith128SubscribesIsTakenAtOnce sends a connect and 128 subscribes in one message, as
+// the SDK for browsers does. At the default rate, no line of five such clients of one user may
+// wait.
+func TestAConnectWith128SubscribesIsTakenAtOnce(t *testing.T) {
+	inBubble(t, nil, func(c *Config) { c.Rate, c.FanOut = 100, 250 }, func(t *testing.T, b *bubbled) {
+		lines := []string{"connect 1"}
+		for i := range 128 {
+			lines = append(lines, fmt.Sprintf(`{"subscribe":{"channel":"group:a-group-with-a-name-%d","flag":1},"id":%d}`, i, i+2))
+		}
+		for range 5 { // tabs of a browser that come back
+			c := b.connect()
+			c.send(textOf(lines...))
+			c.wantFrame(textByte, "connected")
+		}
+		began := time.Now()
+		synctest.Wait()
+		if n := len(b.up.messages()); n != 5*129 || time.Since(began) != 0 {
+			t.Errorf("%d lines are taken after %v", n, time.Since(began))
+		}
+	})
+}
+
+// TestP7_NoLineWaitsForLong has a client send many more lines in one message than its user's rate
+// permits. The session must end with 3004 once a line has waited for lineWait.
+func TestP7_NoLineWaitsForLong(t *testing.T) {
+	inBubble(t, nil, func(c *Config) { c.Rate = 10 }, func(t *testing.T, b *bubbled) {
+		c, other := b.confirmed("1"), b.confirmed("2")
+		began := time.Now()
+		c.send(textOf(slices.Repeat([]string{"x"}, 130)...))
+		c.wantCode(3004)
+		if took := time.Since(began); took != lineWait {
+			t.Errorf("closed after %v", took)
+		}
+		c.Close()
+		synctest.Wait()
+		if n := len(b.up.messages()); n != 2+115 {
+			t.Errorf("%d lines are taken, want the 2 connects, a burst of 100, and 15 later", n)
+		}
+		if b.metric("sessions_ended_total", "rate") != 1 || b.metric("dropped_total", "late") != 1 {
+			t.Error("it is not counted")
+		}
+		other.send(textOf("y"))
+		synctest.Wait()
+		if n := len(b.up.messages()); n != 2+116 {
+			t.Error("another user waits")
+		}
+	})
+}
+
+// TestP7_WhatWaitsInTheKernelWaitsToo has a client send many messages of one line each. While one
+// line waits, the edge does not read the others, so they wait in the kernel. Though no line waits
+// long after it was read, the session must end with 3004.
+func TestP7_WhatWaitsInTheKernelWaitsToo(t *testing.T) {
+	g := startSDK(t, nil, func(c *Config) { c.Rate = 20 })
+	c := g.sdk("1")
+	began := time.Now()
+	go io.WriteString(c.Conn, strings.Repeat(textOf("x"), 2000))
+	c.wantCode(3004)
+	if took := time.Since(began); took < lineWait {
+		t.Errorf("closed after %v", took)
+	}
+	if n := len(g.up.messages()); n > 1+200+20*4 {
+		t.Errorf("%d lines are taken, some of them late", n)
+	}
+	c.Close()
+	g.endsWith(ReasonRate)
+}
+
+// TestALagEndsWhenAllIsTaken has a client whose lines wait again and again, but never for lineWait.
+// Between two such waits the edge has taken all of its lines. The session must go on.
+func TestALagEndsWhenAllIsTaken(t *testing.T) {
+	inBubble(t, nil, func(c *Config) { c.Rate = 10 }, func(t *testing.T, b *bubbled) {
+		c := b.confirmed("1")
+		c.send(textOf(slices.Repeat([]string{"x"}, 100)...))
+		for range 20 {
+			c.send(textOf(slices.Repeat([]string{"x"}, 10)...))
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if n := len(b.up.messages()); n != 1+100+200 {
+			r, _ := b.only().Reason()
+			t.Errorf("%d lines are taken, reason %v", n, r)
+		}
+	})
+}
+
+// TestP7_WhatASessionSendsAtOnceGoesOnWhole has many clients of one user connect at once, each with
+// subscribes in the message of its connect. Together they are far above the user's rate, so some
+// are closed, and connect again a second later. Each client must get all of its subscribes through
+// within a minute.
+func TestP7_WhatASessionSendsAtOnceGoesOnWhole(t *testing.T) {
+	const sessions, subscribes = 10, 20
+	inBubble(t, nil, func(c *Config) { c.Rate = 10 }, func(t *testing.T, b *bubbled) {
+		var all sync.WaitGroup
+		lines := append([]string{"connect 1"}, slices.Repeat([]string{"x"}, subscribes)...)
+		began := time.Now()
+		for range sessions {
+			all.Go(func() {
+				for {
+					c := b.connect()
+					c.send(textOf(lines...))
+					c.wantFrame(textByte, "connected")
+					c.SetReadDeadline(time.Now().Add(2 * lineWait))
+					if _, err := c.r.ReadByte(); errors.Is(err, os.ErrDeadlineExceeded) {
+						return
+					}
+					c.Close()
+					time.Sleep(time.Second)
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("it took %v", took)
 		}
 	})
 }

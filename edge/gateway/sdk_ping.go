@@ -11,17 +11,18 @@ const (
 	// are sent even if other frames are. The first ping comes after a random time between half of
 	// sdkPing and sdkPing.
 	sdkPing = 25 * time.Second
-	// sdkPongWait is how long an SDK may take to answer a ping.
+	// sdkPongWait is how long an SDK may take to answer a ping. The pong may wait behind lines, but
+	// no longer than twice lineWait.
 	sdkPongWait = 8 * time.Second
-	// sdkGrace is how long a session may go on after its until. An SDK asks for a refresh only when
-	// its until has come.
+	// sdkGrace is how long a session may go on after its expiry (sdk.until). An SDK asks for a
+	// refresh only when the expiry has come.
 	sdkGrace = 25 * time.Second
 )
 
 // sdkPingFrame is a ping of the SDKs' protocol. All sessions share it, so it must not be changed.
 var sdkPingFrame = textFrame("{}")
 
-// confirmed notes that the session of c is confirmed, and is to end by until. It is called under
+// confirmed notes that the session of c is confirmed, and when it expires. It is called under
 // Hub.mu.
 func (v *Server) confirmed(c *conn, until int64) {
 	now := v.now()
@@ -29,7 +30,7 @@ func (v *Server) confirmed(c *conn, until int64) {
 	v.refreshed(c, until)
 }
 
-// refreshed notes a new until of the session of c. It is called under Hub.mu.
+// refreshed notes a new expiry of the session of c. It is called under Hub.mu.
 func (v *Server) refreshed(c *conn, until int64) {
 	var end time.Time
 	if until != 0 {
@@ -37,6 +38,23 @@ func (v *Server) refreshed(c *conn, until int64) {
 	}
 	v.setEnd(c, end)
 	v.arm(c, v.now())
+}
+
+// leave is the end of a session that the relay has asked for.
+type leave struct {
+	at    time.Duration // by Server.now
+	frame []byte        // close frame
+}
+
+// closeLater makes the session of c end at a random moment within the given time, unless it is to
+// end earlier. It is called under Hub.mu.
+func (v *Server) closeLater(c *conn, within time.Duration, frame []byte) {
+	l := &leave{v.now() + rand.N(within), frame}
+	if had := c.session.sdk.leave.Load(); had != nil && had.at <= l.at {
+		return
+	}
+	c.session.sdk.leave.Store(l)
+	v.clock.hasten(c.session, l.at)
 }
 
 // pong takes a client's pong. It returns false if no ping has asked for it.
@@ -52,26 +70,20 @@ func (k *sdk) pong() bool {
 	}
 }
 
-// excuse gives an SDK's client the whole sdkPongWait anew. The reader calls it when it has not read
-// the client for a while.
-func (c *conn) excuse() {
-	if c.session.sdk != nil {
-		c.pinged.Store(int64(c.server.now()))
-	}
-}
-
 // checkSDK is the part of Server.check that sessions of SDKs have of their own. It sends pings that
 // are due. It ends the session of a guest that has not sent its first line in time, or whose
 // connect was not confirmed in time. It also ends the session of a client that has not answered a
-// ping in time. If checkSDK ends the session, it returns false.
+// ping in time, and a session that the relay has asked to close by now. If checkSDK ends the
+// session, it returns false.
 func (v *Server) checkSDK(c *conn, now time.Duration) bool {
 	s, k := c.session, c.session.sdk
+	if l := k.leave.Load(); l != nil && now >= l.at {
+		s.closeWith(ReasonRelay, l.frame, closeWait)
+		return false
+	}
 	ping := time.Duration(k.ping.Load())
 	if ping == 0 {
 		return v.checkGuest(s, now)
-	}
-	if s.pacing.Load() != nil { // the client's pongs are not being read
-		c.pinged.Store(int64(now))
 	}
 	if k.owed.Load() > 0 && now >= v.pongDue(c) {
 		s.close(ReasonSilent, closeWait)
@@ -105,7 +117,11 @@ func (v *Server) checkGuest(s *Session, now time.Duration) bool {
 
 // guestDue returns when a guest's time is over.
 func (v *Server) guestDue(k *sdk) time.Duration {
-	return time.Duration(max(k.since.Load(), v.resumed.Load())) + guestWait
+	wait := guestWait
+	if k.asked.Load() {
+		wait = confirmWait
+	}
+	return time.Duration(max(k.since.Load(), v.resumed.Load())) + wait
 }
 
 // pongDue returns until when the client must have answered a ping.

@@ -107,7 +107,12 @@ func inBubble(t *testing.T, up *fakeUpstream, change func(*Config), f func(*test
 		}
 		b := &bubbled{&gateway{t: t, hub: hub, server: NewServer(cfg, hub.Hub, up), up: up, reg: reg}, memnet.Listen()}
 		ctx, cancel := context.WithCancel(context.Background())
-		server := &http.Server{Handler: b.server}
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if from := r.Header.Get(fromHeader); from != "" {
+				r.RemoteAddr = from
+			}
+			b.server.ServeHTTP(w, r)
+		})}
 		var running sync.WaitGroup
 		running.Go(func() { server.Serve(b.net) })
 		running.Go(func() { b.server.Run(ctx) })
@@ -119,10 +124,20 @@ func inBubble(t *testing.T, up *fakeUpstream, change func(*Config), f func(*test
 	})
 }
 
+// fromHeader names the address from which a client of a bubbled connects. The network in memory has
+// no addresses.
+const fromHeader = "From-Address"
+
 // connect upgrades at protocol.SDKPath.
 func (b *bubbled) connect() *rawClient {
 	b.t.Helper()
-	c := b.request(protocol.SDKPath)
+	return b.connectFrom("")
+}
+
+// connectFrom upgrades as a client with the given address and port.
+func (b *bubbled) connectFrom(from string) *rawClient {
+	b.t.Helper()
+	c := b.request(protocol.SDKPath + " HTTP/1.1\r\n" + fromHeader + ": " + from + "\r\nIgnored:")
 	if res, err := http.ReadResponse(c.r, nil); err != nil || res.StatusCode != http.StatusSwitchingProtocols {
 		b.t.Fatalf("handshake: %v, %+v", err, res)
 	}

@@ -92,12 +92,8 @@ func (v *Server) admitGuest(w http.ResponseWriter, r *http.Request) bool {
 // last reader then calls leave.
 func (v *Server) connectSDK(w http.ResponseWriter, r *http.Request, user string) (running bool) {
 	s := newGuest(user, v.cfg.Queue)
-	if why, ok := v.hub.enterGuest(s, v.cfg.MaxSessions, v.cfg.guests()); !ok {
-		text := fullText
-		if why == refuseGuests {
-			text = "too many clients are connecting to this server"
-		}
-		v.refuse(w, r, why, text)
+	if !v.hub.enterGuest(s, sourceOf(r), v.cfg.MaxSessions) {
+		v.refuse(w, r, refuseFull, fullText)
 		return false
 	}
 	// A session that passes this check was in the hub before a drain began, so the drain finds it.

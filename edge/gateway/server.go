@@ -23,7 +23,7 @@ var _ http.Handler = (*Server)(nil)
 //
 // A session has a reader goroutine while its client speaks, and for idleAfter after that. A session
 // that the poller cannot watch keeps its reader. All sessions share the poller and the writers. If
-// the writers cannot write everything at once, a goroutine of the session's own writes the
+// the writers cannot write everything at once, a goroutine for that session alone writes the
 // remainder. The HTTP server's goroutine ends with the upgrade.
 //
 // Close ends all of these goroutines. Run calls Close when its context is done. Drain ends only the
@@ -77,6 +77,7 @@ func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 		empty:      make(chan struct{}),
 	}
 	v.unfinished.bound(int64(cfg.Unfinished), cfg.MaxMessage)
+	hub.guests.bound(&cfg)
 	measureUnfinished(cfg.Metrics, &v.unfinished)
 	hub.writers.holdBytes = cfg.Queue / holdShare
 	hub.rates, hub.users = v.rates, &v.users
@@ -111,7 +112,7 @@ func (v *Server) Close() {
 	v.refuseAll()
 	v.endAll()
 	v.cancel()
-	v.endAll() // for the clients that were upgraded meanwhile
+	v.endAll() // this ends the clients that were upgraded meanwhile
 	<-v.empty
 	v.closing.Do(v.poller.close)
 	v.hub.writers.close()

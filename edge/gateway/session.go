@@ -16,7 +16,7 @@ type Session struct {
 	queue  queue
 	reason atomic.Uint32 // a Reason; once set, it does not change
 	claims atomic.Int32  // bits claimSocket and claimTables; release clears them
-	// pacing is set while a message waits for the user's allowance, or a guest for its
+	// pacing is set while a message waits for the user's allowance, and while a guest waits for its
 	// confirmation. closeWith closes the channel.
 	pacing atomic.Pointer[chan struct{}]
 	conn   atomic.Pointer[conn] // nil before the upgrade, after the end, and without a Server
@@ -152,6 +152,8 @@ func (s *Session) closeFor(err error, broken bool) bool {
 		return s.close(ReasonBadRequest, closeWait)
 	case errors.Is(err, errNoRoom):
 		return s.close(ReasonNoRoom, closeWait)
+	case errors.Is(err, errRate):
+		return s.close(ReasonRate, closeWait)
 	}
 	return s.close(ReasonProtocol, closeWait)
 }
@@ -191,7 +193,7 @@ func (v *Server) ended(s *Session) {
 }
 
 // hurry sets the deadline of the session's end anew. From now on the socket stays open for the
-// duration wait at most. If the session has no socket, hurry does nothing.
+// given time at most. If the session has no socket, hurry does nothing.
 func (s *Session) hurry(wait time.Duration) {
 	if c := s.conn.Load(); c != nil {
 		c.endBy(time.Now().Add(wait))

@@ -243,7 +243,6 @@ var refusalStatus = [refusals]int{
 	refuseAuth:     http.StatusUnauthorized,
 	refuseOrigin:   http.StatusForbidden,
 	refuseUnlinked: http.StatusServiceUnavailable,
-	refuseGuests:   http.StatusServiceUnavailable,
 	refuseNoSDK:    http.StatusServiceUnavailable,
 }
 

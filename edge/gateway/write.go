@@ -31,7 +31,7 @@ const (
 
 // writers write to the conns in a list, in the order of the list. A few goroutines serve all conns,
 // and end when there is nothing to do. They do not wait for clients: if a socket does not take
-// everything at once, a goroutine of the conn's own writes the remainder.
+// everything at once, a goroutine for that conn alone writes the remainder.
 //
 // While a conn waits for its turn, or for the end of a hold, its queue collects messages. They are
 // then written together. This makes fan-out cheap: a write costs 5 to 9 µs, for one small message
@@ -44,7 +44,8 @@ const (
 // which is the end of a round. The next round would have begun by then, with the second part alone.
 //
 // A conn is in the list at most once. While the conn is in the list or is written to, queue.writing
-// is set. queue.take and queue.written clear it when nothing is left. queue.fail clears it too.
+// is set. The queue's methods take and written clear it when nothing is left, and its method fail
+// clears it in any case.
 type writers struct {
 	holdBytes int // bytes of fanned-out texts at which a batch is released; set by NewServer
 
@@ -349,7 +350,8 @@ func (b *batch) skip(n int) (frames int) {
 	return frames
 }
 
-// join copies all frames into buf, one behind the other. buf must have a capacity of copyLimit.
+// join copies all frames into buf, one behind the other. The slice buf must have a capacity of
+// copyLimit.
 func (b *batch) join(buf []byte) []byte {
 	buf = buf[:0]
 	for _, f := range b.frames {

@@ -160,7 +160,7 @@ func TestSkip(t *testing.T) {
 }
 
 // TestAllocPerDelivery checks that a publication to 100 members costs no more than ten allocations,
-// the writes to the sockets included, whichever protocol they speak.
+// the writes to the sockets included, whichever protocol the members speak.
 func TestAllocPerDelivery(t *testing.T) {
 	const members, most = 100, 10
 	if race.Enabled {

@@ -8,10 +8,10 @@ import (
 // admission decides who may append to a full Log.
 //
 // A session may wait for room in its owner's share of the Log. The admission looks at that session
-// again when a message of the owner has left the Log, and when a session of the owner has given up
-// room that was kept for it. Sessions that wait for room in the Log as a whole stand in one line.
-// When room appears, it is promised to sessions from the front of the line, as far as the room
-// goes. A session is woken when room is promised to it. While the line is not empty, a session
+// again in two cases: a message of the owner has left the Log, or a session of the owner has given
+// up room that was kept for it. Sessions that wait for room in the Log as a whole stand in one
+// line. When room appears, it is promised to sessions from the front of the line, as far as the
+// room goes. A session is woken when room is promised to it. While the line is not empty, a session
 // without a promise is refused, however small its message is. So small messages cannot pass a large
 // one for ever.
 //
@@ -182,8 +182,8 @@ func (a *admission) offer(session uint64) {
 	a.grant()
 }
 
-// forfeit takes the promise of a session back, if it has one. The room is promised to others only
-// when the caller calls offer or grant.
+// forfeit takes back the promise of a session, if the session has one. The room is promised to
+// others only when the caller calls offer or grant.
 func (a *admission) forfeit(session uint64) {
 	if p, ok := a.promises[session]; ok {
 		a.promised -= p.bytes

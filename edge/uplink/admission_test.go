@@ -46,7 +46,7 @@ func granted(waiters ...*waiter) (g []bool) {
 	return g
 }
 
-// TestRoomIsServedInTurn has a large message wait before smaller ones. They must get room in this
+// TestRoomIsServedInTurn makes a large message wait before smaller ones. They must get room in this
 // order, and no message may get room that is not free.
 func TestRoomIsServedInTurn(t *testing.T) {
 	const part = 1000 - EntryCost

@@ -136,7 +136,7 @@ func (f *finisher) handle(l *fakeLink, frame any) {
 	}
 }
 
-// finish finishes some of the open frames, and acknowledges. f.mu must be held.
+// finish finishes some of the open frames, and acknowledges. The caller holds f.mu.
 func (f *finisher) finish() {
 	for len(f.open) > 8 || len(f.open) > 0 && f.random.IntN(3) > 0 {
 		i := f.random.IntN(len(f.open))

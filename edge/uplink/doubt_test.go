@@ -14,8 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// relaysOf starts relays, each with an instance of its own, and returns them and their URLs. The
-// parameter count says how many.
+// relaysOf starts the given number of relays, each with an instance of its own. It returns the
+// relays and their URLs.
 func (n *network) relaysOf(t *testing.T, count int) (relays []*fakeRelay, urls []string) {
 	t.Helper()
 	for i := range count {
@@ -48,8 +48,8 @@ func (e *edge) linkedTo(relays []*fakeRelay) (used, other *fakeRelay) {
 	return used, other
 }
 
-// until waits for the function done to return true, and returns how long that took. It fails the
-// test if that takes longer than the parameter most.
+// until waits for the given function to return true, and returns how long that took. It fails the
+// test if that takes longer than the given time.
 func until(t *testing.T, most time.Duration, what string, done func() bool) time.Duration {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
@@ -103,7 +103,7 @@ func TestP12_DoubtOnlyDials(t *testing.T) {
 					e := n.run(t, Config{URLs: urls}, withSession)
 					time.Sleep(5 * time.Second)
 					used, other := e.linkedTo(relays)
-					if other != nil { // silent until the relay in use is heard
+					if other != nil { // it stays silent until the relay in use is heard
 						other.freeze(true)
 					}
 					used.freeze(true)
@@ -354,7 +354,7 @@ func TestP12_RightMovesMakeNoPatience(t *testing.T) {
 }
 
 // The back-off is at its maximum. The edge then moves from a link that has lasted long enough to
-// reset it. When the new link is lost, the edge must dial without the old back-off.
+// reset the back-off. When the new link is lost, the edge must dial without the old back-off.
 func TestAMoveResetsTheBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -383,7 +383,7 @@ func TestP12_TheEdgeReturnsIfTheNextRelayIsSlow(t *testing.T) {
 				first, second := e.linkedTo(relays)
 				first.freeze(true)
 				until(t, 2*time.Second, "a link to the second relay", func() bool { return len(second.links()) == 1 })
-				if degraded { // as when Redis is away and no relay can say Live
+				if degraded { // as if Redis were away: then no relay can say Live
 					second.last(1).send(link.Status{Degraded: []string{"broker"}})
 				}
 				first.freeze(false)

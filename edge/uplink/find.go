@@ -33,8 +33,8 @@ const (
 	// never shorter than the round trip.
 	//
 	// A relay that has too much to do may take a connection and give no link. So if a relay has
-	// taken a connection of the latest round, and rounds are under way, the next round begins at
-	// the earliest muteEvery after the latest one began.
+	// taken a connection of the latest round, and rounds are under way, the next round begins only
+	// when muteEvery has passed since the latest one began.
 	roundEvery = 200 * time.Millisecond
 	muteEvery  = 700 * time.Millisecond
 	// mostRounds bounds the rounds of a search that are under way.
@@ -44,10 +44,10 @@ const (
 	// doubtLookup bounds how long a round waits for the look-up of names, while the edge doubts its
 	// relay.
 	doubtLookup = 300 * time.Millisecond
-	// roundWait bounds each dial of a round. If roundTrips times the measured round trip is longer,
-	// that is the bound. The round trip to a relay may be unknown, or longer than the measured one.
-	// So the bound is dialTimeout in every roundLong-th round, and in rounds that begin when the
-	// search is older than eagerFor.
+	// roundWait bounds each dial of a round. If the product of roundTrips and the measured round
+	// trip is longer, the product is the bound. The round trip to a relay may be unknown, or longer
+	// than the measured one. So the bound is dialTimeout in every roundLong-th round, and in rounds
+	// that begin when the search is older than eagerFor.
 	roundWait  = 1200 * time.Millisecond
 	roundTrips = 6
 	roundLong  = 4
@@ -182,8 +182,8 @@ func (s *search) mayBegin() bool {
 }
 
 // race looks up the candidates and dials them in a random order until one gives a link. It leaves
-// out those that refused this edge lately. The relay that the edge is leaving comes last. The
-// parameter wait bounds each dial.
+// out those that refused this edge lately. The relay that the edge is leaving comes last. The given
+// time bounds each dial.
 func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
 	u := s.u
 	lookup, stagger := lookupWait, resolve.Stagger
@@ -230,8 +230,8 @@ func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
 }
 
 // suits returns why the edge does not take the dialled link l, or nil if it takes l. A relay that
-// is doubted may answer a dial. suits then waits up to againAfter for the old link to be heard. If
-// the old link stays silent, the new one is needed.
+// is doubted may answer a dial. In that case suits waits up to againAfter for the old link to be
+// heard. If the old link stays silent, the new link is needed.
 func (s *search) suits(ctx context.Context, l *dialled) error {
 	if !s.u.takes(l.conn.Features()) {
 		return errNoSDK
@@ -257,8 +257,8 @@ func (s *search) suits(ctx context.Context, l *dialled) error {
 	return ctx.Err()
 }
 
-// awaitHeard returns when the link has been heard or ctx is done. It waits no longer than the
-// parameter wait.
+// awaitHeard returns when the link has been heard, when ctx is done, or when the given time has
+// passed.
 func awaitHeard(ctx context.Context, l *running, wait time.Duration) {
 	end := time.NewTimer(wait)
 	defer end.Stop()
@@ -320,15 +320,22 @@ func (u *Uplink) refuse(url string, err error) {
 }
 
 // fail notes that no relay gave a link. It logs the reason, unless the previous call had the same
-// reason and no round has given a link since that call.
+// reason and no round has given a link since that call. If the edge gets no link because it has
+// sessions of SDKs, somebody must update the relays. So fail logs that as an error.
 func (u *Uplink) fail(errs []error) {
-	refused := len(errs) > 0
+	refused, lacking := len(errs) > 0, false
 	for _, err := range errs {
 		refused = refused && errors.Is(err, link.ErrKeyRefused)
+		lacking = lacking || errors.Is(err, errNoSDK)
 	}
 	u.mu.Lock()
-	u.refused = refused
+	worse := lacking && !u.lacking
+	u.refused, u.lacking = refused, lacking
+	clients := u.log.Clients()
 	u.mu.Unlock()
+	if worse {
+		u.logger.Error("this edge has no link: it has sessions of SDKs, and the relays that answer do not know them", "sessions", clients)
+	}
 
 	if reason := failures(errs); reason != u.failure {
 		u.failure = reason
@@ -336,8 +343,9 @@ func (u *Uplink) fail(errs []error) {
 	}
 }
 
-// rtt returns the shortest of the last round trips on the link in use. Without such a link it
-// returns the value of the last link that had one. It returns 0 if no link had one.
+// rtt returns the shortest of the last round trips on the link in use. If there is no such link, it
+// returns the value of the last link on which a round trip was measured. If there never was such a
+// link either, it returns 0.
 func (u *Uplink) rtt() time.Duration {
 	u.mu.Lock()
 	defer u.mu.Unlock()

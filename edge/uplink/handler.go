@@ -16,8 +16,8 @@ type Handler interface {
 	Answer(link.Answer)
 	// Forget is called when a session's End is finished. The session must then leave the tables.
 	Forget(session uint64)
-	// Digest returns the digest of the Hub's tables, with Heard left zero. comparable is false
-	// while the tables hold a dead session, or a session whose call of Links.Open or
+	// Digest returns the digest of the Hub's tables, with Heard left zero. The result comparable is
+	// false while the tables hold a dead session, or a session whose call of Links.Open or
 	// Links.OpenClient has not returned.
 	Digest() (d link.Digest, comparable bool)
 }
@@ -56,6 +56,8 @@ type Feed interface {
 	// reached, and messages that the relay gave ahead until now belong to a past outage. BrokerBack
 	// may be called again without an outage in between.
 	BrokerBack()
+	// Live tells that the link has brought all that the members of topics in the tables had missed.
+	Live()
 	// Leaving tells that the edge looks for another link while this one is still up. Staying tells
 	// that the edge no longer looks for one.
 	Leaving()

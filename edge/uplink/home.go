@@ -119,8 +119,9 @@ func (u *Uplink) offer(ctx context.Context, url, than string, why cause) (taken 
 	return false
 }
 
-// improve moves the edge from old to a better relay. It closes the offered link and returns old in
-// two cases: old is at another URL than to.than, or old is a link to the offered relay already.
+// improve moves the edge from its old link to the link that a better relay has given. In two cases
+// it closes the offered link and returns the old one: if the old link is at another URL than
+// to.than, and if it leads to the offered relay already.
 func (u *Uplink) improve(ctx context.Context, old *running, to offered) *running {
 	if to.than != old.url || to.welcome.Instance == old.welcome.Instance {
 		to.conn.CloseNow()

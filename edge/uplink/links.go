@@ -65,7 +65,7 @@ func NewLinks(config LinksConfig, handler Handler) *Links {
 var ownerSeed = maphash.MakeSeed()
 
 // Open tells the relay of a session that the Handler's tables have already. Without a link it
-// returns false, and the next link tells the session with the tables.
+// returns false. The session is then told with the tables of the next link.
 func (s *Links) Open(session link.Session) (told bool) {
 	s.mu.Lock()
 	s.log.Own(session.ID, maphash.String(ownerSeed, session.User))

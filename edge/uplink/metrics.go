@@ -1,6 +1,8 @@
 package uplink
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -84,6 +86,19 @@ func newMetrics(r prometheus.Registerer, s *Links) *metrics {
 		m.digests.WithLabelValues(result)
 	}
 	return m
+}
+
+// watchLack adds the gauge of lacksSDK, which Links does not know.
+func (u *Uplink) watchLack(r prometheus.Registerer) {
+	promauto.With(r).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "edgerelay_edge_link_lacks_sdk",
+		Help: "1 while there is no link since the relays that answer do not know sessions of SDKs, and this edge has some.",
+	}, func() float64 {
+		if slices.Contains(u.Degraded(), lacksSDK) {
+			return 1
+		}
+		return 0
+	})
 }
 
 // watchRTT adds the gauge of the round-trip time, which Links does not know.

@@ -20,9 +20,9 @@ const slowAfter = 1200 * time.Millisecond
 // the edge says Bye itself.
 const leaveWait = 2 * time.Second
 
-// drained links to another relay while the link old is still up, because the relay of that link
-// stops soon. It returns the new link. If old ends or ctx is done before another relay is found,
-// drained returns old.
+// Uplink.drained finds another relay while the old link is still up, because the relay of the old
+// link stops soon. It returns the new link. If the old link ends or ctx is done before another
+// relay is found, it returns the old link.
 func (u *Uplink) drained(ctx context.Context, old *running, window time.Duration) *running {
 	u.logger.Info("relay stops: looking for another", "relay", old.welcome.Relay, "window", window)
 	old.Leaving()
@@ -48,8 +48,9 @@ func (u *Uplink) drained(ctx context.Context, old *running, window time.Duration
 	return u.move(ctx, old, l, byDrain)
 }
 
-// doubted looks for another relay while the link old is silent. It returns the new link. It stops
-// looking and returns old when old is heard again, when old ends, or when ctx is done.
+// Uplink.doubted looks for another relay while the old link is silent. It returns the new link.
+// When the old link is heard again, when it ends, or when ctx is done, doubted stops looking and
+// returns the old link.
 func (u *Uplink) doubted(ctx context.Context, old *running) *running {
 	began := time.Now()
 	u.logger.Warn("relay is silent: looking for another", "relay", old.welcome.Relay, "silent", time.Since(old.conn.LastReceived()))
@@ -93,8 +94,8 @@ func (u *Uplink) move(ctx context.Context, old *running, l *dialled, why cause) 
 	return next
 }
 
-// part calls awaitLive, and then ends the link old. If the cause is byDoubt, and old was heard
-// after the link next began, part passes the longest silence of old to Uplink.learn.
+// part calls awaitLive, and then ends the old link. If the cause is byDoubt, and the old link was
+// heard after the new one began, part passes the longest silence of the old link to Uplink.learn.
 func (u *Uplink) part(ctx context.Context, old, next *running, why cause) {
 	outcome := u.awaitLive(ctx, old, next, why)
 	u.metrics.moves.WithLabelValues(why.String(), outcome).Inc()
@@ -106,14 +107,14 @@ func (u *Uplink) part(ctx context.Context, old, next *running, why cause) {
 	}
 }
 
-// awaitLive waits until the relay of the link next has said Live, but for liveWait at most. The
-// wait also ends when the link old or the link next ends. awaitLive returns how the wait ended.
+// awaitLive waits until the relay of the new link has said Live, but for liveWait at most. The wait
+// also ends when one of the two links ends. awaitLive returns how the wait ended.
 //
 // After slowAfter of waiting, the old relay may be the better one. A goroutine may then dial that
 // relay again and offer the link to Run. After a move byHome, the goroutine is always started.
-// After a move byDoubt, it is started if old was heard since next began and the relay in use has
-// not said that it is degraded. A degraded relay may be unable to say Live, and so may the other
-// relays.
+// After a move byDoubt, it is started if the old link was heard since the new one began, unless the
+// relay in use has said that it is degraded. If that relay is degraded, all relays may be unable to
+// say Live.
 func (u *Uplink) awaitLive(ctx context.Context, old, next *running, why cause) (outcome string) {
 	most := time.NewTimer(liveWait)
 	defer most.Stop()
@@ -145,11 +146,11 @@ func (u *Uplink) isDegraded() bool {
 	return len(u.degraded) > 0
 }
 
-// leave ends the link old after the link next has taken over. It asks old's relay to send the
-// publications made so far and to end the link. It waits for the link's end up to leaveWait, and
-// then says Bye. If next is lost meanwhile, leave closes old at once. In three cases leave does not
-// ask, but says Bye at once: next is already lost, old's relay does not know Moved, or that relay
-// was not yet told all tables.
+// leave ends the old link after the new one has taken over. It asks the old relay to send the
+// publications made so far and to end the old link. It waits up to leaveWait for that end, and then
+// says Bye. If the new link is lost meanwhile, leave closes the old one at once. In three cases
+// leave does not ask, but says Bye at once: the new link is already lost, the old relay does not
+// know Moved, or the old relay was not yet told all tables.
 func (u *Uplink) leave(old, next *running) {
 	if next.over.Err() == nil && old.conn.Features()&link.FeatureMove != 0 && old.Leave() {
 		timer := time.NewTimer(leaveWait)
@@ -191,7 +192,7 @@ func (p *patience) now(at time.Time) int {
 
 // learn notes that a relay was heard again after it had been left by doubt. If the longest silence
 // of its link was below shortSilence, the move was wrong: waiting would have been about as quick.
-// learn then doubles the factor of patience, up to mostPatient.
+// In that case learn doubles the factor of patience, up to mostPatient.
 func (u *Uplink) learn(silence time.Duration) {
 	if silence >= shortSilence {
 		return

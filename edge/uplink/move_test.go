@@ -181,7 +181,7 @@ func TestMoveStaysWhereThereIsNoOtherRelay(t *testing.T) {
 		r.mu.Unlock()
 		e := n.run(t, Config{URLs: []string{"ws://r1:1", "ws://nobody:1"}})
 		l := r.last(1)
-		synctest.Wait() // until the tables are told
+		synctest.Wait() // now the tables are told
 		e.open(1)
 		l.send(link.Drain{Window: 100})
 		// Meanwhile the edge dials the same relay again and again, and must keep the link that it

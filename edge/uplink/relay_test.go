@@ -162,7 +162,7 @@ func (r *fakeRelay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // freeze freezes the relay's connections, and those that are dialled later. On a frozen connection
-// nothing goes in or out. If the parameter on is false, freeze thaws the connections.
+// nothing goes in or out. A call with false thaws the connections.
 func (r *fakeRelay) freeze(on bool) {
 	r.mu.Lock()
 	r.frozen = on
@@ -412,6 +412,7 @@ func (h *fakeFeed) BeginBatch()    {}
 func (h *fakeFeed) EndBatch()      {}
 func (h *fakeFeed) Cost(link.Cost) {}
 func (h *fakeFeed) BrokerBack()    {}
+func (h *fakeFeed) Live()          {}
 func (h *fakeFeed) Leaving()       { h.side("%d leaving", h.n) }
 func (h *fakeFeed) Staying()       { h.side("%d staying", h.n) }
 func (h *fakeFeed) Down()          { h.note("down") }
@@ -457,8 +458,8 @@ type edge struct {
 	stop context.CancelFunc // makes Run return
 }
 
-// run makes an Uplink, calls the functions in prepare with it, and then starts it. The Uplink ends
-// with the test.
+// run makes an Uplink, calls the given functions with it, and then starts it. The Uplink ends with
+// the test.
 func (n *network) run(t testing.TB, config Config, prepare ...func(*edge)) *edge {
 	t.Helper()
 	if config.Keys.IsZero() {
@@ -500,7 +501,7 @@ func (e *edge) open(id uint64) link.Session {
 }
 
 // withSession opens session 1. If network.run calls it, there is no link yet, so the first link
-// tells the session once.
+// tells of the session once.
 func withSession(e *edge) { e.open(1) }
 
 func (e *edge) end(id uint64) {

@@ -87,8 +87,8 @@ func shown(s string) string {
 }
 
 // candidates returns the URLs of the relays that have an address, each once. It looks up the names
-// in parallel. The parameter wait bounds the look-up. If there is no new answer for a name,
-// candidates returns an error, and uses the addresses of the name's last answer if there is one.
+// in parallel, within the given time. If there is no new answer for a name, candidates returns an
+// error, and uses the addresses of the name's last answer if there is one.
 func candidates(
 	ctx context.Context, relays []*relay, names *resolve.Names, wait time.Duration,
 ) (urls []string, errs []error) {

@@ -19,7 +19,7 @@ type running struct {
 	renewed atomic.Bool // Uplink.renew has ended the link
 
 	over context.Context // done when the link has ended
-	err  error           // why the link ended; valid once the context over is done
+	err  error           // why the link ended; valid once the field over is done
 }
 
 // begin takes a dialled link into use, and starts to tell the edge's tables on it. A goroutine
@@ -33,7 +33,7 @@ func (u *Uplink) begin(ctx context.Context, l *dialled, why cause) *running {
 		return nil
 	}
 	u.mu.Lock()
-	u.used, u.refused = r, false
+	u.used, u.refused, u.lacking = r, false, false
 	t := r.synced
 	l.conn.SetPatience(u.patience.now(r.began))
 	u.mu.Unlock()

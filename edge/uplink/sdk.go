@@ -13,6 +13,9 @@ import (
 var errNoSDK = errors.New("the relay does not know sessions of SDKs, and this edge has some: " +
 	"update the relay, or restart this edge with EDGE_RELAY_URLS of relays that do")
 
+// lacksSDK is in State.Degraded while errNoSDK keeps this edge from a link.
+const lacksSDK = "relays do not know SDKs"
+
 // take makes l the newest link. It returns false, and does nothing, if the edge has sessions of
 // SDKs that the relay of l could not be told of.
 func (s *Links) take(l *Link) bool {
@@ -94,7 +97,7 @@ func (l *Link) handleSDK(t link.Type, body []byte) error {
 	case link.TypeAnswered:
 		return handle(body, link.ParseAnswered, l.handleAnswered)
 	case link.TypeClose:
-		return handle(body, link.ParseClose, l.feed.Close)
+		return handle(body, link.ParseClose, l.handleClose)
 	// See the comment on link.TypeAhead in handleInTurn.
 	case link.TypeAheadForms:
 		return handle(body, link.ParseAheadForms, l.feed.AheadForms)
@@ -110,7 +113,7 @@ func handleOr[F any](body []byte, parse func([]byte) (F, error), use func(F) err
 	return use(f)
 }
 
-// handleConfirmed gives the session the share of the log of its user. The session's only message is
+// handleConfirmed makes the session use its user's share of the log. The session's only message is
 // its connect, which leaves the log here. So no message changes its owner.
 func (l *Link) handleConfirmed(f link.Confirmed) error {
 	first := l.answer(f.Number, false)
@@ -118,6 +121,17 @@ func (l *Link) handleConfirmed(f link.Confirmed) error {
 	l.links.log.Move(f.Session, maphash.String(ownerSeed, f.User))
 	l.links.mu.Unlock()
 	return l.feed.Confirmed(f, first)
+}
+
+// handleClose notes that a session is closed. The next relay does not know it, and would read what
+// the client has sent behind the line that has ended its session.
+func (l *Link) handleClose(f link.Close) {
+	if f.Within == 0 { // else the relay reads the session until the edge closes it
+		l.links.mu.Lock()
+		l.links.log.Close(f.Session)
+		l.links.mu.Unlock()
+	}
+	l.feed.Close(f)
 }
 
 func (l *Link) handleAnswered(f link.Answered) {

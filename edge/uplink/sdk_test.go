@@ -1,9 +1,11 @@
 package uplink
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -233,6 +235,38 @@ func TestALinkThatIsLeftBringsFormsOnly(t *testing.T) {
 	}
 }
 
+func TestWhatIsBehindACloseIsNotReplayed(t *testing.T) {
+	s := NewLinks(LinksConfig{}, &fakeHub{})
+	l := NewLink(s, link.FeatureSDK, func() {})
+	enrolled(t, s, link.Client{ID: 1})
+	enrolled(t, s, link.Client{ID: 2})
+	for _, session := range []uint64{1, 1, 2, 1} {
+		s.Accept(session, []byte("a"))
+	}
+	kinds(t, l)
+	if err := take(l, link.Answered{Number: 1, Session: 1, Text: []byte("granted")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := take(l, link.Close{Session: 1, Code: 3501, Reason: "bad request"}); err != nil {
+		t.Fatal(err)
+	}
+	s.End(1)
+	l.Down()
+	l = NewLink(s, link.FeatureSDK, func() {})
+	if got, want := kinds(t, l), []string{"synced", "again", "message", "end"}; !slices.Equal(got, want) {
+		t.Fatalf("the next link sends %q, want %q", got, want)
+	}
+	if s.Holds(1) != true || s.log.Messages() != 2 {
+		t.Errorf("%d messages are left, want the granted one and that of the other session", s.log.Messages())
+	}
+	if err := take(l, link.Ack{Through: 5}); err != nil {
+		t.Fatal(err)
+	}
+	if s.log.Messages() != 0 || s.log.Clients() != 1 {
+		t.Errorf("%d messages and %d clients are left", s.log.Messages(), s.log.Clients())
+	}
+}
+
 // TestFramesOfTheFeatureNeedIt sends frames of the feature on a link without the feature. Each must
 // be an error.
 func TestFramesOfTheFeatureNeedIt(t *testing.T) {
@@ -331,8 +365,29 @@ func TestARelayWithoutTheFeatureIsLeftAlone(t *testing.T) {
 		first.welcome.Features = link.FeatureSDK
 		old.refuse(true)
 		reg := prometheus.NewRegistry()
-		e := n.run(t, Config{URLs: []string{"ws://10.0.0.1:9000", "ws://10.0.0.2:9000"}, Metrics: reg})
+		var log bytes.Buffer
+		e := n.run(t, Config{
+			URLs: []string{"ws://10.0.0.1:9000", "ws://10.0.0.2:9000"}, Metrics: reg, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		told := func(want float64) {
+			t.Helper()
+			synctest.Wait()
+			families, err := reg.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := -1.0
+			for _, f := range families {
+				if f.GetName() == "edgerelay_edge_link_lacks_sdk" {
+					got = f.GetMetric()[0].GetGauge().GetValue()
+				}
+			}
+			if got != want || slices.Contains(e.Degraded(), lacksSDK) != (want == 1) {
+				t.Errorf("the gauge is %v, want %v; degraded: %q", got, want, e.Degraded())
+			}
+		}
 		l := first.last(1)
+		told(0)
 		if l.hello.Features&link.FeatureSDK == 0 {
 			t.Error("the edge does not offer the feature")
 		}
@@ -354,8 +409,13 @@ func TestARelayWithoutTheFeatureIsLeftAlone(t *testing.T) {
 		if got := len(old.heard()); got < 2 || got > 5 {
 			t.Errorf("it is asked %d times in 74 s", got)
 		}
+		told(1)
+		if got := strings.Count(log.String(), "level=ERROR"); got != 1 || !strings.Contains(log.String(), "sessions=1") {
+			t.Errorf("%d errors in the log, want 1:\n%s", got, log.String())
+		}
 		first.refuse(false)
 		time.Sleep(10 * time.Second)
+		told(0)
 		if now, _ := e.Linked(); !now || len(first.links()) != 2 {
 			t.Errorf("linked %v, the relay with the feature had %d links", now, len(first.links()))
 		}

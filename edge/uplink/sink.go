@@ -171,6 +171,7 @@ func (l *Link) handleLive(link.Live) {
 	select {
 	case <-l.live:
 	default:
+		l.feed.Live()
 		close(l.live)
 	}
 }

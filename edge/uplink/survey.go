@@ -35,7 +35,7 @@ type finding struct {
 	state    string
 	took     time.Duration     // how long the handshake took
 	instance protocol.Instance // the relay's instance
-	broker   string            // "": the relay did not know its broker, or was not reached
+	broker   string            // "": the relay did not know its broker, or there was no handshake
 	err      error
 }
 

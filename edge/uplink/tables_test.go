@@ -18,8 +18,8 @@ func upPath() (*Links, *Link) {
 }
 
 // TestFillStopsAtTheTarget has 3000 sessions wait to be told, and one message of each. Fill must
-// give everything once, in batches of about BatchTarget bytes, and all Session frames before the
-// messages.
+// give everything once, in batches of about BatchTarget bytes. All Session frames must come before
+// the messages.
 func TestFillStopsAtTheTarget(t *testing.T) {
 	u, l := upPath()
 	for i := range 3000 {

@@ -50,7 +50,7 @@ type Uplink struct {
 	names  *resolve.Names
 	better chan offered // links that Run may take
 
-	// Owned by Run.
+	// The goroutine of Run owns the following fields.
 	relays     []*relay
 	backoff    backoff
 	parting    sync.WaitGroup // goroutines that end old links, or offer links
@@ -66,6 +66,7 @@ type Uplink struct {
 	patience   patience
 	divided    bool // the last survey found relays of different brokers
 	refused    bool // in the last failed round each relay refused the key
+	lacking    bool // in the last failed round a relay lacked FeatureSDK, which this edge needs
 }
 
 // New returns an Uplink that passes the frames of relays to handler. It does no I/O. New fails if
@@ -94,6 +95,7 @@ func New(config Config, handler Handler) (*Uplink, error) {
 	}
 	u.Links = NewLinks(LinksConfig{LogSize: config.LogSize, Metrics: config.Metrics, Log: config.Log}, handler)
 	u.watchRTT(config.Metrics)
+	u.watchLack(config.Metrics)
 	return u, nil
 }
 
@@ -120,8 +122,8 @@ func (u *Uplink) Run(ctx context.Context) error {
 }
 
 // serve handles the events of l, and of each link to which the edge moves: drains, doubts, offers
-// and the end. It returns when the link then in use has ended. atOnce says whether Run may dial the
-// next link without a pause.
+// and the end. It returns when the link then in use has ended. The result atOnce says whether Run
+// may dial the next link without a pause.
 func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
 	for {
 		select {
@@ -148,8 +150,10 @@ type State struct {
 	Linked     bool
 	EverLinked bool
 	KeyRefused bool // no link, and in the last failed round each relay refused the key
-	// Degraded holds "relay" if there is no link. Otherwise it has the list of the relay's last
-	// link.Status. In both cases "brokers differ" may follow.
+	// Degraded holds "relay" if there is no link. The text lacksSDK follows if the edge has
+	// sessions of SDKs, and a relay that does not know them answered in the last round. With a
+	// link, Degraded has the list of the relay's last link.Status. In all cases "brokers differ"
+	// may follow.
 	Degraded []string
 
 	// The following fields are about the link in use. Without a link they are zero.
@@ -168,6 +172,9 @@ func (u *Uplink) State() State {
 	}
 	if !s.Linked {
 		s.Degraded = []string{"relay"}
+		if u.lacking {
+			s.Degraded = append(s.Degraded, lacksSDK)
+		}
 	}
 	if u.divided {
 		s.Degraded = append(s.Degraded, "brokers differ")

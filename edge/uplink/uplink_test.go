@@ -62,8 +62,8 @@ func TestTablesThenLogThenNew(t *testing.T) {
 	})
 }
 
-// TestSessionAddedWhileTelling adds a session while the tables are read. The link must tell it
-// after the tables and before its message.
+// TestSessionAddedWhileTelling adds a session while the tables are read. The link must tell of the
+// session after the tables, and before the session's message.
 func TestSessionAddedWhileTelling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -14,8 +14,8 @@ import (
 
 // Dialect is the chat as a relay speaks it.
 type Dialect struct {
-	// StrictIDs refuses a command that names a user or a group that protocol.CheckStrictID does not
-	// allow. It refuses neither a leave nor a command that was granted on an earlier link.
+	// StrictIDs refuses a command if protocol.CheckStrictID does not allow the id of a user or a
+	// group in it. It refuses neither a leave nor a command that was granted on an earlier link.
 	StrictIDs bool
 	// Rules say what the user of a session may read and write. They refuse neither a leave nor a
 	// command that was granted on an earlier link.
@@ -138,6 +138,9 @@ func (Dialect) Render(b []byte, t protocol.Topic, p *protocol.Content) (text []b
 
 // Lost implements dialect.Dialect.
 func (Dialect) Lost(t protocol.Topic) []byte { return []byte(protocol.LostText(t)) }
+
+// AfterLoss implements dialect.Dialect. Members stay.
+func (Dialect) AfterLoss(dialect.Session, protocol.Topic, []byte) dialect.Loss { return dialect.Loss{} }
 
 // Order implements dialect.Dialect.
 func (Dialect) Order() dialect.Order { return dialect.InOrder }

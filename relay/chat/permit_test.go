@@ -32,7 +32,7 @@ var commands = []struct {
 	{allOnly, "hi"},
 }
 
-// What a command does, in the tables below.
+// These words say in the tables below what a command does.
 const (
 	does    = "publishes"
 	member  = "publishes as a member"

@@ -48,7 +48,7 @@ type Link struct {
 	began      atomic.Bool // Handler.Connected has returned no error
 	out        buffer
 
-	// Owned by the link's reader.
+	// The link's reader owns the following fields.
 	frames []any
 	size   int
 	last   int // number of frames in the last call of Received

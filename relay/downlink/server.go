@@ -62,8 +62,8 @@ type Server struct {
 	refusing bool       // new links are refused
 	closing  bool
 	links    map[*Link]*link.Conn
-	// moved is a channel. It is closed when no link is left that has begun and can move. The field
-	// is nil before AwaitMoved, and after the channel was closed.
+	// moved is a channel. It is closed once each link that has begun and can move has ended. The
+	// field is nil before AwaitMoved, and after the channel was closed.
 	moved chan struct{}
 }
 
@@ -207,8 +207,9 @@ func (s *Server) Refuse() {
 	s.refusing = true
 }
 
-// AwaitMoved waits until no link is left that has begun and can move, or until ctx is done. It
-// returns how many such links are left. It must be called after Refuse. Calls must not overlap.
+// AwaitMoved waits until each link that has begun and can move has ended, or until ctx is done. It
+// returns how many of these links have not ended. It must be called after Refuse. Calls must not
+// overlap.
 func (s *Server) AwaitMoved(ctx context.Context) (left int) {
 	s.mu.Lock()
 	moved := make(chan struct{})
@@ -235,8 +236,8 @@ func (s *Server) movingLocked() (n int) {
 	return n
 }
 
-// tellMovedLocked ends the wait of AwaitMoved if no link is left that has begun and can move. The
-// caller holds s.mu.
+// tellMovedLocked ends the wait of AwaitMoved if each link that has begun and can move has ended.
+// The caller holds s.mu.
 func (s *Server) tellMovedLocked() {
 	if s.moved != nil && s.movingLocked() == 0 {
 		close(s.moved)

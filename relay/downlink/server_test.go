@@ -340,8 +340,8 @@ func TestStalledEdge(t *testing.T) {
 
 	frame := link.Publication{Topic: 1, Payload: bytes.Repeat([]byte("x"), 60_000)}.Append(nil)
 	sent := 0
-	// Both Queued and the metric must reach the constant buffer. They may differ, since the kernel
-	// takes bytes at any time.
+	// Both Queued and the metric must reach the size in the constant buffer. They may differ, since
+	// the kernel takes bytes at any time.
 	full := func() bool {
 		const queued = "edgerelay_relay_link_queued_bytes"
 		return slowLink.Queued() >= buffer && f.series(t, queued) >= buffer

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"slices"
+
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/link"
 )
@@ -67,7 +69,12 @@ func (r *Router) noRoom(fr *frame) dialect.Verdict {
 	if most := r.most[s.form]; s.memberships()+s.client().coming+len(fr.bindings()) > most {
 		return dialect.Verdict{Reason: dialect.ManyTopics, Most: most}
 	}
-	if s.edge.tables.grouped >= r.cfg.TellBytes/2 {
+	user := s.user
+	if fr.command.Verb == dialect.Confirm {
+		user = fr.command.Terms.User
+	}
+	more := slices.ContainsFunc(fr.bindings(), func(b dialect.Binding) bool { return !isOf(b.Topic, user) })
+	if more && r.crowded(s.edge, user) {
 		r.m.dropped("memberships", 1)
 		return dialect.Verdict{Reason: dialect.ManyMemberships}
 	}
@@ -80,17 +87,19 @@ func (r *Router) noRoomFor(s *session, more int) dialect.Verdict {
 	switch {
 	case s.client().bytes+more > link.MaxKeeps:
 		return dialect.Verdict{Reason: dialect.ManyKeeps, Most: link.MaxKeeps}
-	case more > 0 && s.edge.tables.keeps+more > link.MaxEdgeKeeps:
+	case more > 0 && s.edge.tables.keeps+more > r.cfg.KeepBytes:
 		r.m.dropped("keeps", 1)
 		return dialect.Verdict{Reason: dialect.ManyMemberships}
 	}
 	return dialect.Verdict{}
 }
 
-// mayBind reports whether f can take a member now. While the broker is away, the topic need not be
-// subscribed. The member then begins at the highest position that this relay knows, or unplaced.
+// mayBind reports whether f can take a member now. While the broker is away f always can, since
+// nobody knows how long the outage lasts. Members then begin at f's position, or unplaced if f has
+// no position yet. So if f is behind, a new member is sent messages that are older than its
+// membership. If these were left out, later messages might be lost.
 func (r *Router) mayBind(f *follower) bool {
-	return f.bindable() || r.outage.away && f.edge.outbox.ready && (f.bound == 0 || !f.isBehind)
+	return f.bindable() || r.outage.away && f.edge.outbox.ready
 }
 
 // tryBind binds the session of a Bind or a Confirm, or makes the frame wait.

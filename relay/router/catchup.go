@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
-	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -87,9 +86,9 @@ func (r *Router) advanceAll(e *edge) {
 }
 
 // If f is behind, advance sends f the publications that f misses. It stops when f is live, when the
-// edge's buffer is full, or when f has to wait. f may wait for a page of history, for the
-// subscription of its topic, or for the broker. On a new link f also waits until the edge was told
-// the topic's number.
+// edge's buffer is full, or when f has to wait. The follower may wait for a page of history, for
+// the subscription of its topic, or for the broker. On a new link it also waits until the edge was
+// told the topic's number.
 func (r *Router) advance(f *follower) {
 	for r.advanceOn(f) {
 	}
@@ -119,14 +118,15 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 	if !g.inTail || f.topic.recent == nil || g.seq < tail.first() {
 		g.inTail = false
 		switch {
-		// f cannot read the tail in two cases. The tail begins after f's position. Or f has clients
-		// of SDKs, and the tail has items that f misses in the chat's form alone.
+		// A follower cannot read the tail in two cases. The tail begins after the follower's
+		// position. Or the follower has clients of SDKs, and misses items that the tail has in the
+		// chat's form alone.
 		case f.position.Before(tail.base), f.clients() > 0 && f.position.Before(tail.plain):
 			if f.topic.subscribed {
 				r.read(f)
 			}
 			return false
-		// Under each of the four conditions below the follower waits for the broker. The first: a
+		// Under each of the four conditions below, the follower waits for the broker. The first: a
 		// message given ahead has left the tail, and the follower may have missed it.
 		case r.outage.away && tail.torn,
 			// The edge has a position, but this relay has never known the topic's top. So nobody
@@ -235,6 +235,9 @@ func (r *Router) caughtUp(f *follower) {
 func (r *Router) history(ev broker.History) {
 	f := asker[*follower](&r.requests, ev.Token)
 	if f == nil {
+		if l := asker[*lookup](&r.requests, ev.Token); l != nil {
+			r.lookedUp(l, ev)
+		}
 		return
 	}
 	f.edge.catchup.reading--
@@ -302,24 +305,4 @@ func (r *Router) history(ev broker.History) {
 	}
 	r.advance(f)
 	r.readOn(f.edge)
-}
-
-// gap tells a follower's members that they lost messages, and moves the follower's position past
-// them. The parameter at is the position of the last lost message. Clients of SDKs are told
-// nothing.
-func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
-	r.m.gaps.Inc()
-	r.m.lost.Add(float64(lost))
-	r.cfg.Log.Warn("messages lost to the members of a topic on an edge", "topic", f.topic.name, "node", f.edge.node, "lost", lost)
-	// The edge must be told the topic's number with the old position. With the new position the
-	// edge would drop the Gap.
-	r.number(f)
-	f.position = at
-	f.since, f.gapped = r.tick(), true
-	gap := link.Gap{Topic: f.topic.number, Position: at, Lost: lost}
-	if f.need() != needSDK {
-		gap.Text = r.dialects[link.FormChat].Lost(f.topic.name)
-	}
-	r.m.untold.Add(float64(f.clients()))
-	r.send(f.edge, gap.Append)
 }

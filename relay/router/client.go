@@ -14,7 +14,7 @@ type client struct {
 	until     int64  // end of its permission, in Unix seconds; 0: none
 	keep      []byte // the session's keep
 	keeps     []kept // keeps of its memberships, without the empty ones, unordered
-	bytes     int    // bytes of all its keeps, those of its waiting frames included
+	bytes     int    // bytes of all its keeps, see tables.count
 
 	// For the order of its frames, see order_topic.go:
 	ways       map[protocol.Topic]*way
@@ -23,6 +23,7 @@ type client struct {
 	held       int      // number of its frames with frame.held set
 	coming     int      // number of topics that its waiting frames are to bind
 	closing    bool     // a Close came; later messages are not read
+	leaving    bool     // the edge is to close it within lossWithin
 }
 
 // client returns the state of s as a client of an SDK. For a session of the chat the result is nil.
@@ -34,7 +35,7 @@ type kept struct {
 	keep     []byte
 }
 
-// row returns the link.Client by which its edge would tell s now.
+// row returns the link.Client by which the edge would now tell of the session s.
 func (c *client) row(s *session) link.Client {
 	return link.Client{ID: s.id, Confirmed: c.confirmed, Open: c.open, Until: c.until, User: s.user, Keep: c.keep}
 }
@@ -49,21 +50,21 @@ func (c *client) keepAt(f *follower) []byte {
 	return nil
 }
 
-// setKeep replaces the keep of the membership of s at f. s must be bound at f. If s is a session of
-// the chat, setKeep does nothing.
+// setKeep replaces the keep of the membership of s at f. The session must be bound at f. If s is a
+// session of the chat, setKeep does nothing.
 func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 	c, t, name := s.client(), &s.edge.tables, f.topic.name
 	if c == nil {
 		return
 	}
-	was := c.keepAt(f)
+	was, row := c.keepAt(f), rowCost+len(name)
 	if len(was) > 0 {
 		c.keeps = slices.DeleteFunc(c.keeps, func(k kept) bool { return k.follower == f })
-		t.grouped -= rowCost + len(name)
+		t.group(s.user, -row, -row)
 	}
 	if len(keep) > 0 {
 		c.keeps = append(c.keeps, kept{f, keep})
-		t.grouped += rowCost + len(name)
+		t.group(s.user, row, row)
 	}
 	if len(c.keeps) == 0 {
 		c.keeps = nil
@@ -73,7 +74,35 @@ func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 }
 
 // count adds a number of bytes to the keeps of c. The number is negative if the keeps have shrunk.
+//
+// The edge counts its keeps too, and ends the link beyond its bound. So what counts here is never
+// less than what the edge counts when it has taken all frames up to now. Keeps count from the
+// judgement of the frame that brings them. They count until the frame is sent by which the edge
+// drops them. For the keeps of a session that ends, that is the Ack of its End.
 func (t *tables) count(c *client, more int) {
 	c.bytes += more
 	t.keeps += more
+}
+
+// ended is a session whose End is not acknowledged yet.
+type ended struct {
+	number uint64 // number of its End
+	keeps  int    // bytes of its keeps
+}
+
+// acked is called when an Ack is sent. If the Ack acknowledges the End of a session, acked takes
+// the keeps of that session off the count.
+func (t *tables) acked(a link.Ack) {
+	t.ended = slices.DeleteFunc(t.ended, func(s ended) bool {
+		told := s.number <= a.Through || slices.ContainsFunc(a.Finished, func(r link.Range) bool {
+			return r.First <= s.number && s.number <= r.Last
+		})
+		if told {
+			t.keeps -= s.keeps
+		}
+		return told
+	})
+	if len(t.ended) == 0 {
+		t.ended = nil
+	}
 }

@@ -12,7 +12,7 @@ import (
 
 func keepOf(n int) []byte { return bytes.Repeat([]byte("k"), n) }
 
-// TestWhatCannotBeToldOfClientsCutsTheLink has an edge tell clients and keeps that break a rule.
+// TestWhatCannotBeToldOfClientsCutsTheLink has an edge tell of clients and keeps that break a rule.
 // The relay must cut the link.
 func TestWhatCannotBeToldOfClientsCutsTheLink(t *testing.T) {
 	client := link.Client{ID: 1, Confirmed: true, User: "1"}
@@ -107,9 +107,9 @@ func TestP8_KeepsThatAreToldAreBounded(t *testing.T) {
 	}
 }
 
-// TestToldClientsAreInTheTables has an edge tell sessions of both kinds, with keeps, and compares
-// the digests. The tables are taken one piece in each step. Meanwhile the edge sends a new Client
-// and an End.
+// TestToldClientsAreInTheTables has an edge tell of sessions of both kinds, with keeps, and
+// compares the digests. The tables are taken one piece in each step. Meanwhile the edge sends a new
+// Client and an End.
 func TestToldClientsAreInTheTables(t *testing.T) {
 	for _, pieces := range []int{1, 2, 0} {
 		w := newWorld(t, 0)
@@ -176,7 +176,7 @@ func TestWhatMembershipsCountIsTakenBackInAnyOrder(t *testing.T) {
 			e.end(id)
 			w.settle()
 		}
-		if tables.grouped != 0 || tables.keeps != 0 || len(rl.router.directory.topics) != 0 {
+		if tables.grouped != 0 || len(tables.groupedBy) != 0 || tables.keeps != 0 || len(rl.router.directory.topics) != 0 {
 			t.Errorf("%v: %d bytes of memberships, %d of keeps, and %d topics are left",
 				ends, tables.grouped, tables.keeps, len(rl.router.directory.topics))
 		}

@@ -14,8 +14,8 @@ func (r *Router) closed(fr *frame) {
 	r.finish(fr)
 }
 
-// close has the edge close a session. Messages of the session that still come are finished and not
-// read, unless they were granted. The session stays until its End comes.
+// close makes the edge close a session. Messages of the session that still come are finished and
+// not read, unless they were granted. The session stays until its End comes.
 func (r *Router) close(s *session, code uint16, reason string) {
 	s.client().closing = true
 	r.m.close(code)

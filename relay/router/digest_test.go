@@ -35,7 +35,7 @@ func TestP9_ARelayTellsItsTablesEveryTenSeconds(t *testing.T) {
 	for _, step := range []struct {
 		name               string
 		change             func()
-		sessions, bindings uint64 // expected of edge a
+		sessions, bindings uint64 // expected in the Digest of edge a
 	}{
 		{"as it is", func() {}, 1, 3},
 		{"a connect", func() { a.channel(3, "3") }, 2, 5},

@@ -39,7 +39,11 @@ type tables struct {
 
 	sessions map[uint64]*session
 	grouped  int // bytes of the memberships that follower.share counts
-	keeps    int // bytes of all keeps, those of waiting frames included
+	// groupedBy has, by user, what the field grouped would be if the user were alone at the edge
+	// and its sessions shared no topic.
+	groupedBy map[string]int
+	keeps     int     // bytes of all keeps, see tables.count
+	ended     []ended // sessions whose keeps count until their End is acknowledged
 
 	// Contents of the link.Digest.
 	heard       uint64 // Session and Client frames received on this link

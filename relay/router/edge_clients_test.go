@@ -118,8 +118,32 @@ func (e *testEdge) takeOfClient(t link.Type, body []byte) {
 	case link.TypeAnswered:
 		f := must(link.ParseAnswered(body))
 		e.answerOnce(link.Joined{Number: f.Number, Session: f.Session, Granted: true, Text: f.Text})
+	case link.TypeUnbound:
+		f := must(link.ParseUnbound(body))
+		if name, ok := e.names[f.Topic]; ok {
+			e.unbind(name, f.Session)
+		} else {
+			e.w.t.Errorf("%s: Unbound of an unknown topic", e.node)
+		}
+		if !e.dead[f.Session] {
+			e.received[f.Session] = append(e.received[f.Session], string(f.Text))
+		}
 	case link.TypeClose:
 		f := must(link.ParseClose(body))
 		e.closes[f.Session] = append(e.closes[f.Session], f)
 	}
+	if kept := e.kept(); e.most > 0 && kept > e.most {
+		e.w.t.Errorf("%s: %d bytes of keeps behind frame %x", e.node, kept, t)
+	}
+}
+
+// kept returns the number of bytes of all keeps.
+func (e *testEdge) kept() (n int) {
+	for _, c := range e.clients {
+		n += len(c.Keep)
+	}
+	for _, k := range e.keeps {
+		n += len(k)
+	}
+	return n
 }

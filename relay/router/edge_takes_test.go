@@ -109,7 +109,7 @@ func (e *testEdge) take(t link.Type, body []byte) {
 		f := must(link.ParseAheadForms(body))
 		e.takeForms("ahead forms", f.Texts)
 		e.ahead(f)
-	case link.TypeConfirmed, link.TypeRefreshed, link.TypeBound, link.TypeAnswered, link.TypeClose:
+	case link.TypeConfirmed, link.TypeRefreshed, link.TypeBound, link.TypeAnswered, link.TypeUnbound, link.TypeClose:
 		e.takeOfClient(t, body)
 	case link.TypeGranted:
 		f := must(link.ParseGranted(body))

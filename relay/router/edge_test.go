@@ -25,6 +25,7 @@ type testEdge struct {
 	old        *leaving   // the link that it moves away from; nil: none
 
 	early   bool                   // it lacks link.FeatureSDK
+	most    int                    // most bytes of all keeps; 0: not checked
 	clients map[uint64]link.Client // sessions that were told as a Client, by id
 	keeps   map[ofMember][]byte    // keeps of memberships, none of them empty
 	closes  map[uint64][]link.Close
@@ -293,8 +294,8 @@ func (e *testEdge) compare(d link.Digest) {
 	}
 }
 
-// saw checks that a session's client has received exactly the texts in want. It then forgets the
-// received texts.
+// saw checks that a session's client has received exactly the given texts. It then forgets what the
+// client has received.
 func (e *testEdge) saw(id uint64, want ...string) {
 	e.w.t.Helper()
 	got := e.received[id]

@@ -31,7 +31,7 @@ type follower struct {
 	unread    bool // listed in its edge's catchup.unread; not valid between unlink and reset
 	numbered  bool // a TopicNumber was sent on this link, and need not be sent again
 	holdsLive bool // link.Live to its edge waits for this follower
-	adopted   bool // its edge told its position as unplaced
+	adopted   bool // its edge told this position as unplaced
 	seeking   bool // its position is being looked for, see seekPlace
 	gone      bool // dropped
 	gapped    bool // the field since is the moment of a gap
@@ -43,7 +43,7 @@ func (f *follower) live() bool { return !f.isBehind }
 func (f *follower) served() bool { return !f.isBehind && f.bound > 0 && f.edge.outbox.ready }
 
 // bindable reports whether a session can be bound at f now. The edge must have told its tables on
-// its link, and the topic must be subscribed. f must be live or have no members.
+// its link, and the topic must be subscribed. The follower must be live, or have no members.
 func (f *follower) bindable() bool {
 	return f.edge.outbox.ready && f.topic.subscribed && (f.bound == 0 || !f.isBehind)
 }
@@ -53,7 +53,7 @@ func (r *Router) enter(f *follower) { r.enterAt(f, protocol.Position{}) }
 
 // enterAt prepares f for a member, and tells the edge the topic's number. The first member gives f
 // its position:
-//   - While the topic is subscribed, f begins at the parameter place. If place is zero or not
+//   - While the topic is subscribed, f begins at the given place. If that is zero or not
 //     before the top, f begins at the top instead. If f still has a later position, from members
 //     who have left, f keeps that position. So a member who comes back is not sent messages twice.
 //     If f begins before the top, f is behind.
@@ -198,7 +198,7 @@ func (r *Router) sendPublication(f *follower, at protocol.Position, bytes []byte
 }
 
 // rare has the connects, joins and leaves that wait for a follower, and the lag of a follower that
-// is behind. It also counts the members that are clients of SDKs. Most followers have members of
+// is behind. It also has the members that are clients of SDKs. Most followers have members of
 // the chat and nothing else. Their follower.rare is nil.
 type rare struct {
 	opener  *session              // session whose connect waits here; nil: none, or see openers
@@ -208,7 +208,7 @@ type rare struct {
 	// notices is the number of joins and leaves under way, and of frames that wait to bind their
 	// sessions here or elsewhere. While there is any of these, the follower is not forgotten.
 	notices int32
-	clients int32 // members that were told as link.Client
+	clients clients // members that were told as link.Client
 }
 
 // rarely returns f.rare for changing, and creates it if it is nil.
@@ -232,7 +232,7 @@ func (f *follower) clients() int32 {
 	if f.rare == nil {
 		return 0
 	}
-	return f.rare.clients
+	return int32(f.rare.clients.len())
 }
 
 // compact frees f's lag and f's rare if they are empty.
@@ -244,7 +244,7 @@ func (f *follower) compact() {
 	if g := w.lag; g != nil && !f.isBehind && g.index == 0 && g.reading == 0 && g.echoes == nil {
 		w.lag = nil
 	}
-	if w.lag == nil && w.opener == nil && w.openers == nil && w.notices == 0 && w.clients == 0 {
+	if w.lag == nil && w.opener == nil && w.openers == nil && w.notices == 0 && w.clients.len() == 0 {
 		f.rare = nil
 	}
 }
@@ -299,4 +299,86 @@ func (f *follower) inOrder() []*session {
 func (f *follower) noticed(more int32) {
 	f.rarely().notices += more
 	f.compact()
+}
+
+// clients are the members of a follower that were told as link.Client. Most topics of users have
+// one such member.
+type clients struct {
+	one  *session // the only member; nil: none, or see the field many
+	many *many    // nil: there are no two members
+}
+
+// manyIndex is the number of members at which many gets its map.
+const manyIndex = 32
+
+// many holds several members, unordered. The time to remove one hardly grows with their number.
+type many struct {
+	list []*session
+	at   map[*session]int32 // index in list; nil until there are manyIndex members
+}
+
+func (c *clients) len() int {
+	switch {
+	case c.many != nil:
+		return len(c.many.list)
+	case c.one != nil:
+		return 1
+	}
+	return 0
+}
+
+// all returns the members. The result is valid until the next change.
+func (c *clients) all() []*session {
+	switch {
+	case c.many != nil:
+		return c.many.list
+	case c.one != nil:
+		return []*session{c.one}
+	}
+	return nil
+}
+
+func (c *clients) add(s *session) {
+	m := c.many
+	switch {
+	case m == nil && c.one == nil:
+		c.one = s
+		return
+	case m == nil:
+		m = &many{list: []*session{c.one}}
+		c.one, c.many = nil, m
+	}
+	m.list = append(m.list, s)
+	switch n := len(m.list); {
+	case m.at != nil:
+		m.at[s] = int32(n - 1)
+	case n >= manyIndex:
+		m.at = make(map[*session]int32, n)
+		for i, s := range m.list {
+			m.at[s] = int32(i)
+		}
+	}
+}
+
+// remove takes out s, which must be there.
+func (c *clients) remove(s *session) {
+	m := c.many
+	if m == nil {
+		c.one = nil
+		return
+	}
+	end := len(m.list) - 1
+	last := m.list[end]
+	var i int
+	if m.at == nil {
+		i = slices.Index(m.list, s)
+	} else {
+		i = int(m.at[s])
+		m.at[last] = int32(i)
+		delete(m.at, s)
+	}
+	m.list[i], m.list[end] = last, nil
+	if m.list = m.list[:end]; end == 1 {
+		c.one, c.many = m.list[0], nil
+	}
 }

@@ -8,8 +8,8 @@ import (
 )
 
 // need says which forms of a publication an edge needs for its members of a topic. An edge whose
-// members all speak the chat is sent a link.Publication or a link.Ahead, and any other a link.Forms
-// or a link.AheadForms.
+// members all speak the chat is sent a link.Publication or a link.Ahead. Any other edge is sent a
+// link.Forms or a link.AheadForms.
 type need uint8
 
 const (
@@ -39,7 +39,7 @@ type said struct {
 	ahead    bool   // given ahead
 	content  protocol.Content
 	frames   [needs][]byte // encoded frames; nil: not made yet
-	kept     bool          // said was added to a tail: later frames count in tails.bytes
+	kept     bool          // this value was added to a tail: later frames count in tails.bytes
 }
 
 // size returns how many bytes s takes in a tail.
@@ -61,8 +61,8 @@ func (r *Router) prepare(t *topic, item *tailItem) {
 	}
 }
 
-// frameFor returns the frame of an item of the tail of f's topic for f's edge. An item without said
-// has the frame for members of the chat alone.
+// frameFor returns the frame of an item of the tail of f's topic for f's edge. An item whose field
+// said is nil has the frame for members of the chat alone.
 func (r *Router) frameFor(f *follower, item *tailItem) []byte {
 	s := item.said
 	if s == nil {

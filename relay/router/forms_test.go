@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
 	"github.com/edgerelay/edgerelay/relay/chat"
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/link"
@@ -42,7 +40,7 @@ func mixed(t *testing.T, relays int) (w *world, chats, clients, both *testEdge) 
 	return w, chats, clients, both
 }
 
-// got compares testEdge.kinds with want, and empties it.
+// got compares testEdge.kinds with the expected counts, and then empties testEdge.kinds.
 func (e *testEdge) got(want map[string]int) {
 	e.w.t.Helper()
 	if !maps.Equal(e.kinds, want) {
@@ -190,9 +188,9 @@ func TestCatchingUpBringsTheFormsThatAreNeeded(t *testing.T) {
 	}
 }
 
-// TestWhatIsGivenAheadHasTheFormsThatAreNeeded gives messages ahead while the broker is away. An
-// edge with clients that links meanwhile is given them from the tail. After the outage nobody is
-// given them again.
+// TestWhatIsGivenAheadHasTheFormsThatAreNeeded gives messages ahead while the broker is away. If an
+// edge with clients links meanwhile, it is given these messages from the tail. After the outage
+// nobody is given a message again.
 func TestWhatIsGivenAheadHasTheFormsThatAreNeeded(t *testing.T) {
 	w, chats, clients, both := mixed(t, 1)
 	rl := w.relays[0]
@@ -284,51 +282,9 @@ func TestWhatWasGivenAheadBeforeASubscribeIsNotGivenAgain(t *testing.T) {
 	w.done(e, b)
 }
 
-// TestALossIsToldInTheChatAlone lets members of both kinds miss publications. Clients of SDKs are
-// not told, and the relay's metric counts the loss.
-func TestALossIsToldInTheChatAlone(t *testing.T) {
-	w, chats, clients, both := mixed(t, 1)
-	edges := []*testEdge{chats, clients, both}
-	for _, e := range edges {
-		e.cut()
-	}
-	w.settle()
-	w.wait(w.relays[0].router.cfg.Grace)
-	other := w.edge("other")
-	other.linkTo(w.relays[0])
-	other.channel(1, "9")
-	w.settle()
-	other.join(1, "g")
-	for i := range 300 { // more than a history keeps
-		other.group(1, "g", fmt.Sprint("m", i))
-	}
-	w.settle()
-	w.wait(tailAge + 1)
-	for _, e := range edges {
-		e.linkTo(w.relays[0])
-		w.settle()
-	}
-	lost := string(chat.Dialect{}.Lost("group:g"))
-	if got := testutil.ToFloat64(w.relays[0].router.m.untold); got != 2 {
-		t.Errorf("%v members are counted who were told nothing, want 2", got)
-	}
-	if chats.received[1][0] != lost || both.received[1][0] != lost {
-		t.Errorf("members of the chat are told %q and %q first", chats.received[1][0], both.received[1][0])
-	}
-	for _, e := range []*testEdge{clients, both} {
-		for _, text := range e.received[2] {
-			if !strings.HasPrefix(text, "group:g 9: m") {
-				t.Fatalf("%s: a client is told %q", e.node, text)
-			}
-		}
-	}
-	if clients.received[2][len(clients.received[2])-1] != "group:g 9: m299" {
-		t.Error("what was left was not given")
-	}
-}
-
-// TestP8_FramesInTailsAreBounded lets edges with members of each mix catch up from a small tail,
-// and compares tails.bytes with the size of all items.
+// TestP8_FramesInTailsAreBounded has an edge with clients of SDKs, an edge with sessions of the
+// chat, and an edge with both. The first and the last link anew again and again, and catch up from
+// a small tail. After each message, tails.bytes must be the size of all items.
 func TestP8_FramesInTailsAreBounded(t *testing.T) {
 	const most, size = 16 << 10, 1 << 10
 	w := newWorld(t, 0)
@@ -474,4 +430,35 @@ func TestAnEdgeWithoutTheFeatureIsSentNothingOfIt(t *testing.T) {
 	w.settle()
 	w.wait(paceFor)
 	w.done(clients, both)
+}
+
+// TestP2_WhatHasNoPositionComesOnceWhileTablesAreTaken has an original server publish while the
+// tables of an edge are being taken, at any of their pieces. Each member at the edge must get the
+// publication once.
+func TestP2_WhatHasNoPositionComesOnceWhileTablesAreTaken(t *testing.T) {
+	for pieces := 1; ; pieces++ {
+		w := newWorld(t, 0)
+		rl := w.addSpeaking(Config{Pieces: 1}, speakers()...)
+		e := w.edge("e")
+		e.client(1, "1", "group:g")
+		e.client(2, "2", "y")
+		e.linkTo(rl)
+		e.channel(3, "3")
+		w.settle()
+		e.join(3, "g")
+		w.settle()
+		clear(e.received)
+		e.linkTo(rl)
+		for range pieces {
+			rl.step()
+		}
+		taking := rl.router.directory.edges[e.instance].tables.taking != nil
+		w.store.PublishBare("group:g", "9", "bare")
+		w.settle()
+		e.saw(1, "group:g 9: bare")
+		e.saw(3, inGroup("g", "9", "bare"))
+		if !taking {
+			return
+		}
+	}
 }

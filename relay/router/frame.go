@@ -27,11 +27,12 @@ type frame struct {
 	waits *follower         // the follower at which it waits to bind its session; nil: none
 	at    protocol.Position // the position of its publication, or a later one; zero: unknown
 
-	end    bool // true: the session's end; false: a command
-	held   bool // later frames of its session may wait for it
-	late   bool // a Bind that has waited for bindWait
-	stage  frameStage
-	effect frameEffect
+	end     bool // true: the session's end; false: a command
+	held    bool // later frames of its session may wait for it
+	late    bool // a Bind that has waited for bindWait
+	doubted bool // it is being looked up, see lookup.go
+	stage   frameStage
+	effect  frameEffect
 }
 
 // A frame's stage says how far its publication has come. Its effect says how far it has taken
@@ -142,7 +143,7 @@ func (r *Router) arriveEnd(e *edge, end link.End) *violation {
 // or is a violation.
 func (r *Router) admit(e *edge, number, sid, size uint64) (*frame, *violation) {
 	if r.stopping {
-		return nil, nil // not acknowledged: another relay gets it
+		return nil, nil // the frame is not acknowledged: another relay gets it
 	}
 	if !e.outbox.ready {
 		return nil, &violation{link.CodeProtocol, "a numbered frame before Synced"}
@@ -184,15 +185,15 @@ func (r *Router) doneText(fr *frame) []byte { return r.verdict(fr, dialect.Verdi
 
 // judge decides about a frame whose turn in its session has come. The frame is answered or
 // finished, is made ready to be published, or waits. A frame of a non-member may wait for the
-// broker's count, and an end for the session's earlier frames.
+// broker's count. An end may wait for the session's earlier frames.
 func (r *Router) judge(fr *frame) {
 	s := fr.session
 	switch {
 	case fr.end:
-		r.removeSession(s)
+		r.endSession(s, fr.number)
 		if s.unfinished > 1 {
-			// The end is finished after the session's earlier frames. Until then the edge tells the
-			// session in its tables, so the session is known if these frames are sent again.
+			// The end is finished after the session's earlier frames. Until then the session is in
+			// the tables that the edge tells, so it is known if these frames are sent again.
 			s.grow().end = fr
 			return
 		}
@@ -323,7 +324,7 @@ func (r *Router) void(e *edge) {
 		for l.first != nil {
 			fr := l.first
 			l.remove(fr)
-			fr.effect = effectForgotten // even a frame that was finished before the broker's answer
+			fr.effect = effectForgotten // even if fr was finished before the broker's answer
 			if fr.stage == stageFlying {
 				r.requests.orphan(fr)
 			}
@@ -336,6 +337,7 @@ func (r *Router) void(e *edge) {
 		r.unstall(l)
 	}
 	e.inbox.frames = make(map[uint64]*frame)
+	e.inbox.lookups = nil
 	e.inbox.lanes = make(map[protocol.Topic]*lane)
 	e.inbox.bytes = 0
 }

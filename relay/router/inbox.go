@@ -14,9 +14,10 @@ type inbox struct {
 	hearing uint64  // token of hearOut's Flush; 0: none is awaited
 	earlier numbers // numbers of the previous link here, if the edge was whole; cleared by heardOut
 
-	frames map[uint64]*frame // unfinished frames, by number
-	bytes  uint64            // sum of the sizes of the unfinished frames
-	lanes  map[protocol.Topic]*lane
+	frames  map[uint64]*frame // unfinished frames, by number
+	bytes   uint64            // sum of the sizes of the unfinished frames
+	lanes   map[protocol.Topic]*lane
+	lookups map[protocol.Topic]*lookup // nil: none
 }
 
 func newInbox() inbox {

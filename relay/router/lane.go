@@ -76,7 +76,7 @@ func (r *Router) runLane(l *lane) {
 	t := r.directory.topics[l.topic]
 	for l.unsent != nil && l.flying < laneWindow {
 		fr := l.unsent
-		if fr.stage == stageAnswered { // published before the lane was restarted
+		if fr.stage == stageAnswered { // fr was published before the lane was restarted
 			l.unsent = fr.next
 			continue
 		}
@@ -129,13 +129,13 @@ func (r *Router) runLane(l *lane) {
 // awaitsPlace reports whether publishing to t has to wait until t is subscribed for the first time.
 // In an outage a client of an SDK may be a member before t has a position. All publications from
 // then on are for that client. But the client's position will be the end of the topic at the time
-// when t is subscribed. So the client would miss everything that is published in between. t may be
-// nil.
+// when t is subscribed. So the client would miss everything that is published in between. The
+// receiver may be nil.
 func (t *topic) awaitsPlace() bool { return t != nil && !t.placed && t.clients > 0 }
 
-// placed reports whether l may publish a frame for which frame.joins returns true. t is l's topic.
-// A join must not be acknowledged before the edge's members of t have their position. If nobody
-// follows the topic, t is nil, and no position is needed.
+// placed reports whether l may publish a frame for which frame.joins returns true. The parameter t
+// is the topic of l. A join must not be acknowledged before the edge's members of t have their
+// position. If nobody follows the topic, t is nil, and no position is needed.
 func (l *lane) placed(t *topic) bool {
 	if t == nil {
 		return true
@@ -171,6 +171,8 @@ func (r *Router) published(ev broker.Published) {
 		if fr.notice() && t != nil {
 			n := r.recently(t)
 			n.answered = append(n.answered, fr)
+		} else if ev.Outcome == broker.Duplicate && fr.doubtful() {
+			r.doubt(fr)
 		} else {
 			r.finishPublished(fr)
 		}

@@ -94,7 +94,7 @@ func (lines) Content(s dialect.Session, c *dialect.Command) protocol.Content {
 
 var reasons = [dialect.Reasons]string{
 	"done", "not-member", "no-members", "undecided", "many-topics", "many-memberships", "many-addressed", "too-much",
-	"already", "late", "many-keeps",
+	"already", "late", "unsure", "many-keeps",
 }
 
 func (lines) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) []byte {
@@ -106,6 +106,14 @@ func (lines) Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byt
 }
 
 func (lines) Lost(protocol.Topic) []byte { return nil }
-func (lines) Kinds() []string            { return []string{"line"} }
-func (lines) Order() dialect.Order       { return dialect.ByTopic }
-func (l lines) MaxTopics() int           { return l.most }
+
+// AfterLoss says that a session is closed if its membership has a keep that begins with "server".
+func (lines) AfterLoss(_ dialect.Session, t protocol.Topic, keep []byte) dialect.Loss {
+	return dialect.Loss{
+		Closes: strings.HasPrefix(string(keep), "server"), Text: []byte(string(t) + " lost"), Code: 3010, Reason: "lost",
+	}
+}
+
+func (lines) Kinds() []string      { return []string{"line"} }
+func (lines) Order() dialect.Order { return dialect.ByTopic }
+func (l lines) MaxTopics() int     { return l.most }

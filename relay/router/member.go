@@ -28,7 +28,7 @@ func (r *Router) full(fr *frame) dialect.Verdict {
 	case r.bound(s, fr.topic()) || r.memberSoon(s, fr.topic()): // the join adds no membership
 	case s.memberships() >= r.most[s.form]:
 		return dialect.Verdict{Reason: dialect.ManyTopics, Most: r.most[s.form]}
-	case s.edge.tables.grouped >= r.cfg.TellBytes/2:
+	case r.crowded(s.edge, s.user):
 		r.m.dropped("memberships", 1)
 		return dialect.Verdict{Reason: dialect.ManyMemberships}
 	}
@@ -90,9 +90,10 @@ func (r *Router) heardNotice(t *topic, fr *frame) {
 	r.takeNotice(t.find(fr.session.edge), fr)
 }
 
-// takeNotice puts a join or a leave in effect at its place among the publications. f is the
-// follower of the session's edge. If f is behind and has members, the notice waits in f's lag until
-// f has reached that place. If the place is unknown, the notice waits there until f is live.
+// takeNotice puts a join or a leave in effect at its place among the publications. The parameter f
+// is the follower of the session's edge. If f is behind and has members, the notice waits in f's
+// lag until f has reached that place. If the place is unknown, the notice waits there until f is
+// live.
 func (r *Router) takeNotice(f *follower, fr *frame) {
 	if f.isBehind && f.bound > 0 && (fr.at.IsZero() || f.position.Before(fr.at)) {
 		f.rare.lag.echoes = append(f.rare.lag.echoes, fr)
@@ -162,7 +163,7 @@ func (r *Router) completeNotice(fr *frame) {
 			Number: fr.number, Session: s.id, Topic: f.topic.number,
 			Text: r.doneText(fr),
 		}.Append)
-		r.finish(fr) // before unbind, which may run the frame's lane
+		r.finish(fr) // this comes before unbind, which may run the frame's lane
 		r.unbind(s, f)
 	}
 	r.dropIfIdle(f)
@@ -171,14 +172,14 @@ func (r *Router) completeNotice(fr *frame) {
 }
 
 // settleEarlier is called when fr, which is a leave, takes effect at its place. It finishes the
-// frames before fr in fr's lane, except parked frames, and joins and leaves that are not in effect.
-// The frames that it finishes are published by then, since the broker publishes the notice of fr
-// after them. The edge must learn that these frames are finished before it hears that the session
-// left. Otherwise the edge could replay a message that was published as a member's, and the replay
-// would be judged as a non-member's.
+// frames before fr in fr's lane, except parked frames, joins and leaves that are not in effect, and
+// frames that are to be looked up. The frames that it finishes are published by then, since the
+// broker publishes the notice of fr after them. The edge must learn that these frames are finished
+// before it hears that the session left. Otherwise the edge could replay a message that was
+// published as a member's, and the replay would be judged as a non-member's.
 func (r *Router) settleEarlier(fr *frame) {
 	for earlier := fr.lane.first; earlier != nil && earlier.number < fr.number; earlier = earlier.next {
-		if earlier.stage >= stageReady && !earlier.notice() { // otherwise parked, or a notice
+		if earlier.stage >= stageReady && !earlier.notice() && !earlier.doubtful() {
 			r.finishPublished(earlier)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 type metrics struct {
 	edges, sessions, bindings, topics, away prometheus.Gauge
 
-	sessionsGone, delivered, ahead, fromHistory, holes, gaps, lost, untold, paced prometheus.Counter
+	sessionsGone, delivered, ahead, fromHistory, holes, gaps, lost, unsubscribed, paced prometheus.Counter
 
 	drops, fell, closes *prometheus.CounterVec
 
@@ -50,7 +50,7 @@ func newMetrics(reg prometheus.Registerer, dialects []dialect.Dialect) *metrics 
 		fromHistory:  counter("publications_from_history", "Those of them that were read from history."),
 		holes:        counter("holes", "Publications that did not continue their topic; history was read."),
 		gaps:         counter("gaps", "Losses told to the members of a topic on an edge."),
-		untold:       counter("gaps_untold", "Members, clients of SDKs, who were not told of such a loss."),
+		unsubscribed: counter("unsubscribed", "Memberships of clients of SDKs that ended because of such a loss."),
 		lost:         counter("publications_lost", "Publications counted in these losses, as far as known; of an edge that moves, its other link may have brought some."),
 
 		drops:  vec("dropped", "reason", "What was dropped, by reason."),

@@ -6,12 +6,12 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// numbers records which of an edge's numbers are finished on one link. Finished are all numbers up
-// to the field through, and all numbers in the ranges of the field above.
+// numbers records which of an edge's numbers are finished on one link. All numbers up to
+// numbers.through are finished, and so are all numbers in the ranges of numbers.above.
 type numbers struct {
 	through uint64
 	above   ranges // all ranges lie above through+1
-	arrived uint64 // the last number that came; if none came, equal to through
+	arrived uint64 // the last number that came; if none came, the same as numbers.through
 	changed bool   // a number was finished since flush last sent an Ack
 }
 

@@ -65,8 +65,8 @@ func TestNumbersMatchASet(t *testing.T) {
 	}
 }
 
-// orders returns, by name, orders in which the numbers from 1 to n of an edge may finish. n must be
-// even.
+// orders returns, by name, orders in which the numbers from 1 to n of an edge may finish. The
+// number n must be even.
 func orders(n int) map[string][]uint64 {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var ascending, alternating []uint64
@@ -105,8 +105,7 @@ func TestP8_NumbersMayFinishInAnyOrder(t *testing.T) {
 	}
 }
 
-// wantNumbers checks n against the parameter finished. Its element i says whether the number i is
-// finished.
+// wantNumbers checks n against a slice, whose element i says whether the number i is finished.
 func wantNumbers(t *testing.T, name string, n *numbers, finished []bool) {
 	t.Helper()
 	var want []link.Range

@@ -31,7 +31,7 @@ type way struct {
 	parked  []*frame // frames that wait, in number order; the first one is a Bind or an Unbind
 }
 
-// freed names a session and a topic on which one of its frames is not held any more.
+// freed names a session and a topic. A frame of the session on that topic is not held any more.
 type freed struct {
 	session *session
 	topic   protocol.Topic

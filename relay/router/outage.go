@@ -25,7 +25,7 @@ func (r *Router) state(ev broker.State) {
 		r.sendStatus(e)
 	}
 	if r.outage.away {
-		r.goAhead() // first: sessions that openUnconfirmed binds need not get these messages
+		r.goAhead() // comes first: sessions that openUnconfirmed binds need not get these messages
 		for _, e := range r.directory.inOrder() {
 			if e.outbox.ready {
 				r.openUnconfirmed(e)

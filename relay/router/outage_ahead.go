@@ -16,8 +16,8 @@ import (
 //
 // The messages of one connection to one topic keep their order, because a message is given ahead
 // only where no message before it can be missing:
-//   - The sending edge is whole, see begun: this relay knows all publications of the edge's frames,
-//     except of frames that the edge replays.
+//   - The sending edge is whole, see begun: this relay knows every publication of those frames that
+//     the edge does not replay.
 //   - The topic is level: every publication that was made here for a whole edge has come back or
 //     was given ahead, see topic.level.
 //   - The messages of a lane are given in the lane's order, from its first frame on.
@@ -53,7 +53,7 @@ func (r *Router) giveLane(l *lane) {
 			return
 		}
 		fr := l.ungiven
-		l.ungiven = fr.next // before giveFrame, which may release frames parked behind fr
+		l.ungiven = fr.next // comes before giveFrame, which may release frames parked behind fr
 		if !r.giveFrame(fr) {
 			l.ungiven = fr
 			r.stall(l)
@@ -72,6 +72,9 @@ func (r *Router) giveFrame(fr *frame) bool {
 	}
 	if t.heard(fr) {
 		return true
+	}
+	if fr.doubted {
+		return false // perhaps it was refused
 	}
 	if fr.effect == effectFinished { // fr is published, but its echo may not have come
 		if fr.stage == stageAnswered {
@@ -183,12 +186,13 @@ func (r *Router) comeBack() {
 	}
 }
 
-// begun decides, at an edge's Synced, whether the edge is whole. The parameters are those of
-// Synced. An edge is whole if this relay knows all publications of the edge's frames, except of
-// frames that the edge replays. Then no earlier message is missing here, so messages of the edge
-// can be given ahead. An edge that replays from number 1 on is whole. An edge that was whole stays
-// whole if its previous link to this relay finished all numbers less than the parameter first.
-// Later passedOver may find that the edge is not whole, and heardOut can make any edge whole.
+// begun decides, at an edge's Synced, whether the edge is whole. The parameters first and last are
+// those of Synced. An edge is whole if this relay knows every publication of those frames that the
+// edge does not replay. Then no earlier message is missing here, so messages of the edge can be
+// given ahead. An edge that replays from number 1 on is whole. An edge that was whole stays whole
+// if all numbers that its Synced tells as finished were finished on its previous link to this
+// relay. Later passedOver may find that the edge is not whole, and heardOut can make any edge
+// whole.
 func (r *Router) begun(e *edge, first, last uint64) {
 	e.inbox.earlier = numbers{}
 	if e.inbox.whole { // if not, another relay may have finished some of the numbers
@@ -253,7 +257,7 @@ func (r *Router) wakeAhead(t protocol.Topic) {
 
 // passOver is called when an edge gets its first member of a topic. It tells the edge the IDs of
 // the messages in the topic's tail that were given ahead. So the edge can drop these messages when
-// they are published. edge.passed keeps passOver from telling an ID twice.
+// they are published. The map edge.passed keeps passOver from telling an ID twice.
 func (r *Router) passOver(f *follower) {
 	e := f.edge
 	if f.topic.recent == nil || f.topic.recent.tail.ahead == 0 {

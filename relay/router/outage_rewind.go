@@ -16,10 +16,10 @@ func (w rewind) ambiguous(p protocol.Position) bool {
 	return !p.IsUnplaced() && !p.Before(w.from) && p.Before(w.to)
 }
 
-// wentBack compares the parameter top, which is the topic's top at the back end, with this relay's
-// tail. If the tail has publications beyond that top, the back end has lost them, and a rewind is
-// noted. A follower that is behind at an ambiguous position is taken past the loss, unless it reads
-// the tail already.
+// wentBack is given the topic's top at the back end, and compares it with this relay's tail. If the
+// tail has publications beyond that top, the back end has lost them, and a rewind is noted. A
+// follower that is behind at an ambiguous position is taken past the loss, unless it reads the tail
+// already.
 func (r *Router) wentBack(t *topic, top protocol.Position) {
 	if t.recent == nil {
 		return

@@ -62,8 +62,8 @@ func TestP6_WhoCameAfterALossIsNotGivenWhatWasLost(t *testing.T) {
 		if !e.confirmed[1] {
 			t.Fatal("not confirmed")
 		}
-		// If deaf is set, the second relay knows that Redis is back, but not yet that Redis has
-		// lost a message.
+		// In this case the second relay knows that Redis is back, but not yet that Redis has lost a
+		// message.
 		if deaf {
 			w.relays[1].broker.held = append(w.relays[1].broker.held, broker.State{})
 			w.settle()
@@ -90,10 +90,10 @@ func TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas(t *testing.T) {
 }
 
 // TestP4_ALossAtTheEndOfAnEpochIsTold publishes five messages to a history with room for two, while
-// an edge has no link. If aged is set, all five then expire. Otherwise the last two stay. Then
-// Redis restarts with all that it keeps, so the next publication begins an epoch. This publication
-// displaces the older of the two messages, if they stayed. When the edge links again, it is told
-// the loss and given the publications in the history.
+// an edge has no link. In the cases with the flag aged, all five then expire. In the other cases
+// the last two stay. Then Redis restarts with all that it keeps, so the next publication begins an
+// epoch. This publication displaces the older of the two messages, if they stayed. When the edge
+// links again, it is told the loss and given the publications in the history.
 func TestP4_ALossAtTheEndOfAnEpochIsTold(t *testing.T) {
 	for _, aged := range []bool{false, true} {
 		t.Run(fmt.Sprint("by age ", aged), func(t *testing.T) {

@@ -22,7 +22,7 @@ func (r *Router) tick() moment {
 // origin tells when a frame was first sent to the broker or was replayed, and whether another relay
 // may have published it.
 type origin struct {
-	sent  moment // moment after first sending or a replay's Synced; 0: not sent
+	sent  moment // moment after the first sending, or after the Synced of a replay; 0: not sent
 	again bool   // came in a replay; another relay may have published it
 }
 

@@ -243,7 +243,7 @@ func TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead(t *testing.T) {
 // edge links to another relay, which answers the connect. Then somebody sends a message through the
 // first relay, which cannot publish it. Redis goes away from the first relay, and the edge comes
 // back to that relay. The client was there before the message, so it is given the message. The same
-// holds if the edge's first link back is lost before the edge has told its sessions.
+// holds if the edge's first link back is lost before the edge has told of its sessions.
 func TestP2_WhoCameElsewhereMeanwhileIsGivenWhatIsAhead(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		t.Run(fmt.Sprint("a link back is lost ", lost), func(t *testing.T) {

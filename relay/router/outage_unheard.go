@@ -34,14 +34,14 @@ func (r *Router) saidAt(t *topic, p protocol.Position) {
 func (t *topic) heard(fr *frame) bool { return fr.stage == stageAnswered && !t.top.Before(fr.at) }
 
 // noteUnheard keeps a published frame whose echo was not heard. If the frame would exceed
-// maxUnheard, noteUnheard sets blurred instead. noteUnheard is called when the first frame of a
-// lane leaves the lane. The parameter given says that the frame was given ahead.
+// maxUnheard, or is doubted, noteUnheard sets blurred instead. noteUnheard is called when the first
+// frame of a lane leaves the lane. The parameter given says that the frame was given ahead.
 func (r *Router) noteUnheard(t *topic, fr *frame, given bool) {
 	if t.heard(fr) {
 		return
 	}
 	size := fr.cost()
-	if r.outage.unheardBytes+size > maxUnheard {
+	if r.outage.unheardBytes+size > maxUnheard || fr.doubted {
 		r.recently(t).unheard.blurred = true
 		return
 	}

@@ -69,8 +69,9 @@ func TestP5_ATopicIsKeptWhileTheBrokerIsAway(t *testing.T) {
 	b.saw(2, joined("2", "g"), inGroupG("1", joined("1", "g")), inGroupG("1", "new"))
 }
 
-// TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder has direct messages wait, during an outage,
-// for a user who is not connected. When the user connects later, it gets the messages in order.
+// TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder checks direct messages that wait, during an
+// outage, for a user who is not connected. When the user connects later, it gets the messages in
+// order.
 func TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -232,8 +233,8 @@ func TestP6_APlaceIsNotBehindThePageItWasLookedForIn(t *testing.T) {
 	a.join(1, "g")
 	w.settle()
 	a.saw(1, joined("1", "g"))
-	// Edge a links to its new relay. Its former relay does not know this yet, and gets its broker
-	// back at this moment.
+	// The edge of the variable a is linked to its new relay now. Its former relay does not know
+	// this yet, and gets its broker back at this moment.
 	var page []broker.Event
 	there.broker.onEvent = func(ev broker.Event) bool {
 		if h, ok := ev.(broker.History); ok {

@@ -44,7 +44,7 @@ func (o *outbox) unlink() {
 }
 
 // send appends a frame to an edge's outbox. While outbox.ready is false, send does nothing. The
-// parameter frame appends the encoded frame to the bytes that it is given.
+// given function appends the encoded frame to a slice, and returns the slice.
 func (r *Router) send(e *edge, frame func([]byte) []byte) {
 	if !e.outbox.ready {
 		return

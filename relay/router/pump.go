@@ -132,7 +132,7 @@ func (p *Pump) portion() {
 }
 
 // take empties the mailbox and returns its inputs. For the next inputs the mailbox uses the memory
-// of the slice empty, unless that memory is large.
+// of the given slice, unless that memory is large.
 func (p *Pump) take(empty []Input) []Input {
 	p.mu.Lock()
 	defer p.mu.Unlock()

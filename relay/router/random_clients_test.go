@@ -17,9 +17,9 @@ import (
 // TestP1P2P4P6_AnyScheduleOfClients runs clients of SDKs and sessions of the chat on three edges
 // and two relays through a random order of moves, cuts between any two frames, kills of relays,
 // stalls, deafness, failed publishes and outages. In the end each session has received every
-// message that is for it, once, and the messages of one sender to one topic in order. Every command
-// of a client was answered once, as if the commands on its topic had been carried out one after
-// another.
+// message that is for it, once. It has received the messages of one sender to one topic in order.
+// Every command of a client was answered once, as if the commands on its topic had been carried out
+// one after another.
 func TestP1P2P4P6_AnyScheduleOfClients(t *testing.T) {
 	first, last := schedules()
 	for s := first; s <= last; s++ {
@@ -189,7 +189,7 @@ func (c *clientRun) upset(e *testEdge, cfg Config) {
 	switch n := rnd.IntN(16); {
 	case n < 3:
 		if e.link != nil && e.link != rl && !e.deaf && rnd.IntN(2) == 0 {
-			e.moveTo(rl) // with both links up for a while
+			e.moveTo(rl) // both links are up for a while
 			break
 		}
 		if rnd.IntN(2) == 0 {

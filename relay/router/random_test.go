@@ -128,7 +128,7 @@ func schedule(t *testing.T, seed uint64) {
 			}
 		case n < 68:
 			if other := w.relays[rnd.IntN(2)]; e.link != nil && e.link != other && !e.deaf && rnd.IntN(2) == 0 {
-				e.moveTo(other) // with both links up for a while
+				e.moveTo(other) // both links are up for a while
 				break
 			}
 			// The edge loses its link and links anew. Up to two of the last frames are lost on

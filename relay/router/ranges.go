@@ -84,8 +84,8 @@ func (rs *ranges) remove(b, i int) {
 	}
 }
 
-// upTo returns the first ranges of the list. The parameter most bounds their number. The result may
-// share the list's memory.
+// upTo returns the beginning of the list: up to the given number of ranges. The result may share
+// the list's memory.
 func (rs *ranges) upTo(most int) (some []link.Range) {
 	for b, block := range rs.blocks {
 		if b == 0 {

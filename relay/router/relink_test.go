@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// pair links edge a to ra and edge b to rb. Edge a has session 1 of user 1, and edge b has session
-// 2 of user 2. Both sessions are in group g.
+// pair returns two edges. The first is linked to ra and has session 1 of user 1. The second is
+// linked to rb and has session 2 of user 2. Both sessions are in group g.
 func pair(w *world, ra, rb *testRelay) (a, b *testEdge) {
 	a, b = w.edge("a"), w.edge("b")
 	a.linkTo(ra)
@@ -94,7 +94,7 @@ func TestWhatWasPublishedBeforeALeaveIsAcknowledgedBeforeIt(t *testing.T) {
 	a.group(1, "g", "last")
 	a.leave(1, "g")
 	w.settle()
-	a.linkTo(rl) // before the broker answers
+	a.linkTo(rl) // this comes before the broker's answers
 	rl.broker.onEvent, rl.broker.held = nil, late
 	w.settle()
 	if got := a.received[1]; len(got) != 2 || got[1] != "user 【1】 leave group 【g】" {
@@ -176,7 +176,7 @@ func TestStalledEdgeIsBehindAndCatchesUp(t *testing.T) {
 				want = append(want, fmt.Sprint("group 【g】 user 【1】 send:", i))
 				w.settle()
 			}
-			b.join(3, "g") // not in effect until the edge has caught up
+			b.join(3, "g") // the join is not in effect until the edge has caught up
 			w.settle()
 			b.saw(2)
 			b.saw(3)
@@ -415,7 +415,7 @@ func TestOlderLinkOfOneBootBringsNothing(t *testing.T) {
 	a.quiet()
 }
 
-// tooManyTopics returns the frames of an edge that tells two sessions and 1003 memberships. One
+// tooManyTopics returns the frames of an edge that tells of two sessions and 1003 memberships. One
 // session has all of these memberships. That is one more than a session may have, but fewer than
 // two sessions together may have.
 func tooManyTopics() (frames []any) {

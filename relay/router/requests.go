@@ -7,7 +7,7 @@ type requests struct {
 	tokens    uint64            // the last token given out
 	publishes map[uint64]*frame // frames in flight, by token
 	// asked has, by token, the asker that waits for an answer. A *frame of a non-member waits for
-	// Counted, a *follower for History, and a mover or an *edge for Flushed.
+	// Counted, a *follower or a *lookup for History, and a mover or an *edge for Flushed.
 	asked map[uint64]any
 	// orphaned has, by edge, the size in bytes of the frames in flight that came on earlier links.
 	// While that is more than the edge's log may hold, the edge's lanes publish nothing.
@@ -32,7 +32,7 @@ func (q *requests) token() uint64 {
 	return q.tokens
 }
 
-// ask returns the token of a new request. The parameter by is the asker, who gets the answer.
+// ask returns the token of a new request. The given asker gets the answer.
 func (q *requests) ask(by any) uint64 {
 	token := q.token()
 	q.asked[token] = by

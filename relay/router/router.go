@@ -57,12 +57,15 @@ type Config struct {
 	// 60 s.
 	TellBytes int
 	TellWait  time.Duration
+	// KeepBytes bounds the keeps of all sessions of an edge, in bytes; default link.MaxEdgeKeeps.
+	// Edges end a link that brings them more than that default.
+	KeepBytes int
 	// Pieces is how many pieces of jobs a step does at most; default 512. A piece is a session, a
 	// membership, a follower or a frame. Each piece takes some microseconds.
 	Pieces int
 
 	Metrics prometheus.Registerer // nil: none
-	Log     *slog.Logger          // nil: discard
+	Log     *slog.Logger          // nil: discarded
 }
 
 // Limits that are not configured.
@@ -86,7 +89,7 @@ type Router struct {
 	cfg      Config
 	brk      broker.Broker
 	dialects []dialect.Dialect // by the link.Form of their texts
-	orders   []dialect.Order   // of the dialects
+	orders   []dialect.Order   // the orders of these dialects
 	most     []int             // by form: the number of topics that a session may be in
 	m        *metrics
 	now      time.Time
@@ -103,7 +106,7 @@ type Router struct {
 	later     timers
 	jobs      []job // under way, the oldest first
 
-	freed    []freed       // where waiting frames may go on, see order_topic.go
+	freed    []freed       // sessions and topics whose waiting frames may go on, see order_topic.go
 	dirty    []*edge       // edges that flush visits at the end of the step
 	left     []Link        // links to close at the end of the step
 	window   time.Duration // time that link.Drain gives edges to move; 0: none is sent
@@ -150,6 +153,7 @@ func New(cfg Config, brk broker.Broker, dialects ...dialect.Dialect) *Router {
 	def(&cfg.MaxGroups, 1000)
 	def(&cfg.MaxAddressed, 4096)
 	def(&cfg.TellBytes, 256<<20)
+	def(&cfg.KeepBytes, link.MaxEdgeKeeps)
 	def(&cfg.Pieces, 512)
 	if cfg.TellWait == 0 {
 		cfg.TellWait = time.Minute
@@ -219,7 +223,9 @@ func (r *Router) flush() {
 		if o.ready {
 			if n := &e.inbox.numbers; n.changed {
 				n.changed = false
-				o.frames = n.ack().Append(o.frames)
+				ack := n.ack()
+				o.frames = ack.Append(o.frames)
+				e.tables.acked(ack)
 			}
 			r.digest(e)
 		}

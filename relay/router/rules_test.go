@@ -122,8 +122,8 @@ func TestP14_ASessionWithoutATopicIsOpenedAndAnswered(t *testing.T) {
 }
 
 // TestP14_AnyoneWritesToAGroupWhereTheRuleSaysSo has a user write to a group without joining it.
-// The message must reach the members, on the edge of the sender and on another one, and needs no
-// member at all.
+// The message must reach the members, on the edge of the sender and on another edge. A message to a
+// group without members must not be refused.
 func TestP14_AnyoneWritesToAGroupWhereTheRuleSaysSo(t *testing.T) {
 	const text = "group:* read=any write=any; * read=any write=any"
 	w := newWorld(t, 0)
@@ -197,9 +197,10 @@ func TestP14_WhatARelayGrantedIsNotForbidden(t *testing.T) {
 	}
 }
 
-// TestP14_WiderRulesOpenTheTopicsThatWereLeftOut has an edge link to a relay that permits more than
-// the one before. Its sessions must then be members of the topics that they may read now. The rules
-// of the first relay leave out the first of a session's two topics, also while the broker is away.
+// TestP14_WiderRulesOpenTheTopicsThatWereLeftOut checks an edge that links to a relay which permits
+// more than its former relay. Its sessions must then be members of the topics that they may read
+// now. The rules of the first relay leave out the first of a session's two topics, also while the
+// broker is away.
 func TestP14_WiderRulesOpenTheTopicsThatWereLeftOut(t *testing.T) {
 	for _, away := range []bool{false, true} {
 		w := newWorld(t, 0)

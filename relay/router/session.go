@@ -30,7 +30,7 @@ type session struct {
 type extra struct {
 	group string // as its edge told it; empty: none
 
-	more []*follower // followers it is bound to that have no room in few
+	more []*follower // the other followers that it is bound to
 
 	// underway has the joins and leaves that are judged and not in effect yet. Or it has a single
 	// frame of a non-member that is not answered yet. All its frames are about one group.
@@ -131,6 +131,18 @@ func (r *Router) addSession(e *edge, told any) *session {
 	return s
 }
 
+// endSession removes a session whose End, which has the given number, is judged. Its keeps count
+// until the End is acknowledged.
+func (r *Router) endSession(s *session, number uint64) {
+	t := &s.edge.tables
+	held := t.keeps
+	r.removeSession(s)
+	if held -= t.keeps; held > 0 {
+		t.keeps += held
+		t.ended = append(t.ended, ended{number, held})
+	}
+}
+
 // removeSession unbinds a session everywhere and forgets it. It does nothing if the session is not
 // in its edge's tables any more.
 func (r *Router) removeSession(s *session) {
@@ -206,21 +218,26 @@ func (r *Router) bind(s *session, f *follower) {
 	}
 	f.bound++
 	if s.form != link.FormChat {
-		f.rarely().clients++
+		f.rarely().clients.add(s)
 		f.topic.clients++
 	}
-	s.edge.tables.grouped += f.share(s)
+	s.edge.tables.group(s.user, f.share(s), f.shareAlone(s))
 	s.edge.tables.bindingHash ^= link.BindingHash(s.id, f.topic.name)
 	s.edge.tables.bindings++
 	r.m.bindings.Inc()
 }
 
-// unbind ends the membership of s at f, if there is one. f may be nil. If f then has no reason to
-// stay, f is forgotten.
+// unbind ends the membership of s at f, if there is one. The parameter f may be nil. If f then has
+// no reason to stay, f is forgotten.
 func (r *Router) unbind(s *session, f *follower) {
+	if f != nil && r.part(s, f) {
+		r.dropIfIdle(f)
+	}
+}
+
+// part does what unbind does, but does not forget f. It reports whether there was a membership.
+func (r *Router) part(s *session, f *follower) bool {
 	switch {
-	case f == nil:
-		return
 	case s.few[0] == f:
 		s.few[0] = nil
 	case s.few[1] == f:
@@ -232,7 +249,7 @@ func (r *Router) unbind(s *session, f *follower) {
 			i--
 		}
 		if i < 0 {
-			return
+			return false
 		}
 		if x.more = slices.Delete(x.more, i, i+1); len(x.more) == 0 {
 			x.more = nil
@@ -240,16 +257,16 @@ func (r *Router) unbind(s *session, f *follower) {
 		}
 	}
 	r.setKeep(s, f, nil)
-	s.edge.tables.grouped -= f.share(s)
+	s.edge.tables.group(s.user, -f.share(s), -f.shareAlone(s))
 	if s.form != link.FormChat {
-		f.rare.clients--
+		f.rare.clients.remove(s)
 		f.topic.clients--
 	}
 	f.bound--
 	s.edge.tables.bindingHash ^= link.BindingHash(s.id, f.topic.name)
 	s.edge.tables.bindings--
 	r.m.bindings.Dec()
-	r.dropIfIdle(f)
+	return true
 }
 
 // joined reports whether members of f may have come by a command. A chat session comes by a command
@@ -257,22 +274,61 @@ func (r *Router) unbind(s *session, f *follower) {
 func (f *follower) joined() bool { return f.bound > 0 && (f.topic.name.IsGroup() || f.clients() > 0) }
 
 // share returns how many bytes s adds to edge.tables.grouped as a member of f. It is called after s
-// is bound, and before s is unbound. Of a chat session only its groups count: its other topics are
-// at most two, and come with its connect. Of a client of an SDK all topics count. The only chat
-// session among the members of f also adds the size of the topic's row. So does the only client of
-// an SDK.
+// is bound, and before s is unbound. If f has no other member that was told as s was, s also adds
+// the size of the topic's row. At the topic of another user, a client of an SDK always adds that
+// size, since that user's own sessions add nothing.
 func (f *follower) share(s *session) int {
 	members := f.clients()
 	if s.form == link.FormChat {
 		members = f.bound - members
-		if !f.topic.name.IsGroup() {
-			return 0
-		}
 	}
-	if members == 1 {
-		return rowCost + len(f.topic.name) + memberCost
+	if alone := f.shareAlone(s); alone == 0 || members == 1 || f.topic.name.IsUser() {
+		return alone
 	}
 	return memberCost
+}
+
+// shareAlone returns how many bytes s would add to edge.tables.grouped if f had no other member.
+// The own topics of a session count nothing: whoever may connect may be in them. A session of the
+// chat joins groups alone, and all its other topics are its own. A client of an SDK has one topic
+// of its own: that of its user.
+func (f *follower) shareAlone(s *session) int {
+	name := f.topic.name
+	if s.form == link.FormChat && !name.IsGroup() || s.form != link.FormChat && isOf(name, s.user) {
+		return 0
+	}
+	return rowCost + len(name) + memberCost
+}
+
+// isOf reports whether t is the topic of the given user.
+func isOf(t protocol.Topic, user string) bool { return t.IsUser() && t.Name() == user }
+
+// group adds to what the memberships of a user count. The last argument is what would be added if
+// the user were alone at the edge and its sessions shared no topic.
+func (t *tables) group(user string, more, alone int) {
+	if alone == 0 {
+		return
+	}
+	t.grouped += more
+	switch of := t.groupedBy[user] + alone; {
+	case of == 0:
+		delete(t.groupedBy, user)
+	case t.groupedBy == nil:
+		t.groupedBy = map[string]int{user: of}
+	default:
+		t.groupedBy[user] = of
+	}
+}
+
+// userShare is a divisor: once half of the room for an edge's memberships is used, a user who has
+// 1/userShare of the room gets no more.
+const userShare = 16
+
+// crowded reports whether a user may have no further memberships at an edge. So a single user
+// cannot take all the room, whatever names it invents.
+func (r *Router) crowded(e *edge, user string) bool {
+	t, room := &e.tables, r.cfg.TellBytes/2
+	return t.grouped >= room || t.grouped >= room/2 && t.groupedBy[user] >= room/userShare
 }
 
 // open makes a session wait at the followers of its own topics, and tries to bind it. If that fails

@@ -69,7 +69,7 @@ func (r *Router) toldSession(e *edge, row any) *violation {
 	if len(e.tables.sessions) >= maxToldSessions || e.tables.told != nil && len(e.tables.told.sessions) >= maxToldSessions {
 		return &violation{link.CodeLimit, "too many sessions"}
 	}
-	if v := e.tables.mayKeep(len(who.Keep)); v != nil {
+	if v := e.tables.mayKeep(len(who.Keep), r.cfg.KeepBytes); v != nil {
 		return v
 	}
 	switch {
@@ -83,8 +83,8 @@ func (r *Router) toldSession(e *edge, row any) *violation {
 	return nil
 }
 
-// asTold returns the form of a session, and the session as dialects know it, by the row with which
-// edge e tells it. The row is a link.Session or a link.Client.
+// asTold returns the form of a session, and the session as dialects know it. The row is the
+// link.Session or the link.Client by which the edge tells of the session.
 func asTold(e *edge, row any) (link.Form, dialect.Session) {
 	if c, ok := row.(link.Client); ok {
 		return link.FormJSON, dialect.Session{
@@ -104,15 +104,15 @@ func (r *Router) serves(e *edge) bool {
 var errNoFeature = &violation{link.CodeProtocol, "a Client or a Keep without the feature"}
 
 // mayKeep returns an error if the given number of further bytes would take the edge's keeps above
-// link.MaxEdgeKeeps. Before Synced, mayKeep also adds these bytes to told.kept.
-func (t *tables) mayKeep(more int) *violation {
+// the given bound. Before Synced, mayKeep also adds these bytes to told.kept.
+func (t *tables) mayKeep(more, most int) *violation {
 	bytes := t.keeps + more
 	if t.told != nil {
 		t.told.kept += more
 		bytes = t.told.kept
 	}
-	if more > 0 && bytes > link.MaxEdgeKeeps {
-		return &violation{link.CodeLimit, fmt.Sprintf("keeps of more than %d bytes", link.MaxEdgeKeeps)}
+	if more > 0 && bytes > most {
+		return &violation{link.CodeLimit, fmt.Sprintf("keeps of more than %d bytes", most)}
 	}
 	return nil
 }
@@ -126,7 +126,7 @@ func (r *Router) toldKeep(e *edge, k link.Keep) *violation {
 	if e.tables.told == nil {
 		return &violation{link.CodeProtocol, "Keep after Synced"}
 	}
-	return e.tables.mayKeep(len(k.Keep))
+	return e.tables.mayKeep(len(k.Keep), r.cfg.KeepBytes)
 }
 
 // toldHeld checks the told members of a topic.

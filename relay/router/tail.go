@@ -91,7 +91,7 @@ type tails struct {
 	bytes int
 	order []tailEntry // in order of arrival
 	head  int
-	cut   uint64 // number of entries cut off before order's first
+	cut   uint64 // number of entries that were cut off at the front of order
 }
 
 // tailEntry refers to an item of a tail. When the item leaves before its turn, the entry stays in
@@ -105,12 +105,18 @@ type tailEntry struct {
 // added returns how many items were ever added to all tails together.
 func (ts *tails) added() uint64 { return ts.cut + uint64(len(ts.order)) }
 
-// following returns the lowest number that the next item of t's tail can get.
-func (ts *tails) following(t *topic) uint64 {
-	if t.recent != nil {
-		return t.recent.tail.next + 1
+// since returns the number of the first item of t's tail that came after tails.added had the given
+// result. If there is none yet, since returns the lowest number that the next item can get.
+func (ts *tails) since(t *topic, added uint64) uint64 {
+	if t.recent == nil {
+		return ts.added() + 1 // the numbers of t's next tail begin there
 	}
-	return ts.added() + 1 // the numbers of t's next tail begin there
+	tail := &t.recent.tail
+	i := len(tail.items)
+	for i > 0 && tail.items[i-1].index >= added {
+		i--
+	}
+	return tail.first() + uint64(i)
 }
 
 // add puts a publication into a topic's tail. While the tail holds messages given ahead, its length

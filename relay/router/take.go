@@ -13,6 +13,7 @@ type taking struct {
 	edge    *edge
 	told    *told
 	synced  link.Synced
+	began   uint64  // tails.added as of Synced
 	strayed bool    // tables.strayed as of Synced
 	numbers numbers // inbox.numbers as of Synced
 
@@ -40,7 +41,7 @@ const (
 	takeSessions                  // enter each told session
 	takeHeld                      // bind each told member
 	takeKeeps                     // set each told keep of a membership
-	takeResume                    // let each follower in held catch up
+	takeResume                    // let each follower of the field held catch up
 	takeOpen                      // open the sessions that are not bound to their own topics
 	takeDrop                      // drop the followers that have no reason to stay
 	takeLater                     // handle the frames that came meanwhile
@@ -53,10 +54,10 @@ func (j *taking) begin(r *Router) {
 	r.void(e)
 	r.m.sessions.Sub(float64(len(e.tables.sessions)))
 	r.m.bindings.Sub(float64(e.tables.bindings))
-	j.strayed, e.tables.strayed = e.tables.strayed, false
+	j.began, j.strayed, e.tables.strayed = r.tails.added(), e.tables.strayed, false
 	e.tables.sessions = make(map[uint64]*session, len(j.told.sessions))
 	e.tables.sessionHash, e.tables.bindingHash, e.tables.bindings = 0, 0, 0
-	e.tables.grouped, e.tables.keeps = 0, 0
+	e.tables.grouped, e.tables.groupedBy, e.tables.keeps, e.tables.ended = 0, nil, 0, nil
 	j.numbers = e.inbox.numbers
 	e.inbox.numbers.start(j.synced.First)
 	e.passed = nil
@@ -99,9 +100,9 @@ func (t *tables) drop() {
 	t.told = nil
 }
 
-// notes puts the position top into j.tops for f's topic, unless j.tops has a position for the topic
-// already. If the topic is not in j.tops, because it was not told as unplaced or f has had its turn
-// in takeResume, notes does nothing and returns false. The same holds if j is nil.
+// notes puts the given position into j.tops for f's topic, unless j.tops has a position for the
+// topic already. If the topic is not in j.tops, because it was not told as unplaced or f has had
+// its turn in takeResume, notes does nothing and returns false. The same holds if j is nil.
 func (j *taking) notes(f *follower, top protocol.Position) bool {
 	if j == nil {
 		return false
@@ -114,7 +115,7 @@ func (j *taking) notes(f *follower, top protocol.Position) bool {
 }
 
 // noted removes f's topic from j.tops, and returns the position that j.tops had for the topic, or
-// nil. j may be nil.
+// nil. The receiver may be nil.
 func (j *taking) noted(f *follower) *protocol.Position {
 	if j == nil {
 		return nil
@@ -248,7 +249,7 @@ func (j *taking) hold(r *Router, h link.Held) *violation {
 	r.bind(s, f)
 	if f.bound == 1 {
 		r.fallBehind(f)
-		f.lag().fresh = r.tails.following(f.topic)
+		f.lag().fresh = r.tails.since(f.topic, j.began)
 		r.holdLive(f)
 	}
 	if j.member++; j.member == len(h.Sessions) {

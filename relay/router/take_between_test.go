@@ -83,10 +83,10 @@ func TestP5_HearingOutIsRepeatedDuringATaking(t *testing.T) {
 	}
 }
 
-// TestP4_ALossThatIsFoundBetweenThePiecesIsTold has Redis lose a message. If between is set, the
-// relay learns of the loss while it takes an edge's tables. The edge is then ready, and the
-// follower has no number yet. Otherwise the relay learns of the loss after the taking. The client
-// must be told the loss in both cases.
+// TestP4_ALossThatIsFoundBetweenThePiecesIsTold has Redis lose a message. In the cases with the
+// flag between, the relay learns of the loss while it takes an edge's tables. The edge is then
+// ready, and the follower has no number yet. In the other cases the relay learns of the loss after
+// the taking. The client must be told the loss in both cases.
 func TestP4_ALossThatIsFoundBetweenThePiecesIsTold(t *testing.T) {
 	for _, between := range []bool{false, true} {
 		w, _ := rewound(t)
@@ -121,9 +121,9 @@ func TestP4_ALossThatIsFoundBetweenThePiecesIsTold(t *testing.T) {
 	}
 }
 
-// TestP6_AnUnplacedGroupIsNotToldAtTheBeginning tells the members of a group as unplaced. The topic
-// is subscribed before its follower's turn, and the link is lost while the members' place is looked
-// for. The members must not be given messages from before they came.
+// TestP6_AnUnplacedGroupIsNotToldAtTheBeginning has an edge tell that the members of a group are
+// unplaced. The topic is subscribed before its follower's turn, and the link is lost while the
+// members' place is looked for. The members must not be given messages from before they came.
 func TestP6_AnUnplacedGroupIsNotToldAtTheBeginning(t *testing.T) {
 	for _, pieces := range []int{512, 1} {
 		w := newWorld(t, 0)
@@ -161,9 +161,9 @@ func TestP6_AnUnplacedGroupIsNotToldAtTheBeginning(t *testing.T) {
 	}
 }
 
-// TestP6_AnUnplacedMemberGetsWhatComesBeforeItsTurn tells the member of a group as unplaced. The
-// relay already follows the group for another edge. A message is published after Synced and before
-// the turn of the member's follower. The member must get the message.
+// TestP6_AnUnplacedMemberGetsWhatComesBeforeItsTurn has an edge tell that the member of a group is
+// unplaced. The relay already follows the group for another edge. A message is published after
+// Synced and before the turn of the member's follower. The member must get the message.
 func TestP6_AnUnplacedMemberGetsWhatComesBeforeItsTurn(t *testing.T) {
 	for _, pieces := range []int{512, 1} {
 		w := newWorld(t, 0)
@@ -231,9 +231,9 @@ func TestP5_ABrokerThatIsBackDuringATakingIsAsked(t *testing.T) {
 	}
 }
 
-// TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut has an edge link to another relay and come back.
-// The edge's link is cut while its tables are taken. When the edge links again, the relay must
-// still assume that the members may have come at the other relay.
+// TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut checks an edge that links to another relay and
+// comes back. The edge's link is cut while its tables are taken. When the edge links again, the
+// relay must still assume that the members may have come at the other relay.
 func TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut(t *testing.T) {
 	w := newWorld(t, 0)
 	rl, other := w.addRelay(Config{Pieces: 1}), w.addRelay(Config{})
@@ -261,9 +261,10 @@ func TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut(t *testing.T) {
 	}
 }
 
-// TestP6_AnUnplacedUserGetsWhatComesBeforeItsTurn tells a user's session as unplaced. The relay
-// already follows the user's topic for another edge. A message to the user is published after
-// Synced and before the turn of the session's follower. The session must get the message.
+// TestP6_AnUnplacedUserGetsWhatComesBeforeItsTurn has an edge tell that a user's session is
+// unplaced. The relay already follows the user's topic for another edge. A message to the user is
+// published after Synced and before the turn of the session's follower. The session must get the
+// message.
 func TestP6_AnUnplacedUserGetsWhatComesBeforeItsTurn(t *testing.T) {
 	for _, pieces := range []int{512, 1} {
 		w := newWorld(t, 0)

@@ -50,9 +50,9 @@ func TestP8_WhatALinkTellsIsBoundedInBytes(t *testing.T) {
 	}
 }
 
-// TestP8_TablesAreToldInTimeOrTheLinkIsCut has an edge tell only one session in its first minute.
-// The link of this edge is cut. Another edge tells twenty sessions in each of three minutes. The
-// link of the other edge is cut only after a minute in which that edge tells nothing.
+// TestP8_TablesAreToldInTimeOrTheLinkIsCut has an edge tell of only one session in its first
+// minute. The link of this edge is cut. Another edge tells of twenty sessions in each of three
+// minutes. The link of the other edge is cut only after a minute in which that edge tells nothing.
 func TestP8_TablesAreToldInTimeOrTheLinkIsCut(t *testing.T) {
 	w := newWorld(t, 1)
 	good := w.edge("good")
@@ -110,7 +110,7 @@ func TestP8_NoClientKeepsItsEdgeFromLinkingAgain(t *testing.T) {
 		t.Fatalf("the last one's answers: %v", e.received[10])
 	}
 	clear(e.received)
-	e.join(1, "g1-0") // is already a member
+	e.join(1, "g1-0") // session 1 is already a member
 	e.cut()
 	e.linkTo(rl)
 	w.settle()
@@ -120,26 +120,27 @@ func TestP8_NoClientKeepsItsEdgeFromLinkingAgain(t *testing.T) {
 	}
 	w.settle()
 	clear(e.received)
-	e.join(10, "another")
+	e.channel(11, "11")
+	e.join(11, "another")
 	w.settle()
-	e.saw(10, "user 【10】 add to group 【another】")
+	e.saw(11, "user 【11】 add to group 【another】")
 	e.cut()
 	e.linkTo(rl)
 	w.settle()
 	if len(e.closed) > 0 {
 		t.Errorf("closed with %v", e.closed)
 	}
-	for id := uint64(1); id <= 10; id++ {
+	for id := uint64(1); id <= 11; id++ {
 		e.end(id)
 	}
 	w.settle()
-	if got := rl.router.directory.edges[e.instance].tables.grouped; got != 0 {
-		t.Errorf("%d bytes of memberships when nobody is left", got)
+	if t1 := &rl.router.directory.edges[e.instance].tables; t1.grouped != 0 || len(t1.groupedBy) != 0 {
+		t.Errorf("%d bytes of memberships when nobody is left: %v", t1.grouped, t1.groupedBy)
 	}
 }
 
-// TestAnEdgeTellsChannelsOfAnyName has an edge tell members of topics that the chat does not know.
-// The edge must get the publications of these topics.
+// TestAnEdgeTellsChannelsOfAnyName has an edge tell of members of topics that the chat does not
+// know. The edge must get the publications of these topics.
 func TestAnEdgeTellsChannelsOfAnyName(t *testing.T) {
 	w := newWorld(t, 1)
 	e := w.edge("e")

@@ -175,7 +175,9 @@ func (r *Router) receive(p broker.Publication) {
 		}
 	}
 	item := tailItem{position: p.Position}
-	if t.clients == 0 {
+	// Tables that are being taken may bring members that need other forms. Publications with a
+	// position can be read from history, see tail.plain.
+	if t.clients == 0 && (len(r.dialects) == 1 || !p.Position.IsZero()) {
 		item.bytes = bytes.Clone(r.encode(t, p, needChat))
 	} else {
 		item.said = &said{position: p.Position, id: idOf(p), content: p.Content}
@@ -221,7 +223,7 @@ func (r *Router) account(t *topic, p broker.Publication, members int) {
 	}
 }
 
-// encode renders a publication into the frame that links are sent. The result is valid until the
+// encode renders a publication into the frame for edges of need n. The result is valid until the
 // next call of encode or compose.
 func (r *Router) encode(t *topic, p broker.Publication, n need) []byte {
 	r.scratch.said = said{position: p.Position, id: idOf(p), content: p.Content}
@@ -237,8 +239,8 @@ func idOf(p broker.Publication) uint64 {
 }
 
 // missed returns how many publications are known to lie between the position prev and the
-// publication p, and whether there are any. p.Previous may tell the last position of the previous
-// epoch. If it is zero, losses at the end of an earlier epoch are not counted.
+// publication p, and whether there are any. The field p.Previous may tell the last position of the
+// previous epoch. If that field is zero, losses at the end of an earlier epoch are not counted.
 func missed(prev protocol.Position, p broker.Publication) (lost uint64, hole bool) {
 	if lost, hole = missing(prev, p.Position); hole || !prev.Before(p.Previous) {
 		return lost, hole
@@ -250,8 +252,8 @@ func missed(prev protocol.Position, p broker.Publication) (lost uint64, hole boo
 }
 
 // missing returns how many publications are known to lie between two positions, and whether there
-// are any. prev must be before next. An epoch begins at offset 1. Losses at the end of an earlier
-// epoch are not counted.
+// are any. The position prev must be before the position next. An epoch begins at offset 1. Losses
+// at the end of an earlier epoch are not counted.
 func missing(prev, next protocol.Position) (lost uint64, hole bool) {
 	if prev.Epoch == next.Epoch {
 		lost = next.Offset - prev.Offset - 1

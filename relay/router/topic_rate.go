@@ -37,7 +37,7 @@ const (
 // each of them counts the bursts of all.
 type topicRates struct {
 	rate    int                              // bytes a second; 0: there is no bound
-	paid    map[protocol.Topic]time.Duration // the moments, as Router.clock
+	paid    map[protocol.Topic]time.Duration // the moments, as times of Router.clock
 	waiting map[protocol.Topic]*turns        // the topics whose lanes wait
 	swept   time.Duration                    // Router.clock at the last sweep
 }

@@ -86,8 +86,8 @@ func (f *filter) lost(ev broker.Event) broker.Event {
 }
 
 // leave puts the back end out of reach of rl. If it is out of reach already, leave does nothing.
-// The relay is told at its next step. If replies is true, the relay still gets the answers to the
-// publishes that were carried out earlier.
+// The relay is told at its next step. The argument says whether the relay still gets the answers to
+// the publishes that were carried out earlier.
 func (rl *testRelay) leave(replies bool) {
 	if !rl.broker.away {
 		rl.broker.away, rl.broker.replies = true, replies

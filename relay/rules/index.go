@@ -17,7 +17,7 @@ type index struct {
 // prefix is a rule whose pattern is a prefix.
 type prefix struct {
 	rule
-	within int // index of the longest other prefix of this one's text; -1: none
+	within int // index of the longest other prefix that begins this one's text; -1: none
 }
 
 func newIndex(list []rule) *index {
@@ -52,7 +52,7 @@ func (x *index) find(name string) *rule {
 	if at < 0 {
 		return nil
 	}
-	// If a prefix begins the name, it is the text of x.prefixes[at], or begins that text.
+	// Each prefix that begins the name is the text of x.prefixes[at], or begins that text too.
 	for n := common(x.prefixes[at].pattern.text, name); at >= 0; at = x.prefixes[at].within {
 		if len(x.prefixes[at].pattern.text) <= n {
 			return &x.prefixes[at].rule
@@ -61,7 +61,7 @@ func (x *index) find(name string) *rule {
 	return nil
 }
 
-// common returns how many bytes at their beginnings two texts have in common.
+// common returns the length in bytes of the longest text that both texts begin with.
 func common(a, b string) int {
 	n := 0
 	for n < len(a) && n < len(b) && a[n] == b[n] {

@@ -45,7 +45,7 @@ const (
 // Who describes the client that asks.
 type Who struct {
 	User string
-	Open bool // no token is asked of anybody: token in a rule means any
+	Open bool // nobody is asked for a token, so the word token in a rule means any
 
 	Read, Write []Pattern // what the token names, by action
 }
@@ -65,8 +65,8 @@ const (
 // anything on a channel whose name begins with Reserved, whatever the rules say. The verdict
 // IfMember is only given for Write. The same arguments always have the same verdict.
 //
-// Judge does not allocate. Its cost hardly grows with the number of rules. Where a rule says token,
-// the cost grows with the number of patterns in Who, by a few nanoseconds for each.
+// Judge does not allocate. Its cost hardly grows with the number of rules. Where a rule has the
+// word token, the cost grows with the number of patterns in Who, by a few nanoseconds for each.
 func (r Rules) Judge(w Who, name string, a Action) Verdict {
 	switch {
 	case CheckName(name) != nil:

@@ -16,6 +16,7 @@ var errorOf = [dialect.Reasons]ErrorCode{
 	dialect.TooMuch:         ErrorTooManyRequests,
 	dialect.AlreadyMember:   ErrorAlreadySubscribed,
 	dialect.Late:            ErrorInternal,
+	dialect.Unsure:          ErrorInternal,
 	dialect.ManyKeeps:       ErrorLimitExceeded,
 }
 
@@ -48,9 +49,9 @@ func newReply() []byte { return make([]byte, 0, replySize) }
 // Content implements dialect.Dialect.
 func (Dialect) Content(_ dialect.Session, c *dialect.Command) protocol.Content { return c.Terms.Said }
 
-// Render implements dialect.Dialect. Render names the publisher in info, since an SDK takes a
-// publication without info for one of the site's own server. If the publisher is a client of the
-// chat, its client id is empty. The result except is always "": a client of an SDK expects to
+// Render implements dialect.Dialect. Render names the publisher in info, since an SDK would assume
+// that a publication without info comes from the site's own server. If the publisher is a client of
+// the chat, its client id is empty. The result except is always "": a client of an SDK expects to
 // receive what it publishes itself.
 func (Dialect) Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byte, except string) {
 	pub := Pub{Text: p.Msg, Data: p.Raw, Tags: p.Tags}

@@ -20,6 +20,7 @@ func TestEachReasonHasAnError(t *testing.T) {
 		dialect.TooMuch:         `"code":111,"message":"too many requests","temporary":true`,
 		dialect.AlreadyMember:   `"code":105,"message":"already subscribed"`,
 		dialect.Late:            `"code":100,"message":"internal server error","temporary":true`,
+		dialect.Unsure:          `"code":100,"message":"internal server error","temporary":true`,
 		dialect.ManyKeeps:       `"code":106,"message":"limit exceeded"`,
 	} {
 		for _, verb := range []dialect.Verb{dialect.Publish, dialect.MemberPublish, dialect.Confirm, dialect.Bind} {

@@ -52,7 +52,7 @@ func (c ErrorCode) IsTemporary() bool { return errorTexts[c].temporary }
 
 // UnsubscribeCode says why the server ends a client's subscription. After a code below 2500 the SDK
 // does nothing more. After a code from 2500 on the SDK subscribes again at once, without any delay.
-// A subscription that the server made ends, whatever the code is.
+// If the server itself made the subscription, the SDK ends it whatever the code is.
 type UnsubscribeCode uint16
 
 const (

@@ -13,8 +13,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/token"
 )
 
-// pingEvery is the time between two pings of an edge, in seconds. Clients are told it, and reckon
-// by it when a silent connection is dead.
+// pingEvery is the time between two pings of an edge, in seconds. Clients are told this time. By it
+// they know when to take a silent connection for dead.
 const pingEvery = 25
 
 // connect confirms a guest, or ends its session.
@@ -40,7 +40,11 @@ func (d Dialect) connect(s dialect.Session, now time.Time, c *Command) dialect.C
 	}
 	t := &dialect.Terms{User: s.User, Until: untilOf(claims), Keep: k.encode()}
 	for i := range subs {
-		t.Topics = append(t.Topics, dialect.Binding{Topic: protocol.Topic(subs[i].Channel)})
+		b := dialect.Binding{Topic: protocol.Topic(subs[i].Channel)}
+		if b.Topic != protocol.UserTopic(s.User) && !k.names(s.Instance, subs[i].Channel) {
+			b.Keep = []byte{serverSide}
+		}
+		t.Topics = append(t.Topics, b)
 	}
 	var reply [4 * replySize]byte // long enough for most replies, which are thus allocated once
 	return dialect.Command{Verb: dialect.Confirm, Terms: t, Text: string(AppendConnect(reply[:0], c.ID, &ConnectResult{

@@ -14,7 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/token"
 )
 
-// connecting returns a connect with a token that has these claims, and with the members of subs.
+// connecting returns a connect with a token that has the given claims, and with the given members
+// in the object subs.
 func connecting(claims, subs string) string {
 	return `{"id":1,"connect":{"token":"` + signed(claims) + `","subs":{` + subs + `},"name":"js"}}`
 }
@@ -236,5 +237,31 @@ func TestRepliesAreOneLine(t *testing.T) {
 	p := speaks.Parse(openGuest, now, []byte(`{"id":1,"connect":{"subs":{"group:\u2028\"\\ \ud83d":{}}}}`), false)
 	if text := speaks.Answer(openGuest, &p, dialect.Verdict{}); !json.Valid(text) || strings.Contains(string(text), "\n") {
 		t.Errorf("%s", text)
+	}
+}
+
+// TestWhatALossMeansToAMember has channels to which a client is subscribed in each way.
+func TestWhatALossMeansToAMember(t *testing.T) {
+	line := connecting(`{"sub":"alice","channels":["group:named"]}`, `"group:asked":{},"group:named":{}`)
+	p := speaks.Parse(guest, now, []byte(line), false)
+	if p.Verb != dialect.Confirm {
+		t.Fatal(words(speaks, guest, &p))
+	}
+	s := guest
+	s.Confirmed, s.User, s.Keep = true, p.Terms.User, p.Terms.Keep
+	members := append(p.Terms.Topics, dialect.Binding{Topic: "group:own"})
+	closes := map[protocol.Topic]bool{"user:alice": true, "group:named": true, "group:asked": true, "group:own": false}
+	if len(members) != len(closes) {
+		t.Errorf("the connect asks for %s", words(speaks, guest, &p))
+	}
+	for _, m := range members {
+		loss := speaks.AfterLoss(s, m.Topic, m.Keep)
+		want := `{"push":{"channel":"` + string(m.Topic) + `","unsubscribe":{"code":2500,"reason":"insufficient state"}}}`
+		if loss.Closes != closes[m.Topic] || string(loss.Text) != want || loss.Code != 3010 || loss.Reason != "insufficient state" {
+			t.Errorf("%s: %+v", m.Topic, loss)
+		}
+		if kept := m.Topic == "group:asked"; kept != (len(m.Keep) > 0) {
+			t.Errorf("%s has the keep %q", m.Topic, m.Keep)
+		}
 	}
 }

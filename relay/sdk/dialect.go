@@ -53,6 +53,22 @@ func (Dialect) Topics(dst []protocol.Topic, _ dialect.Session) []protocol.Topic 
 // Lost implements dialect.Dialect. The protocol has no text that tells a loss.
 func (Dialect) Lost(protocol.Topic) []byte { return nil }
 
+// serverSide is the keep of a membership that a connect has asked for. No keep is needed where the
+// server subscribes the client by itself: to the channel of its user, and to those that its token
+// names.
+const serverSide = 1
+
+// AfterLoss implements dialect.Dialect. The SDK subscribes again by itself, unless the server has
+// subscribed it. In that case the SDK has to connect again.
+func (Dialect) AfterLoss(s dialect.Session, t protocol.Topic, kept []byte) dialect.Loss {
+	k, err := readKeep(s.Keep)
+	return dialect.Loss{
+		Closes: err != nil || len(kept) > 0 || t == protocol.UserTopic(s.User) || k.names(s.Instance, string(t)),
+		Text:   AppendUnsubscribed(nil, string(t), UnsubscribeInsufficientState),
+		Code:   uint16(CloseInsufficientState), Reason: CloseInsufficientState.Reason(),
+	}
+}
+
 // Order implements dialect.Dialect.
 func (Dialect) Order() dialect.Order { return dialect.ByTopic }
 

@@ -34,7 +34,7 @@ var (
 // clientAlice is the client id of all sessions above, since they have the same ID and Instance.
 const clientAlice = "b2f26ecc-e2dd-8115-b076-0281832a8164"
 
-// withRules returns speaks with other rules.
+// withRules returns the Dialect of the variable speaks, with other rules.
 func withRules(t testing.TB, text string) Dialect {
 	t.Helper()
 	d := speaks
@@ -195,7 +195,7 @@ func TestEachKindHasAName(t *testing.T) {
 	}
 }
 
-// manySubs returns n members for subs.
+// manySubs returns n members for the object subs.
 func manySubs(n int) string {
 	subs := make([]string, n)
 	for i := range subs {

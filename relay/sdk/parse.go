@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"time"
+	"unique"
 
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/relay/rules"
@@ -13,8 +14,8 @@ import (
 // Parse implements dialect.Dialect. Most of the time of a connect or a refresh is spent on its
 // token, which has at most token.MaxBytes bytes.
 //
-// If again is set, the command is a publish: no other command of an SDK is ever granted. The
-// publish is carried out even if the session's keep cannot be read.
+// A command that was granted on an earlier link is a publish: no other command of an SDK is ever
+// granted. The publish is carried out even if the session's keep cannot be read.
 func (d Dialect) Parse(s dialect.Session, now time.Time, frame []byte, again bool) dialect.Command {
 	c, err := Read(frame)
 	if line, is := errors.AsType[*LineError](err); is {
@@ -100,13 +101,17 @@ func (d Dialect) publish(s dialect.Session, k keep, c *Command, again bool) dial
 			return forbidden(c.ID, v)
 		}
 	}
-	said := protocol.Content{From: s.User, Client: clientID(s), Info: string(k.info)}
+	said := protocol.Content{From: s.User, Client: clientID(s)}
+	terms := &dialect.Terms{}
+	if len(k.info) > 0 { // waiting commands share the info, since it counts in no bound
+		info := unique.Make(string(k.info))
+		said.Info, terms.Shared = info.Value(), info
+	}
 	if said.SetData(c.Data) != nil || !t.Valid() {
 		return failed(c.ID, ErrorBadRequest)
 	}
-	return dialect.Command{
-		Verb: verb, Fixed: t == protocol.All, Answered: true, Topic: t, Text: said.Msg, Terms: &dialect.Terms{Said: said},
-	}
+	terms.Said = said
+	return dialect.Command{Verb: verb, Fixed: t == protocol.All, Answered: true, Topic: t, Text: said.Msg, Terms: terms}
 }
 
 // judge says whether the user of a session may do something on a channel.

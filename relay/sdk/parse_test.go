@@ -2,8 +2,10 @@ package sdk
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -27,7 +29,7 @@ func TestSubscribing(t *testing.T) {
 		{opened, sub("vip"), "bind vip"},
 		{opened, sub("user:bob"), denied},
 
-		// Where a rule says token, a token permits the channels that it names.
+		// Where a rule has the word token, a token permits the channels that it names.
 		{invited, sub("vip"), "bind vip"},
 		{invited, sub("user:bob"), denied},
 		{invited, sub("star*"), "bind star*"},
@@ -111,7 +113,7 @@ func TestWhatWasGrantedIsPublished(t *testing.T) {
 	d := withRules(t, "group:* read=any write=member; shut read=none write=none")
 	d.StrictIDs = true
 	later := confirmed
-	later.Keep = []byte{2} // of a version that is not known here
+	later.Keep = []byte{2} // this keep has a version that is not known here
 	for _, channel := range []string{"shut", "unknown", "group:g", "group:【"} {
 		for _, s := range []dialect.Session{confirmed, later} {
 			p := d.Parse(s, now, []byte(`{"id":2,"publish":{"channel":"`+channel+`","data":1}}`), true)
@@ -147,4 +149,24 @@ func TestStrictIDs(t *testing.T) {
 		{opened, `{"id":2,"unsubscribe":{"channel":"group:【"}}`, "unbind group:【"},
 		{guest, `{"id":2,"connect":{"token":"` + signed(`{"sub":"a send:b"}`) + `"}}`, "close 3500 invalid token"},
 	})
+}
+
+// TestP8_CommandsThatWaitShareTheirInfo has two tokens take turns. All commands that carry the info
+// of one token, and may wait for long, must have it in the same memory.
+func TestP8_CommandsThatWaitShareTheirInfo(t *testing.T) {
+	var waiting []dialect.Command
+	at := map[string]*byte{}
+	for i := range 100 {
+		s := confirmed
+		s.Keep = newKeep(s.Instance, fmt.Appendf(nil, `{"name":"%d%s"}`, i%2, strings.Repeat("x", 900)), nil).encode()
+		p := speaks.Parse(s, now, []byte(`{"id":1,"publish":{"channel":"all","data":1}}`), false)
+		waiting = append(waiting, p)
+		runtime.GC()
+		info := p.Terms.Said.Info
+		if len(info) < 900 || at[info] != nil && at[info] != unsafe.StringData(info) {
+			t.Fatalf("command %d has its info of %d bytes in memory of its own", i, len(info))
+		}
+		at[info] = unsafe.StringData(info)
+	}
+	runtime.KeepAlive(waiting)
 }

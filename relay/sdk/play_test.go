@@ -111,7 +111,7 @@ func TestRecordedConversations(t *testing.T) {
 					continue
 				}
 				if strings.Contains(line, `"connect":`) {
-					s = guest // of a new socket
+					s = guest // a new socket has a new guest
 				}
 				want := recordedReplies(line, recorded[heading][i+1:])
 				got := d.play(&s, strings.ReplaceAll(line, "<jwt>", signed(claimsFor(want))))

@@ -161,7 +161,7 @@ func TestSubsAreBounded(t *testing.T) {
 // TestDepthIsBounded checks that a line may have maxDepth levels, and no more.
 func TestDepthIsBounded(t *testing.T) {
 	line := func(levels int) []byte {
-		n := levels - 2 // without the line's object and the method's
+		n := levels - 2 // leaves out the line's object and the method's
 		return []byte(`{"id":1,"publish":{"channel":"a","data":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}}`)
 	}
 	if c, err := Read(line(1000)); err != nil || len(c.Data) != 2*998 {

@@ -96,7 +96,7 @@ func TestRecordedClosesHaveOurReasons(t *testing.T) {
 			t.Fatal(err)
 		}
 		if code < 3000 || code >= 4000 {
-			continue // not of the protocol
+			continue // the protocol has no such code
 		}
 		if found++; CloseCode(code).Reason() != reason {
 			t.Errorf("the reason of %d is %q, want %q", code, CloseCode(code).Reason(), reason)

@@ -33,8 +33,8 @@ func (a Addr) Loopback() bool {
 }
 
 // Overlaps reports whether a listener on one of the addresses may prevent a listener on the other.
-// Two addresses overlap if their ports are equal and not 0, and their hosts are equal or one host
-// means every address of the machine.
+// Two addresses overlap if they have the same port other than 0, and their hosts are equal. With
+// the same port they also overlap if one of the hosts means every address of the machine.
 func (a Addr) Overlaps(b Addr) bool {
 	aHost, aPort := a.split()
 	bHost, bPort := b.split()

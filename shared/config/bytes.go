@@ -34,9 +34,9 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String returns the size in the largest of the units GiB, MiB and KiB that divides the size
-// without a remainder. For 0, and for a size that no unit divides, String returns the number of
-// bytes without a unit.
+// String writes the size in GiB if the size is a multiple of 1 GiB, otherwise in MiB or KiB by the
+// same rule. A size of 0, and a size that is a multiple of none of the three, is written in bytes
+// without a unit.
 func (b Bytes) String() string {
 	for _, u := range byteUnits[:3] {
 		if n := int64(b); n >= u.size && n%u.size == 0 {

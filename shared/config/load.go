@@ -122,8 +122,8 @@ func outOfRange(cfg any, vs []Variable, set map[string]string, found Problems) (
 	return ps
 }
 
-// beyond returns the Problem of a value that can be read but is not allowed. text is the value as
-// it was written.
+// beyond returns the Problem of a value that can be read but is not allowed. The parameter text is
+// the value as it was written.
 func (v Variable) beyond(text string, value reflect.Value) Problem {
 	if v.oneOf != nil || v.Secret || value.CanFloat() && math.IsNaN(value.Float()) {
 		return v.notAllowed(text)

@@ -197,7 +197,8 @@ func typeWord(t reflect.Type) string {
 	return "text"
 }
 
-// readsItself reports whether a Problem can show a parse error of the variable's type as it is.
+// readsItself reports whether the variable's type parses its own text. A Problem then shows the
+// error of that parsing unchanged.
 func (v Variable) readsItself() bool {
 	if v.typ == reflect.TypeFor[Bytes]() || v.typ == reflect.TypeFor[Addr]() {
 		return false

@@ -1,8 +1,8 @@
 // Package crowd decides who gives way when many owners share something bounded. The owner that
-// holds most loses its oldest member. So an owner that takes ever more soon pushes out only its own
-// members. Owners that hold no more than Crowd.Little count as equal. While all owners count as
-// equal, the oldest member of all gives way. Without Little, many owners that hold next to nothing
-// would push out an owner that holds a little more.
+// holds most loses its oldest member. An owner that goes on taking therefore soon holds most, and
+// from then on pushes out only its own members. Owners that hold no more than Crowd.Little count as
+// equal. While all owners count as equal, the oldest member of all gives way. Without Little, many
+// owners that hold next to nothing would push out an owner that holds a little more.
 package crowd
 
 import (

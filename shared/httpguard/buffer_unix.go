@@ -19,8 +19,8 @@ func bufferSends(raw syscall.RawConn, bytes int) (err error) {
 	return err
 }
 
-// SendBuffer returns the size of the kernel's send buffer with which a connection of l begins, in
-// bytes. The buffer holds the sent bytes that the peer has not taken, and the kernel's own
+// SendBuffer returns the size in bytes that the kernel's send buffer has when a connection of l
+// begins. The buffer holds the sent bytes that the peer has not taken, and the kernel's own
 // bookkeeping. If bufferSends has fixed the size, the buffer does not grow. 0 means that the size
 // is unknown.
 func SendBuffer(l net.Listener) (bytes int) {

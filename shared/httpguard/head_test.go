@@ -120,7 +120,7 @@ func TestA1_TheBeginOfASecondRequestEndsTheIdlePhase(t *testing.T) {
 			s.wantDropped(dropSlow, 1)
 			s.wantDropped(dropIdle, 0)
 		})
-		onSite(t, Config{Handler: live}, func(s site) { // begun comes in the first write
+		onSite(t, Config{Handler: live}, func(s site) { // the text begun comes in the first write
 			c := s.dial(livez + begun)
 			s.answer(c)
 			time.Sleep(requestTime + sweepEvery)

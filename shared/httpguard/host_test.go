@@ -99,7 +99,7 @@ func TestA8_NamedHostsAreServedAndOtherListenersServeAll(t *testing.T) {
 // HTTP/1.0 send such requests.
 func TestA8_WithoutAHostNobodyIsABrowser(t *testing.T) {
 	onSite(t, Config{Handler: live, OtherHosts: func(string) bool { return false }}, func(s site) {
-		synctest.Wait() // until the server serves
+		synctest.Wait() // waits until the server serves
 		s.loopback.Store(true)
 		s.answer(s.dial("GET /livez HTTP/1.0\r\n\r\n"))
 		s.dial(livez)

@@ -31,7 +31,8 @@ const SpareFiles = 100 + fewWaiting
 // Config is what a Server needs.
 type Config struct {
 	Handler http.Handler
-	// Name and Port say in metrics whose server it is: edgerelay_{Name}_http_…{port="{Port}"}.
+	// Name and Port tell the metrics of several servers apart:
+	// edgerelay_{Name}_http_…{port="{Port}"}.
 	Name, Port string
 	// MaxWaiting bounds the connections for which no handler works; 0 means 4,096. At the bound,
 	// the server drops an older connection for each new one. When the process comes near its limit
@@ -39,10 +40,11 @@ type Config struct {
 	// 64.
 	MaxWaiting int
 	// Upgraded returns the number of connections that handlers have hijacked and not yet closed. It
-	// is nil where these are too few to matter.
+	// is nil where these connections are too few to matter.
 	Upgraded func() int
 	// OtherHosts reports which hosts a listener on loopback serves in addition to its loopback
-	// names. Its argument is the Host header, with the port. nil means that all hosts are served.
+	// names. Its argument is the Host header, with the port. If OtherHosts is nil, all hosts are
+	// served.
 	OtherHosts func(host string) bool
 	// OtherHostsBy is the name of the variable that lists the hosts of OtherHosts. The answer to a
 	// refused client mentions this variable. "" means that there is no such variable.
@@ -139,10 +141,10 @@ func (cfg Config) most() int {
 	return int(min(uint64(cfg.MaxWaiting), max(left, fewWaiting)))
 }
 
-// Serve serves on l until ctx is done. Then it waits until the requests under way have ended, but
-// no longer than the parameter grace, and returns nil. If serving fails while ctx is not done,
-// Serve returns the error. Hijacked connections belong to their handlers. Serve closes l, and must
-// be called only once.
+// Serve serves on l until ctx is done. Then it waits until the requests under way have ended, and
+// returns nil. The parameter grace bounds this wait. If serving fails while ctx is not done, Serve
+// returns the error. Hijacked connections belong to their handlers. Serve closes l, and must be
+// called only once.
 func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
 	s.loopback.Store(s.otherHosts != nil && onlyLoopback(l))
 	failed := make(chan error, 1)

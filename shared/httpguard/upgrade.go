@@ -30,9 +30,9 @@ func AskForUpgrade(h http.Header) {
 }
 
 // CheckUpgrade reports why r is not a WebSocket upgrade, and returns nil if it is one. The error's
-// text is for the client. An endpoint that answers such requests itself calls CheckUpgrade first.
-// Even without that call, no handler of a Server can hijack the connection of a request that
-// CheckUpgrade refuses.
+// text is for the client. If an endpoint has an answer of its own for refused requests, it calls
+// CheckUpgrade first. Even without that call, no handler of a Server can hijack the connection of a
+// request that CheckUpgrade refuses.
 func CheckUpgrade(r *http.Request) error {
 	switch {
 	case r.Method != http.MethodGet, !r.ProtoAtLeast(1, 1), r.ProtoMajor != 1:
@@ -61,9 +61,9 @@ func CheckUpgrade(r *http.Request) error {
 	return nil
 }
 
-// One returns the value of a header that must occur exactly once. Without a value, or with several,
-// it returns an error. If there are several values, a proxy in front may have judged another one
-// than the server would use.
+// One returns the value of a header that must occur exactly once. If the header is missing or
+// occurs several times, it returns an error. With several values, a proxy may have judged one, and
+// the server might use another one.
 func One(h http.Header, name string) (value string, err error) {
 	values := h.Values(name)
 	if len(values) != 1 {

@@ -205,8 +205,8 @@ func (v *visit) begins() {
 	}
 }
 
-// takesBody sets the length of the body after the head. A length of -1 means that it is unknown:
-// the connection ends after such a body.
+// takesBody sets the length of the body after the head. A length of -1 means that the length is
+// unknown, and that the connection ends after the body.
 func (v *visit) takesBody(length int64) {
 	if length < 0 {
 		v.stage = stageAll
@@ -243,7 +243,7 @@ func (v *visit) refuse() error {
 	return errHead
 }
 
-// CloseWrite tells the client that nothing more is sent. net/http calls it too.
+// CloseWrite tells the client that nothing more is sent. net/http also calls CloseWrite.
 func (v *visit) CloseWrite() error {
 	if half, ok := v.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

@@ -50,9 +50,10 @@ var refusalLabels = [refusals]string{"headers", "host", "upgrade"}
 // connection, and the number of connections for which no handler works.
 //
 // At the bound, an older connection gives way to each new one. If new connections were refused
-// instead, people without a token could open many and keep everybody out. Among the connections of
-// the source that has most, the one that has been longest in its phase gives way. While no source
-// has more than a few connections, the choice is among the connections of all sources.
+// instead, people without a token could open many connections and keep everybody else out. Among
+// the connections of the source that has most, the one that has been longest in its phase gives
+// way. While no source has more than a few connections, the choice is among the connections of all
+// sources.
 //
 // The first phase of a connection begins when the connection is accepted. A new phase begins when
 // the head of a request is whole, when the handler has ended, when the answer is written, and when
@@ -153,7 +154,7 @@ func (w *waiting) leaveLong(v *visit) {
 	}
 }
 
-// moveLocked begins a phase of v. w.mu must be held.
+// moveLocked begins a phase of v. The caller holds w.mu.
 func (w *waiting) moveLocked(v *visit, to phase, now time.Time) {
 	v.phase, v.since = to, now
 	if v.place != nil {
@@ -165,7 +166,7 @@ func (w *waiting) moveLocked(v *visit, to phase, now time.Time) {
 	}
 }
 
-// takeOutLocked forgets v. w.mu must be held.
+// takeOutLocked forgets v. The caller holds w.mu.
 func (w *waiting) takeOutLocked(v *visit) {
 	v.out = true
 	delete(w.visits, v)
@@ -209,7 +210,7 @@ func (w *waiting) handler(h http.Handler) http.Handler {
 			panic(http.ErrAbortHandler)
 		}
 		defer w.begin(v, answering)
-		if r.ContentLength != 0 { // not if it is 0: net/http may be reading from v then
+		if r.ContentLength != 0 { // with a length of 0, net/http may be reading from v
 			v.takesBody(r.ContentLength)
 		}
 		if r.ContentLength < 0 {

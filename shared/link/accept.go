@@ -55,8 +55,8 @@ type Pending struct {
 	waiting crowd.Crowd[netip.Addr, *socket] // handshakes under way, by source
 }
 
-// NewPending returns a Pending. The parameter most becomes its Max. A source that has a few
-// handshakes counts like a source that has one, see crowd.Few.
+// NewPending returns a Pending whose Max is the given number. A source that has a few handshakes
+// counts like a source that has one, see crowd.Few.
 func NewPending(most int) *Pending {
 	p := &Pending{Max: most}
 	p.waiting.Little = crowd.Few(most)
@@ -83,7 +83,7 @@ func (p *Pending) enter(s *socket) pending {
 }
 
 // join counts a handshake. If there was no room, it stops counting another handshake, and returns
-// the socket of that handshake as the result other. Otherwise other is nil.
+// the socket of that handshake. Otherwise the result other is nil.
 func (p *Pending) join(s *socket) (m *crowd.Member[netip.Addr, *socket], other *socket) {
 	source := crowd.Source(s.RemoteAddr())
 	p.mu.Lock()
@@ -139,8 +139,8 @@ func Accept(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (*Conn, He
 	return conn, hello, nil
 }
 
-// answerOffer checks the request's header and chooses version and key. If it returns an error it
-// has answered the request.
+// answerOffer checks the request's header and chooses version and key. If it returns an error, it
+// has already answered the request.
 func answerOffer(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (offer, reply, error) {
 	offers := r.Header.Values(headerName)
 	if len(offers) > 1 { // a proxy may have checked one header, and this relay might read another

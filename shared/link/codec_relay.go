@@ -341,9 +341,9 @@ func ParseLive(body []byte) (Live, error) {
 	return Live{}, f.end("live")
 }
 
-// Names keeps up to 256 names of users that were in Except of a link's frames. If Except of a frame
-// is a kept name, parsing does not copy it. The zero Names is ready. One caller at a time may use
-// it.
+// Names keeps up to 256 names of users, which it has found in the field Except of a link's frames.
+// If a frame's Except is a name that is kept, parsing does not copy it. The zero Names is ready.
+// One caller at a time may use it.
 type Names struct {
 	kept  [256]string         // indexed by hash; a name replaces another of the same index
 	texts [MaxForms]Rendering // memory for the texts that ParseForms returns
@@ -363,8 +363,8 @@ func (n *Names) of(b []byte) string {
 	return *kept
 }
 
-// ParsePublication does what the function ParsePublication does, but does not copy an Except that
-// Names has kept.
+// ParsePublication does what the function ParsePublication does, but does not copy the name in
+// Except if Names has kept it.
 func (n *Names) ParsePublication(body []byte) (Publication, error) {
 	f := fields{b: body}
 	p := Publication{Topic: f.uvarint(), Position: f.position(), ID: f.eight(), Except: n.of(f.bytes()), Payload: f.remainder()}

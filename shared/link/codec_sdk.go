@@ -189,22 +189,26 @@ func ParseAnswered(body []byte) (Answered, error) {
 
 // Append appends the frame.
 func (c Close) Append(b []byte) []byte {
-	hint := len(c.Reason) + 6
+	hint := len(c.Reason) + 8
 	b, at := begin(b, TypeClose, hint)
 	b = binary.AppendUvarint(b, c.Session)
 	b = binary.AppendUvarint(b, uint64(c.Code))
+	b = binary.AppendUvarint(b, c.Within)
 	b = append(b, c.Reason...)
 	return finish(b, at, hint)
 }
 
-// ParseClose parses a body. A code other than 0 that is not from 1000 to 4999 is an error. So is a
-// reason that is longer than MaxReason or not valid UTF-8, and a code without a reason.
+// ParseClose parses a body. The code must be 0 or from 1000 to 4999. The reason must be valid UTF-8
+// of at most MaxReason bytes. If the code is not 0, the reason must not be empty.
 func ParseClose(body []byte) (Close, error) {
 	f := fields{b: body}
 	c := Close{Session: f.uvarint()}
 	code := f.uvarint()
 	if code != 0 && (code < 1000 || code > 4999) {
 		f.fail(fmt.Errorf("close code %d", code))
+	}
+	if c.Within = f.uvarint(); c.Within > MaxWithin || code == 0 && c.Within != 0 {
+		f.fail(fmt.Errorf("close within %d ms", c.Within))
 	}
 	reason := f.remainder()
 	if len(reason) > MaxReason || code != 0 && len(reason) == 0 {
@@ -238,8 +242,8 @@ func ParseForms(body []byte) (Forms, error) {
 	return p, f.end("forms")
 }
 
-// ParseForms does what the function ParseForms does, but does not copy an Except that Names has
-// kept. The list of texts is valid until the next call.
+// ParseForms does what the function ParseForms does, but does not copy the name in Except if Names
+// has kept it. The list of texts is valid until the next call.
 func (n *Names) ParseForms(body []byte) (Forms, error) {
 	f := fields{b: body}
 	p := Forms{Topic: f.uvarint(), Position: f.position(), ID: f.eight(), Except: n.of(f.bytes()), Texts: f.texts(&n.texts)}

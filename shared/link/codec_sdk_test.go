@@ -20,7 +20,7 @@ func TestParseTakesUpToTheBounds(t *testing.T) {
 		Refreshed{Number: 1, Session: 1, Until: MaxUntil, Keep: most, Text: []byte{}},
 		Bound{Number: 1, Session: 1, Topic: 1, Keep: most, Text: []byte{}},
 		Close{Session: 1, Code: 1000, Reason: strings.Repeat("x", MaxReason)},
-		Close{Session: 1, Code: 4999, Reason: "x"},
+		Close{Session: 1, Code: 4999, Reason: "x", Within: MaxWithin},
 		Close{Session: 1, Reason: "for the log"},
 	} {
 		typ, body, _, err := Next(want.Append(nil))

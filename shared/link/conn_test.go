@@ -150,7 +150,7 @@ func TestP12_AnIdleLinkCostsFewBytes(t *testing.T) {
 	})
 }
 
-// swallow is a connection. Once the field on is true, it drops what is written to it.
+// swallow is a connection that drops what is written to it, once its field on is set.
 type swallow struct {
 	net.Conn
 	on atomic.Bool

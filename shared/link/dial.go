@@ -33,7 +33,7 @@ type DialConfig struct {
 }
 
 // Dial opens a link. It returns after the relay's Welcome, or with an error. It gives up when ctx
-// is done. ctx should have a deadline. After Dial has returned, ctx does not bound the link.
+// is done, so ctx should have a deadline. After Dial has returned, ctx does not bound the link.
 //
 // An error names the URL, unless the URL is malformed. If the error matches ErrKeyRefused or
 // ErrVersion, another attempt will seldom help. If the relay said Bye, the error wraps a
@@ -151,8 +151,8 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 // peers could then wait for each other.
 func ignorePing(context.Context, []byte) bool { return false }
 
-// refusal makes an error of the status of resp. If an answer 426 has no Edgerelay-Link header, it
-// does not come from a relay.
+// refusal returns the error that the status of resp stands for. If an answer 426 has no
+// Edgerelay-Link header, it does not come from a relay.
 func refusal(resp *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
 	line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")

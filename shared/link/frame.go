@@ -97,7 +97,7 @@ type Hello struct {
 	LogSize  uint64
 	Instance protocol.Instance // this boot of the edge
 	Node     string            // the edge's node ID, a label
-	Build    string            // the edge's version, for the log
+	Build    string            // the edge's version, for log lines
 }
 
 // Welcome is the relay's first frame.
@@ -107,8 +107,8 @@ type Welcome struct {
 	// Broker is the name of the back end that carries publications. Relays of one cluster have the
 	// same Broker.
 	Broker string
-	Relay  string // the relay's name, for the log
-	Build  string // the relay's version, for the log
+	Relay  string // the relay's name, for log lines
+	Build  string // the relay's version, for log lines
 }
 
 // Session tells that a session exists. It is idempotent.

@@ -20,6 +20,9 @@ const MaxUntil = 253402300799
 // MaxReason bounds Close.Reason, in bytes. A close frame of a WebSocket has no room for more.
 const MaxReason = 123
 
+// MaxWithin bounds Close.Within, in milliseconds.
+const MaxWithin = 60_000
+
 // Client tells that a session of an SDK exists. It takes the place of Session, and is idempotent as
 // Session is: a second Client of the same session on one link changes nothing.
 type Client struct {
@@ -96,7 +99,10 @@ type Close struct {
 	Session uint64
 	// Code is the code of the close frame, from 1000 to 4999. If it is 0, the client has 5 s to
 	// close the connection. Then the edge closes it without a close frame.
-	Code   uint16
+	Code uint16
+	// Within is the time in milliseconds within which the session is to be closed, from 0 to
+	// MaxWithin. The edge chooses a random moment. Until then the session goes on.
+	Within uint64
 	Reason string // up to MaxReason bytes; not empty with a code
 }
 
@@ -128,8 +134,8 @@ type Forms struct {
 	Texts    []Rendering // in ascending order of forms; at least one
 }
 
-// AheadForms is an Ahead in the forms that its receivers need. Members get its texts as those of
-// Forms.
+// AheadForms is an Ahead in the forms that its receivers need. Members get its texts by the rules
+// of Forms.
 type AheadForms struct {
 	Topic  uint64
 	ID     uint64

@@ -247,8 +247,8 @@ func TestFakeRelay(t *testing.T) {
 	}
 }
 
-// fakeRelay answers an upgrade with status 101, and with the parameter header as its Edgerelay-Link
-// header. It returns the number of bytes that came after the request, or -1 if no request came.
+// fakeRelay answers an upgrade with status 101, and with the given Edgerelay-Link header. It
+// returns the number of bytes that came after the request, or -1 if no request came.
 func fakeRelay(conn net.Conn, header string) int64 {
 	defer conn.Close()
 	br := bufio.NewReader(conn)

@@ -136,7 +136,7 @@ func (l *liveness) since(s Signs) time.Duration {
 	since := max(l.asked, s.Handled, l.floor)
 	switch {
 	case s.ping.at == 0:
-		return s.Now // nothing was asked
+		return s.Now // no answer is due
 	case l.asked != 0:
 	case s.Writing:
 		since = max(since, s.ping.at, s.Drained, s.Progress)

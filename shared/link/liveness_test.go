@@ -71,9 +71,9 @@ func (w *watched) look(blocked bool) {
 	}
 }
 
-// watched.until calls look until doubt begins, and returns the time since the parameter from. If
-// that time reaches the parameter most first, it returns most. After each look without doubt it
-// calls the function each.
+// watched.until calls look until doubt begins, and then returns the time that has passed since the
+// given moment. If that time reaches the given bound before doubt begins, it returns the bound.
+// After each look without doubt it calls the given function.
 func (w *watched) until(from, most time.Duration, each func()) time.Duration {
 	w.t.Helper()
 	for w.signs.Now-from < most {

@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// addressed is a listener. Each connection that it accepts gets the remote address that the
-// function from returns.
+// addressed is a listener. It calls its function for each connection that it accepts, and the
+// result is the remote address of that connection.
 type addressed struct {
 	net.Listener
 	from func() net.Addr

@@ -12,9 +12,9 @@ import (
 // sent next, what a received batch does, and whether the peer lives. It has no goroutine and does
 // no I/O. Callers pass in the time, counted from the link's start.
 //
-// Conn steps a Talk, and so can one caller that carries the batches itself. At most one goroutine
-// at a time may be in Next, at most one in Take and at most one in Watch; these may be different
-// goroutines. Any goroutine may call Bye at any time.
+// A Talk is stepped by its Conn. Without a Conn, one caller that carries the batches itself can
+// step it. At most one goroutine at a time may be in Next, at most one in Take and at most one in
+// Watch; these may be different goroutines. Any goroutine may call Bye at any time.
 type Talk struct {
 	wake     func() // asks for a call of Next; must not block
 	liveness liveness
@@ -120,7 +120,7 @@ func (t *Talk) control(batch []byte, now time.Duration) []byte {
 	return batch
 }
 
-// Wrote must be called when the last batch of Next has been given to the network. The parameter
+// Wrote must be called each time that a batch of Next has been given to the network. The parameter
 // sent is the number of bytes that the link has sent in all.
 func (t *Talk) Wrote(sent uint64, now time.Duration) {
 	t.mu.Lock()
@@ -175,8 +175,8 @@ func (t *Talk) handleBatch(batch []byte, sink Sink, now time.Duration) error {
 	return sink.EndBatch()
 }
 
-// handleFrame handles the link's own frames and gives the others to sink. bye is set if the frame
-// is the peer's Bye.
+// handleFrame handles the link's own frames and gives the others to sink. The result bye is set if
+// the frame is the peer's Bye.
 func (t *Talk) handleFrame(kind Type, body []byte, sink Sink, now time.Duration) (bye *CloseError, err error) {
 	switch kind {
 	case TypePing, TypePong:
@@ -274,8 +274,8 @@ func (t *Talk) Watch(s Signs) (dead bool) {
 	return true
 }
 
-// Talk.doubt notes whether the peer is doubted now. When a doubt begins, it signals that. A doubt
-// lasts until a byte comes.
+// Talk.doubt notes whether the peer is doubted now. When a doubt begins, it puts a value into the
+// channel that Doubt returns. A doubt lasts until a byte comes.
 func (t *Talk) doubt(doubted bool, s Signs) {
 	t.mu.Lock()
 	if s.Received >= t.silent {

@@ -24,9 +24,9 @@ const (
 )
 
 // Output writes lines to a file that may be slow, stuck or closed. Write never blocks and never
-// fails: a goroutine of the output's own does the writing. Lines that find no room, and lines that
-// the file refuses, are dropped and counted. Once the file takes lines again, it gets a line that
-// counts the missing lines, in their place.
+// fails, since each Output has a goroutine that does the writing. Lines that find no room, and
+// lines that the file refuses, are dropped and counted. Once the file takes lines again, it gets,
+// in place of the missing lines, a line that counts them.
 //
 // A write to the file that blocks cannot be interrupted. So End waits for the goroutine only for a
 // bounded time. While the write stays blocked, the goroutine lives on.
@@ -120,7 +120,7 @@ func (o *Output) wake() {
 	}
 }
 
-// run writes the lines to the file until End. It runs in a goroutine of the output's own.
+// run writes the lines to the file until End. It is the work of the Output's goroutine.
 func (o *Output) run() {
 	defer close(o.done)
 	var batch []byte
@@ -154,8 +154,8 @@ func (o *Output) take(spent []byte) (batch []byte, missing uint64, last bool) {
 	return batch, missing, o.ended
 }
 
-// write writes the lines of the parameter piece to the file. If lines are missing, it first writes
-// a line that counts them. It returns how many lines are missing afterwards.
+// write writes whole lines to the file. If lines are missing, it first writes a line that counts
+// them. It returns how many lines are missing afterwards.
 func (o *Output) write(piece []byte, missing uint64) uint64 {
 	if missing > 0 {
 		if _, err := o.file.Write(o.notice(missing)); err != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // conform runs f with the two ends of a connection of this package, and also with the two ends of a
-// TCP connection. f must pass with both connections.
+// TCP connection. Both runs must pass.
 func conform(t *testing.T, f func(t *testing.T, a, b net.Conn)) {
 	listeners := map[string]func(t *testing.T) (net.Listener, func() (net.Conn, error)){
 		"memnet": func(*testing.T) (net.Listener, func() (net.Conn, error)) {
@@ -142,7 +142,7 @@ func TestCloseWakesBlocked(t *testing.T) {
 				}
 			}
 		}()
-		if _, err := io.ReadFull(b, make([]byte, 1<<20)); err != nil { // until the writer has begun
+		if _, err := io.ReadFull(b, make([]byte, 1<<20)); err != nil { // the writer has begun
 			t.Fatal(err)
 		}
 		a.Close()

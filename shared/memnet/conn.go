@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Buffer bounds the bytes that one direction of a connection holds, written and not yet read. At
+// Buffer bounds the bytes of one direction of a connection that are written and not yet read. At
 // the bound, Write blocks.
 const Buffer = 256 << 10
 
@@ -31,8 +31,8 @@ type wire struct {
 	streams [2]*stream
 	cut     bool
 	frozen  bool
-	// gone is called once, without mu, when both ends are closed or the wire is cut. nil: nothing
-	// is called.
+	// gone is called once, without mu, when both ends are closed or the wire is cut. If gone is
+	// nil, nothing is called.
 	gone func()
 }
 
@@ -128,7 +128,7 @@ func (c *Conn) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: "memnet", Source: c.local, Addr: c.remote, Err: err}
 }
 
-// wake lets all blocked Reads and Writes check again whether they can go on. mu must be held.
+// wake lets all blocked Reads and Writes check again whether they can go on. The caller holds mu.
 func (w *wire) wake() {
 	for _, s := range w.streams {
 		s.reader.changed.Broadcast()
@@ -138,7 +138,7 @@ func (w *wire) wake() {
 
 // takeGone does nothing and returns nil while the connection has not ended. A connection ends when
 // it is cut, or when both ends are closed. After that, takeGone stops all timers. It returns w.gone
-// at the first call after the end, and nil at later calls. mu must be held.
+// at the first call after the end, and nil at later calls. The caller holds mu.
 func (w *wire) takeGone() func() {
 	if !w.cut && !(w.streams[0].finished && w.streams[1].finished) {
 		return nil

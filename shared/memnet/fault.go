@@ -32,7 +32,7 @@ func (c *Conn) CutAfter(n int) {
 }
 
 // Freeze lets no byte through, either way, until Thaw. Reads block, writes fill the buffer and then
-// block, and neither end notices the other's Close. Deadlines and Cut still work. After Thaw
+// block, and neither end notices the other's Close. Deadlines and Cut still work. After Thaw, the
 // buffered bytes flow on.
 func (c *Conn) Freeze() { c.setFrozen(true) }
 

@@ -117,8 +117,8 @@ func (l *Listener) Close() error {
 // Addr returns the Listener's Addr.
 func (l *Listener) Addr() net.Addr { return Addr(0) }
 
-// Conns returns the dialled ends of all connections that are not cut and have an open end, in no
-// order.
+// Conns returns the dialled ends of all connections that are not cut and have an open end. They may
+// be in any order.
 func (l *Listener) Conns() []*Conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()

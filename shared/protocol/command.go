@@ -144,7 +144,7 @@ func parseKind(method []byte) (Kind, error) {
 	}
 }
 
-// parseOne reads {"Id":…,"Msg":…}. Error texts use the string in name for this object.
+// parseOne reads {"Id":…,"Msg":…}. In error texts this object has the given name.
 func parseOne(name string, data []byte) (Command, error) {
 	var id, msg []byte
 	err := eachField(data, func(key, value []byte) {

@@ -74,7 +74,7 @@ func (c *Content) SetData(data []byte) error {
 	return nil
 }
 
-// AppendData appends the data. If SetData has set it, that is at most MaxMsg bytes. The data of a
+// AppendData appends the data. Data that SetData has set has at most MaxMsg bytes. The data of a
 // chat client's message is its text as a JSON string, which may be six times as long as the text.
 func (c *Content) AppendData(b []byte) []byte {
 	switch {
@@ -124,8 +124,8 @@ func CheckClient(s string) error {
 	return nil
 }
 
-// Size returns the number of bytes that c has without From. For a message of the chat that is the
-// length of Msg.
+// Size returns the number of bytes of all texts in c except From. For a message of the chat that is
+// the length of Msg.
 func (c *Content) Size() int {
 	return len(c.Msg) + len(c.Raw) + len(c.Client) + len(c.Info) + len(c.Tags)
 }
@@ -182,7 +182,7 @@ func isOneLine(data []byte, most int) bool {
 }
 
 // quotes reports whether AppendQuoted writes text exactly as raw has it. The caller passes a valid
-// JSON string as raw, and the text of that string.
+// JSON string as raw, and the text that this string means as text.
 func quotes(raw []byte, text string) bool {
 	// Only escapes can be written in several ways.
 	return bytes.IndexByte(raw, '\\') < 0 || string(AppendQuoted(make([]byte, 0, len(raw)), text)) == string(raw)

@@ -33,9 +33,11 @@ func (e Endpoint) Topics(user, group string) []Topic {
 
 // StoredLen returns about how many bytes the text of a client's frame takes in the published
 // envelope. At the endpoints whose frames are raw text, escaping makes the text up to six times as
-// long. The frames of the other endpoints are JSON, which is escaped already.
+// long. The JSON of SDKs is a string in the envelope, so its quotes and backslashes are escaped
+// once more. The frames of the other endpoints are JSON, whose texts are escaped already.
 func (e Endpoint) StoredLen(frame []byte) int {
-	if e == EndpointGroup || e == EndpointAll {
+	switch e {
+	case EndpointGroup, EndpointAll, EndpointSDK:
 		return quotedLen(frame)
 	}
 	return len(frame)

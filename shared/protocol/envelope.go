@@ -121,7 +121,8 @@ func (e *EnvelopeError) Error() string { return "envelope: " + e.detail }
 // and Tg count only if CheckClient, SetInfo and SetTags would take them as they are. A field that
 // does not count is left out of the result, and is no error.
 //
-// If the realm equals the parameter ours, Realm is that string, which saves a copy.
+// The parameter ours is the caller's own realm. If the envelope has the same realm, Realm is the
+// caller's string, which saves a copy.
 func ParseEnvelope(data []byte, ours string) (Envelope, error) {
 	if len(data) > MaxEnvelope {
 		return Envelope{}, &EnvelopeError{"too_big", "more than " + strconv.Itoa(MaxEnvelope) + " bytes"}

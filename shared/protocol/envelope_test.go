@@ -188,7 +188,7 @@ func TestParseEnvelope(t *testing.T) {
 	}
 }
 
-// in puts c into a copy of e, and returns the copy. The user stays that of e.
+// in puts c into a copy of e, and returns the copy. The copy keeps the user of e.
 func (c Content) in(e Envelope) Envelope {
 	c.From = e.From
 	e.Content = c

@@ -112,7 +112,8 @@ func stringEnd(data []byte, i int) int {
 }
 
 // plainLen returns the number of bytes at the start of b that stand for themselves in a JSON
-// string. A quote, a backslash and a control character below the space do not.
+// string. All bytes stand for themselves except quotes, backslashes and the control characters
+// below the space.
 func plainLen(b []byte) (n int) {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	for ; n+8 <= len(b); n += 8 {

@@ -21,7 +21,7 @@ func unquoteBytes(raw []byte) []byte {
 	return appendUnquoted(make([]byte, 0, len(raw)), raw)
 }
 
-// appendUnquoted appends the text that raw means. stringEnd must have checked raw.
+// appendUnquoted appends the text that raw means. The caller must have checked raw with stringEnd.
 func appendUnquoted(b, raw []byte) []byte {
 	for raw = raw[1 : len(raw)-1]; len(raw) > 0; {
 		n := bytes.IndexByte(raw, '\\')

@@ -47,8 +47,8 @@ func AppendQuoted(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// quotedLen returns the number of bytes that AppendQuoted appends for s, without the two quotes. s
-// must be valid UTF-8.
+// quotedLen returns the number of bytes that AppendQuoted appends for s, without the two quotes.
+// The text s must be valid UTF-8.
 func quotedLen(s []byte) int {
 	n := len(s)
 	for _, c := range s {

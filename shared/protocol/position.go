@@ -77,5 +77,5 @@ func Unplaced(number uint64) Position { return Position{Offset: min(number, math
 // IsUnplaced reports whether p is a result of Unplaced.
 func (p Position) IsUnplaced() bool { return p.Epoch == 0 && p.Offset > 0 }
 
-// Number returns the number from which Unplaced made p. p must be unplaced.
+// Number returns the number from which Unplaced made p. The position p must be unplaced.
 func (p Position) Number() uint64 { return p.Offset - 1 }

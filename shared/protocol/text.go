@@ -3,9 +3,9 @@ package protocol
 // NotDelivered is the answer to a client's frame that found no room on its way.
 const NotDelivered = "error: the server has no room, not delivered"
 
-// AppendText appends the text that the receivers of t get when a user publishes msg on t. The
-// parameter from is the id of that user. Relays and the original servers render a publication
-// alike.
+// AppendText appends the text that the receivers of the topic t get when a user publishes msg
+// there. The parameter from is the id of that user. Relays and the original servers render a
+// publication alike.
 func AppendText(b []byte, t Topic, from, msg string) []byte {
 	switch {
 	case t.IsUser():
@@ -48,7 +48,7 @@ func NotInText(user, group string) string {
 	return "user 【" + user + "】 not in 【" + group + "】"
 }
 
-// LostText returns the text for a receiver of t that has lost messages on t.
+// LostText returns the text for a receiver that has lost messages of the topic t.
 func LostText(t Topic) string {
 	switch {
 	case t.IsUser():

@@ -32,8 +32,9 @@ func (t Topic) IsUser() bool { return strings.HasPrefix(string(t), userPrefix) }
 // IsGroup reports whether t is the topic of a group.
 func (t Topic) IsGroup() bool { return strings.HasPrefix(string(t), groupPrefix) }
 
-// Name returns what is behind user: or group: in the name of t, and "" for any other topic. It is
-// the id of the user or group that t belongs to. If it is no id, t is a topic of SDK clients alone.
+// Name returns what follows "user:" or "group:" in the name of t, and "" for any other topic. The
+// result is the id of the user or group that t belongs to. If the result is no valid id, t is a
+// topic of SDK clients alone.
 func (t Topic) Name() string {
 	for _, prefix := range [...]string{userPrefix, groupPrefix} {
 		if name, ok := strings.CutPrefix(string(t), prefix); ok {

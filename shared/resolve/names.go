@@ -43,9 +43,9 @@ const (
 // is done.
 type Lookup func(ctx context.Context, network, name string) ([]netip.Addr, error)
 
-// families are the networks for which a Lookup can be asked. In the result of Names.Lookup,
-// addresses of both families alternate. The result begins with an address of the first family if
-// there is one.
+// families are the networks for which a Lookup can be asked. A family is IPv6 or IPv4. In the
+// result of Names.Lookup, addresses of the two families alternate. The result begins with an
+// address of the first family if there is one.
 var families = [...]string{"ip6", "ip4"}
 
 // Names remembers the addresses of names. All its methods may be called concurrently.
@@ -101,15 +101,15 @@ var (
 	errSlow   = errors.New("DNS has not answered yet")
 )
 
-// Lookup returns the addresses of host, in which both families alternate. If host is an IP address,
-// Lookup returns that address. An address is fresh if it comes from the last look-up of its family.
-// The error is nil if at least one address is fresh. Otherwise the error says why none is fresh,
-// and all addresses come from older answers. After Close, the look-up of a name fails. If Close is
-// called during Lookup, there may be an error and addresses of any age.
+// Lookup returns the addresses of host, in which IPv6 and IPv4 addresses alternate. If host is an
+// IP address, Lookup returns that address. An address is fresh if it comes from the last look-up of
+// its family. The error is nil if at least one address is fresh. Otherwise the error says why none
+// is fresh, and all addresses come from older answers. After Close, the look-up of a name fails. If
+// Close is called during Lookup, there may be an error and addresses of any age.
 //
-// Lookup waits until each look-up under way has ended. If an address is known, Lookup waits only
-// until each look-up has lasted for the time patience. It stops waiting when ctx is done or Close
-// is called.
+// Lookup waits until each look-up under way has ended. If an address is known already, Lookup does
+// not wait for look-ups that have lasted longer than the constant patience. It stops waiting when
+// ctx is done or Close is called.
 func (n *Names) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{addr}, nil
@@ -281,9 +281,9 @@ func (e *name) answer() (addrs []netip.Addr, stale error) {
 }
 
 // wait returns how long to wait for the look-ups under way. The parameter known says whether an
-// address is known. If known is true, the wait ends when each look-up has lasted for patience. If
-// known is false and a look-up is under way, bounded is false: the caller must wait until a look-up
-// has ended.
+// address is known. If one is known, the wait ends when each look-up has lasted as long as the
+// constant patience says. If none is known and a look-up is under way, the result bounded is false:
+// the caller must wait until a look-up has ended.
 func (e *name) wait(known bool) (rest time.Duration, bounded bool) {
 	for _, f := range e.families {
 		if !f.began.IsZero() {

@@ -82,7 +82,7 @@ func given(t *testing.T, n *Names, limit time.Duration) (string, time.Duration, 
 }
 
 // want looks up relay.example for at most 3 s. It fails the test unless the look-up returns these
-// addresses, with the error stale, after exactly this time.
+// addresses and this error after exactly this time.
 func want(t *testing.T, n *Names, what, addrs string, after time.Duration, stale error) {
 	t.Helper()
 	got, took, err := given(t, n, 3*time.Second)

@@ -16,11 +16,11 @@ type Attempt[T any] struct {
 	Err    error
 }
 
-// Race dials targets in their order until one dial succeeds or all have failed. The next dial
-// begins when the time stagger has passed or a dial has failed. After the success, Race cancels and
-// awaits the other dials. It calls discard for each connection that comes too late. Race returns
-// the dial that succeeded, or nil, and the dials that failed before it, in the order in which they
-// failed.
+// Race dials targets in their order until one dial succeeds or all have failed. The parameter
+// stagger is the time between two dials. If a dial fails, the next one begins at once. After the
+// success, Race cancels and awaits the other dials. It calls discard for each connection that comes
+// too late. Race returns the dial that succeeded, or nil, and the dials that failed before it, in
+// the order in which they failed.
 func Race[T any](
 	ctx context.Context, stagger time.Duration, targets []string,
 	dial func(context.Context, string) (T, error), discard func(T),

@@ -2,7 +2,8 @@ package service
 
 import "os"
 
-// Host returns the name of this machine, or the parameter other if the name cannot be found out.
+// Host returns the name of this machine. If the name cannot be found out, Host returns its
+// argument.
 func Host(other string) string {
 	if host, err := os.Hostname(); err == nil {
 		return host

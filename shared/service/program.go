@@ -25,7 +25,8 @@ type Program[T any] struct {
 
 	Variables []config.Variable
 	Load      func(environ []string) (T, error)
-	// Warnings lists permitted settings that deserve a log line. nil: no warnings.
+	// Warnings lists permitted settings that deserve a log line. If Warnings is nil, there are
+	// none.
 	Warnings func(T) []string
 	Logging  func(T) logging.Config
 	// Live is the address whose /livez the healthcheck subcommand asks.
@@ -118,8 +119,8 @@ func (p Program[T]) help(w io.Writer) {
 	config.WriteHelp(w, p.Variables)
 }
 
-// load reads the configuration. If there are problems, load prints them. With them, load prints the
-// unknown variables, since one of these may be a required variable whose name is misspelled.
+// load reads the configuration. If there are problems, load prints them together with the unknown
+// variables. An unknown variable may be a required one whose name is misspelled.
 func (p Program[T]) load(environ []string, stderr io.Writer) (cfg T, ok bool) {
 	cfg, err := p.Load(environ)
 	if err == nil {

@@ -66,7 +66,7 @@ func TestSignals(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines := bufio.NewScanner(out)
-		for _, s := range c.signals { // the first at "running", a second at "draining"
+		for _, s := range c.signals { // sends the first at "running", and a second at "draining"
 			if !lines.Scan() {
 				t.Fatalf("%s %v: ended early", c.how, c.signals)
 			}

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Sleep waits for d and then returns true. It returns false as soon as ctx is done, or the channel
-// in the parameter early gives a value or is closed. That channel may be nil. If d is not positive,
-// Sleep returns true at once, even if ctx is done.
+// Sleep waits for d and then returns true. If ctx is done before that, or if the given channel
+// gives a value or is closed, Sleep returns false at once. The channel may be nil. If d is not
+// positive, Sleep returns true at once, even if ctx is done.
 func Sleep(ctx context.Context, d time.Duration, early <-chan struct{}) bool {
 	if d <= 0 {
 		return true

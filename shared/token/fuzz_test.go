@@ -52,7 +52,7 @@ func FuzzClaims(f *testing.F) {
 	})
 }
 
-// decode reads JSON. Numbers become of type json.Number.
+// decode reads JSON. Numbers get the type json.Number.
 func decode(text []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()

@@ -77,14 +77,15 @@ func (f Fault) Error() string { return f.Text }
 
 const malformed = "malformed"
 
-// These errors are no Faults: a token is not refused for good because a key is missing here. While
-// keys are rotated, another process may have the key already.
+// These errors are no Faults. They mean that a key is missing here, and another process may have
+// that key already while keys are rotated. So the token may be good later.
 var (
 	errNoKeys     = errors.New("no key is set here by which tokens could be judged")
 	errUnknownKey = errors.New("its kid names no key")
 )
 
-// Judge reads a token and decides about it at the time now. There are three outcomes:
+// Judge reads a token and decides about it. The parameter now is the present time. There are three
+// outcomes:
 //
 //   - The token is good: there is no error.
 //   - The token is refused, and the client needs another one: the error is a Fault. If the Fault is
@@ -152,8 +153,8 @@ func (j Judge) verify(text string) (claims []byte, err error) {
 	return nil, Fault{Text: "its signature is wrong"}
 }
 
-// check compares claims with the demands of j at the time now. It looks at exp last, as
-// Fault.Expired requires.
+// check compares claims with the demands of j and with the present time. It looks at exp last,
+// since Fault.Expired means that nothing else is wrong.
 func (j Judge) check(c claims, now time.Time) error {
 	switch {
 	case c.subscription:

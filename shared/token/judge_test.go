@@ -34,8 +34,9 @@ func rawToken(header, claims string) string {
 	return text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// outcomes checks each row. In a row, text is a header or claims, and token makes a token of the
-// user 1 from it. The refusal must contain the row's says. If says is "", the token must be good.
+// outcomes checks each row. A row's text is a header or claims, from which the given function makes
+// a token of the user 1. If the row's field says is empty, the token must be good. Otherwise the
+// token must be refused with an error that contains that field.
 func outcomes(t *testing.T, j Judge, token func(text string) string, rows []struct{ text, says string }) {
 	t.Helper()
 	for _, row := range rows {

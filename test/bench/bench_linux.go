@@ -48,8 +48,8 @@ type rows struct {
 	budgets                bool // budgets apply to this server
 }
 
-// bench.of returns a rows value for form f in one case of a scenario. The parameter what describes
-// that case. bench.of also prints a line of progress that names the case.
+// bench.of returns rows for a form in one case of a scenario. The last parameter describes the
+// case. bench.of also prints a line of progress that names the case.
 func (b *bench) of(scenario string, f *form, what string) rows {
 	b.say("%s: %s: %s", scenario, f.name, what)
 	return rows{b, scenario, f.name, what, f.budgets}
@@ -91,7 +91,7 @@ func (b *bench) print(text string) {
 }
 
 // beat watches the progress lines: whenever 20 s pass without a new line, it prints the last line
-// again. The function stop ends the watch.
+// again. The returned function ends the watch.
 func (b *bench) beat() (stop func()) {
 	done := make(chan struct{})
 	go func() {
@@ -130,7 +130,8 @@ func (b *bench) runAll(ctx context.Context, o options, forms []*form) error {
 		if runs += len(takePart(s)); len(takePart(s)) == 0 {
 			continue
 		}
-		if err := load.Room(b.sessions(s.most)); err != nil { // fails before any scenario runs
+		// The bench fails here, before it runs any scenario.
+		if err := load.Room(b.sessions(s.most)); err != nil {
 			return fmt.Errorf("%s: %w, or leave it out with -run", s.name, err)
 		}
 	}
@@ -149,9 +150,9 @@ func (b *bench) runAll(ctx context.Context, o options, forms []*form) error {
 	return nil
 }
 
-// run runs a scenario on a form. It returns the form's failure as an error if the form's field ours
-// is set, or if ctx is done. Otherwise it adds a note on the failure, and drops the rows of this
-// run, because they cannot be trusted.
+// run runs a scenario on a form. If a form that is marked as ours fails, or ctx is done, run
+// returns the failure as an error. Otherwise it adds a note on the failure. It drops the rows of
+// this run, since nobody can trust them.
 func (b *bench) run(ctx context.Context, s scenario, f *form) error {
 	before := len(b.rows)
 	err := s.run(ctx, b, f)

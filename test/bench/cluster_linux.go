@@ -65,9 +65,10 @@ func (p parts) since(before parts) parts {
 	return parts{edges: p.edges - before.edges, relay: p.relay - before.relay, redis: p.redis - before.redis}
 }
 
-// less returns p without the CPU time that a cluster at rest would spend in the same wall time. The
-// parameter idle is a measurement of the cluster at rest. Its CPU times are scaled to the wall time
-// of p. Each part of the result is at least 1 µs. The field took must be set in p and in idle.
+// less subtracts from p the CPU time that a cluster at rest would spend in the same wall time. The
+// argument is a measurement of the cluster at rest, and less scales its CPU times to the wall time
+// of p. Each part of the result is at least 1 µs. The field took must be set in p and in the
+// measurement at rest.
 func (p parts) less(idle parts) parts {
 	beyond := func(spent, meanwhile time.Duration) time.Duration {
 		return max(time.Microsecond, spent-time.Duration(float64(meanwhile)*p.took.Seconds()/idle.took.Seconds()))

@@ -8,7 +8,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// windows are the numbers of messages in flight of the scenario fanout.
+// windows are the numbers of messages in flight that the scenario fanout measures.
 var windows = []int{1, 4, 16}
 
 func fanoutCase(members, window int) string {

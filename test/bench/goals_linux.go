@@ -8,13 +8,13 @@ import (
 )
 
 // goal is a figure that is compared with the same figure of another server, the peer, in the same
-// run. For one server it is also bounded.
+// run. For one server, the comparison has a bound.
 type goal struct {
 	scenario, of, what string // scenario, case and measurement of the figure
 	peer               string // name of the peer
 	server             string // name of the bounded server; "": none
 	bound              float64
-	less               bool // the peer's figure is subtracted; else it divides
+	less               bool // the comparison is a difference; false: it is a ratio
 }
 
 // goals returns all goals. A goal whose case is of another scale has no figures in a run.

@@ -137,9 +137,9 @@ func (s *site) round(ctx context.Context, l *load.Loop, limits load.Limits, stre
 	return m, err
 }
 
-// paced sends messages of a stream one at a time, and measures what they cost together. The
-// parameter every is the least interval between the starts of two messages. A part of the cost is
-// that processes wake up, and that part depends on the interval. So compare only costs that were
+// paced sends messages of a stream one at a time, and measures what they cost together. The given
+// interval is the least time between the starts of two messages. A part of the cost is that
+// processes wake up, and that part depends on the interval. So compare only costs that were
 // measured at the same interval.
 func (s *site) paced(ctx context.Context, l *load.Loop, messages int, every time.Duration, stream *load.Stream) (p parts, err error) {
 	before, err := s.cluster.spent()

@@ -98,7 +98,7 @@ func (b *bench) told(ctx context.Context, s *site, l *load.Loop, f *growth.Figur
 		for i, took := range []time.Duration{
 			seen.Arrived[len(seen.Arrived)-1],
 			after.edges - before.edges,
-			after.relay, // counts from 0: the process is new
+			after.relay, // the new process counts from 0
 		} {
 			least[i] = min(least[i], took.Seconds()*1000)
 		}

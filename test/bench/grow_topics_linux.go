@@ -97,7 +97,7 @@ func (t *topics) ops(ctx context.Context, b *bench) (figures []float64, err erro
 		*sum += after.since(before).servers()
 		return err
 	}
-	// Each turn of the loop handles as many topics as chunk says: members leave all of them, and
+	// Each turn of the loop handles a chunk of topics: members leave all topics of the chunk, and
 	// then join them again. No topic comes twice in a turn.
 	chunk := min(t.count, opsOfTopics)
 	for i := 0; i < len(again); i += chunk {

@@ -9,7 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// idleSessions are the numbers of sessions of the scenario idle.
+// idleSessions are the numbers of sessions that the scenario idle measures.
 var idleSessions = []int{5000, 19_000}
 
 func idleCase(sessions int) string { return fmt.Sprintf("%d sessions, per session", sessions) }
@@ -55,9 +55,9 @@ func (b *bench) idleAt(ctx context.Context, f *form, n int) error {
 	})
 }
 
-// toThemselves makes each session in sockets send itself one message of size bytes. The sockets
-// come from openSessions. The parameter first is the index of sockets[0] in the result of
-// openSessions.
+// toThemselves makes each given session send one message to itself. A message has the given size in
+// bytes. The sockets are a section of the result of openSessions. The given index says where this
+// section begins.
 func toThemselves(ctx context.Context, f *form, l *load.Loop, size, first int, sockets []*load.Socket) error {
 	var streams []*load.Stream
 	for i, socket := range sockets {

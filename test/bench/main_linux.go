@@ -43,8 +43,8 @@ func main() {
 
 var errTooLong = errors.New("it took longer than two hours")
 
-// run runs what the options ask for, and writes the result to out. If a form fails and its field
-// ours is set, run returns the error and writes no result.
+// run runs what the options ask for, and writes the result to out. If a form that is marked as ours
+// fails, run returns the error and writes no result.
 func run(ctx context.Context, o options, out io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

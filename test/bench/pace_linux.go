@@ -35,9 +35,9 @@ func pace(ctx context.Context, b *bench, f *form) error {
 	})
 }
 
-// rows.pace sends messages for some seconds. The parameter rate is the number of messages per
-// second. A shorter round comes first and warms the servers up. Then rows.pace adds rows for the
-// CPU time of one delivery and for latencies.
+// rows.pace sends messages for some seconds. The given rate is the number of messages per second. A
+// shorter round comes first and warms the servers up. Then rows.pace adds rows for the CPU time of
+// one delivery and for latencies.
 func (r rows) pace(ctx context.Context, s *site, l *load.Loop, sp speaker, rate int) error {
 	stream := sp.stream(l, messageSize, rate) // the window holds the messages of one second
 	during := func(d time.Duration) load.Pace {

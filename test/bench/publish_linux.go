@@ -15,8 +15,8 @@ import (
 const inFlight = 500
 
 // publish compares the CPU time that Redis spends on a message of a relay's broker with the CPU
-// time that it spends on a bare PUBLISH. It compares them with one topic and with many topics, each
-// time with many messages in flight and with few.
+// time that it spends on a bare PUBLISH. There is a case with one topic and a case with many
+// topics, each of them with many messages in flight and with few.
 func publish(ctx context.Context, b *bench, f *form) error {
 	for _, topics := range []int{1, b.sessions(10_000)} {
 		if err := b.publishTo(ctx, f, topics); err != nil {
@@ -89,7 +89,7 @@ type publisher interface {
 // arrival is one thing that came from Redis.
 type arrival struct {
 	received uint64 // number of a received message; 0: an answer to a publish
-	err      error  // the publisher failed
+	err      error  // why the publisher failed; nil: it did not
 }
 
 // publishing counts the messages of one publisher, and checks what arrives.
@@ -116,8 +116,8 @@ func (p *publishing) during(ctx context.Context, redis *local.Server, flight int
 }
 
 // round sends messages while more() is true. A message is in flight until it has been both answered
-// and received. The parameter flight is the largest number of messages in flight. At the end, round
-// waits until no message is in flight.
+// and received. The given number bounds the messages in flight. At the end, round waits until no
+// message is in flight.
 func (p *publishing) round(ctx context.Context, flight int, more func() bool) error {
 	for {
 		for p.sent-min(p.answered, p.received) < uint64(flight) && more() {

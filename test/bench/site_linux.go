@@ -34,7 +34,7 @@ type form struct {
 	dialect load.Dialect
 	ours    bool   // if the form fails, the bench fails
 	budgets bool   // budgets apply to the form
-	can     string // names of scenarios that the form can run, blanks between
+	can     string // names of the scenarios that the form can run, separated by blanks
 	start   func(ctx context.Context, b *bench) (*site, error)
 }
 
@@ -104,7 +104,7 @@ func (s *site) cpu() (t spent, err error) {
 }
 
 // startAll starts servers one after the other. If one does not start, startAll ends those that have
-// started. The function stop ends all servers, the last one first.
+// started. The returned function ends all servers, the last one first.
 func startAll(ctx context.Context, servers ...*local.Server) (stop func(), err error) {
 	stop = func() {
 		for i := range servers {

@@ -34,7 +34,7 @@ func openTopics(ctx context.Context, s *site, l *load.Loop) (t *topics, err erro
 	return t, err
 }
 
-// topics.more makes members join further topics, until the number of topics with a member is count.
+// topics.more makes members join further topics, until the given number of topics have a member.
 func (t *topics) more(ctx context.Context, count int) error {
 	const atOnce = 8 // commands in flight per member
 	asks := make([]*load.Ask, talkers)
@@ -58,9 +58,9 @@ func (t *topics) some(n int) (topics []int) {
 	return topics
 }
 
-// topics.each sends one command for each topic in the list topics, one after the other. The
-// parameter method is the method of the commands. A command is sent by the topic's member if kind
-// is "member-", and by the partner of that member if kind is "partner-".
+// topics.each sends one command for each topic in a list, one after the other. All commands have
+// the given method. If the kind is "member-", the topic's member sends the command. If the kind is
+// "partner-", the partner of that member sends it.
 func (t *topics) each(ctx context.Context, kind, method string, topics []int) error {
 	for _, topic := range topics {
 		a := t.ask(kind, topic%talkers, method)

@@ -57,7 +57,7 @@ func TestCaddyfile(t *testing.T) {
 	answers(t, e.public+one("health_uri"))
 }
 
-// TestCaddyValidate has Caddy validate the Caddyfile. Caddy may send health checks to the edges
+// TestCaddyValidate lets Caddy validate the Caddyfile. Caddy may send health checks to the edges
 // while it validates. So the test gives Caddy addresses on loopback for the edges.
 func TestCaddyValidate(t *testing.T) {
 	caddy, err := exec.LookPath("caddy")

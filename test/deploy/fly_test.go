@@ -149,7 +149,7 @@ func documentedURL(t *testing.T) string {
 	return strings.ReplaceAll(found[1], "$RELAY", "some-relay")
 }
 
-// documented checks that a file's comments tell the reader to set the variables with these names.
+// documented checks that a file's comments tell the reader to set the given variables.
 func documented(t *testing.T, path string, names ...string) {
 	t.Helper()
 	text := read(t, path)

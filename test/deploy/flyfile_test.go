@@ -22,7 +22,7 @@ type flyFile struct {
 	Env           map[string]string `toml:"env"`
 
 	Build struct {
-		Dockerfile string `toml:"dockerfile"` // relative to the fly.toml
+		Dockerfile string `toml:"dockerfile"` // path, relative to the folder of the fly.toml
 		Image      string `toml:"image"`
 	} `toml:"build"`
 	Deploy *struct {

@@ -88,7 +88,7 @@ func (c container) settings(t *testing.T, m manifests) map[string]string {
 	return settings
 }
 
-// checkPod checks what must hold for the pods of edges and of relays. The parameter stops is the
+// checkPod checks what must hold for the pods of edges and of relays. The last parameter is the
 // time that the process may take to stop.
 func checkPod(t *testing.T, d deployment, stops time.Duration) {
 	t.Helper()
@@ -127,14 +127,13 @@ func checkPod(t *testing.T, d deployment, stops time.Duration) {
 	}
 }
 
-// isNot reports whether a setting is not false. A setting that is absent counts as true, as it does
-// in Kubernetes.
+// isNot reports whether a setting is true or absent. Kubernetes takes an absent one for true.
 func isNot(b *bool) bool { return b == nil || *b }
 
-// checkProbes checks the probes of c. The parameters public and admin are the addresses on which
-// the container's process would listen. Each probe must name the port of one of these addresses.
-// The process p runs for the test, on other ports. checkProbes sends each probe's request to the
-// port of p that corresponds to the named port.
+// checkProbes checks the probes of c. The addresses public and admin are those on which the
+// container's process would listen. Each probe must name the port of one of these addresses. The
+// process p runs for the test, on other ports. checkProbes sends each probe's request to the port
+// of p that corresponds to the named port.
 func checkProbes(t *testing.T, c container, p process, public, admin config.Addr) {
 	t.Helper()
 	for _, pr := range []probe{c.ReadinessProbe, c.LivenessProbe} {

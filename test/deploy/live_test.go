@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay"
 )
 
-// process holds the URLs of the ports of a running edge or relay.
+// process has the URLs at which a running edge or relay listens.
 type process struct{ public, admin string }
 
 // running starts a relay and an edge that is linked to it. Both end with the test.

@@ -44,9 +44,9 @@ func readUnit(t *testing.T, file string) unit {
 	return u
 }
 
-// checkUnit checks what must hold for the units of edges and of relays. The parameter stops is a
-// function. It is given the settings of the unit's example environment. It returns the time that
-// the process may take to stop, and how many open files the process may need.
+// checkUnit checks what must hold for the units of edges and of relays. The last parameter is a
+// function. From the settings of the unit's example environment, the function finds how long the
+// process may take to stop, and how many open files it may need.
 func checkUnit(t *testing.T, file string, stops func(settings map[string]string) (time.Duration, int)) {
 	t.Helper()
 	u := readUnit(t, file)
@@ -110,8 +110,8 @@ func TestC1_SystemdRelay(t *testing.T) {
 	})
 }
 
-// TestSystemdVerify has systemd verify the units. The program of a unit must exist on this machine,
-// so the test replaces it by /bin/true.
+// TestSystemdVerify lets systemd verify the units. The program of a unit must exist on this
+// machine, so the test replaces it by /bin/true.
 func TestSystemdVerify(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
@@ -127,7 +127,8 @@ func TestSystemdVerify(t *testing.T) {
 		out, _ := exec.CommandContext(t.Context(), analyze, "verify", name).CombinedOutput()
 		var about []string
 		for _, line := range strings.Split(string(out), "\n") {
-			if strings.Contains(line, file) { // other units of this machine do not matter
+			// A complaint about another unit of this machine does not matter.
+			if strings.Contains(line, file) {
 				about = append(about, line)
 			}
 		}

@@ -179,7 +179,7 @@ func tooBig(t *testing.T, p parties) {
 	most := strings.Repeat("x", limit)
 	a.Send(most)
 	b.Expect(chat.InGroup(g, a.id, most))
-	a.TrySend(most + "y") // the server may end the connection before it has read all of this
+	a.TrySend(most + "y") // the server may end the connection before it has read the whole text
 	a.ExpectEnd(websocket.StatusMessageTooBig)
 	c := onlyGroup(t, p.near, g, chat.Unique("c"))
 	c.Send("after")

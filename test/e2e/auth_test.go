@@ -103,7 +103,8 @@ func TestTokensDecideWhoConnects(t *testing.T) {
 	})
 	t.Run("a session ends with 4002 when its token does", func(t *testing.T) {
 		var a *client.Client
-		for left := 3 * time.Second; a == nil; left *= 2 { // again if the token expired too early
+		// If a token expires before its client is connected, the next token lives twice as long.
+		for left := 3 * time.Second; a == nil; left *= 2 {
 			expires := time.Now().Add(left - 30*time.Second).Unix() // an edge allows 30 s of leeway
 			soon := token(t, jwtSecret, jwt.MapClaims{"sub": "1", "exp": expires})
 			var err error

@@ -31,7 +31,8 @@ func TestP4_WhatWasSentDuringACutReachesThoseBehindItInOrder(t *testing.T) {
 			a.Send(chat.All(n))
 			inG, one, all = append(inG, chat.InGroup(g, a.id, n)), append(one, chat.Direct(a.id, n)), append(all, chat.ToAll(a.id, n))
 		}
-		a.Send(chat.One(a.id, "published")) // once this is back, the relay has the frames above
+		// Once this message comes back, the relay has the frames above.
+		a.Send(chat.One(a.id, "published"))
 		a.Expect(chat.Direct(a.id, "published"))
 		b.Send(chat.Group(g, "from behind the cut"))
 		f.Links()[0].Allow()

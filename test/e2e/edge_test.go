@@ -50,7 +50,8 @@ func TestMaxSessionsAnswers503WithRetryAfter(t *testing.T) {
 func TestP7_RateSlowsTheReaderAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
-	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil)) // 20/s, and 200 in a burst
+	// A user may send 20 messages a second, and 200 in a burst.
+	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil))
 	a, b := channel(t, e, chat.Unique("a")), channel(t, e, chat.Unique("b"))
 	const n = 260
 	begin := time.Now()
@@ -70,7 +71,8 @@ func TestP7_RateSlowsTheReaderAndLosesNothing(t *testing.T) {
 func TestP7_AFloodIsReadMoreSlowlyAndACalmClientIsNot(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
-	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil)) // 20/s, and 200 in a burst
+	// A user may send 20 messages a second, and 200 in a burst.
+	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil))
 	flood, calm, b := channel(t, e, chat.Unique("flood")), channel(t, e, chat.Unique("calm")), channel(t, e, chat.Unique("b"))
 	const n, rounds = 440, 100 // the rate slows the flood to 12 s, but does not slow the rounds
 	for i := range n {
@@ -98,8 +100,8 @@ func TestP7_AFloodIsReadMoreSlowlyAndACalmClientIsNot(t *testing.T) {
 
 // TestP8_AFloodHasItsShareOfTheLogAndACalmClientItsOwn freezes an edge's link, so that nothing
 // leaves the log. One client's flood fills that client's share, a sixteenth of the log. Then a calm
-// client sends messages. They must be accepted all the same. They must arrive before the messages
-// of the flood that had no room.
+// client sends messages. These messages must be accepted all the same. They must arrive before
+// those messages of the flood for which there was no room.
 func TestP8_AFloodHasItsShareOfTheLogAndACalmClientItsOwn(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
@@ -167,7 +169,8 @@ func TestP8_AFullLogIsAnsweredAndNeverSilent(t *testing.T) {
 	r.Kill()
 	const n = 20
 	payload := strings.Repeat("x", 1000)
-	for i := range n { // together more than a user's share of the log, which is 4 KiB
+	// Together these messages are larger than a user's share of the log, which is 4 KiB.
+	for i := range n {
 		a.Send(chat.One(b.id, fmt.Sprint(i, " ", payload)))
 	}
 	f, err := a.Next()

@@ -25,7 +25,8 @@ func TestP2_ReplayedCommandsAreAnsweredOnceAndInOrder(t *testing.T) {
 		dialled := p.Dialled()
 		if i%4 == 0 {
 			// The cuts are meant to come between commands and their acknowledgements. After a cut
-			// there, the edge replays frames. The test checks at its end that it has replayed some.
+			// there, the edge replays frames. At its end the test checks that some frames were
+			// replayed.
 			p.CutAfter(int64(400 + 171*i))
 		}
 		for _, u := range users {

@@ -86,8 +86,8 @@ func inParallel(w, n int, f func(i int)) {
 	all.Wait()
 }
 
-// until reads the messages that u gets, up to one with the text in the parameter last. It returns
-// the texts of the messages before the last one.
+// until reads the messages that u gets, up to the first one with the given text. It returns the
+// texts of the messages before that one.
 func until(t *testing.T, u *user, last string) (frames []string) {
 	t.Helper()
 	for {
@@ -142,7 +142,8 @@ func TestP7_AClientThatNeverReadsIsClosedAndTwoHundredOthersGetEverything(t *tes
 			sender.Send(message(sent, size))
 			sent++
 		}
-		for _, u := range users { // so that only the deaf client falls behind
+		// The other users read what comes, so that the deaf client alone falls behind.
+		for _, u := range users {
 			u.Expect(expected(g, sender.id, sent-10, sent, size)...)
 		}
 		return lost() > 0

@@ -63,9 +63,8 @@ func (f *traffic) frames() (counts []int) {
 	return counts
 }
 
-// silence returns the longest time for which any user waited for a frame. The first before[i]
-// frames of user i do not count. The wait for the next frame begins at the time in the parameter
-// from.
+// silence returns the longest time for which any user waited for a frame, from the given moment on.
+// The first before[i] frames of user i came earlier, and do not count.
 func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) {
 	for i, u := range f.users {
 		last := from

@@ -21,7 +21,8 @@ type sdkUser struct {
 	asked int
 }
 
-// dialSDK connects a user. The parameter more is added to the connect.
+// dialSDK connects a user with a token that names the given channels. The text more is added to the
+// connect, behind the token.
 func dialSDK(t *testing.T, e *cluster.Edge, user, more string, channels ...string) (u *sdkUser, reply string) {
 	t.Helper()
 	u = &sdkUser{client.Dial(t, e.URL("/connection/websocket?user=ann"), client.Options{Name: user}), t, 0}
@@ -29,7 +30,7 @@ func dialSDK(t *testing.T, e *cluster.Edge, user, more string, channels ...strin
 	return u, u.ask(fmt.Sprintf(`"connect":{"token":%q%s}`, token(t, jwtSecret, claims), more))
 }
 
-// ask sends a command, which has no id, and returns its answer.
+// ask sends a command, and returns the answer. The command has no id, since ask adds one.
 func (u *sdkUser) ask(command string) (answer string) {
 	u.t.Helper()
 	u.asked++
@@ -55,7 +56,7 @@ func (u *sdkUser) await(begin string) (line string) {
 	return line
 }
 
-// namesLike returns the name, names that are written almost alike, and names that cannot be.
+// namesLike returns the name itself, names that look like it, and names that are not allowed.
 func namesLike(name string) []string {
 	return []string{
 		name, strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:], name + " ", " " + name, name + "*", name + "/", name + ":",
@@ -66,11 +67,11 @@ func namesLike(name string) []string {
 	}
 }
 
-// TestP14_NoNameIsAWayAroundTheRules has a user called eve, who may neither read nor write some
-// channels. Eve tries names that are like those of these channels, and frames that name two
-// channels, as a client of the chat and of an SDK. Two other users may use the channels by their
-// tokens. No message of theirs may come to eve, and no message of eve may come to them. Another
-// relay then judges the same clients again.
+// TestP14_NoNameIsAWayAroundTheRules is about a user called eve, who may neither read nor write
+// some channels. Eve tries names that are like those of these channels, and frames that name two
+// channels. Eve does so as a client of the chat, and as a client of an SDK. Two other users may use
+// the channels by their tokens. No message of theirs may come to eve, and no message of eve may
+// come to them. Another relay then judges the same clients again.
 func TestP14_NoNameIsAWayAroundTheRules(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {

@@ -24,7 +24,7 @@ func TestP3_RelayKillClosesNoSocketAndNothingIsLostDoubledOrReordered(t *testing
 	for range 5 {
 		load.flowing(5)
 		r.Kill()
-		load.sendOn(10) // while no relay runs
+		load.sendOn(10) // no relay runs meanwhile
 		r.Restart()
 	}
 	load.flowing(5)

@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// longestSilence returns the longest time for which any user got nothing. It looks at the time that
-// starts at began and ends now.
+// longestSilence returns the longest time for which any user got nothing. It looks at the time from
+// the given moment until now.
 func (f *traffic) longestSilence(began time.Time) (longest time.Duration) {
 	for _, u := range f.users {
 		last := began

@@ -71,7 +71,7 @@ func TestP2_ARelayThatWasFrozenIsAZombie(t *testing.T) {
 	load.flowing(3)
 	old := inUse(e, relays)
 	old.Freeze()
-	load.flowing(3) // through the other relay
+	load.flowing(3) // messages flow through the other relay
 	old.Thaw()
 	cluster.Eventually(t, "the old relay has noticed", func() bool { return old.Metrics().Sum(metricRelaySessions) == 0 })
 	load.flowing(3)

@@ -15,8 +15,8 @@ import (
 )
 
 // traffic is a set of users who send numbered messages until finish is called. They send direct
-// messages, group messages and broadcasts. traffic checks that each user gets every message meant
-// for that user once, and in order within its stream.
+// messages, group messages and broadcasts. Each user must get exactly the messages that are meant
+// for this user. It must get each of them once, and in order within the message's stream.
 type traffic struct {
 	t     *testing.T
 	group string
@@ -37,7 +37,7 @@ var kinds = [...]string{"one", "group", "all"}
 // stream is one sender's messages of one kind.
 type stream struct{ sender, kind int }
 
-// startTraffic connects two users to each edge, has them join one group, and starts to send. After
+// startTraffic connects two users to each edge, lets them join one group, and starts to send. After
 // each pause every user sends one message of each kind.
 func startTraffic(t *testing.T, pause time.Duration, edges ...*cluster.Edge) *traffic {
 	t.Helper()
@@ -143,8 +143,8 @@ func (f *traffic) finish(e *cluster.Edge) {
 	f.t.Logf("%d messages of %d users, each received once and in order", total, len(f.users))
 }
 
-// goal returns, for each user and each kind, the number of messages sent so far, raised by the
-// parameter more.
+// goal returns the number of messages sent so far, plus the given number, for each user and each
+// kind.
 func (f *traffic) goal(more int64) (goal [][len(kinds)]int64) {
 	goal = make([][len(kinds)]int64, len(f.users))
 	for i := range f.sent {

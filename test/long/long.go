@@ -9,8 +9,8 @@ import (
 
 const variable, value = "EDGERELAY_TESTS", "long"
 
-// Only skips t, which is a long test, unless EDGERELAY_TESTS is "long". It logs the parameter why
-// as the reason, such as the time that the test takes.
+// Only is what a long test calls first. It skips the test t unless EDGERELAY_TESTS is "long". It
+// logs the given reason, such as the time that the test takes.
 func Only(t testing.TB, why string) {
 	t.Helper()
 	if !Wanted() {
@@ -18,7 +18,7 @@ func Only(t testing.TB, why string) {
 	}
 }
 
-// Wanted reports whether EDGERELAY_TESTS is "long". Then the long tests run. If EDGERELAY_TESTS is
+// Wanted reports whether EDGERELAY_TESTS is "long". If so, the long tests run. If the variable is
 // empty, they are left out. Wanted panics at any other value, so that a misspelled value does not
 // leave them out silently.
 func Wanted() bool {

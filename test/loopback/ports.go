@@ -36,7 +36,7 @@ var ports struct {
 	next   int            // offset of the next port in that block; 0: the block is used up
 }
 
-// FreeAddr returns the address that Free() returns. The test fails if no port is free.
+// FreeAddr calls Free, and fails the test if no port is free.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
 	addr, err := Free()

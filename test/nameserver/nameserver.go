@@ -60,7 +60,7 @@ func (s *Server) Set(name string, addrs ...string) {
 	}
 }
 
-// Silence has the server ignore questions of these types from now on, and answer all others.
+// Silence makes the server ignore questions of these types from now on, and answer all others.
 func (s *Server) Silence(types ...uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +70,7 @@ func (s *Server) Silence(types ...uint16) {
 	}
 }
 
-// Asked returns how many questions of a type have come, silenced ones included.
+// Asked returns how many questions of a type have come. It includes those that got no answer.
 func (s *Server) Asked(t uint16) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

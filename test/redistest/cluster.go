@@ -15,9 +15,9 @@ import (
 // slots is the number of slots of a Redis Cluster.
 const slots = 16384
 
-// Cluster is a Redis Cluster of a test's own. At the start, its masters have about equal shares of
-// the slots and one replica each. Only the test's goroutine may call the methods, since they end
-// the test if they fail.
+// Cluster is a Redis Cluster of a test's own. At the start, each master has one replica, and all
+// masters have about the same number of slots. Only the test's goroutine may call the methods,
+// since they end the test if they fail.
 type Cluster struct {
 	URL     string    // redis+cluster://host:port,…, or rediss+cluster with TLS
 	Servers []*Server // the initial masters, then their replicas in the same order
@@ -33,7 +33,7 @@ func StartCluster(t testing.TB, n int) *Cluster {
 	return startCluster(t, nil, n)
 }
 
-// StartClusterTLS is StartCluster for servers that speak only TLS, also to each other.
+// StartClusterTLS is StartCluster for servers that speak nothing but TLS, even to each other.
 func StartClusterTLS(t testing.TB, how TLS, n int) *Cluster {
 	t.Helper()
 	return startCluster(t, &how, n)

@@ -36,14 +36,14 @@ type Server struct {
 }
 
 // Start starts a server. The options are further arguments of redis-server, such as "--maxmemory",
-// "10mb". If there is no redis-server, the test is skipped or fails, see Need.
+// "10mb". Without a redis-server the test is skipped or fails, as Need says.
 func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
 	return start(t, nil, nil, plain(options))
 }
 
-// plain puts the usual options before a test's own. With the usual options alone, the server saves
-// its data only if Save is called.
+// plain puts the usual options before the test's own ones. With the usual options alone, the server
+// saves its data only if Save is called.
 func plain(options []string) []string {
 	return append([]string{"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}, options...)
 }
@@ -65,8 +65,8 @@ func start(t testing.TB, how *TLS, first, options []string) *Server {
 	return s
 }
 
-// identify sets the arguments for the port and for TLS, and makes a client that fits them. If the
-// parameter how is nil, the server speaks no TLS.
+// identify sets the arguments for the port and for TLS, and makes a client that fits them. A nil
+// TLS is for a server that speaks no TLS.
 func (s *Server) identify(how *TLS) {
 	s.t.Helper()
 	host, port, _ := net.SplitHostPort(s.Addr)
@@ -172,7 +172,7 @@ func (s *Server) end() {
 	if s.cmd == nil {
 		return
 	}
-	_ = s.cmd.Process.Kill() // this ends a frozen process too
+	_ = s.cmd.Process.Kill() // this ends even a frozen process
 	_ = s.cmd.Wait()         // the error only says that the process was killed
 	s.cmd = nil
 }

@@ -37,7 +37,7 @@ func StartWatched(t testing.TB) *Watched {
 	return startWatched(t, nil)
 }
 
-// StartWatchedTLS is StartWatched for servers and sentinels that speak only TLS.
+// StartWatchedTLS is StartWatched for servers and sentinels that speak nothing but TLS.
 func StartWatchedTLS(t testing.TB, how TLS) *Watched {
 	t.Helper()
 	return startWatched(t, &how)

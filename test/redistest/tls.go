@@ -12,7 +12,7 @@ type TLS struct {
 	AskClient bool   // clients need a certificate of the authority
 }
 
-// StartTLS is Start for a server that speaks only TLS.
+// StartTLS is Start for a server that speaks nothing but TLS.
 func StartTLS(t testing.TB, how TLS, options ...string) *Server {
 	t.Helper()
 	return start(t, &how, nil, plain(options))

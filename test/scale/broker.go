@@ -59,7 +59,7 @@ func (b *relayBroker) Publish(p broker.Publish) {
 	b.events = append(b.events, b.Take()...)
 	if _, published := b.store.tops[p.Topic]; !published {
 		b.Handle.Subscribe(p.Topic, 0)
-		b.Take() // drops a second Subscribed event: b.Subscribe sent one
+		b.Take() // drops a second Subscribed event, since b.Subscribe has sent one
 	}
 	b.Handle.Publish(p)
 	for _, ev := range b.Take() {

@@ -10,8 +10,8 @@ import (
 )
 
 // edge is one edge as its relay sees it. It sends frames, and counts the frames that arrive. Its
-// sessions are numbered from 1. About a session, an edge stores only which groups the session is
-// in.
+// sessions are numbered from 1. All that an edge stores about a session is which groups the session
+// is in.
 type edge struct {
 	first      int // number of its first user
 	instance   protocol.Instance
@@ -99,8 +99,8 @@ func (e *edge) tables(at protocol.Endpoint, sessions int, s *store) {
 	e.out = link.Synced{First: e.number + 1, Last: e.number, Sessions: uint64(sessions), Held: uint64(held)}.Append(e.out)
 }
 
-// connects encodes Session frames for consecutive sessions. The parameter first is the number of
-// the first session. The parameter sessions is the number of sessions.
+// connects encodes Session frames for sessions with consecutive numbers. The caller gives the first
+// of these numbers, and how many sessions there are.
 func (e *edge) connects(at protocol.Endpoint, first, sessions int) {
 	for id := first; id < first+sessions; id++ {
 		e.out = link.Session{ID: uint64(id), Endpoint: at, User: e.user(uint64(id))}.Append(e.out)
@@ -116,7 +116,7 @@ func (e *edge) message(session uint64, format string, args ...any) (id uint64, f
 }
 
 // send sends the encoded frames in batches. A batch is complete when it has the given number of
-// frames, or at least link.BatchTarget bytes. It calls relay.settle after each batch.
+// frames, or at least link.BatchTarget bytes. After each batch, send calls relay.settle.
 func (e *edge) send(frames int) error {
 	out := e.out
 	e.up += len(out)

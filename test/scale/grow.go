@@ -8,8 +8,8 @@ import (
 )
 
 // grow connects all sessions in rounds. In each round every edge connects about a twentieth of its
-// sessions. The parameter steps lists numbers of sessions. grow reports a measurement after a round
-// that reaches one of these numbers, and at the end. The parameter base is the size of the heap
+// sessions. The list has numbers of sessions, and grow reports a measurement after a round that
+// reaches one of them. It reports another measurement at the end. The base is the size of the heap
 // without sessions, in bytes.
 func (c *cluster) grow(base float64, steps []int) error {
 	m := begin()

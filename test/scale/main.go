@@ -33,7 +33,7 @@ type config struct {
 	edges, sessions        int // sessions are those of all edges together
 	pieces                 int // sessions in each measurement of pieces.go; 0: none is made
 	directs, broadcasts    int // messages of each kind
-	groups, size, messages int // groups, members of each, messages in each
+	groups, size, messages int // number of groups, members of each group, messages in each group
 	relinks                int // edges that lose their link
 	idle                   time.Duration
 }

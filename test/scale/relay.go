@@ -22,7 +22,7 @@ type relay struct {
 	wire    []byte                // batches written to links and not read yet
 	written []written             // where each batch ends in wire
 	due     map[delivery]struct{} // publications that edges must still read
-	longest time.Duration         // duration of the longest step since it was last set to 0
+	longest time.Duration         // longest step since the field was last set to 0
 }
 
 var _ downlink.Handler = (*relay)(nil)

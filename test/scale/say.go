@@ -100,7 +100,7 @@ type member struct {
 }
 
 // group makes groups whose members are on different edges. Then members of each group send
-// messages. The parameter messages is the number of messages in each group.
+// messages. The last parameter is the number of messages in each group.
 func (c *cluster) group(groups, members, messages int) error {
 	members = min(members, len(c.edges))
 	in := make([][]member, groups)

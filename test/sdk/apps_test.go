@@ -13,10 +13,10 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// TestTheGoProgramOfTheAppsPageTalks runs the program in Go of docs/apps.md, with the address of
-// one of the test's edges in place of the page's. The program must print its own publications, and
-// those that somebody makes to the channel of its user. Its publications must be heard in its
-// group.
+// TestTheGoProgramOfTheAppsPageTalks runs the Go program of docs/apps.md. The program gets the
+// address of one of the test's edges in place of the page's address. It must print its own
+// publications, and those that somebody makes to the channel of its user. Members of the program's
+// group must get the program's publications.
 func TestTheGoProgramOfTheAppsPageTalks(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../docs/apps.md")

@@ -4,7 +4,9 @@ go 1.26.0
 
 require (
 	github.com/centrifugal/centrifuge-go v0.12.1
+	github.com/coder/websocket v1.8.15
 	github.com/edgerelay/edgerelay v0.0.0
+	github.com/golang-jwt/jwt/v5 v5.3.1
 )
 
 require (
@@ -13,8 +15,6 @@ require (
 	github.com/caarlos0/env/v11 v11.4.2 // indirect
 	github.com/centrifugal/protocol v0.21.0 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
-	github.com/coder/websocket v1.8.15 // indirect
-	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
 	github.com/gorilla/websocket v1.5.3 // indirect
 	github.com/josharian/intern v1.0.0 // indirect
 	github.com/jpillora/backoff v1.0.0 // indirect

@@ -1,4 +1,4 @@
-// Package sdk runs the whole product with Centrifugo's client SDK for Go as it is. It is a module
+// Package sdk runs the whole product with Centrifugo's client SDK for Go, unchanged. It is a module
 // of its own, so that the product does not depend on the SDK. E2E_KIND selects how the servers run,
 // as for test/e2e.
 package sdk
@@ -30,6 +30,17 @@ func options(t *testing.T) cluster.Options {
 		kind = cluster.InProcess
 	}
 	return cluster.Options{Kind: kind, Backend: cluster.Redis}
+}
+
+// onProcesses returns options for tests that need servers in processes of their own. It skips the
+// test if E2E_KIND selects another kind.
+func onProcesses(t *testing.T) cluster.Options {
+	t.Helper()
+	o := options(t)
+	if o.Kind != cluster.Process {
+		t.Skip("needs processes: E2E_KIND=process")
+	}
+	return o
 }
 
 // TestTheSDKSubscribesPublishesAndHearsItself lets two users talk through two edges and two relays.
@@ -136,16 +147,39 @@ func TestP3_ARelayThatIsKilledClosesNoSDKSession(t *testing.T) {
 	}
 }
 
-// TestWhatIsNotOffered calls an RPC, which edgerelay does not offer yet. The call must fail with
-// error 108, and the connection must stay.
-func TestWhatIsNotOffered(t *testing.T) {
+// TestP5_SDKsAreAnsweredWhileRedisIsAway freezes Redis. For clients of one relay, a connect, a
+// subscribe and a publish must be answered before an SDK gives up. These clients reach each other
+// meanwhile. When Redis is back, nothing comes again.
+func TestP5_SDKsAreAnsweredWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
 	e := c.StartEdge(nil, c.StartRelay(nil))
-	alice := connect(t, e, "alice")
-	if _, err := alice.RPC(t.Context(), "getUser", []byte(`{}`)); err == nil || !strings.Contains(err.Error(), "108") {
-		t.Errorf("rpc: %v", err)
+	ann := connect(t, e, "ann")
+	ann.subscribe("group:g")
+	c.Redis().Pause()
+	ann.subscribe("group:h")
+	bob := connect(t, e, "bob")
+	bob.subscribe("group:g")
+	for n := range 3 {
+		if err := bob.say("group:g", fmt.Sprint(n)); err != nil {
+			t.Errorf("publish %d: %v", n, err)
+		}
 	}
-	alice.subscribe("group:g")
-	alice.stood()
+	ann.got("group:g", 3)
+	c.Redis().Continue()
+	if err := bob.say("group:g", "3"); err != nil {
+		t.Error(err)
+	}
+	cluster.Eventually(t, "Redis is back", func() bool { _, body := e.Ready(); return !strings.Contains(body, `"broker"`) })
+	if err := bob.say("group:g", "4"); err != nil {
+		t.Error(err)
+	}
+	for _, u := range []*client{ann, bob} {
+		for n, r := range u.got("group:g", 5) {
+			if r.Data != fmt.Sprint(n) {
+				t.Errorf("%s got %s, want %d", u.user, r.Data, n)
+			}
+		}
+		u.stood()
+	}
 }

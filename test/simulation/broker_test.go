@@ -60,7 +60,7 @@ func (s *store) publish(h *brokertest.Handle, p broker.Publish) (done broker.Pub
 	s.w.tracef("redis: %s %q of %s, number %d behind %d, floor %d, known %v: %s %v", p.Topic, p.Msg, short(p.Instance), p.Number, p.Predecessor, p.Floor, p.Known,
 		[]string{"failed", "done", "duplicate", "refused"}[done.Outcome], done.Position)
 	if done.Outcome == broker.Done {
-		s.w.model.stored(p, done.Position)
+		s.w.model.stored(p, done.Position, h)
 	}
 	for _, b := range s.brokers {
 		if done.Outcome == broker.Done && b.subs[p.Topic] != nil && b.hearsNot() {
@@ -160,8 +160,8 @@ func (b *relayBroker) delay() time.Duration {
 	return b.w.between(50*time.Microsecond, 2*time.Millisecond)
 }
 
-// ask sends a request to the store. The parameters out and in are the two directions of the
-// connection that carries the request.
+// ask sends a request to the store, and brings the answer to the relay. The two fifos are the two
+// directions of the connection that carries the request.
 func (b *relayBroker) ask(out, in *fifo, r request) {
 	b.w.at(out.next(b.w.now.Add(b.delay())), func() {
 		switch {
@@ -176,8 +176,9 @@ func (b *relayBroker) ask(out, in *fifo, r request) {
 	})
 }
 
-// try carries out a request and answers it. The percentage store.trouble says how many requests go
-// wrong instead. They are answered with a failure, and are carried out at once, later or never.
+// try carries out a request and answers it. Some requests go wrong instead, by the percentage
+// store.trouble. Such a request is answered with a failure, and is carried out at once, later or
+// never.
 func (b *relayBroker) try(in *fifo, r request) {
 	if !b.w.chance(b.store.trouble) {
 		if ev := r.do(); ev != nil {
@@ -328,7 +329,7 @@ func (b *relayBroker) hearsNot() bool {
 	return b.unreachable && !b.away || b.w.now.Sub(b.deafAt) < 2*time.Millisecond
 }
 
-// deafen ends all subscriptions, or only the subscription of topic t. Events of an ended
+// deafen ends all subscriptions, or the subscription of topic t alone. Events of an ended
 // subscription that are still on the way are lost. The relay gets a broker.Deaf.
 func (b *relayBroker) deafen(all bool, t protocol.Topic) {
 	for _, s := range b.order {
@@ -381,7 +382,7 @@ func (b *relayBroker) lose(frozen bool) {
 
 // outage is a time in which a relay had no Redis: from the loss of Redis until the relay knows that
 // Redis is back. When Redis can be reached again, the field back is set to the time by which the
-// relay knows it.
+// relay knows that.
 type outage struct{ lost, back time.Time }
 
 // giveUp makes the relay's broker notice that the store is unreachable.

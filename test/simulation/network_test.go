@@ -38,7 +38,7 @@ type end struct {
 	closed   bool
 	paused   bool          // while set: no reads, no writes, no watching
 	received time.Duration // time from end.began to the last byte that came
-	progress time.Duration // time from end.began to the last send or peer's read
+	progress time.Duration // time from end.began to the last send, or to a later read by the peer
 	sent     uint64
 	flying   int       // bytes sent that the peer has not read
 	arrives  int       // after a cut: how many bytes in flight still arrive
@@ -46,15 +46,15 @@ type end struct {
 	waiting  []byte    // bytes that arrived while paused
 	lost     bool      // the connection ended while paused
 	in       []byte    // bytes read of an incomplete batch
-	moves    bool
+	features uint64    // in force on the link
 }
 
 var _ downlink.Conn = (*end)(nil)
 
-func (w *world) newConn(name string, edgeName, relayName string, moves bool) *conn {
+func (w *world) newConn(name string, edgeName, relayName string, features uint64) *conn {
 	c := &conn{w: w, name: name}
 	newEnd := func(side link.Side, name string) *end {
-		e := &end{w: w, conn: c, side: side, name: name, began: w.now, moves: moves}
+		e := &end{w: w, conn: c, side: side, name: name, began: w.now, features: features}
 		e.talk = link.NewTalk(side, e.Wake)
 		return e
 	}
@@ -74,7 +74,7 @@ func (e *end) open(src link.Source, sink link.Sink, ended func(*link.CloseError,
 	e.Wake()
 }
 
-// Wake implements downlink.Conn. An uplink.Link calls it, too.
+// Wake implements downlink.Conn. An uplink.Link calls it as well.
 func (e *end) Wake() {
 	if !e.woken && !e.closed {
 		e.woken = true
@@ -86,12 +86,7 @@ func (e *end) Wake() {
 func (e *end) Bye(code link.Code, text string) { e.talk.Bye(code, text, e.now()) }
 
 // Features implements downlink.Conn.
-func (e *end) Features() uint64 {
-	if e.moves {
-		return link.FeatureMove
-	}
-	return 0
-}
+func (e *end) Features() uint64 { return e.features }
 
 // write sends batches until there are none left, or until this end can send no more.
 func (e *end) write() {
@@ -201,7 +196,7 @@ func (e *end) watch() {
 // silent reports whether the edge doubts its relay, and no byte has come since.
 func (e *end) silent() bool { return e.talk.Silent(e.received) }
 
-// pause stops the process at this end. resume lets the process go on.
+// pause stops the process at this end. The method resume lets the process go on.
 func (e *end) pause() { e.paused = true }
 
 func (e *end) resume() {

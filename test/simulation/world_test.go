@@ -37,7 +37,9 @@ type world struct {
 	conns  []*conn  // includes closed conns
 	model  *model
 
-	settledOnce bool // the first outage of world.outage is over
+	settledOnce bool           // the first outage of world.outage is over
+	calm        time.Time      // when all was mended; zero: not yet
+	counts      map[string]int // what clients of SDKs did and were told, by a name
 	doubts      struct{ begun, moved, cancelled int }
 }
 
@@ -47,12 +49,15 @@ type config struct {
 	history    int           // publications kept per topic
 	age        time.Duration // how long history is kept
 	logSize    int           // bytes of each edge's log
-	buffer     int           // bytes a relay buffers for each link
+	buffer     int           // bytes that a relay buffers for each link
 	tail       int           // publications in a relay's memory, per topic
 	window     int           // unread bytes at which an end of a conn stops sending
 	digestEach time.Duration
 	topicRate  int // bytes a second; 0: no bound
-	pieces     int // limit of the pieces of jobs that a relay does in one step
+	pieces     int // how many pieces of jobs a relay does in one step at most
+
+	sdk  bool // clients of SDKs come too
+	skew bool // with sdk: some edges and relays do not know them
 }
 
 // result is the outcome of a run.
@@ -61,12 +66,13 @@ type result struct {
 	digest  uint64
 	lines   []string
 	events  uint64
+	counts  map[string]int
 }
 
 // run carries out a schedule in a synctest bubble of its own.
 func run(t *testing.T, s schedule, tracing bool) (r result) {
 	synctest.Test(t, func(*testing.T) {
-		w := &world{config: s.config, tracing: tracing, start: time.Now(), now: time.Now()}
+		w := &world{config: s.config, tracing: tracing, start: time.Now(), now: time.Now(), counts: map[string]int{}}
 		w.reseed(s.seed)
 		func() {
 			defer func() {
@@ -76,7 +82,7 @@ func run(t *testing.T, s schedule, tracing bool) (r result) {
 			}()
 			w.play(s)
 		}()
-		r = result{w.failure, w.digest, w.lines, w.seq}
+		r = result{w.failure, w.digest, w.lines, w.seq, w.counts}
 	})
 	return r
 }
@@ -88,7 +94,7 @@ func (w *world) reseed(seed uint64) { w.rnd = rand.New(rand.NewPCG(seed, 0x5eed)
 // chance is true in p of 100 cases.
 func (w *world) chance(p int) bool { return w.rnd.IntN(100) < p }
 
-// between returns a random duration. The parameters least and most are its bounds, both included.
+// between returns a random duration. It may also return either of the two bounds.
 func (w *world) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(w.rnd.Int64N(int64(most-least)+1))
 }

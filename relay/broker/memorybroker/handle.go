@@ -19,7 +19,7 @@ type Handle struct {
 	// mu guards the following. Whoever locks both memory.Mu and mu locks memory.Mu first.
 	mu     sync.Mutex
 	events []broker.Event
-	bytes  int // of the Content of the publications in events
+	bytes  int // bytes of Content, of all publications in the field events
 	// deaf says that the queue was full. A deaf Handle drops publications, until its subscriptions
 	// are confirmed anew.
 	deaf bool

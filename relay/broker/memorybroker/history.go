@@ -22,8 +22,8 @@ type History struct {
 // A new epoch begins in four cases:
 //   - There is no top.
 //   - The offset of top is protocol.MaxOffset.
-//   - old is true, and top is not in protocol.MaxEpoch.
-//   - known is higher than top, and its epoch is before protocol.MaxEpoch.
+//   - The argument old is true, and top is not in protocol.MaxEpoch.
+//   - The argument known is higher than top, and its epoch is before protocol.MaxEpoch.
 //
 // A new epoch is later than the epoch of top and than seen.Latest(). It is also later than the
 // epoch of known, if that is before protocol.MaxEpoch.

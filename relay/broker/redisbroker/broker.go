@@ -74,8 +74,8 @@ func (n *backEndName) get() string {
 // role tells a Broker how its Redis is used: alone, or as one master of a Redis Cluster.
 type role struct {
 	probed func() probed // returns what the prober is to use
-	// watch runs until ctx is done. It calls the function switched each time that most of the
-	// sentinels name another master. The field is nil if there are no sentinels.
+	// watch runs until ctx is done. It calls the given function each time that most of the
+	// sentinels begin to name another master. The field is nil if there are no sentinels.
 	watch func(ctx context.Context, switched func())
 	end   func() // called when Run ends; nil on a master of a Redis Cluster
 	// moved gets a signal when Redis says that a key is, or may be, on another node. Its buffer
@@ -125,9 +125,9 @@ func newBroker(opt *redis.Options, c common, p role) *Broker {
 }
 
 // found takes the identity of the server that answered a probe, and passes it on to the subscriber.
-// The argument seen says how that identity compares to the previous one. If seen is not the
-// constant same, found also tells the publisher to read the identity again. If seen is the constant
-// another, the connections for requests are replaced before their next use.
+// The second argument says how that identity compares to the previous one. Unless the two are the
+// same, found also tells the publisher to read the identity again. If the server was replaced,
+// restarted or promoted, the connections for requests are replaced before their next use.
 func (b *Broker) found(who identity, seen sighting) {
 	if seen != same {
 		b.publisher.changed.Store(true)

@@ -31,7 +31,7 @@ type Cluster struct {
 
 	// events is read-locked while a Received, Subscribed or Deaf of a shard is passed to sink, and
 	// write-locked while topics move between shards. So no such event of a shard is passed on
-	// during a move. Whoever needs this lock and the lock calls takes this one first.
+	// during a move. Whoever takes both events and calls must take events first.
 	events sync.RWMutex
 
 	// calls guards the fields view, early and wanted. It is never held during a call of sink.

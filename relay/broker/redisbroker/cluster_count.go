@@ -13,7 +13,7 @@ import (
 // replicas is the part of a Cluster that counts subscribers at replicas. Relays subscribe to no
 // topics there, but other programs may. A PUBLISH at any node reaches all nodes, and an SPUBLISH at
 // a master reaches that master's replicas. A replica that fails to answer in time adds nothing to
-// the count. It is not asked again until the time replicaIdle has passed.
+// the count. It is not asked again before the duration replicaIdle has passed.
 type replicas struct {
 	target *target
 	keys   keys
@@ -138,8 +138,8 @@ type sum struct {
 	whole func(*sum) broker.Event // makes the answer to the request
 }
 
-// begin returns an id for a request that has n parts. Once all parts are answered, the function
-// whole makes the answer to the request.
+// begin returns an id for a request that has n parts. Once all parts are answered, the given
+// function makes the answer to the request.
 func (s *sums) begin(n int, whole func(*sum) broker.Event) (id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

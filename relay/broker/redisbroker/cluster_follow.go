@@ -141,7 +141,7 @@ func (c *Cluster) begin(ctx context.Context, s *shard) {
 	ctx, s.stop = context.WithCancel(ctx)
 	go func() { // Cluster.end and Cluster.follow wait for this goroutine
 		defer close(s.ended)
-		_ = s.Run(ctx, c.from(s)) // at most the refusal that Cluster.Run returns
+		_ = s.Run(ctx, c.from(s)) // an error is a refusal, which Cluster.Run returns
 	}()
 }
 

@@ -163,8 +163,8 @@ type belief struct {
 	changes int64
 	ids     []string
 
-	// unconfirmed is when all nodes that answer began to tell of one other Redis Cluster. It is
-	// zero while they do not all do so, and while no node answers.
+	// unconfirmed is the time since which all nodes that answer have told of one other Redis
+	// Cluster. It is zero if some of them have not, and if no node answers.
 	unconfirmed time.Time
 }
 
@@ -183,8 +183,8 @@ func (b *belief) behind(l layout) bool { return l.changes < b.changes }
 // keep makes l the believed layout.
 func (b *belief) keep(l layout) { *b = belief{changes: l.changes, ids: l.ids} }
 
-// confirmed sets unconfirmed to zero, since a node told a layout that is not behind the believed
-// one.
+// confirmed sets the field unconfirmed to zero. It is called when a node has told a layout that is
+// not behind the believed one.
 func (b *belief) confirmed() { b.unconfirmed = time.Time{} }
 
 // anew reports whether the Redis Cluster was made anew, so that a new layout replaces the believed

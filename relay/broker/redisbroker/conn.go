@@ -15,8 +15,7 @@ import (
 var errRedial = errors.New("the connection was lost")
 
 // subscriberClient returns a client that connects once, so that a lost connection shows as an
-// error. The client passes its connection to the function dialled, and the identity of its server
-// to the function opened.
+// error. The client calls dialled with its connection, and opened with the identity of its server.
 //
 // The receiver sets no deadline while it waits for publications, and the kernel may take a quarter
 // of an hour to notice that the other side is gone. So the connection also ends when nothing has
@@ -144,9 +143,9 @@ func (l *line) close() {
 // closeWhen closes l when ctx is done, or when the returned function is called.
 func (l *line) closeWhen(ctx context.Context) func() { return closeWhen(ctx, l.close) }
 
-// closeWhen calls the function end when ctx is done, to interrupt reads and writes under way. The
-// returned function calls end if ctx is not done yet. If ctx is done, end was called already, and
-// the returned function waits until that call has ended.
+// closeWhen calls the given function when ctx is done, to interrupt reads and writes under way. If
+// the returned function is called earlier, it makes that call itself. If it is called later, it
+// waits until that call has ended.
 func closeWhen(ctx context.Context, end func()) func() {
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

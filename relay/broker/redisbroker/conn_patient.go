@@ -34,7 +34,8 @@ type patient struct {
 	until atomic.Int64
 }
 
-// writeAtOnce is the largest number of bytes of a write that one deadline covers.
+// writeAtOnce bounds the bytes that are written under one deadline. A longer write is made in
+// pieces.
 const writeAtOnce = 32 << 10
 
 // patientConn is the type of connection that the function patiently returns.

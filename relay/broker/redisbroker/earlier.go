@@ -392,7 +392,7 @@ func worst(cmds []redis.Cmder) error {
 // ownFault reports whether err is the fault of one topic's keys alone.
 func ownFault(err error) bool { return failureOf(err) == single && !redirected(err) }
 
-// globbed returns a pattern of Redis that matches only the string text.
+// globbed returns a pattern of Redis that matches only the given text.
 func globbed(text string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(text)
 }

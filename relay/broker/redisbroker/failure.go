@@ -77,10 +77,10 @@ type telling struct {
 // begin notes cause as the last logged one. It is called just before cause is logged.
 func (t *telling) begin(cause error) { t.kind, t.at = kindOf(cause), time.Now() }
 
-// due reports whether the caller must log cause, which is not the first cause of an absence. A
-// later cause must be logged if its kind differs from that of the last logged cause, and if
-// tellEvery has passed since that one was logged. In this case due notes cause as the last logged
-// one. A cause that comes too early is not lost: if it persists, it comes again with later
+// due reports whether the caller must log the given cause, which is not the first cause of an
+// absence. Such a cause must be logged if its kind differs from that of the last logged cause, and
+// if tellEvery has passed since that one was logged. In this case due notes cause as the last
+// logged one. A cause that comes too early is not lost: if it persists, it comes again with later
 // failures.
 func (t *telling) due(cause error) bool {
 	if time.Since(t.at) < tellEvery || kindOf(cause) == t.kind {

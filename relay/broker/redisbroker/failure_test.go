@@ -35,8 +35,8 @@ func refusedBy(port int) error {
 }
 
 // TestCausesOfOneAbsence has one absence with several causes. The latest cause must be known
-// without delay. A later cause must be logged only if it differs in kind from the cause logged
-// last, and only if the time tellEvery has passed since that one was logged.
+// without delay. A later cause must be logged only if two things hold: it differs in kind from the
+// cause logged last, and tellEvery has passed since that cause was logged.
 func TestCausesOfOneAbsence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer

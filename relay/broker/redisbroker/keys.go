@@ -23,7 +23,7 @@ func (k keys) topic(channel string) protocol.Topic {
 	return protocol.Topic(strings.TrimPrefix(channel, string(k)))
 }
 
-// isChannel reports whether the parameter channel is the channel of t. It does not allocate.
+// isChannel reports whether the given channel is that of t. It does not allocate.
 func (k keys) isChannel(channel []byte, t protocol.Topic) bool {
 	return len(channel) == len(k)+len(t) && string(channel[:len(k)]) == string(k) &&
 		string(channel[len(k):]) == string(t)

@@ -87,8 +87,11 @@ func (s statement) crosses(o statement) bool {
 	return makesTopics(s.Prefix, o.Prefix) || makesTopics(o.Prefix, s.Prefix)
 }
 
-// makesTopics reports whether the channels under the prefix longer are also channels of users or
-// groups under the prefix shorter.
+// makesTopics reports whether the channels under the longer prefix are also channels of users or
+// groups under the shorter one. Then original servers and counts of subscribers would mix the
+// clusters up. Any other topic under the longer prefix may also be a topic under the shorter one.
+// No message crosses there, since each message names its realm. So such clusters serve side by
+// side.
 func makesTopics(shorter, longer string) bool {
 	remainder, ok := strings.CutPrefix(longer, shorter)
 	return ok && (protocol.Topic(remainder).IsUser() || protocol.Topic(remainder).IsGroup())
@@ -119,7 +122,7 @@ type neighbours struct {
 	foreigners *foreigners
 	log        *slog.Logger
 
-	// Owned by run.
+	// The goroutine of run owns the following fields.
 	serves   bool
 	decide   time.Time  // when this relay starts to serve, unless it is refused
 	objector *statement // other cluster's statement that may get this relay refused

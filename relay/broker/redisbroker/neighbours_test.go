@@ -338,6 +338,46 @@ func TestG1_NoMessageCrossesAndNoneIsLost(t *testing.T) {
 	})
 }
 
+// TestG1_NoMessageCrossesBetweenPrefixesThatBeginOneAnother has two clusters, and the prefix of one
+// is the beginning of the other's. Topics may have any name, so a topic of each cluster has the
+// same channel. Both serve. Each receives its own messages alone, with a history of its own.
+func TestG1_NoMessageCrossesBetweenPrefixesThatBeginOneAnother(t *testing.T) {
+	t.Parallel()
+	const messages = 50
+	server := redistest.Start(t)
+	topics := []protocol.Topic{"b:x", "x"}
+	var clusters []*brokertest.Relay
+	var foreign []func() float64
+	for i, prefix := range []string{"a:", "a:b:"} {
+		b, err := New(Config{URL: server.URL, Prefix: prefix, Metrics: prometheus.NewRegistry()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		clusters = append(clusters, brokertest.Start(t, b))
+		clusters[i].Join(topics[i])
+		foreign = append(foreign, func() float64 {
+			return testutil.ToFloat64(b.(*Broker).subscriber.metrics.dropped.WithLabelValues("foreign"))
+		})
+	}
+	for i, r := range clusters {
+		var list []broker.Publish
+		for n := range uint64(messages) {
+			list = append(list, broker.Publish{
+				Topic: topics[i], Content: protocol.Content{From: "a", Msg: fmt.Sprint("of ", i)}, Instance: r.Instance, Number: n + 1,
+			})
+		}
+		r.Pipeline(list)
+	}
+	for i, r := range clusters {
+		for n, p := range r.Received(topics[i], 0, messages) {
+			if p.Msg != fmt.Sprint("of ", i) || p.Number != uint64(n+1) || p.Position.Offset != uint64(n+1) {
+				t.Fatalf("cluster %d received %+v as message %d", i, p, n+1)
+			}
+		}
+		brokertest.Eventually(t, "the other cluster's are counted", func() bool { return foreign[i]() == messages })
+	}
+}
+
 // TestG1_AnEnvelopeOfAnotherRealmIsForeign checks that an envelope is not taken as ours if it names
 // another realm, or no realm. Relays of the first layout name realms without a layout. Still older
 // relays name no realm.

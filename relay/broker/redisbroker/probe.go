@@ -52,7 +52,7 @@ type prober struct {
 	// elsewhere is set when the sentinels name another master. The next probe then connects anew.
 	elsewhere atomic.Bool
 
-	// Owned by run.
+	// The goroutine of run owns the following fields.
 	taking   takingOver
 	number   uint64   // number of the last probe
 	identity identity // identity of the server, zero at first
@@ -231,8 +231,8 @@ func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 }
 
 // command returns the arguments of the command for a probe. Most of them are the arguments of the
-// call in the parameter one. If at.named is true, the key of the back end's name is added behind
-// the other keys. The last argument is 1 if that key was added, and 0 otherwise.
+// given call. If at.named is true, the key of the back end's name is added behind the other keys.
+// The last argument is 1 if that key was added, and 0 otherwise.
 func (p *prober) command(one *call, at probed) []any {
 	args, named := slices.Clone(one.Args()), 0
 	args[1] = probeSHA
@@ -245,9 +245,9 @@ func (p *prober) command(one *call, at probed) []any {
 }
 
 // refused returns the error of a probe that Redis refused with err. If err says that something is
-// not permitted, refused calls the method try. If try returns an error, that is the result, since
-// it names the missing permissions, and the error of a script does not. In all other cases, the
-// result is unfit(err).
+// not permitted, p.try is called. If p.try returns an error, that error is the result: it names the
+// missing permissions, and the error of a script does not. In all other cases, the result is
+// unfit(err).
 func (p *prober) refused(ctx context.Context, client *redis.Client, err error) error {
 	if failureOf(err) == forbidden {
 		if named := p.try(ctx, client); named != nil {

@@ -102,8 +102,8 @@ func (p *proxy) accept() {
 	}
 }
 
-// of calls the function do with each open connection of kind k, and holds mu during these calls. If
-// there is no such connection yet, it waits for one.
+// proxy.of calls the given function with each open connection of kind k, and holds mu during these
+// calls. If there is no such connection yet, it waits for one.
 func (p *proxy) of(t *testing.T, k kind, do func(*proxied)) {
 	t.Helper()
 	brokertest.Eventually(t, "a connection of the kind", func() (there bool) {

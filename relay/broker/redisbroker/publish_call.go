@@ -16,7 +16,8 @@ import (
 
 // A call carries at most callRequests requests, which together weigh at most callBytes. A request
 // that alone weighs more has a call of its own. Redis answers a call only as a whole. So callBytes
-// is no more than what Redis gets within a second at the speed slowest.
+// is no more than what Redis gets within a second at the lowest supported speed, see the constant
+// slowest.
 const (
 	callRequests = 64
 	callBytes    = slowest
@@ -43,7 +44,8 @@ type argument []byte
 // MarshalBinary is called by go-redis, which copies the result.
 func (a *argument) MarshalBinary() ([]byte, error) { return *a, nil }
 
-// keepText is the largest memory of an argument, in bytes, that is kept to be reused.
+// keepText bounds the memory of one argument that is kept for a later call, in bytes. Larger memory
+// is given up.
 const keepText = 4 << 10
 
 // publishing has what all calls of one publisher, or of one prober, have in common.

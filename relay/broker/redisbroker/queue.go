@@ -35,9 +35,10 @@ func (q *queue[T]) put(x T) {
 	signal(q.wake)
 }
 
-// take waits for items, and returns up to n items from the front of the queue. Together they weigh
-// at most the argument weight. If the first item alone weighs more, take returns only that item.
-// The slice is valid until the next call. It is nil once ctx is done and nothing is queued.
+// take waits for items, and returns up to n items from the front of the queue. The argument weight
+// bounds the weight of these items together. If the first item alone weighs more, take returns only
+// that item. The slice is valid until the next call. It is nil once ctx is done and nothing is
+// queued.
 func (q *queue[T]) take(ctx context.Context, n, weight int) []T {
 	for {
 		if batch := q.first(n, weight); len(batch) > 0 {
@@ -100,8 +101,8 @@ const (
 
 func newPace(least, most int) pace { return pace{least, most, least} }
 
-// took adapts the pace after a round trip. The parameter much is how much was in the round trip,
-// and the parameter d is how long it took. The pace does not grow after a round trip that used at
+// took adapts the pace after a round trip. The parameter much says how much the round trip carried,
+// and the parameter d says how long it took. The pace does not grow after a round trip that used at
 // most half of the pace: a small round trip says nothing about larger ones.
 func (p *pace) took(much int, d time.Duration) {
 	switch {

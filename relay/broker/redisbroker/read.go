@@ -88,8 +88,8 @@ func positionIn(value any) (protocol.Position, error) {
 
 // exec sends cmds in one pipeline. If some of them find no script, exec loads readScript. If that
 // succeeds, exec sends these commands again. Commands that still find no script are sent with the
-// text of the script. Each of these pipelines ends with the commands in the parameter behind. Each
-// command has its own error.
+// text of the script. The commands of the second list are sent at the end of each of these
+// pipelines. Each command has its own error.
 func exec(ctx context.Context, client *redis.Client, cmds, behind []redis.Cmder) {
 	pipeline(ctx, client, append(cmds, behind...))
 	if unknown := withoutScript(cmds); len(unknown) > 0 && client.ScriptLoad(ctx, readScript).Err() == nil {

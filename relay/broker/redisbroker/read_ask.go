@@ -53,7 +53,7 @@ type asker struct {
 	state      *state
 	metrics    *metrics
 
-	// Owned by run.
+	// The goroutine of run owns the following fields.
 	pace   pace // weight of one round trip, in units of ask.weight
 	silent bool // the last round trip had a failure of the kind unreachable
 }

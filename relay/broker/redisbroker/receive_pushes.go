@@ -146,7 +146,7 @@ func (p *pushes) pong(n int) (push, error) {
 func (p *pushes) head() (lead byte, n int, text []byte, err error) {
 	line, err := p.in.ReadSlice('\n')
 	if err != nil {
-		return 0, 0, nil, err // also for a line longer than the buffer
+		return 0, 0, nil, err // a line that is longer than the buffer fails, too
 	}
 	if len(line) < 3 || line[len(line)-2] != '\r' {
 		return 0, 0, nil, errReply

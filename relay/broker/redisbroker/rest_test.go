@@ -58,8 +58,8 @@ func (m *monitored) next() (at float64, command string) {
 }
 
 // atRest returns an error if the server gets more than one command a second. It counts the commands
-// between one probe and the fifth probe after that one. Commands that begin with the parameter
-// ignored do not count.
+// between one probe and the fifth probe after that one. Commands that begin with the given text do
+// not count.
 func (m *monitored) atRest(ignored string) error {
 	m.t.Helper()
 	var began float64

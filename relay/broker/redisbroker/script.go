@@ -21,6 +21,6 @@ func withText(cmd redis.Cmder, script string) {
 
 func pipeline(ctx context.Context, client *redis.Client, cmds []redis.Cmder) {
 	pipe := client.Pipeline()
-	_ = pipe.BatchProcess(ctx, cmds...) // only queues
+	_ = pipe.BatchProcess(ctx, cmds...) // this only queues the commands
 	_, _ = pipe.Exec(ctx)               // each command has its own error
 }

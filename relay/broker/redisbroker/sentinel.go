@@ -35,7 +35,7 @@ func throughSentinels(t *target) {
 	t.opt.Addr = t.master + " of " + strings.Join(t.addrs, ",") // for logs
 }
 
-// watchSentinels calls the parameter switched whenever most of the sentinels begin to name another
+// watchSentinels calls the given function whenever most of the sentinels begin to name another
 // master. A relay must then leave the old master. The old master may live on, and take publications
 // that are lost when it becomes a replica.
 func (t *target) watchSentinels(ctx context.Context, switched func()) {
@@ -64,7 +64,7 @@ func isMaster(ctx context.Context, conn *redis.Conn) error {
 	if field(info, "role") == "slave" {
 		return fmt.Errorf("%w: the one that sentinels name is a replica", errNoMaster)
 	}
-	return nil // also if INFO is not permitted
+	return nil // this is also the result if INFO is not permitted
 }
 
 // askSentinels returns the master's address, which poll finds.

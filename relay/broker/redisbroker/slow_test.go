@@ -54,7 +54,7 @@ func sayAll(t *testing.T, r *brokertest.Relay, topics []protocol.Topic, messages
 	}
 }
 
-// calmly runs the function do over a slow way, up to three times. At least one of these attempts
+// calmly runs the given function over a slow way, up to three times. At least one of these attempts
 // must succeed. In that attempt the slow relay may tell neither absence nor deafness.
 func calmly(t *testing.T, rate int64, do func(slow, other *brokertest.Relay, way *proxy) error) {
 	t.Helper()

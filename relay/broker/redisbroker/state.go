@@ -46,8 +46,8 @@ type state struct {
 	// holds one signal. It is nil without a Redis Cluster.
 	moved   chan struct{}
 	trouble chan struct{} // signal to the prober to probe at once; one slot
-	back    chan struct{} // signal to the subscriber that requests are answered again; one slot
-	returns atomic.Uint64 // how often the field back was signalled
+	back    chan struct{} // tells the subscriber that Redis answers requests again; one slot
+	returns atomic.Uint64 // number of signals given on the channel back
 
 	// These can be read without waiting for mu.
 	unanswered atomic.Pointer[error]
@@ -167,7 +167,7 @@ func (s *state) suspect() {
 }
 
 // failuresSoFar returns how many failures of the kinds unreachable and refusing were noted so far.
-// A probe calls it at its beginning, and passes the result to the method answered.
+// A probe calls it at its beginning, and passes the result to state.answered.
 func (s *state) failuresSoFar() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -73,7 +73,7 @@ func bring(s *subscriberConn, t protocol.Topic, offset uint64) {
 func TestTopOvertaken(t *testing.T) {
 	s, told := newTestConn(t)
 	g := s.pretend(group, 5)
-	bring(s, group, 3) // before the confirmation
+	bring(s, group, 3) // this comes before the confirmation
 	if err := s.confirm(pushSubscribe, []byte(group)); err != nil {
 		t.Fatal(err)
 	}

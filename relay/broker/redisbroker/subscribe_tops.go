@@ -15,8 +15,8 @@ import (
 // bytes long, whatever the length of the topic's messages.
 const topsAtOnce = 1000
 
-// elsewherePause is the pause before a top is read again, or a topic is subscribed again, after
-// Redis said that the key or channel is, or may be, on another node.
+// elsewherePause is the pause after Redis said that a key or a channel is on another node, or may
+// be there. Then the top is read again, or the topic is subscribed again.
 const elsewherePause = 200 * time.Millisecond
 
 // readTops reads the tops of confirmed topics, and sends Subscribed for these topics. It runs until
@@ -86,10 +86,10 @@ func (s *subscriberConn) readBadAgain(topics []protocol.Topic, generations []uin
 }
 
 // readBatch reads the tops of topics, and calls the method subscribed for each top that it could
-// read. In the list failed, it returns the topics that could not be read because Redis failed. In
-// the list bad, it returns the topics whose failure says nothing about other topics: the key is
-// elsewhere, is not permitted, or has a fault of its own. The duration again is the pause before
-// the topics in bad are read again.
+// read. It returns two lists of topics that could not be read. For those of the first list, Redis
+// failed. For those of the second list, the failure says nothing about other topics: the key is
+// elsewhere, is not permitted, or has a fault of its own. The last result is the pause before the
+// topics of the second list are read again.
 func (s *subscriberConn) readBatch(ctx context.Context, topics []protocol.Topic) (failed, bad []protocol.Topic, again time.Duration) {
 	generations := s.generations(topics)
 	s.metrics.commands.WithLabelValues("top").Add(float64(len(topics)))

@@ -12,7 +12,7 @@ import (
 // These bounds apply to the commands that the writer sends. A command names at most commandTopics
 // channels, whose names together have at most commandBytes. A name that alone is longer than
 // commandBytes has a command of its own. Redis answers a command only after it has read the whole
-// command. At the speed slowest, commandBytes take 0.5 s.
+// command. At the lowest supported speed (see the constant slowest), commandBytes take 0.5 s.
 //
 // The writer waits while the outstanding confirmations are for windowTopics topics or more, or
 // while the names of these topics have windowBytes or more. So the confirmations that Redis has not

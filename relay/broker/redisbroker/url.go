@@ -45,7 +45,7 @@ func parseURL(s string) (*target, error) {
 	scheme, remainder, whole := strings.Cut(s, "://")
 	base, kind, several := strings.Cut(scheme, "+")
 	if !several {
-		base = strings.ToLower(base) // as net/url does
+		base = strings.ToLower(base) // net/url does the same
 	}
 	if !whole || base != "redis" && base != "rediss" || several && kind != "sentinel" && kind != "cluster" {
 		return nil, errScheme

@@ -11,9 +11,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Dialect is one client protocol as the relay speaks it. router.New calls Kinds. All other methods
-// are called only by the caller that steps the Router, one at a time. The methods do not block, and
-// keep none of the slices that they are given.
+// Dialect is one client protocol as the relay speaks it. The function router.New calls Kinds. All
+// other methods are called only by the caller that steps the Router, one at a time. The methods do
+// not block, and keep none of the slices that they are given.
 type Dialect interface {
 	// Check returns nil for a session that an edge may have, and an error for any other session. On
 	// an error, the router closes the link of the session's edge.
@@ -32,16 +32,19 @@ type Dialect interface {
 	// notice. Content is called when c is published, and perhaps again. Each call must return the
 	// same.
 	Content(s Session, c *Command) protocol.Content
-	// Answer returns the text by which a client learns what became of its command. v.Reason is Done
-	// for a command that takes effect, or that is published and has Answered set.
+	// Answer returns the text by which a client learns what became of its command. The reason in v
+	// is Done for a command that takes effect, or that is published and has Answered set.
 	Answer(s Session, c *Command, v Verdict) []byte
 	// Render appends to b the text that members of t who speak this dialect are sent for a
 	// publication. The result except names a user whose sessions are not sent the text. If except
 	// is "", all members are sent it. All relays that share a broker must render alike.
 	Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byte, except string)
-	// Lost returns the text that tells members of t that they lost messages. If it returns nil, the
-	// members are told nothing.
+	// Lost returns the text that tells members of t that they lost messages. It is for dialects
+	// whose Order is InOrder.
 	Lost(t protocol.Topic) []byte
+	// AfterLoss says what becomes of a member of t when messages to t were lost. The parameter keep
+	// is the membership's keep. AfterLoss is for dialects whose Order is ByTopic.
+	AfterLoss(s Session, t protocol.Topic, keep []byte) Loss
 	// Kinds returns the names by which commands are counted. Every Command.Kind is an index in the
 	// result. Commands of two dialects that have a name in common are counted together.
 	Kinds() []string
@@ -65,6 +68,16 @@ type Session struct {
 	Confirmed bool
 	Until     int64  // end of the session's permission, in Unix seconds; 0: none
 	Keep      []byte // the dialect's own bytes about the session, opaque to the router
+}
+
+// Loss says what becomes of a member that has lost messages. Its membership ends, and the client is
+// sent Text. If Closes is set, the session is closed instead. The router may close the session in
+// any case.
+type Loss struct {
+	Closes bool
+	Text   []byte
+	Code   uint16 // code with which the session is closed
+	Reason string // not empty
 }
 
 // Order says which earlier commands of its session a command waits for.
@@ -119,7 +132,7 @@ type Command struct {
 	Topic    protocol.Topic
 	// Text is what is published, in at most protocol.MaxMsg bytes of UTF-8. For Nothing it is the
 	// answer. For Close see the comment there. For a Confirm, a Bind, an Unbind and a Renew the
-	// router does not look at Text, and keeps it for Answer. For a Join and a Leave Parse must
+	// router does not look at Text, and keeps it for Answer. For a Join and a Leave, Parse must
 	// leave Text empty.
 	Text  string
 	Terms *Terms // not nil for a Confirm, a Bind, a Renew and a Close
@@ -133,6 +146,7 @@ type Terms struct {
 	Topics []Binding        // of a Confirm, each topic once
 	Code   uint16           // of a Close; 0: the socket ends without a close frame
 	Said   protocol.Content // of a Publish whose content is more than Text
+	Shared any              // what Said shares with other commands; the router only holds it
 }
 
 // Binding is a topic that Confirm makes the session a member of, with the membership's keep.
@@ -160,7 +174,10 @@ const (
 	TooMuch
 	AlreadyMember // Bind: the session is a member, or will be
 	Late          // Bind: the topic could not be bound for some seconds; it may be later
-	ManyKeeps     // the keeps of the session would have more than Verdict.Most bytes
+	// The command was replayed. An earlier relay may have published it, or refused it, and nobody
+	// can say which.
+	Unsure
+	ManyKeeps // the keeps of the session would have more than Verdict.Most bytes
 
 	Reasons // number of reasons
 )

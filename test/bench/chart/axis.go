@@ -12,7 +12,7 @@ type axis struct {
 	log       bool
 }
 
-// apart is a ratio. On a logarithmic axis, the highest value is at least apart times the lowest.
+// apart is a ratio: an axis is linear if its highest value is less than this many times the lowest.
 const apart = 20
 
 // axisOf returns an axis that has room for all values. If straight is set, the axis is not

@@ -39,7 +39,7 @@ const (
 	Proportional Work = "proportional" // the work grows with X: the cost may grow with it
 )
 
-// Add adds a point to the curve with that name. It makes the curve if there is none.
+// Add adds a point to the curve of the given name. It makes the curve if there is none.
 func (f *Figure) Add(name string, work Work, x, y float64) {
 	for i := range f.Curves {
 		if c := &f.Curves[i]; c.Name == name {
@@ -76,7 +76,7 @@ type Growth struct {
 	// of the lower half. A slope is the cost of one further piece of work. A fixed part of the cost
 	// does not change a slope.
 	Ratio    float64
-	Exponent float64 // for Constant work: upper half rises about as x^Exponent
+	Exponent float64 // for Constant work: the upper half rises about as x^Exponent
 
 	most float64 // the largest ratio that noise explains
 }

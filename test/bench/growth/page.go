@@ -111,8 +111,9 @@ func (r Run) Section() string {
 // columns is the width of a page's prose.
 const columns = 100
 
-// wrap returns a paragraph: the parameter start, and then the words of text, in lines of the page's
-// width. All lines after the first are indented by the width of start.
+// wrap returns a paragraph in lines of the page's width. The paragraph has a beginning, such as the
+// mark of a list, and then the words of text. All lines after the first are indented by the width
+// of the beginning.
 func wrap(start, text string) string {
 	indent := strings.Repeat(" ", utf8.RuneCountInString(strings.TrimLeft(start, "\n")))
 	var b strings.Builder

@@ -12,8 +12,8 @@ type Ask struct {
 	sent, answered int
 }
 
-// Ask sends the commands of all sessions. Each session has at most window unanswered commands at
-// any time. Ask returns when all commands are answered.
+// Ask sends the commands of all sessions. The window bounds how many commands of a session are
+// unanswered at any time. Ask returns when all commands are answered.
 func (l *Loop) Ask(ctx context.Context, window int, asks ...*Ask) error {
 	for _, a := range asks {
 		a.Of.asks = a

@@ -32,8 +32,8 @@ func connect(path string) Opening {
 	return Opening{Path: path, Hello: `{"id":1,"connect":{}}`, Await: `"connect":{`}
 }
 
-// connectAndSubscribe returns an opening whose commands are in one text. The answer to the last of
-// them is awaited.
+// connectAndSubscribe returns an opening whose commands are in one text. The opening awaits the
+// answer to the last command.
 func connectAndSubscribe(path string, channels ...string) Opening {
 	o := connect(path)
 	for i, channel := range channels {

@@ -31,8 +31,8 @@ type Wrap struct{ Before, After string }
 type Dialect interface {
 	// Session returns the opening of a session that receives messages to a user.
 	Session(user string) Opening
-	// Joined returns the opening of the same session that then joins a group by a command, or
-	// subscribes to it. Joined returns false if the server has no such command.
+	// Joined returns the opening of a session that joins a group by a command, or subscribes to the
+	// group. Joined returns false if the server has no such command.
 	Joined(user, group string) (Opening, bool)
 	// Self returns the wrap of the messages that a session sends to itself. The session must begin
 	// with the opening that Session returns. Self returns false if sessions of the server cannot
@@ -43,7 +43,8 @@ type Dialect interface {
 	// Send returns the opening of a session that sends to a topic, and the wrap of its messages.
 	// The session does not receive its own messages.
 	Send(user string, topic Topic) (Opening, Wrap)
-	// Aside judges a text that contains no message of a stream. It returns an answer to send, if
-	// there is one, or the server's complaint as an error.
+	// Aside judges a text that contains no message of a stream. If the server wants an answer to
+	// the text, Aside returns the answer. If the text is a complaint of the server, Aside returns
+	// the complaint as an error.
 	Aside(text []byte) (answer []byte, err error)
 }

@@ -61,8 +61,8 @@ func (l *Loop) Close() {
 // further one.
 const atOnce = 64
 
-// Open opens n sessions and returns when all are open. For session i, Open calls of(i), which
-// returns the address to connect to and how the session begins.
+// Open opens n sessions and returns when all are open. For session i, the call of(i) returns the
+// address to connect to, and how the session begins.
 func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o Opening)) ([]*Socket, error) {
 	if err := Room(len(l.sockets) + n); err != nil {
 		return nil, err
@@ -82,8 +82,7 @@ func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o O
 	return sockets, l.settle(ctx, 0)
 }
 
-// Room returns an error if the limit of open files of this process is below the sum of the
-// parameter files and spareFiles.
+// Room returns an error if this process may open fewer files than the given number plus spareFiles.
 func Room(files int) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= uint64(files+spareFiles) {
@@ -168,7 +167,7 @@ func (l *Loop) begin(s *Socket, at unix.Sockaddr, host, path string) error {
 }
 
 // Turn waits until the kernel reports that sockets can be read or written, and handles these
-// sockets. It waits no longer than the parameter wait says, and never longer than 100 ms.
+// sockets. It waits for the given duration at most, and never for longer than 100 ms.
 func (l *Loop) Turn(ctx context.Context, wait time.Duration) error {
 	if err := context.Cause(ctx); err != nil {
 		return err

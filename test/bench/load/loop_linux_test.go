@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// answering starts a server for two sessions. The first one sends. The second one receives the
-// texts that the function give returns for each text sent.
+// answering starts a server for two sessions. The first one sends. For each text sent, the second
+// one receives the texts that the given function returns.
 func answering(t *testing.T, give func(text []byte) [][]byte) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -20,7 +20,7 @@ const (
 	MinSize = len(mark) + streamDigits + numberDigits + 1
 )
 
-// appendMessage appends the message with number 0 of a stream. The message has size bytes.
+// appendMessage appends message number 0 of a stream. The message has size bytes.
 func appendMessage(b []byte, stream, size int) []byte {
 	b = fmt.Appendf(b, "%s%0*d%0*d", mark, streamDigits, stream, numberDigits, 0)
 	return append(append(b, bytes.Repeat([]byte{'x'}, size-MinSize)...), end)

@@ -16,8 +16,8 @@ type Pace struct {
 	Every    time.Duration
 }
 
-// Paced is the outcome of Loop.Pace. A latency in it begins when the message was due, not when the
-// message was sent.
+// Paced is the outcome of Loop.Pace. A latency counts from when the message was due, not from when
+// the message was sent.
 type Paced struct {
 	Result
 	Late []time.Duration // from when each message was due until it was sent; ascending
@@ -67,8 +67,8 @@ func (l *Loop) Pace(ctx context.Context, pace Pace, st *Stream) (r Paced, err er
 
 // sendPaced sends the messages of p. It stops early if the servers are behind.
 func (l *Loop) sendPaced(ctx context.Context, p *pacing, st *Stream) (behind *Behind, err error) {
-	// Turn can only wait for whole milliseconds. So epoll watches a timer too, which ends the wait
-	// at the right moment.
+	// Turn can only wait for whole milliseconds. So epoll also watches a timer. The timer ends the
+	// wait at the right moment.
 	timer, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("timer: %w", err)
@@ -130,8 +130,8 @@ func (p *pacing) next(now time.Duration) (wait time.Duration, behind *Behind) {
 	return 0, &Behind{Messages: sent - whole, Sent: sent, Oldest: oldest}
 }
 
-// pacing.said is called for each message that was sent, in order. It records how late the message
-// was sent. The parameter at is the time at which the message was sent.
+// pacing.said records how late a message was sent. It is called for each message in order, with the
+// time at which the message was sent.
 func (p *pacing) said(at time.Duration) { p.late = append(p.late, at-p.due(len(p.late))) }
 
 func (p *pacing) complete(l *Loop, _ *Stream, _ uint64) error {
@@ -139,8 +139,8 @@ func (p *pacing) complete(l *Loop, _ *Stream, _ uint64) error {
 	return nil
 }
 
-// pacing.arrived is called for each message that all receivers have, in order. It records the
-// latency of the message. The parameter at is the time at which the last receiver got the message.
+// pacing.arrived records the latency of a message. It is called for each message in order, with the
+// time at which the last receiver got the message.
 func (p *pacing) arrived(at time.Duration) {
 	p.latencies = append(p.latencies, at-p.due(len(p.latencies)))
 }

@@ -6,10 +6,9 @@ import (
 	"time"
 )
 
-// Limits say when a round stops sending. It stops when it has sent as many messages as the field
-// Messages says, or when it has lasted for the duration Time. But Time has no effect until a first
-// message has reached all its receivers. When the round has stopped sending, it waits for the
-// messages that are under way.
+// Limits say when a round stops sending: after a number of messages, or after a time, whichever
+// comes first. But the time does not count until a first message has reached all its receivers.
+// When the round has stopped sending, it waits for the messages that are under way.
 type Limits struct {
 	Messages int
 	Time     time.Duration

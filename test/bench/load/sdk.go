@@ -1,9 +1,8 @@
 package load
 
-// SDK is the protocol of Centrifugo as edgerelay speaks it to the SDKs of Centrifugo. The client
-// load is that of the type Centrifugo, with these differences. The URL names the user, and a
-// session receives the messages to its user without a command to subscribe. Edges must be started
-// with EDGE_AUTH=open.
+// SDK is the protocol of Centrifugo as edgerelay speaks it to Centrifugo's SDKs. It differs from
+// the type Centrifugo in two ways: the URL names the user, and a session receives the messages to
+// its user without a command to subscribe. Edges must be started with EDGE_AUTH=open.
 type SDK struct {
 	Path string // path of the endpoint, such as /connection/websocket
 }
@@ -16,7 +15,7 @@ func (d SDK) Session(user string) Opening {
 	return o
 }
 
-// Joined returns the opening of a session that is subscribed to a group in place of everybody's
+// Joined returns the opening of a session that is subscribed to a group, and not to everybody's
 // topic.
 func (d SDK) Joined(user, group string) (Opening, bool) {
 	return connectAndSubscribe(d.path(user), "group:"+group), true
@@ -39,8 +38,9 @@ func (SDK) Aside(text []byte) ([]byte, error) { return Centrifugo{}.Aside(text) 
 
 func (d SDK) path(user string) string { return d.Path + "?user=" + user }
 
-// sdkChannel returns the topic's name. A group gets a name that any session may publish to: only
-// members may publish to group:{name}, and a member receives its own messages.
+// sdkChannel returns the name of the channel for a topic. For a group, it is a name to which any
+// session may publish. A channel called group:{name} would not do, since only members may publish
+// to it, and a member receives its own messages.
 func sdkChannel(t Topic) string {
 	switch t.Kind {
 	case "user":

@@ -22,7 +22,8 @@ type Stream struct {
 	at        []time.Duration // when a message was sent; index: number % window
 }
 
-// Stream returns a stream of messages of size bytes. At most window messages are under way at once.
+// Stream returns a stream whose messages have the given size in bytes. The window bounds how many
+// messages are under way at once.
 func (l *Loop) Stream(from *Socket, wrap Wrap, size, window int) *Stream {
 	st := &Stream{number: len(l.streams), from: from, size: size, left: make([]int, window), at: make([]time.Duration, window)}
 	st.wrap(wrap)

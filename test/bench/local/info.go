@@ -79,9 +79,9 @@ func parseInfo(text string) Info {
 	return i
 }
 
-// Since compares i with an earlier Info, the parameter before. It returns how many commands were
-// called between the two. It counts only commands whose name begins with one of names. Without
-// names it counts all commands except INFO.
+// Since returns how many commands were called between an earlier Info and this one. It counts only
+// commands whose name begins with one of the given names. Without names it counts all commands
+// except INFO.
 func (i Info) Since(before Info, names ...string) (n int) {
 	for command, calls := range i.Calls {
 		wanted := len(names) == 0 && command != "info"

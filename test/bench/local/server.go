@@ -51,7 +51,7 @@ type Server struct {
 	args  []string
 	env   []string
 	admin string // address of its admin port; "": none
-	ready string // URL that answers 200 when ready; "": ready once it listens
+	ready string // URL that answers 200 when ready; "": a server that listens is ready
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the process has ended
 }
@@ -80,7 +80,7 @@ func (d Dir) Relay(redis *Server, env ...string) *Server {
 		linkKeys, "RELAY_ADDR=" + addr, "RELAY_ADMIN_ADDR=" + admin, "RELAY_REDIS_URL=redis://" + redis.Addr, "LOG_LEVEL=error"}, env...)}
 }
 
-// Edge returns an edge. The parameter urls lists the URLs of its relays, separated by commas. The
+// Edge returns an edge. The URLs of its relays are given as a list, separated by commas. The
 // settings in env are added to the environment that the edge needs.
 func (d Dir) Edge(urls string, env ...string) *Server {
 	addr, port := free()
@@ -200,9 +200,9 @@ func (s *Server) Metric(ctx context.Context, name string) float64 {
 	})
 }
 
-// Bucket reads a histogram without labels, and returns how many of its observations were at most as
-// large as the parameter le. There must be a bucket with the bound le. Bucket returns 0 if the
-// server does not answer.
+// Bucket reads a histogram without labels, and returns how many of its observations were not above
+// a bound. There must be a bucket with this bound, le. Bucket returns 0 if the server does not
+// answer.
 func (s *Server) Bucket(ctx context.Context, name, le string) float64 {
 	return s.sum(ctx, func(series string) bool { return series == fmt.Sprintf("%s_bucket{le=%q}", name, le) })
 }

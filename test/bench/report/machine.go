@@ -15,7 +15,7 @@ type Machine struct {
 	CPU    string `json:"cpu"`
 	Kernel string `json:"kernel"`
 	Go     string `json:"go"`
-	Commit string `json:"commit"` // with -dirty after changes; "unknown": no repository
+	Commit string `json:"commit"` // ends in -dirty after changes; "unknown": no repository
 }
 
 // String describes the machine in one line.

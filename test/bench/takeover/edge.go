@@ -134,8 +134,8 @@ func (e *edge) say(session int, to string) {
 	e.out = link.Message{Number: e.number, Session: uint64(session), Payload: text}.Append(e.out)
 }
 
-// edge.reaches sends a message to the last session of another edge, the parameter other. Then it
-// waits until the message has arrived at that edge.
+// edge.reaches sends a message to the last session of another edge. Then it waits until the message
+// has arrived at the other edge.
 func (e *edge) reaches(ctx context.Context, other *edge) error {
 	other.mu.Lock()
 	want := other.received + 1
@@ -148,7 +148,7 @@ func (e *edge) reaches(ctx context.Context, other *edge) error {
 }
 
 // chatter makes the edge's only session write to itself again and again. The session sends each
-// message 5 ms after the previous message has arrived. The function stop ends the writing, and
+// message 5 ms after the previous message has arrived. The returned function ends the writing, and
 // waits until the last message has arrived.
 func (e *edge) chatter() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -182,8 +182,8 @@ func (e *edge) latencies() []time.Duration {
 	return all
 }
 
-// edge.await waits until holds() is true. It locks mu while it calls this function. It fails when
-// the link has ended, or when ctx is done.
+// edge.await waits until holds() is true. Each call of holds happens under the lock mu. edge.await
+// fails when the link has ended, or when ctx is done.
 func (e *edge) await(ctx context.Context, what string, holds func() bool) error {
 	for {
 		e.mu.Lock()

@@ -41,9 +41,9 @@ func main() {
 	}
 }
 
-// measure makes the whole measurement, and prints a table. The argument number is how many edges
-// there are. The arguments sessions and talked are for each edge: how many sessions it has, and how
-// many of these write a message before the first relay dies.
+// measure makes the whole measurement, and prints a table. The three numbers are, in this order:
+// the sessions of each edge, the edges, and the sessions of each edge that write a message before
+// the first relay dies.
 func measure(ctx context.Context, sessions, number, talked int) error {
 	var keys link.Keys
 	if err := keys.UnmarshalText([]byte(local.LinkKey)); err != nil {
@@ -125,9 +125,8 @@ func measure(ctx context.Context, sessions, number, talked int) error {
 	return nil
 }
 
-// takeOver links all edges to the relay at addr. The parameter began is the time at which the
-// takeover began. For each edge, takeOver returns the duration from that time until the edge was
-// live. The durations are in ascending order.
+// takeOver links all edges to the relay at addr. It returns how long each edge took to be live,
+// from the given beginning of the takeover on. The durations are in ascending order.
 func takeOver(ctx context.Context, edges []*edge, addr string, began time.Time) (took []time.Duration, err error) {
 	live := make(chan error, len(edges))
 	for _, e := range edges {

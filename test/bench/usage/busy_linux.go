@@ -11,10 +11,10 @@ import (
 
 // Moment holds CPU times: of the machine since its boot, and of this process since its start.
 type Moment struct {
-	all  time.Duration // of all cores
+	all  time.Duration // CPU time of all cores
 	idle time.Duration
-	self time.Duration // of this process
-	own  time.Duration // of this process and its ended children
+	self time.Duration // CPU time of this process
+	own  time.Duration // CPU time of this process and its ended children
 }
 
 // tick is the unit of /proc/stat.
@@ -48,9 +48,9 @@ func Busy() (m Moment) {
 
 // Share holds shares of the machine's CPU time.
 type Share struct {
-	Used   float64 // not idle
-	Self   float64 // of this process
-	Others float64 // not idle, and not spent by this process or its ended children
+	Used   float64 // share that was not idle
+	Self   float64 // share of this process
+	Others float64 // share not idle, and not spent by this process or its ended children
 }
 
 // Since returns the shares since an earlier moment.

@@ -221,7 +221,7 @@ func (c *Client) at(i int, deadline <-chan time.Time) (Message, error) {
 }
 
 // Next waits up to Patience for the first message that is not seen yet, and marks it as seen.
-// Expect, ExpectAnyOrder and ExpectError, too, mark the messages that they read as seen.
+// Expect, ExpectAnyOrder and ExpectError call Next for each message that they read.
 func (c *Client) Next() (Message, error) {
 	f, err := c.at(c.next, time.After(Patience))
 	if err == nil {

@@ -35,7 +35,7 @@ type Line struct {
 	Text string    `json:"-"`
 	Err  error     `json:"-"` // why an SDK could not use the line
 
-	ID      uint32     `json:"id"` // of the command that is answered
+	ID      uint32     `json:"id"` // id of the command that is answered
 	Error   *Failure   `json:"error"`
 	Connect *Connected `json:"connect"`
 	Push    *Push      `json:"push"`
@@ -66,7 +66,8 @@ func (c *Connected) Subscribed(channel string) bool {
 	return ok
 }
 
-// Push is what the server says of itself about a channel. Pub is nil if it is no publication.
+// Push is what the server says about a channel without being asked. Pub is nil if the push is no
+// publication.
 type Push struct {
 	Channel string `json:"channel"`
 	Pub     *Pub   `json:"pub"`
@@ -78,13 +79,15 @@ type Pub struct {
 	Info *Publisher      `json:"info"`
 }
 
-// Publisher is who published something. Client is empty if that was no SDK.
+// Publisher says who published something: the user, and the id of the user's connection. Client is
+// empty if the publisher spoke through no SDK.
 type Publisher struct {
 	User   string `json:"user"`
 	Client string `json:"client"`
 }
 
-// ReadLine reads a line that came at a time. An SDK could not use a line whose field Err is set.
+// ReadLine reads a line, and notes that it came at the given time. If the field Err is set, an SDK
+// could not use the line.
 func ReadLine(at time.Time, text string) Line {
 	l := Line{At: at, Text: text}
 	l.Err = json.Unmarshal([]byte(text), &l)
@@ -97,8 +100,8 @@ func ReadLine(at time.Time, text string) Line {
 // Ping reports whether the line is a ping.
 func (l *Line) Ping() bool { return l.Text == "{}" }
 
-// TrySDK connects to a ws:// URL, and sends nothing yet. The sink gets every line but the answers
-// to commands, in the order of arrival and on the reading goroutine.
+// TrySDK connects to a ws:// URL, and sends nothing yet. The sink gets every line except the
+// answers to commands, in the order of arrival and on the reading goroutine.
 func TrySDK(t testing.TB, url, name string, sink func(Line)) (*SDK, *http.Response, error) {
 	c := &SDK{sink: sink, asked: map[uint32]command{}}
 	c.mu.Lock() // no line is taken before the field Client is set
@@ -113,8 +116,9 @@ func TrySDK(t testing.TB, url, name string, sink func(Line)) (*SDK, *http.Respon
 }
 
 // Call sends a command with its parameters, which are JSON. It returns an error if the socket does
-// not take the command. done gets the answer, on the reading goroutine. The error that done gets is
-// a *Failure if the command failed. If the connection ends before the answer, done is not called.
+// not take the command. The reading goroutine passes the answer to the function done. The error
+// that it passes is a *Failure if the command failed. If the connection ends before the answer,
+// nobody calls done.
 func (c *SDK) Call(method, params string, done func(Line, error)) error {
 	c.mu.Lock()
 	c.last++

@@ -81,7 +81,7 @@ type server interface {
 	freeze()               // stops it as SIGSTOP does; panics for InProcess
 	thaw()                 // lets it go on
 	done() <-chan struct{} // closed when it has ended
-	exit() int             // its exit status, once done is closed
+	exit() int             // its exit status; valid after done is closed
 }
 
 // keep adds s to the servers that are stopped at the test's end. They are stopped together, before

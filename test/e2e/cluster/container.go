@@ -25,8 +25,8 @@ const Images = "edgerelay-test/"
 var containerPorts = map[string]string{"EDGE_ADDR": "8080", "EDGE_ADMIN_ADDR": "9091", "RELAY_ADDR": "9000", "RELAY_ADMIN_ADDR": "9092"}
 
 // containerRunner starts servers as containers, by the docker command, on a network of the test's
-// own. It publishes each port of a server at the port's loopback address in the server's Env. The
-// servers reach the test's proxies at the network's gateway.
+// own. A server's Env names a loopback address for each of the server's ports, and the runner
+// publishes the port there. The servers reach the test's proxies at the network's gateway.
 type containerRunner struct {
 	network string
 	gateway string

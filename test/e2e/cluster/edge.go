@@ -13,7 +13,7 @@ type Edge struct{ part }
 
 // StartEdge starts an edge that may link to any of the given relays, and waits until it is ready.
 // Unless Options.NoRedis is set, StartEdge then waits up to 5 s until the edge does not list the
-// broker as degraded. The variables in env override those that the Cluster sets. env may be nil.
+// broker as degraded. The variables in env, which may be nil, override those that the Cluster sets.
 func (c *Cluster) StartEdge(env Env, relays ...*Relay) *Edge {
 	c.t.Helper()
 	e := c.LaunchEdge(env, relays...)
@@ -39,7 +39,7 @@ func (e *Edge) settle() {
 func (c *Cluster) LaunchEdge(env Env, relays ...*Relay) *Edge {
 	c.t.Helper()
 	c.started++
-	e := &Edge{part{Name: fmt.Sprintf("edge%d", c.started), c: c}}
+	e := &Edge{part{Name: fmt.Sprintf("edge%d", c.started), c: c, runner: c.run}}
 	var urls []string
 	for _, r := range relays {
 		p := c.proxy(r.addr)
@@ -59,7 +59,7 @@ func (c *Cluster) LaunchEdge(env Env, relays ...*Relay) *Edge {
 func (e *Edge) boot() {
 	t := e.c.t
 	e.addr, e.admin = loopback.FreeAddr(t), loopback.FreeAddr(t)
-	e.run = e.c.keep(e.c.run.edge(t, merged(Env{"EDGE_ADDR": e.addr, "EDGE_ADMIN_ADDR": e.admin}, e.env), e.log))
+	e.run = e.c.keep(e.runner.edge(t, merged(Env{"EDGE_ADDR": e.addr, "EDGE_ADMIN_ADDR": e.admin}, e.env), e.log))
 	for _, p := range e.links {
 		p.Allow()
 	}

@@ -13,6 +13,8 @@ type part struct {
 	links []*Proxy
 	run   server
 	log   *logbook
+
+	runner runner // starts later boots
 }
 
 // Addr returns the public address of the last boot, past all proxies.

@@ -62,7 +62,7 @@ func hasCompiler() bool {
 
 // RemoveBinaries deletes the built binaries. TestMain calls it at the end.
 func RemoveBinaries() {
-	for _, dir := range []string{built.dir, earlier.dir} {
+	for _, dir := range []string{built.dir, earlierLayout.dir, withoutSDK.dir} {
 		if dir != "" {
 			os.RemoveAll(dir)
 		}

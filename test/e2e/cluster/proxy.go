@@ -142,7 +142,8 @@ func (p *Proxy) freeze(gate *chan struct{}) {
 	}
 }
 
-// Thaw ends Freeze and FreezeBack. Connections that are still open then carry the bytes held back.
+// Thaw ends Freeze and FreezeBack. Connections that are still open then carry the bytes that were
+// held back.
 func (p *Proxy) Thaw() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -344,8 +345,8 @@ func abort(c net.Conn) {
 	c.Close()
 }
 
-// wait blocks between Freeze and Thaw. The parameter back is true for bytes from the target. For
-// these, wait also blocks between FreezeBack and Thaw.
+// wait blocks between Freeze and Thaw. If the bytes come back from the target, wait also blocks
+// between FreezeBack and Thaw.
 func (p *Proxy) wait(back bool) {
 	p.mu.Lock()
 	thawed, heard := p.thawed, p.heard

@@ -11,11 +11,10 @@ type Relay struct {
 	part
 	redis   *Proxy // nil with Memory
 	redisAt string // address of the Redis that later boots use
-	runner  runner // starts the relay
 }
 
-// StartRelay starts a relay and waits until it is live. The variables in env override those that
-// the Cluster sets. env may be nil.
+// StartRelay starts a relay and waits until it is live. The variables in env, which may be nil,
+// override those that the Cluster sets.
 func (c *Cluster) StartRelay(env Env) *Relay {
 	c.t.Helper()
 	r := c.LaunchRelay(env)
@@ -35,7 +34,7 @@ func (c *Cluster) LaunchRelay(env Env) *Relay {
 func (c *Cluster) NewRelay(env Env) *Relay {
 	c.t.Helper()
 	c.started++
-	r := &Relay{part: part{Name: fmt.Sprintf("relay%d", c.started), c: c}, runner: c.run}
+	r := &Relay{part: part{Name: fmt.Sprintf("relay%d", c.started), c: c, runner: c.run}}
 	r.env = merged(Env{"LINK_KEYS": Key, "LOG_LEVEL": "debug"}, c.o.Relay, env)
 	r.log = newLogbook(c.t, r.Name)
 	if c.redis != nil {

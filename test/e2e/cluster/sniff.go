@@ -53,8 +53,8 @@ func (s *sniffed) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// message removes one whole WebSocket frame from the field raw. If it is a data frame, message adds
-// its payload to the field frames. message reports whether there was a whole frame.
+// message removes one whole WebSocket frame from the field raw, and reports whether there was one.
+// The payload of a data frame goes to the field frames.
 func (s *sniffed) message() bool {
 	if len(s.raw) < 2 {
 		return false
@@ -78,7 +78,7 @@ func (s *sniffed) message() bool {
 	if uint64(len(s.raw)-head) < size {
 		return false
 	}
-	if opcode <= 2 { // continuation, text, binary
+	if opcode <= 2 { // a continuation, a text or a binary frame
 		s.frames = append(s.frames, s.raw[head:head+int(size)]...)
 	}
 	s.raw = s.raw[head+int(size):]

@@ -23,11 +23,11 @@ type account struct {
 	toldFirst   bool   // a loss was announced before the first number
 	told        int64  // skipped numbers that were announced as lost
 	seen        int    // announcements of losses up to the last call of enter
-	by          string // id of the connection that sent it, as an SDK was told
+	by          string // id of the connection that sent the stream, as an SDK was told
 }
 
-// enter enters a number that arrived. The parameter told is how many losses were announced so far.
-// If a loss was announced since the last call, the numbers that this number skips count as told and
+// enter enters a number that arrived. The second number is how many losses were announced so far.
+// If a loss was announced since the last call, the numbers that the new one skips count as told and
 // not as missing.
 func (a *account) enter(number int64, told int) {
 	switch {

@@ -34,7 +34,7 @@ type books struct {
 	refused                   int64 // messages answered as not delivered, or with an error
 	answered                  int64 // publishes answered with success
 	unanswered                int64 // publishes without an answer on connections that stand
-	excused                   int64 // publishes answered late, when that could not be otherwise
+	excused                   int64 // publishes answered late for a reason that excuses them
 	late                      int64 // delays for which an SDK would have given up
 	crossed                   int64 // deliveries between the chat and SDKs
 	told                      int64 // missing messages whose loss was announced
@@ -54,9 +54,9 @@ type books struct {
 //     the socket did not take.
 //   - The sender's edge was killed, and the message may have been in flight at that time.
 //   - Nobody got the message, and the sender's connection got an answer that said "not delivered".
-//     Each of these answers excepts one message. An SDK is told of which message it is.
+//     Each such answer is good for one exception. An SDK is told which message its answer is about.
 //
-// A message whose publish was answered with success counts as accepted in any case, also if the
+// A message whose publish was answered with success counts as accepted in any case, even if the
 // sender's edge was killed right after the answer.
 func (l *ledger) audit() (a audit) {
 	l.mu.Lock()
@@ -218,8 +218,8 @@ func (a *audit) bookSDK(client int, n *life) {
 	}
 }
 
-// heard reports whether account.gotten is true of a message for any connection. The caller holds
-// the mutexes of the ledger and of all lives.
+// heard reports whether any connection got a message, so that account.gotten is true of its number.
+// The caller holds the mutexes of the ledger and of all lives.
 func (l *ledger) heard(s stream, number int64) bool {
 	for _, u := range l.users {
 		for _, n := range u.lives {
@@ -246,7 +246,7 @@ func (a audit) sum(which func(client int) bool) books {
 func (a audit) all() books { return a.sum(func(int) bool { return true }) }
 
 // fold combines the books of some clients, count by count: which(i) reports whether client i is one
-// of them. The parameter with is a function that combines two values of one count.
+// of them. The last parameter is a function that combines two values of one count.
 func (a audit) fold(which func(client int) bool, with func(sofar, n int64) int64) (sum books) {
 	begun := false
 	_, sums := sum.columns()

@@ -43,8 +43,8 @@ func kept(t *testing.T, url string, names ...string) *ledger {
 	return l
 }
 
-// born gives u a new connection. The parameter began counts the broadcasts of the first user that
-// need not arrive on the new connection. The later ones must arrive there.
+// born gives u a new connection. The given number is how many of the first user's broadcasts need
+// not arrive there. These are the first ones, and the later ones must arrive.
 func (l *ledger) born(t *testing.T, url string, u *speaker, began int64) *life {
 	n := l.live(u)
 	n.Client = client.Dial(t, url, client.Options{Name: u.id})
@@ -77,8 +77,8 @@ func TestBooks(t *testing.T) {
 		left  bool // the second user's connection has ended
 		want  books
 
-		// closed says that the sender's connection ended just after its last message. killed says
-		// that the sender's edge was killed.
+		// If closed is set, the sender's connection ended just after its last message. If killed is
+		// set, the sender's edge was killed.
 		closed, killed bool
 		refused        int
 		third          string // what the third user got; "": all three broadcasts

@@ -151,7 +151,8 @@ func testCutNetworks(t *testing.T, s *Stack) {
 	l.sentOn(15)
 	s.Connect(r, "data")
 	l.flowing(15)
-	// The test does not know which clients nginx gave to that edge. So delays of all are excused.
+	// The test does not know which clients nginx gave to that edge. So the delays of all clients
+	// are excused.
 	l.excuse(func(int) bool { return true }, false, began, time.Now())
 	l.close(0)
 }

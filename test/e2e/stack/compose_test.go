@@ -190,7 +190,8 @@ func TestInterpolate(t *testing.T) {
 	}
 }
 
-// TestNginxPassesClientsOn checks which paths nginx gives to edges. There is one location for them.
+// TestNginxPassesClientsOn checks which paths nginx gives to edges. All these paths have one
+// location.
 func TestNginxPassesClientsOn(t *testing.T) {
 	text, err := os.ReadFile("../../../deploy/nginx/nginx.conf")
 	if err != nil {

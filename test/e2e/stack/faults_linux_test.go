@@ -32,8 +32,8 @@ const (
 func speaksSDK(user int) bool { return user/3%3 == 1 }
 
 // mix chooses the kind of a client's next message. Each 25th client broadcasts one in ten of its
-// messages. About a third of the other messages go to the sender's group. Of SDK users, another
-// third goes to their room. The remaining messages are direct.
+// messages. About a third of the other messages go to the sender's group. Of an SDK user's
+// messages, another third goes to the user's room. The remaining messages are direct.
 func mix(user, turn int) kind {
 	switch {
 	case user%25 == 0 && (turn+user/25)%10 == 0:
@@ -48,9 +48,9 @@ func mix(user, turn int) kind {
 }
 
 // These constants bound the time for which a client may get nothing. If a fault cuts clients off,
-// the duration of the fault is added. The bound in hiccup is long enough for a busy machine, since
-// one machine runs all containers and all clients. The bound in prompt is the one that P12 promises
-// while another relay and Redis work.
+// the duration of the fault is added. The bound hiccup is long enough for a busy machine, since one
+// machine runs all containers and all clients. The bound prompt is what P12 promises while another
+// relay and Redis work.
 const (
 	hiccup = 10 * time.Second
 	prompt = 3 * time.Second
@@ -204,7 +204,7 @@ type row struct {
 	name         string        // name of the service
 	took         time.Duration // from the beginning of the fault to its end
 	silent, away time.Duration
-	slowest      time.Duration // longest wait for an answer, see strike
+	slowest      time.Duration // longest wait for an answer, except at an edge that is cut off
 }
 
 // cutsOff reports whether the fault leaves an edge no way to answer its clients for a while, though
@@ -296,7 +296,7 @@ func (r *trial) write(report string) {
 }
 
 // strike lets a fault happen and end. Then it waits until the stack is whole, and until messages
-// have flowed for at least the time in the parameter calm. Finally it checks what clients noticed.
+// have flowed for at least the given time. Finally it checks what clients noticed.
 func (r *trial) strike(f fault, calm time.Duration) {
 	t, s := r.s.t, r.s
 	t.Helper()
@@ -325,8 +325,8 @@ func (r *trial) strike(f fault, calm time.Duration) {
 	if f.cutsOff() {
 		r.l.excuse(r.isAt(name), false, began, began.Add(took))
 	} else if f.part == "redis" || f.over[0] == "data" {
-		// A message that cannot be given ahead waits for Redis, and so does the answer to its
-		// publish.
+		// A message that cannot be given ahead waits for Redis. The answer to its publish waits as
+		// long.
 		r.l.excuse(func(int) bool { return true }, true, began, began.Add(took))
 	}
 	if f.part == "edge" {
@@ -335,7 +335,8 @@ func (r *trial) strike(f fault, calm time.Duration) {
 	s.whole()
 	r.l.flowing(int64(calm / everyClient))
 	silent, away := r.l.silence()
-	// If an edge is cut off, its own clients wait for as long as that lasts. So they do not count.
+	// If an edge is cut off, its own clients wait for as long as that lasts. So these waits do not
+	// count.
 	slowest := r.l.slowest(func(user int) bool { return !f.cutsOff() || !r.isAt(name)(user) })
 	t.Logf("it lasted %v; the longest silence was %v, the longest time without a connection %v, the slowest answer %v", took.Round(time.Millisecond), silent.Round(time.Millisecond), away.Round(time.Millisecond), slowest.Round(time.Millisecond))
 	if silent > f.limit {
@@ -345,8 +346,9 @@ func (r *trial) strike(f fault, calm time.Duration) {
 	r.measure()
 }
 
-// felt waits until the effect of a fault shows. If the effect does not show, the test fails. It
-// returns at once for some faults, as when a part is slow, or an edge is killed or frozen.
+// felt waits until the effect of a fault shows. If the effect does not show, the test fails. For
+// some faults felt returns at once: for instance when a part is slow, or an edge is killed or
+// frozen.
 func (r *trial) felt(f fault, name string) {
 	r.s.t.Helper()
 	if f.kind == "slow" {

@@ -22,8 +22,8 @@ import (
 // messages are numbered. They are direct ones to the next user, group messages and broadcasts. Some
 // users speak the chat's protocol and others that of SDKs, in the same groups. SDK users also have
 // rooms of their own. A user whose connection is closed connects again, joins again, and goes on.
-// Its numbers then begin anew, since order is promised to a connection and not to a user. The
-// method audit compares what arrived with what had to arrive.
+// The numbers of its messages then begin anew, since order is promised to a connection and not to a
+// user. The method audit compares what arrived with what had to arrive.
 type ledger struct {
 	t     *testing.T
 	plan  plan
@@ -38,8 +38,8 @@ type ledger struct {
 	// mu guards the fields below and the lists of users' lives. A goroutine that needs both mu and
 	// the mutex of a life must lock mu first.
 	mu      sync.Mutex
-	ends    []ending  // of connections that the cluster ended
-	excuses []excuse  // times in which edges were cut off
+	ends    []ending  // how the cluster ended connections
+	excuses []excuse  // times that do not count when delays are judged
 	failed  int       // handshakes that failed; not counted if plan.mayFail is set
 	strange []string  // frames that the receiver should not have got
 	window  time.Time // start of the time over which silences count
@@ -64,8 +64,8 @@ type plan struct {
 	users  int
 	circle int           // number of consecutive users that form a group
 	pace   time.Duration // pause between two messages of one user
-	// kind chooses the kind of a user's message. turn counts the user's messages over all of the
-	// user's connections.
+	// kind chooses the kind of a user's message. The turn counts the user's messages over all of
+	// the user's connections.
 	kind func(user, turn int) kind
 	at   func(user int) string // the ws:// URL, without a path, where a user connects now
 	sdk  func(user int) bool   // whether a user speaks the protocol of SDKs; nil: nobody does
@@ -143,12 +143,14 @@ type life struct {
 	longest   time.Duration // longest past silence since the ledger's window began
 }
 
-// openLedger connects all users and lets them talk. plan.at must already work for every user.
+// openLedger connects all users and lets them talk. The function plan.at must already work for
+// every user.
 func openLedger(t *testing.T, p plan) *ledger {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	l := &ledger{t: t, plan: p, ctx: ctx, stop: stop, joins: map[string]int{}, window: time.Now()}
-	t.Cleanup(func() { // for a test that ends without a call of close
+	// This is for a test that ends without a call of close.
+	t.Cleanup(func() {
 		stop()
 		l.speaking.Wait()
 	})
@@ -223,7 +225,7 @@ func (l *ledger) say(u *speaker) bool {
 	return err == nil
 }
 
-// send sends the message of a kind that has the given number.
+// send sends a message of the given kind. The message has the given number.
 func (n *life) send(k kind, number int64, text string) error {
 	if n.sdk != nil {
 		if n.user.turns%knockEvery == 0 {
@@ -287,7 +289,7 @@ func (l *ledger) connect(u *speaker) bool {
 			l.t.Errorf("%s: cannot connect any more: %v, %v", u.id, err, res)
 			return false
 		}
-		<-time.After(l.plan.pace) // real clients pause between attempts, too
+		<-time.After(l.plan.pace) // real clients also pause between attempts
 	}
 }
 
@@ -372,8 +374,8 @@ func (u *speaker) current() *life { return u.lives[len(u.lives)-1] }
 // peer returns the user who gets the direct messages of u.
 func (l *ledger) peer(u *speaker) *speaker { return l.users[(u.index+1)%len(l.users)] }
 
-// receives reports whether u is to get the messages of s. An SDK gets what it publishes itself, and
-// the chat does not.
+// receives reports whether u is to get the messages of s. A client of an SDK gets what it publishes
+// itself, and a client of the chat does not.
 func (l *ledger) receives(u *speaker, s stream) bool {
 	from := l.users[s.sender]
 	switch s.kind {
@@ -422,8 +424,8 @@ func (n *life) messages() (sum int64) {
 	return sum
 }
 
-// flowing waits until users have sent n more messages each and these have arrived. It does not wait
-// for messages to or from a connection that ends meanwhile.
+// flowing waits until each user has sent n more messages, and until these have arrived. It does not
+// wait for messages to or from a connection that ends meanwhile.
 func (l *ledger) flowing(n int64) {
 	l.t.Helper()
 	l.sentOn(n)
@@ -511,7 +513,7 @@ func (l *ledger) silence() (silent, away time.Duration) {
 }
 
 // slowest returns the longest time from a command of an SDK to its answer, since the last call of
-// begin, on connections of the users for whom whose returns true.
+// begin. It looks at the connections of those users for whom whose(i) is true.
 func (l *ledger) slowest(whose func(user int) bool) (slowest time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -527,17 +529,16 @@ func (l *ledger) slowest(whose func(user int) bool) (slowest time.Duration) {
 	return slowest
 }
 
-// excuse makes a time not count when delays of SDKs are judged. whose(i) reports whether that holds
-// for user i. If publish is set, it holds for publishes alone.
+// excuse notes a time that does not count when delays of SDKs are judged. This holds for each user
+// for whom whose(i) is true. If publish is set, this holds for publishes alone.
 func (l *ledger) excuse(whose func(user int) bool, publish bool, from, to time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.excuses = append(l.excuses, excuse{whose, from, to, publish})
 }
 
-// kill calls the function how, which kills a service. Before that, kill records the time on the
-// connections of some users, since messages in flight there may be lost. whose(i) reports whether
-// user i is one of these users.
+// kill calls a function that kills a service. Before that, kill records the time on the connections
+// of those users for whom whose(i) is true, since messages in flight there may be lost.
 func (l *ledger) kill(whose func(user int) bool, how func()) {
 	for _, u := range l.users {
 		if whose(u.index) {
@@ -552,11 +553,11 @@ func (l *ledger) kill(whose func(user int) bool, how func()) {
 
 // close ends the talk and waits, for a limited time, until no message counts as lost and all
 // publishes are answered. Then each user sends one more message, and close waits again, since a
-// duplicate on the same topic would come before this message. close prints the books. It fails the
-// test if a message was lost, doubled or out of order, if an SDK would have waited too long, or if
-// a user got a frame that it should not get. It also fails the test if a handshake failed, unless
-// plan.mayFail is set, or if a connection ended with another code than that of an edge that stops.
-// The parameter closes is the number of connections that the cluster must have ended.
+// duplicate on the same topic would come before this message. In the end close prints the books. It
+// fails the test if a message was lost, doubled or out of order, if an SDK would have waited too
+// long, or if a user got a frame that it should not get. It also fails the test if a handshake
+// failed, unless plan.mayFail is set, or if a connection ended with another code than that of an
+// edge that stops. The given number is how many connections the cluster must have ended.
 func (l *ledger) close(closes int) audit {
 	l.t.Helper()
 	silent, _ := l.silence()

@@ -73,9 +73,9 @@ func (s *Stack) connected(name, other, network string) bool {
 }
 
 // Slow delays the packets that a service sends to a network, and drops some of them, until the
-// returned function is called. The parameter loss is the probability, in percent, with which each
-// packet is dropped. The returned function returns how many packets passed and how many were
-// dropped. Packets to this machine pass without delay.
+// returned function is called. Each packet is dropped with the given probability, which is in
+// percent. The returned function returns how many packets passed and how many were dropped. Packets
+// to this machine pass without delay.
 //
 // Slow does what `tc qdisc … netem delay … loss …` does, but in the test's process (see queue).
 // Some kernels lack the module for netem.

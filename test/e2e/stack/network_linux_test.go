@@ -10,8 +10,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// TestPacketFilters tests Swallow and Slow on two containers. Each must affect packets between the
-// containers until its returned function is called. Swallow must let packets of this machine pass.
+// TestPacketFilters tests Swallow and Slow on two containers. Each of the two must affect packets
+// between the containers until its returned function is called. Swallow must let packets of this
+// machine pass.
 func TestPacketFilters(t *testing.T) {
 	long.Only(t, "it starts containers")
 	needDocker(t)
@@ -57,7 +58,8 @@ func TestPacketFilters(t *testing.T) {
 	slow := s.Slow("redis", "data", delay, 1)
 	const pings = 10
 	for range pings {
-		if took, err := ping(); err != nil || took < 2*delay { // SYN-ACK and answer are delayed
+		// Both the SYN-ACK and the answer are delayed.
+		if took, err := ping(); err != nil || took < 2*delay {
 			t.Errorf("slow: a ping took %v (%v), usually %v", took, err, usual)
 		}
 	}

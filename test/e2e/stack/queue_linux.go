@@ -127,7 +127,7 @@ func (q *queue) send(kind, flags uint16, attributes []byte) error {
 	b := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+4+len(attributes)))
 	b = binary.NativeEndian.AppendUint16(b, unix.NFNL_SUBSYS_QUEUE<<8|kind)
 	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|flags)
-	b = append(b, make([]byte, 8)...) // sequence and sender
+	b = append(b, make([]byte, 8)...) // zeros for the sequence number and the sender
 	b = append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0)
 	b = binary.BigEndian.AppendUint16(b, q.number)
 	_, err := q.socket.Write(append(b, attributes...))

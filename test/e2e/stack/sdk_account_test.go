@@ -11,17 +11,17 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/client"
 )
 
-// An SDK gives up a command that is not answered within answerWait. If that was no publish, it
-// connects anew. It also connects anew if no ping came for pingWait, which is the time between two
-// pings and 10 s more.
+// An SDK gives up a command that is not answered within answerWait. If the command is no publish,
+// the SDK connects anew. It also connects anew if no ping came for pingWait, which is 10 s longer
+// than the time between two pings.
 const (
 	answerWait = 5 * time.Second
 	pingEvery  = 25 * time.Second
 	pingWait   = pingEvery + 10*time.Second
 )
 
-// sdkBooks are the books about a connection of an SDK. The mutex of the life guards the fields, but
-// for the client.
+// sdkBooks are the books about a connection of an SDK. The mutex of the life guards the fields,
+// except the client.
 type sdkBooks struct {
 	*client.SDK // set when the socket is open
 	id          string
@@ -30,18 +30,18 @@ type sdkBooks struct {
 	waiting  [kinds]map[int64]time.Time // by number of a publish without an answer: time of sending
 	denied   [kinds]map[int64]bool      // by number: the publish was answered with an error
 	answered int64                      // publishes that were answered with success
-	pinged   time.Time                  // the last ping, or the answer to the connect
+	pinged   time.Time                  // time of the last ping, or of the answer to the connect
 	delays   []delay
 	slowest  time.Duration // longest time until an answer since the ledger's window began
 
-	inside  bool      // the user has subscribed to the door
-	knocked time.Time // when the user asked for the door; zero: that is answered
+	inside  bool      // the user has subscribed to the channel of knock
+	knocked time.Time // when knock sent its last command; zero: the command is answered
 }
 
-// knockEvery is how many messages an SDK user sends until it asks for the door again.
+// knockEvery is how many messages an SDK user sends between two calls of knock.
 const knockEvery = 20
 
-// delay is a time in which an SDK waited in vain.
+// delay is a time for which an SDK waited for an answer or for a ping.
 type delay struct {
 	what     string
 	from, to time.Time
@@ -64,7 +64,7 @@ func (d delay) limit() time.Duration {
 type excuse struct {
 	whose    func(user int) bool
 	from, to time.Time
-	publish  bool // it excuses publishes alone
+	publish  bool // publishes alone are excused
 }
 
 func newSDKBooks() *sdkBooks {
@@ -75,8 +75,8 @@ func newSDKBooks() *sdkBooks {
 	return b
 }
 
-// openSDK opens a socket, sends the connect, and waits for its answer. If that is an error, or does
-// not come, openSDK drops the connection.
+// openSDK opens a socket, sends the connect, and waits for the answer. If the answer is an error,
+// or does not come, openSDK drops the connection.
 func (n *life) openSDK(at, name string) (res *http.Response, err error) {
 	n.sdk.SDK, res, err = client.TrySDK(n.l.t, at+"/connection/websocket?user="+n.user.id, name, n.bookLine)
 	if err != nil {
@@ -103,8 +103,8 @@ func (n *life) openSDK(at, name string) (res *http.Response, err error) {
 	return res, err
 }
 
-// ask sends a command and waits for its answer. If the command succeeded, then is called with the
-// answer and with n.mu held, before any later line is read.
+// ask sends a command and waits for its answer. If the command succeeded, the given function is
+// called with the answer, before any later line is read. During that call n.mu is held.
 func (n *life) ask(method, params string, then func(client.Line) error) error {
 	answer, sent := make(chan error, 1), time.Now()
 	err := n.sdk.Call(method, params, func(a client.Line, err error) {
@@ -129,8 +129,8 @@ func (n *life) ask(method, params string, then func(client.Line) error) error {
 	}
 }
 
-// subscribeAll subscribes to all channels that the server has not subscribed by itself. As an SDK
-// does, it asks again if the error is a temporary one.
+// subscribeAll subscribes to all channels that the server has not subscribed by itself. After a
+// temporary error it asks again, as an SDK does.
 func (n *life) subscribeAll() error {
 	begin := time.Now()
 	for k := range kinds {
@@ -158,8 +158,8 @@ func (n *life) channel(k kind) string {
 	return [...]string{"user:" + n.user.id, "group:" + n.user.group, "all", "room:" + n.user.group}[k]
 }
 
-// data returns the JSON that carries a text. SDK users alone get what is said in rooms, so that
-// this need not be a string.
+// data returns the JSON that carries a text. What is said in a room goes to SDK users alone, so its
+// JSON need not be a string.
 func (k kind) data(text string) string {
 	if k == room {
 		return fmt.Sprintf(`{"n": 12345678901234567890.50, "say": %q}`, text)
@@ -178,8 +178,8 @@ func (k kind) text(data []byte) (text string) {
 	return text
 }
 
-// publish publishes the message of a kind that has the given number, and does not wait for the
-// answer.
+// publish publishes a message of the given kind, and does not wait for the answer. The message has
+// the given number.
 func (n *life) publish(k kind, number int64, text string) error {
 	channel, sent := n.channel(k), time.Now()
 	if k == one {
@@ -217,9 +217,10 @@ func (b *sdkBooks) delay(d delay) {
 	}
 }
 
-// knock subscribes to a channel that the SDK users of the group come to and leave again and again,
-// or unsubscribes from it. It does not wait for the answer. It does nothing while an earlier knock
-// is not answered. Nothing is published there: the books want answers in time.
+// knock subscribes to a channel called door, or unsubscribes from it if the user is subscribed. So
+// the SDK users of a group come and go there, again and again. Nothing is published there, since
+// the books want answers in time. knock does not wait for the answer, and does nothing while an
+// earlier command of knock is not answered.
 func (n *life) knock() {
 	n.mu.Lock()
 	method := "subscribe"
@@ -248,14 +249,14 @@ func (n *life) knock() {
 	}) // an error shows as the connection's end
 }
 
-// temporary reports whether an SDK asks again after the error.
+// temporary reports whether an error is one after which an SDK asks again.
 func temporary(err error) bool {
 	var failure *client.Failure
 	return errors.As(err, &failure) && failure.Temporary
 }
 
-// bookLine enters one line of an SDK's connection that is no answer. It is the sink of that
-// connection.
+// bookLine is the sink of an SDK's connection. It gets each line that is no answer, and enters the
+// line in the books.
 func (n *life) bookLine(f client.Line) {
 	if !n.enterLine(f) {
 		n.strange(f.Text)
@@ -328,8 +329,8 @@ func (n *life) outcome(k kind, number int64) outcome {
 	return published
 }
 
-// deniedOf returns the numbers of a kind whose publish was answered with an error. The caller holds
-// n.mu.
+// deniedOf returns the numbers of those messages of a kind whose publish was answered with an
+// error. The caller holds n.mu.
 func (n *life) deniedOf(k kind) map[int64]bool {
 	if n.sdk == nil {
 		return nil
@@ -337,7 +338,7 @@ func (n *life) deniedOf(k kind) map[int64]bool {
 	return n.sdk.denied[k]
 }
 
-// by returns the id of the connection, as SDKs are told it. The caller holds n.mu.
+// by returns the id of the connection, as SDKs are told. The caller holds n.mu.
 func (n *life) by() string {
 	if n.sdk == nil {
 		return ""
@@ -389,7 +390,7 @@ func (n *life) late() (late []string, excused int64) {
 	return late, excused
 }
 
-// clock is the form of times in what the books find.
+// clock is the format of times in descriptions of delays.
 const clock = "15:04:05.000"
 
 func latest(a, b time.Time) time.Time {

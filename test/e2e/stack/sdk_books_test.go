@@ -46,7 +46,7 @@ func keptSDK(t *testing.T) *ledger {
 	return l
 }
 
-// answer books the answer to a publish of n to its group, a second after it was sent.
+// answer books the answer to a publish of n to its group, a second after the publish was sent.
 func (n *life) answer(number int64, success bool) {
 	sent := n.sdk.waiting[group][number]
 	delete(n.sdk.waiting[group], number)
@@ -72,12 +72,12 @@ func (n *life) pushed(numbers ...string) {
 }
 
 // TestSDKBooks checks what ledger.audit counts of SDKs in small cases. The first user publishes
-// three messages. All users get them, the first one too, but for those that a case says.
+// three messages. The users get all of them, even the first user, unless a case says otherwise.
 func TestSDKBooks(t *testing.T) {
 	for _, c := range []struct {
 		name            string
 		answers         string // one letter for each publish: s success, e error, - none
-		own, other, txt string // what the first user got, the second, and the one of the chat
+		own, other, txt string // what the first user got, the second user, and the chat's user
 		closed, killed  bool   // of the first user's connection
 		strange         int
 		want            books
@@ -166,13 +166,13 @@ func TestSDKDelays(t *testing.T) {
 	const answer, ping = true, false
 	for _, c := range []struct {
 		name     string
-		answer   bool // an answer is waited for, else a ping
+		answer   bool // an answer is awaited; false: a ping is awaited
 		lasts    time.Duration
-		excused  time.Duration // from the beginning
+		excused  time.Duration // how long from the beginning on
 		away     bool          // publishes alone are excused, as when Redis is away
 		whose    int           // the user whose edge is cut off
-		killed   bool          // a second after the beginning
-		stillNot bool          // what is waited for has not come
+		killed   bool          // the edge is killed a second after the beginning
+		stillNot bool          // the answer or the ping has not come
 		want     int
 	}{
 		{name: "an answer in time", answer: answer, lasts: 4900 * time.Millisecond},

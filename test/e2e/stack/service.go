@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// Of returns the services whose names begin with the prefix and are longer than it. They are in the
-// order in which Start starts them.
+// Of returns the services whose names begin with the prefix and are longer than the prefix. They
+// are in the order in which Start starts them.
 func (s *stack) Of(prefix string) (names []string) {
 	for _, n := range s.file.order() {
 		if len(n) > len(prefix) && n[:len(prefix)] == prefix {

@@ -1,0 +1,207 @@
+package router
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// TestOnlyWhatPublishesCanBeGranted has an edge send a subscribe with Again set. The relay must
+// treat it as one without Again.
+func TestOnlyWhatPublishesCanBeGranted(t *testing.T) {
+	w, e := serving(t, 1)
+	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
+	e.number++
+	m := link.Message{Number: e.number, Session: 1, Payload: []byte("bind 1 x"), Again: true}
+	e.log = append(e.log, m)
+	e.send(m)
+	w.settle()
+	e.saw(1, "1 done")
+	w.done(e)
+}
+
+// TestAPublishIsAnsweredOnce loses a link or a relay around the answer to a publish. The client is
+// told once that its message is published, and receivers get the message once.
+func TestAPublishIsAnsweredOnce(t *testing.T) {
+	for cut := range 12 {
+		for _, dies := range []bool{false, true} {
+			w, e := serving(t, 2)
+			e.client(1, "7", "x")
+			e.channel(2, "2")
+			e.cut()
+			e.linkTo(w.relays[0])
+			w.settle()
+			e.cutIn = cut
+			e.say(1, "say 1 user:2 Hello")
+			e.say(1, "tell 2 x Hello")
+			w.settle()
+			if e.link == nil {
+				if dies {
+					w.kill(w.relays[0])
+				}
+				e.linkTo(w.relays[0])
+			}
+			e.cutIn = 0
+			w.settle()
+			got := slices.Sorted(slices.Values(e.received[1]))
+			if want := []string{"1 done", "2 done", "x 7c1: Hello"}; !slices.Equal(got, want) {
+				t.Errorf("cut at %d, dies %v: got %q", cut, dies, got)
+			}
+			e.saw(2, "user 7 send:Hello")
+			delete(e.received, 1)
+			w.done(e)
+		}
+	}
+}
+
+// TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore has a client publish to a group, and a
+// chat session of the same edge leave the group. The broker's answers are lost. The echo of the
+// leave shows that the earlier message was published, so the client is answered.
+func TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore(t *testing.T) {
+	w, e := serving(t, 1)
+	rl := w.relays[0]
+	e.client(1, "7", "group:g")
+	e.channel(2, "2")
+	e.cut()
+	e.linkTo(rl)
+	w.settle()
+	e.join(2, "g")
+	w.settle()
+	clear(e.received)
+	rl.broker.onEvent = func(ev broker.Event) bool {
+		_, answer := ev.(broker.Published)
+		return !answer
+	}
+	e.say(1, "tell 1 group:g Hello")
+	e.leave(2, "g")
+	w.settle()
+	e.saw(1, "group:g 7c1: Hello", "group:g 2: "+protocol.LeaveText("2", "g"), "1 done")
+	e.saw(2, inGroup("g", "7", "Hello"), protocol.LeaveText("2", "g"))
+	e.quiet()
+}
+
+// TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted has a relay grant and answer publishes. The
+// relay then dies or, in the cases with the flag stays, lives on. The messages are published when
+// the broker is back, and no publish is answered again.
+func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
+	for _, stays := range []bool{false, true} {
+		w, e := serving(t, 2)
+		here, there := w.relays[0], w.relays[1]
+		e.client(1, "7", "x")
+		e.channel(2, "2")
+		e.cut()
+		e.linkTo(here)
+		w.settle()
+		here.leave(false)
+		there.leave(false)
+		w.settle()
+		e.say(1, "tell 1 x Hello")
+		e.say(1, "hint 2 x quiet")
+		e.say(1, "unbind 3 x")
+		e.say(1, "tell 4 x refused")
+		e.say(1, "bind 5 y of-y")
+		e.say(1, "tell 6 y Hi")
+		e.say(1, "close 3000 bye")
+		w.settle()
+		e.saw(1, "x 7c1: Hello", "1 done", "x 7c1: quiet", "3 done", "4 not-member", "5 done", "y 7c1: Hi", "6 done")
+		if len(e.closes[1]) != 1 {
+			t.Errorf("closed with %v", e.closes[1])
+		}
+		if !stays {
+			w.kill(here)
+			e.linkTo(there)
+			w.settle()
+		}
+		if e.say(1, "ping 7"); stays { // this relay has sent Close, so it does not read the ping
+			w.settle()
+			e.saw(1)
+		} else { // the new relay knows no earlier Close, and granted publishes hold up no unbind
+			e.say(1, "unbind 8 y")
+			w.settle()
+			e.saw(1, "7 done", "8 done")
+		}
+		w.relays[0].comeBack()
+		w.settle()
+		w.wait(paceFor)
+		e.saw(1)
+		published := w.relays[0].broker.published
+		if n := len(published); n < 3 {
+			t.Errorf("stays %v: %d of 3 messages are published", stays, n)
+		}
+		w.done(e)
+	}
+}
+
+// TestAStrangersPublishIsRefusedAtOnce has a session publish to a topic, and then bind to it. The
+// broker must not be asked who else is there, since the bind would be in effect before the broker's
+// answer.
+func TestAStrangersPublishIsRefusedAtOnce(t *testing.T) {
+	w, e := serving(t, 1)
+	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
+	w.settle()
+	e.say(1, "tell 1 x lost")
+	e.say(1, "bind 2 x")
+	e.say(1, "tell 3 x kept")
+	w.settle()
+	if got := e.received[1]; len(got) == 0 || got[0] != "1 not-member" {
+		t.Errorf("the first answer is %q", got)
+	}
+}
+
+// TestP15_ARefusedPublishIsNotAnsweredAsPublished loses the answers of a relay that refuses a
+// publish. A later publish of the edge to that topic moves the mark past the refused one. The next
+// relay would let it pass, and the broker takes it for a duplicate.
+func TestP15_ARefusedPublishIsNotAnsweredAsPublished(t *testing.T) {
+	for _, away := range []bool{false, true} {
+		w := newWorld(t, 0)
+		here := w.addSpeaking(Config{MaxAddressed: 1}, speakers()...)
+		there := w.addSpeaking(Config{}, speakers()...)
+		e := w.edge("a")
+		e.linkTo(here)
+		e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
+		e.tellClient(link.Client{ID: 2, Confirmed: true, User: "8"})
+		w.settle()
+		e.deaf = true
+		e.say(1, "say 1 x kept")
+		e.say(1, "say 2 y refused")
+		for i := range 100 { // more than a page of history
+			e.say(2, fmt.Sprint("say ", i, " y kept", i))
+		}
+		w.settle()
+		w.kill(here)
+		if e.linkTo(there); away {
+			there.broker.onEvent = func(ev broker.Event) bool {
+				if _, page := ev.(broker.History); page {
+					there.leave(false)
+					there.broker.onEvent = nil
+					there.broker.held = append(there.broker.held, broker.History{Token: ev.(broker.History).Token, Err: errAway})
+					return false
+				}
+				return true
+			}
+		}
+		w.settle()
+		if away {
+			if slices.Contains(e.received[1], "2 unsure") {
+				t.Errorf("in the outage the client is told %q", e.received[1])
+			}
+			there.comeBack()
+			w.wait(retryMost)
+			w.wait(retryMost)
+		}
+		got := slices.Sorted(slices.Values(e.received[1]))
+		if want := []string{"1 done", "2 unsure"}; !slices.Equal(got, want) {
+			t.Errorf("away %v: got %q, want %q", away, got, want)
+		}
+		for i := range 100 {
+			if !slices.Contains(e.received[2], fmt.Sprint(i, " done")) {
+				t.Errorf("away %v: publish %d is not answered", away, i)
+			}
+		}
+		w.done(e)
+	}
+}

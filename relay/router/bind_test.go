@@ -1,0 +1,414 @@
+package router
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// TestASubscribeBindsAndAnUnsubscribeEndsThat has a client subscribe to a group of a chat session,
+// publish there, and unsubscribe. The client may publish and receive only while it is subscribed.
+func TestASubscribeBindsAndAnUnsubscribeEndsThat(t *testing.T) {
+	w, e := serving(t, 1)
+	e.client(1, "7", "x")
+	e.cut()
+	e.linkTo(w.relays[0])
+	e.channel(2, "2")
+	w.settle()
+	e.join(2, "g")
+	e.say(1, "tell 1 group:g before")
+	e.say(1, "unbind 2 group:g")
+	w.settle()
+	e.saw(1, "1 not-member", "2 not-member")
+	e.say(1, "bind 3 group:g of-g")
+	e.say(1, "tell 4 group:g hello")
+	w.settle()
+	e.saw(1, "3 done", "group:g 7c1: hello", "4 done")
+	e.say(1, "bind 5 group:g")
+	e.say(1, "bind 6 x")
+	e.group(2, "g", "hi")
+	w.settle()
+	e.saw(1, "5 already", "6 already", "group:g 2: hi")
+	e.saw(2, protocol.JoinText("2", "g"), inGroup("g", "7", "hello"))
+	e.say(1, "unbind 7 group:g")
+	e.say(1, "tell 8 group:g after")
+	e.group(2, "g", "more")
+	w.settle()
+	e.saw(1, "7 done", "8 not-member")
+	e.saw(2)
+	if len(e.keeps) != 0 {
+		t.Errorf("keeps are left: %v", e.keeps)
+	}
+	w.done(e)
+}
+
+// TestWhatWaitsToBeBound has a subscribe or a connect wait, since its topic is not subscribed. Each
+// row ends the wait in another way.
+func TestWhatWaitsToBeBound(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		then func(w *world, rl *testRelay, e *testEdge)
+		// The texts that the client must receive: bind if it waits with a subscribe, and connect if
+		// it waits with a connect. The text "last" is published after the wait.
+		bind, connect []string
+	}{
+		{"the topic is subscribed", func(w *world, rl *testRelay, e *testEdge) { rl.broker.slow = false },
+			[]string{"1 done", "x 9c9: last"}, []string{"1 done", "x 9c9: last"}},
+		{"the broker goes away", func(w *world, rl *testRelay, e *testEdge) {
+			rl.leave(false)
+			w.settle()
+			e.saw(1, "1 done")
+			rl.comeBack()
+			rl.broker.slow = false
+		}, []string{"x 9c9: last"}, []string{"x 9c9: last"}},
+		{"the link ends", func(w *world, rl *testRelay, e *testEdge) {
+			e.cut()
+			w.settle()
+			rl.broker.slow = false
+			w.settle()
+			e.saw(1)
+			e.linkTo(rl)
+		}, []string{"1 done", "x 9c9: last"}, []string{"1 done", "x 9c9: last"}},
+		{"the relay dies", func(w *world, rl *testRelay, e *testEdge) {
+			w.kill(rl)
+			e.linkTo(w.relays[0])
+		}, []string{"1 done", "x 9c9: last"}, []string{"1 done", "x 9c9: last"}},
+		{"the session ends", func(w *world, rl *testRelay, e *testEdge) {
+			e.end(1)
+			w.settle()
+			w.wait(bindWait)
+			rl.broker.slow = false
+		}, []string{"1 late"}, nil},
+		{"4 s pass", func(w *world, rl *testRelay, e *testEdge) {
+			w.wait(bindWait - time.Millisecond)
+			e.saw(1)
+			w.wait(time.Millisecond)
+			rl.broker.slow = false
+		}, []string{"1 late"}, []string{"1 done", "x 9c9: last"}},
+		{"the edge does not come back", func(w *world, rl *testRelay, e *testEdge) {
+			e.cut()
+			w.settle()
+			w.wait(rl.router.cfg.Grace)
+			if n := len(rl.router.directory.topics); n != 0 {
+				w.t.Errorf("%d topics are left of an edge that is gone", n)
+			}
+			rl.broker.slow = false
+			e.linkTo(rl)
+		}, []string{"1 done", "x 9c9: last"}, []string{"1 done", "x 9c9: last"}},
+	} {
+		for _, connects := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.name, ", connects ", connects), func(t *testing.T) {
+				w, e := serving(t, 2)
+				rl := w.relays[0]
+				want := c.bind
+				if connects {
+					e.guest(1)
+					want = c.connect
+				} else {
+					e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
+				}
+				w.settle()
+				rl.broker.slow = true
+				if connects {
+					e.say(1, "connect 1 7 0 keep y=of-y x")
+				} else {
+					e.say(1, "bind 1 x of-x")
+				}
+				w.settle()
+				e.saw(1)
+				c.then(w, rl, e)
+				w.settle()
+				w.wait(paceFor)
+				e.tellClient(link.Client{ID: 9, Confirmed: true, User: "9"})
+				e.say(9, "say 1 x last")
+				w.settle()
+				e.saw(1, want...)
+				w.done(e)
+			})
+		}
+	}
+}
+
+// TestWhoIsBehindIsBoundOnceLevel binds a session while the edge's members of the topic lag behind,
+// because the link is full. The session must not be given what was published before its Bound.
+// While the broker is away, the session is bound at once, at the position of the members.
+func TestWhoIsBehindIsBoundOnceLevel(t *testing.T) {
+	for _, away := range []bool{false, true} {
+		w, e := serving(t, 1)
+		rl := w.relays[0]
+		e.client(2, "2", "x")
+		e.cut()
+		e.linkTo(rl)
+		w.settle()
+		e.tellClient(link.Client{ID: 1, Confirmed: true, User: "1"})
+		e.tellClient(link.Client{ID: 3, Confirmed: true, User: "3"})
+		w.settle()
+		e.stuck = 64 << 20
+		e.say(3, "say 1 x early")
+		w.settle()
+		if away {
+			rl.leave(false)
+			w.settle()
+		}
+		e.say(1, "bind 1 x")
+		w.settle()
+		if away {
+			e.saw(1, "1 done")
+		} else {
+			e.saw(1)
+		}
+		e.stuck = 0
+		w.wait(lookAgainAfter)
+		e.saw(2, "x 3c3: early")
+		if away {
+			e.saw(1, "x 3c3: early")
+		} else {
+			e.saw(1, "1 done")
+		}
+		rl.comeBack()
+		w.settle()
+		w.wait(paceFor)
+		e.say(3, "say 2 x last")
+		w.settle()
+		e.saw(1, "x 3c3: last")
+		e.saw(2, "x 3c3: last")
+		w.done(e)
+	}
+}
+
+// TestWhoWaitsForMembersThatLeaveIsBound has a subscribe wait for a member of the same edge that
+// lags behind. Then that member's session ends. The session that subscribes begins at the end of
+// the topic.
+func TestWhoWaitsForMembersThatLeaveIsBound(t *testing.T) {
+	w, e := serving(t, 1)
+	e.client(2, "2", "x")
+	e.cut()
+	e.linkTo(w.relays[0])
+	w.settle()
+	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "1"})
+	w.settle()
+	e.stuck = 64 << 20
+	e.say(2, "tell 1 x early")
+	w.settle()
+	e.say(1, "bind 1 x")
+	w.settle()
+	e.saw(1)
+	e.end(2)
+	w.settle()
+	e.saw(1, "1 done")
+	e.stuck = 0
+	e.say(1, "tell 2 x late")
+	w.settle()
+	e.saw(1, "x 1c1: late", "2 done")
+	w.done(e)
+}
+
+// TestASubscribeThatWasParkedForTooLongIsLate has a subscribe wait behind an unsubscribe, which
+// waits for the broker's answer to a publish. When the turn of the subscribe comes, the topic has
+// no follower any more and is subscribed anew.
+func TestASubscribeThatWasParkedForTooLongIsLate(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		w, e := serving(t, 1)
+		rl := w.relays[0]
+		e.client(1, "7", "x")
+		e.cut()
+		e.linkTo(rl)
+		w.settle()
+		var answer broker.Event
+		rl.broker.onEvent = func(ev broker.Event) bool {
+			if _, ok := ev.(broker.Published); ok {
+				answer = ev
+			}
+			return answer != ev
+		}
+		e.say(1, "tell 1 x Hello")
+		e.say(1, "unbind 2 x")
+		e.say(1, "bind 3 x")
+		w.settle()
+		if late {
+			w.wait(bindWait)
+		}
+		e.saw(1, "x 7c1: Hello")
+		rl.broker.onEvent = nil
+		rl.broker.slow = true
+		rl.inputs = append(rl.inputs, FromBroker{answer})
+		w.settle()
+		want := []string{"1 done", "2 done"}
+		if late {
+			want = append(want, "3 late")
+		}
+		e.saw(1, want...)
+		rl.broker.slow = false
+		w.settle()
+		if !late {
+			e.saw(1, "3 done")
+		}
+		w.done(e)
+	}
+}
+
+// TestALateSubscribeWaitsForWhatItPermitted has a client publish while its subscribe waits. The
+// subscribe becomes late while the broker's answer to the publish is on its way, or lost together
+// with the link. The publish is never judged as a stranger's.
+func TestALateSubscribeWaitsForWhatItPermitted(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		w, e := serving(t, 1)
+		rl := w.relays[0]
+		e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
+		w.settle()
+		var answer broker.Event
+		rl.broker.onEvent = func(ev broker.Event) bool {
+			if _, ok := ev.(broker.Published); ok {
+				answer = ev
+			}
+			return answer != ev
+		}
+		rl.broker.slow = true
+		e.say(1, "bind 1 x")
+		e.say(1, "tell 2 x Hello")
+		w.settle()
+		w.wait(bindWait)
+		e.saw(1)
+		rl.broker.onEvent = nil
+		if cut {
+			e.cut()
+			e.linkTo(rl)
+			w.settle()
+			e.saw(1, "2 done")
+			w.wait(bindWait)
+			e.saw(1, "1 late")
+		} else {
+			rl.inputs = append(rl.inputs, FromBroker{answer})
+			w.settle()
+			e.saw(1, "2 done", "1 late")
+		}
+		rl.broker.slow = false
+		w.done(e)
+	}
+}
+
+// TestASubscribeLetsWhatWaitedForAFollowerGo has a client publish to a topic that nobody here
+// follows, while the broker is away. When another client of the edge subscribes, the message is
+// granted.
+func TestASubscribeLetsWhatWaitedForAFollowerGo(t *testing.T) {
+	w, e := serving(t, 1)
+	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
+	e.tellClient(link.Client{ID: 2, Confirmed: true, User: "8"})
+	w.settle()
+	w.relays[0].leave(false)
+	w.settle()
+	e.say(2, "say 1 x Hello")
+	w.settle()
+	e.saw(2)
+	e.say(1, "bind 1 x")
+	w.settle()
+	e.saw(1, "1 done", "x 8c2: Hello")
+	e.saw(2, "1 done")
+	w.relays[0].comeBack()
+	w.settle()
+	w.wait(paceFor)
+	e.saw(1)
+	w.done(e)
+}
+
+// TestP6_WhoSubscribedWhileTheBrokerWasAwayMissesNothing has a client subscribe at a relay whose
+// broker is away, and be given a message ahead. The edge loses its link before it is told a
+// position. Somebody publishes, and the edge links to another relay.
+func TestP6_WhoSubscribedWhileTheBrokerWasAwayMissesNothing(t *testing.T) {
+	w, e := serving(t, 2)
+	here, there := w.relays[0], w.relays[1]
+	b := w.edge("b")
+	b.linkTo(there)
+	b.tellClient(link.Client{ID: 1, Confirmed: true, User: "9"})
+	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
+	e.tellClient(link.Client{ID: 2, Confirmed: true, User: "8"})
+	w.settle()
+	here.leave(false)
+	w.settle()
+	e.say(1, "bind 1 x")
+	e.say(2, "say 1 x Hello")
+	w.settle()
+	e.saw(1, "1 done", "x 8c2: Hello")
+	e.cut()
+	here.comeBack()
+	w.settle()
+	w.wait(paceFor)
+	b.say(1, "say 1 x more")
+	w.settle()
+	e.linkTo(there)
+	w.settle()
+	e.saw(1, "x 9c1: more")
+	w.done(e)
+}
+
+// TestWhoIsBoundInAnOutageMissesNothingOfItsEnd binds a session to a topic while the broker is
+// away, and has another session publish there when the broker is back, before the topic is
+// subscribed. The first session must be sent that publication.
+func TestWhoIsBoundInAnOutageMissesNothingOfItsEnd(t *testing.T) {
+	w, e := serving(t, 1)
+	rl := w.relays[0]
+	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
+	e.tellClient(link.Client{ID: 2, Confirmed: true, User: "8"})
+	w.settle()
+	rl.leave(false)
+	w.settle()
+	e.say(1, "bind 1 x")
+	w.settle()
+	e.saw(1, "1 done")
+	rl.broker.slow = true
+	rl.comeBack()
+	w.settle()
+	e.say(2, "say 1 x Hello")
+	w.settle()
+	rl.broker.slow = false
+	w.settle()
+	w.wait(paceFor)
+	w.settle()
+	e.saw(1, "x 8c2: Hello")
+	w.done(e)
+}
+
+// TestP5_WhoComesInAnOutageIsAnsweredThoughMembersAreBehind kills a relay. The broker is away from
+// the next relay, so the members of a topic stay behind there until the broker is back. A connect
+// and a subscribe to that topic must be answered meanwhile. They must miss nothing that is said
+// afterwards.
+func TestP5_WhoComesInAnOutageIsAnsweredThoughMembersAreBehind(t *testing.T) {
+	w, e := serving(t, 2)
+	here, there := w.relays[0], w.relays[1]
+	e.client(2, "2", "x")
+	e.cut()
+	e.linkTo(here)
+	w.settle()
+	e.say(2, "tell 1 x early")
+	w.settle()
+	e.saw(2, "x 2c2: early", "1 done")
+	there.leave(false)
+	w.settle()
+	w.kill(here)
+	e.linkTo(there)
+	w.settle()
+	e.guest(1)
+	e.say(1, "connect 1 7 0 keep user:7 x")
+	e.tellClient(link.Client{ID: 3, Confirmed: true, User: "3"})
+	e.say(3, "bind 1 x")
+	w.settle()
+	e.saw(1, "1 done")
+	e.saw(3, "1 done")
+	e.say(3, "tell 2 x late")
+	w.settle()
+	there.comeBack()
+	w.settle()
+	w.wait(paceFor)
+	e.saw(1, "x 3c3: late")
+	e.saw(2, "x 3c3: late")
+	if got := e.received[3]; !slices.Contains(got, "x 3c3: late") || !slices.Contains(got, "2 done") {
+		t.Errorf("who said it got %q", got)
+	}
+	delete(e.received, 3)
+	w.done(e)
+}

@@ -1,0 +1,105 @@
+package router
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// A publish that is answered may have been refused on an earlier link, and its answer may have been
+// lost. Later numbers of its edge may have been published since. Then the broker takes the replay
+// for a duplicate, though nothing was published. So a replay that the broker takes for a duplicate
+// is doubted, and looked up in history. If it is not there, nobody knows what became of it, and the
+// client is told so.
+
+// lookup looks for doubted frames of one edge and topic in the topic's history.
+type lookup struct {
+	edge   *edge
+	topic  protocol.Topic
+	frames map[uint64]*frame // by number
+	next   []*frame          // doubted since the reading began; looked for when the reading is over
+}
+
+// doubtful reports whether a frame must be looked up if the broker takes it for a duplicate.
+func (fr *frame) doubtful() bool {
+	return fr.again && fr.command.Answered && fr.effect < effectGranted
+}
+
+// doubt begins to look up a frame.
+func (r *Router) doubt(fr *frame) {
+	fr.doubted = true
+	in := &fr.session.edge.inbox
+	l := in.lookups[fr.topic()]
+	if l == nil {
+		l = &lookup{edge: fr.session.edge, topic: fr.topic(), frames: map[uint64]*frame{}}
+		if in.lookups == nil {
+			in.lookups = make(map[protocol.Topic]*lookup)
+		}
+		in.lookups[l.topic] = l
+	}
+	if l.next = append(l.next, fr); len(l.frames) == 0 && len(l.next) == 1 {
+		r.after(0, func() { r.lookUp(l) }) // together with all others of this step
+	}
+}
+
+// ended reports whether the frames of l are forgotten or answered.
+func (l *lookup) ended() bool { return l.edge.inbox.lookups[l.topic] != l }
+
+// lookUp begins to read for the frames in lookup.next. If there are none, l ends.
+func (r *Router) lookUp(l *lookup) {
+	if l.ended() {
+		return
+	}
+	if len(l.next) == 0 {
+		if delete(l.edge.inbox.lookups, l.topic); len(l.edge.inbox.lookups) == 0 {
+			l.edge.inbox.lookups = nil // a map does not shrink
+		}
+		return
+	}
+	for _, fr := range l.next {
+		l.frames[fr.number] = fr
+	}
+	l.next = nil
+	r.readFor(l, protocol.Position{})
+}
+
+func (r *Router) readFor(l *lookup, after protocol.Position) {
+	r.brk.ReadHistory(l.topic, after, r.requests.ask(l))
+}
+
+// lookedUp takes a page of history that a lookup has asked for.
+func (r *Router) lookedUp(l *lookup, ev broker.History) {
+	switch {
+	case l.ended():
+		return
+	case ev.Err != nil:
+		r.after(retryMost, func() {
+			if !l.ended() {
+				r.readFor(l, protocol.Position{})
+			}
+		})
+		return
+	}
+	for _, p := range ev.Publications {
+		if fr := l.frames[p.Number]; fr != nil && p.Instance == l.edge.instance {
+			delete(l.frames, p.Number)
+			fr.doubted = false
+			r.finishPublished(fr)
+		}
+	}
+	if ev.More && len(l.frames) > 0 {
+		r.readFor(l, ev.Through)
+		return
+	}
+	for _, number := range slices.Sorted(maps.Keys(l.frames)) {
+		fr := l.frames[number]
+		delete(l.frames, number)
+		r.m.dropped("unsure", 1)
+		r.answer(fr, r.verdict(fr, dialect.Verdict{Reason: dialect.Unsure}))
+		r.finish(fr)
+	}
+	r.lookUp(l)
+}

@@ -1,0 +1,94 @@
+package router
+
+import (
+	"testing"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/link"
+)
+
+// TestAnUnsubscribeWaitsForTheSubscribeBeforeIt sends a subscribe and then an unsubscribe while the
+// topic is not subscribed.
+func TestAnUnsubscribeWaitsForTheSubscribeBeforeIt(t *testing.T) {
+	w, e := serving(t, 1)
+	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
+	w.settle()
+	w.relays[0].broker.slow = true
+	e.say(1, "bind 1 x of-x")
+	e.say(1, "unbind 2 x")
+	w.settle()
+	e.saw(1)
+	w.relays[0].broker.slow = false
+	w.settle()
+	e.saw(1, "1 done", "2 done")
+	w.done(e)
+	if n := len(w.relays[0].router.directory.topics); n != 0 {
+		t.Errorf("%d topics are followed", n)
+	}
+}
+
+// TestAnUnsubscribeWaitsForWhatWasPublishedBefore has a client publish and then unsubscribe. The
+// broker's answer to the publish is lost. Then the link or the relay is lost. In the replay the
+// publish must be judged as a member's.
+func TestAnUnsubscribeWaitsForWhatWasPublishedBefore(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		w, e := serving(t, 2)
+		rl := w.relays[0]
+		e.client(1, "7", "x")
+		e.client(2, "8", "x")
+		e.cut()
+		e.linkTo(rl)
+		w.settle()
+		rl.broker.onEvent = func(ev broker.Event) bool {
+			_, answer := ev.(broker.Published)
+			return !answer
+		}
+		e.say(1, "tell 1 x Hello")
+		e.say(1, "unbind 2 x")
+		e.say(1, "tell 3 x later")
+		w.settle()
+		e.saw(1, "x 7c1: Hello")
+		e.saw(2, "x 7c1: Hello")
+		rl.broker.onEvent = nil
+		if dies {
+			w.kill(rl)
+		} else {
+			e.cut()
+		}
+		e.linkTo(w.relays[len(w.relays)-1])
+		w.settle()
+		e.saw(1, "1 done", "2 done", "3 not-member")
+		e.saw(2)
+		w.done(e)
+	}
+}
+
+// TestWhatWasSaidIsFinishedBeforeLeft has a session publish without being answered, and then
+// unsubscribe. In round n the link is lost at the n-th frame that the relay then sends. In the
+// replay the message must not be judged as a stranger's.
+func TestWhatWasSaidIsFinishedBeforeLeft(t *testing.T) {
+	for cut := 1; cut < 12; cut++ {
+		w, e := serving(t, 1)
+		e.client(1, "7", "x")
+		e.client(2, "8", "x")
+		e.cut()
+		e.linkTo(w.relays[0])
+		w.settle()
+		e.cutIn = cut
+		e.say(1, "hint 1 x Hello")
+		e.say(1, "unbind 2 x")
+		w.settle()
+		if e.link == nil {
+			e.linkTo(w.relays[0])
+		}
+		e.cutIn = 0
+		w.settle()
+		e.saw(2, "x 7c1: Hello")
+		for _, text := range e.received[1] {
+			if text == "1 not-member" {
+				t.Errorf("cut at frame %d: the replay is refused", cut)
+			}
+		}
+		w.done(e)
+	}
+}
