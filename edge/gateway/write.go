@@ -84,8 +84,8 @@ func (w *writers) add(c *conn) {
 	}
 }
 
-// startLocked starts goroutines until w.waiting or GOMAXPROCS of them run, whichever is less. During
-// gathering it does nothing. w.mu must be held.
+// startLocked starts goroutines until w.waiting or GOMAXPROCS of them run, whichever is less.
+// During gathering it does nothing. w.mu must be held.
 func (w *writers) startLocked() {
 	if w.gathering.on {
 		return

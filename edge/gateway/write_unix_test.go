@@ -103,7 +103,7 @@ func (m memberSocket) Write(write func(fd uintptr) bool) error {
 // Otherwise many members would be written to twice in each cycle, for ever.
 func TestMessagesThatCameApartComeTogether(t *testing.T) {
 	const members, window, cycles = 500, 16, 50
-	for _, trip := range []time.Duration{500 * time.Microsecond, gatherBehind} {
+	for _, trip := range []time.Duration{gatherFor, gatherBehind} {
 		synctest.Test(t, func(t *testing.T) {
 			a := newAudience(t, members)
 			due := make(chan time.Time, window) // when the next message comes
