@@ -340,7 +340,8 @@ func TestEarlyTokensAreGoodLater(t *testing.T) {
 	}
 }
 
-// TestTheLeewayIsAddedOnlyWhereItIsNeeded checks Until around the end of a token.
+// TestTheLeewayIsAddedOnlyWhereItIsNeeded checks Claims.Until of tokens that end soon, or have just
+// ended.
 func TestTheLeewayIsAddedOnlyWhereItIsNeeded(t *testing.T) {
 	exp := now.Unix()
 	token := rawToken(plainHeader, fmt.Sprintf(`{"sub":"1","exp":%d}`, exp))
