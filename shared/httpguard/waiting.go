@@ -99,8 +99,8 @@ func (w *waiting) connContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, visitKey{}, c)
 }
 
-// visitOf returns the visit by which r came. It returns nil for a request of a test, which came by
-// no connection.
+// visitOf returns the visit by which r came. It returns nil if r came by no connection, as in some
+// tests.
 func visitOf(r *http.Request) *visit {
 	v, _ := r.Context().Value(visitKey{}).(*visit)
 	return v
