@@ -101,11 +101,11 @@ var (
 	errSlow   = errors.New("DNS has not answered yet")
 )
 
-// Lookup returns the addresses of host, in which IPv6 and IPv4 addresses alternate. If host is an
-// IP address, Lookup returns that address. An address is fresh if it comes from the last look-up of
-// its family. The error is nil if at least one address is fresh. Otherwise the error says why none
-// is fresh, and all addresses come from older answers. After Close, the look-up of a name fails. If
-// Close is called during Lookup, there may be an error and addresses of any age.
+// Lookup returns the addresses of host. In this list, IPv6 and IPv4 addresses alternate. If host is
+// an IP address, Lookup returns that address. An address is fresh if it comes from the last look-up
+// of its family. The error is nil if at least one address is fresh. Otherwise the error says why
+// none is fresh, and all addresses come from older answers. After Close, the look-up of a name
+// fails. If Close is called during Lookup, there may be an error and addresses of any age.
 //
 // Lookup waits until each look-up under way has ended. If an address is known already, Lookup does
 // not wait for look-ups that have lasted longer than the constant patience. It stops waiting when
