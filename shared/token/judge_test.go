@@ -485,9 +485,9 @@ func TestWithoutKeysNothingIsDecided(t *testing.T) {
 	}
 }
 
-// TestAnUnknownKidIsNotRefusedForGood judges a token by a key that the Judge does not have, as in
-// the middle of a rotation. The error must be no Fault. A token with a known kid and another secret
-// must be refused with a Fault.
+// TestAnUnknownKidIsNotRefusedForGood judges a token whose kid names a key that the Judge does not
+// have, as in the middle of a rotation. The error must be no Fault. A token with a known kid and
+// another secret must be refused with a Fault.
 func TestAnUnknownKidIsNotRefusedForGood(t *testing.T) {
 	now := time.Now()
 	secret := []byte("0123456789abcdef")
