@@ -21,8 +21,8 @@ type sdkUser struct {
 	asked int
 }
 
-// dialSDK connects a user with a token that names the given channels. The text more is added to the
-// connect, behind the token.
+// dialSDK connects a user with a token that names the given channels. The argument before the
+// channels is a text that is added to the connect, behind the token.
 func dialSDK(t *testing.T, e *cluster.Edge, user, more string, channels ...string) (u *sdkUser, reply string) {
 	t.Helper()
 	u = &sdkUser{client.Dial(t, e.URL("/connection/websocket?user=ann"), client.Options{Name: user}), t, 0}
