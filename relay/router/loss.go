@@ -44,7 +44,7 @@ func (r *Router) tellClients(f *follower) {
 		loss := r.speaks(s).AfterLoss(s.who(), f.topic.name, c.keepAt(f))
 		switch {
 		case c.closing, c.leaving:
-		case loss.Closes, c.ways[f.topic.name].busy():
+		case loss.Closes, c.ways[f.topic.name].busy(), s.edge.replays():
 			c.leaving = true
 			r.m.close(loss.Code)
 			r.send(s.edge, link.Close{
@@ -65,6 +65,10 @@ func (r *Router) tellClients(f *follower) {
 		})
 	}
 }
+
+// replays reports whether the edge has yet to send numbers that it has told as a replay. Some of
+// them may be of members, as busy says.
+func (e *edge) replays() bool { return e.inbox.numbers.arrived < e.inbox.last }
 
 // busy reports whether frames about the topic are judged and not done, or wait to be judged. If the
 // membership ended before these frames, a replay could judge a member's publish to be a stranger's.
