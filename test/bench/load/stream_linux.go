@@ -12,7 +12,7 @@ type Stream struct {
 	number    int
 	from      *Socket
 	frame     []byte // frame of a message; used again for the next one
-	digits    []byte // digits of the message's number, within the field frame
+	digits    []byte // part of the frame: digits of the message's number
 	wraps     []Wrap // set by Among, used in turn; none: always the same wrap
 	size      int    // bytes per message
 	receivers int

@@ -92,7 +92,7 @@ func measure(ctx context.Context, sessions, number, talked int) error {
 		return err
 	}
 	stop := bystander.chatter()
-	time.Sleep(time.Second) // the bystander writes without any takeover
+	time.Sleep(time.Second) // the bystander writes before the takeover begins
 	quiet := bystander.latencies()
 	began := time.Now()
 	first.Kill()
