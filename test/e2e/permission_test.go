@@ -142,7 +142,7 @@ func TestP14_NoNameIsAWayAroundTheRules(t *testing.T) {
 			cluster.Eventually(t, "ann gets the secret in the chat", func() bool {
 				return len(said(fmt.Sprint("secret ", round), annInChat)) == 1
 			})
-			// A secret that came to eve would be in front of these answers.
+			// A secret that came to eve would come before these answers.
 			eve.ask(`"history":{"channel":"group:open"}`)
 			for _, p := range append(paths[:3:3], eveInChat) {
 				n := len(p.Messages())

@@ -352,7 +352,7 @@ func (r *trial) strike(f fault, calm time.Duration) {
 func (r *trial) felt(f fault, name string) {
 	r.s.t.Helper()
 	if f.kind == "slow" {
-		return // the end of the fault reports how many packets were late
+		return // the function that ends the fault reports how many packets were late
 	}
 	switch f.part {
 	case "relay":

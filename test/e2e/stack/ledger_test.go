@@ -19,11 +19,11 @@ import (
 )
 
 // ledger is a set of users who send messages all the time, and the books about these messages. The
-// messages are numbered. They are direct ones to the next user, group messages and broadcasts. Some
-// users speak the chat's protocol and others that of SDKs, in the same groups. SDK users also have
-// rooms of their own. A user whose connection is closed connects again, joins again, and goes on.
-// The numbers of its messages then begin anew, since order is promised to a connection and not to a
-// user. The method audit compares what arrived with what had to arrive.
+// messages are numbered. There are direct messages to the next user, group messages and broadcasts.
+// Some users speak the chat's protocol and others that of SDKs, in the same groups. SDK users also
+// have rooms of their own. A user whose connection is closed connects again, joins again, and goes
+// on. The numbers of its messages then begin anew, since order is promised to a connection and not
+// to a user. The method audit compares what arrived with what had to arrive.
 type ledger struct {
 	t     *testing.T
 	plan  plan
