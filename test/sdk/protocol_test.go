@@ -18,8 +18,9 @@ import (
 )
 
 // TestTheFirstMessageOfTheSDKForJavaScript sends a connect and two subscribes in one message, as
-// the SDK for JavaScript does. The three are answered in their order, and both subscriptions are
-// live. The order of keys, unknown fields and a line feed at the end change nothing.
+// the SDK for JavaScript does. The edge must answer the three commands in their order, and both
+// subscriptions must be live. The order of keys, unknown fields and a line feed at the end must
+// change nothing.
 func TestTheFirstMessageOfTheSDKForJavaScript(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -150,7 +151,8 @@ func TestFeaturesThatAreNotOffered(t *testing.T) {
 	ann.isTold("disconnected 3508 not available")
 }
 
-// isTold waits until the connection ends, and checks what the SDK says about the first end.
+// isTold waits until the SDK reports an end of the connection. It fails the test if the first
+// report differs from the given text.
 func (c *client) isTold(what string) {
 	c.t.Helper()
 	c.await("is told "+what, func() bool { return len(c.ended) > 0 })
@@ -235,8 +237,8 @@ func TestP6_ASubscriptionIsWholeFromItsAnswerOn(t *testing.T) {
 	}
 }
 
-// hear waits for the next publication, and returns its number. The number must be the one behind
-// the given number, unless the given number is 0.
+// hear waits for the next publication, and returns its number. That number must be the given number
+// plus one, unless the given number is 0.
 func (w *raw) hear(channel string, last int) int {
 	w.t.Helper()
 	return w.heard(w.line(), channel, last)
