@@ -65,11 +65,31 @@ func (g *guests) leave(s *Session) {
 	}
 }
 
+// leaveGuests removes s from the guests, when its socket is closed. So a guest counts, and gives
+// way, while its client has time to receive a close frame.
+func (h *Hub) leaveGuests(s *Session) {
+	if s.sdk == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.guests.leave(s)
+}
+
 // giveWay removes the guest that gives way next, and returns it. There must be a guest.
 func (g *guests) giveWay() *Session {
 	s := g.crowd.First().Value
 	g.leave(s)
 	return s
+}
+
+// yield closes a guest that gives way. The end of the guest may have begun already, with a longer
+// time for the client to go. That time becomes giveWayWait, too. Otherwise guests that a relay has
+// refused could fill Config.MaxSessions, though no longer counted among the guests.
+func (s *Session) yield(r Reason) {
+	if !s.close(r, giveWayWait) {
+		s.hurry(giveWayWait)
+	}
 }
 
 // bytes returns the bytes of all guests' messages.
@@ -92,7 +112,7 @@ func (h *Hub) enterGuest(s *Session, source netip.Addr, limit int) (ok bool) {
 	var others []*Session
 	defer func() {
 		for _, other := range others {
-			other.close(ReasonGuests, giveWayWait)
+			other.yield(ReasonGuests)
 		}
 	}()
 	h.mu.Lock()
@@ -119,7 +139,7 @@ func (h *Hub) enterGuest(s *Session, source netip.Addr, limit int) (ok bool) {
 func (h *Hub) weighGuest(s *Session, bytes int) (counted bool) {
 	others, counted := h.reweighGuest(s, bytes)
 	for _, other := range others {
-		other.close(ReasonGuestBytes, giveWayWait)
+		other.yield(ReasonGuestBytes)
 	}
 	return counted
 }
