@@ -80,8 +80,8 @@ func TestEachSuccessHasItsResult(t *testing.T) {
 }
 
 // TestWhatIsRefusedLeavesTheConnection subscribes to a channel for the second time, to a channel
-// that no rule knows, and to one that may not be read. Each of these is refused with an error of
-// its own, and the connection goes on.
+// that no rule knows, and to a channel that nobody may read. Each of these must be refused with an
+// error of its own, and the connection must go on.
 func TestWhatIsRefusedLeavesTheConnection(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -112,8 +112,8 @@ func TestWhatIsRefusedLeavesTheConnection(t *testing.T) {
 }
 
 // TestFeaturesThatAreNotOffered asks for delta compression, filters, compaction and other types of
-// channels. Each request is answered in a way that SDKs understand, and another subscription goes
-// on.
+// channels. Each request must be answered in a way that SDKs understand, and another subscription
+// must go on.
 func TestFeaturesThatAreNotOffered(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -255,8 +255,8 @@ func (w *raw) heard(line, channel string, last int) int {
 	return n
 }
 
-// TestConnectionsLast lets one client speak and another one be silent, for more than twice the time
-// that an SDK waits for a ping. Neither client may lose its connection.
+// TestConnectionsLast has one client publish and another client stay silent, for more than twice
+// the time that an SDK waits for a ping. Neither client may lose its connection.
 func TestConnectionsLast(t *testing.T) {
 	long.Only(t, "an SDK waits 35 s for a ping")
 	t.Parallel()
@@ -277,9 +277,9 @@ func TestConnectionsLast(t *testing.T) {
 	idle.stood()
 }
 
-// TestP3_AnEdgeThatStopsSendsSDKsElsewhere stops an edge behind a load balancer. Its clients are
-// told 3001, and come back to the other edge with their subscriptions. No client is told to stay
-// away.
+// TestP3_AnEdgeThatStopsSendsSDKsElsewhere stops an edge behind a load balancer. The edge must
+// close its clients' connections with 3001, and the clients must come back to the other edge with
+// their subscriptions. No client may be told to stay away.
 func TestP3_AnEdgeThatStopsSendsSDKsElsewhere(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))

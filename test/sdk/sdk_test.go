@@ -65,7 +65,8 @@ func TestTheSDKSubscribesPublishesAndHearsItself(t *testing.T) {
 }
 
 // TestEverybodyHasAChannelOfTheirOwn publishes to the channel of a user who has subscribed to
-// nothing. The server subscribes each user to that channel at the connect.
+// nothing. The user must get the publication, since the server subscribes each user to the user's
+// own channel at the connect.
 func TestEverybodyHasAChannelOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -186,8 +187,9 @@ func TestP5_SDKsAreAnsweredWhileRedisIsAway(t *testing.T) {
 }
 
 // TestP5_APublishForAnotherRelayIsAnsweredWhileRedisIsAway freezes Redis. A client publishes to a
-// client of another relay, which cannot be reached. Each publish must be answered before the SDK
-// gives up. When Redis is back, the other client gets each message once, in order.
+// user whose edge is linked to another relay, so nothing can reach that user. Each publish must be
+// answered before the SDK gives up. When Redis is back, the user must get each message once, in
+// order.
 func TestP5_APublishForAnotherRelayIsAnsweredWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))

@@ -100,8 +100,8 @@ func TestP3_SDKsAreRolledOutAndBack(t *testing.T) {
 
 // TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem has one relay that knows SDKs, and an old
 // relay that does not. The first relay stops. An edge with SDK sessions must wait until that relay
-// is back. It may neither use the old relay nor close a session. An edge without SDK sessions uses
-// the old relay.
+// is back. It may neither use the old relay nor close a session. An edge without SDK sessions must
+// use the old relay meanwhile.
 func TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*cluster.Relay){
@@ -138,8 +138,8 @@ func TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem(t *testing.T) {
 	}
 }
 
-// TestAnEdgeWhoseRelayDoesNotKnowSDKsRefusesThem starts a new edge with an old relay. Clients of
-// SDKs are refused with 503, until the relay is updated. The chat goes on all the time.
+// TestAnEdgeWhoseRelayDoesNotKnowSDKsRefusesThem starts a new edge with an old relay. The edge must
+// refuse clients of SDKs with 503, until the relay is updated. The chat must go on all the time.
 func TestAnEdgeWhoseRelayDoesNotKnowSDKsRefusesThem(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onProcesses(t))

@@ -18,7 +18,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// reply is what this package reads from a line of the server.
+// reply has those parts of a server's line that this package reads.
 type reply struct {
 	ID    uint32
 	Error *struct {

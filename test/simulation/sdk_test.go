@@ -58,7 +58,8 @@ var (
 	news = []protocol.Topic{"news:1", "news:2"}
 )
 
-// sign makes a token. A key with another id, or another secret, makes one that relays refuse.
+// sign makes a token with the given key. Relays refuse the token if they have no key with the same
+// id and the same secret.
 func (c claims) sign(key keyring.Key) string {
 	m := jwt.MapClaims{"sub": c.user}
 	if c.info != "" {

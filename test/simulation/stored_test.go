@@ -155,10 +155,10 @@ func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 	}
 }
 
-// lose takes note that Redis goes back to a saved state, or is emptied. The given map is the result
-// of model.count from when the state was saved. It is nil if Redis is emptied. All entries of a
-// topic beyond its count in the map are lost. Marks against duplicates may be lost too, so any
-// frame may be stored again.
+// lose takes note that Redis goes back to a saved state, or is emptied. The parameter kept is what
+// model.count returned when that state was saved. It is nil if Redis is emptied. All entries of a
+// topic beyond its count in kept are lost. Marks against duplicates may be lost too, so any frame
+// may be stored again.
 func (m *model) lose(kept map[protocol.Topic]int) {
 	m.lossy = true
 	for t, s := range m.topics {
