@@ -65,10 +65,9 @@ func (p parts) since(before parts) parts {
 	return parts{edges: p.edges - before.edges, relay: p.relay - before.relay, redis: p.redis - before.redis}
 }
 
-// less subtracts from p the CPU time that a cluster at rest would spend in the same wall time. The
-// argument is a measurement of the cluster at rest, and less scales its CPU times to the wall time
-// of p. Each part of the result is at least 1 µs. The field took must be set in p and in the
-// measurement at rest.
+// less subtracts from p the CPU time that a cluster at rest would spend in the same wall time. It
+// computes this CPU time from its argument, a measurement of a cluster at rest. Each part of the
+// result is at least 1 µs. The field took must be set in p and in the argument.
 func (p parts) less(idle parts) parts {
 	beyond := func(spent, meanwhile time.Duration) time.Duration {
 		return max(time.Microsecond, spent-time.Duration(float64(meanwhile)*p.took.Seconds()/idle.took.Seconds()))
@@ -89,4 +88,17 @@ func (c *cluster) spent() (p parts, err error) {
 		p.redis, err = usage.CPU(c.redis.PID())
 	}
 	return p, err
+}
+
+// written returns how many frames the edges have written to clients since they were started, and in
+// how many writes. A nil cluster has written nothing.
+func (c *cluster) written(ctx context.Context) (frames, writes float64) {
+	if c == nil {
+		return 0, 0
+	}
+	for _, e := range c.edges {
+		frames += e.Metric(ctx, "edgerelay_edge_client_frames_written_total")
+		writes += e.Metric(ctx, "edgerelay_edge_client_writes_total")
+	}
+	return frames, writes
 }
