@@ -394,8 +394,8 @@ func (f *Feed) Opened(o link.Opened) {
 	}
 }
 
-// Joined binds a session of the chat to a group. If answer is set, Joined also queues o.Text for the client,
-// before the group's later messages.
+// Joined binds a session of the chat to a group. If answer is set, Joined also queues o.Text for
+// the client, before the group's later messages.
 func (f *Feed) Joined(o link.Joined, answer bool) {
 	h := f.hub
 	h.mu.Lock()

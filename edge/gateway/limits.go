@@ -164,10 +164,10 @@ func (r *rates) charge(user string, deliveries uint64) {
 }
 
 // admit makes a user pay for a connect by which a relay has bound the user's client to the given
-// number of channels. Each channel costs as much as a subscribe would, but the first one is free: it
-// is the user's own, to which every connect is bound. If the cost is not available, or if a session
-// waits for the allowance, admit takes nothing and returns false. So clients that are refused do not
-// keep their user from connecting later.
+// number of channels. Each channel costs as much as a subscribe would, but the first one is free:
+// it is the user's own, to which every connect is bound. If the cost is not available, or if a
+// session waits for the allowance, admit takes nothing and returns false. So clients that are
+// refused do not keep their user from connecting later.
 func (r *rates) admit(user string, channels int) bool {
 	if r.perSecond <= 0 || channels <= 1 {
 		return true

@@ -31,8 +31,8 @@ func (h *Hub) memberLocked(id uint64, confirmed bool) (*Session, error) {
 
 // Confirmed makes a guest a session of the user that the relay names, and binds the session to its
 // topics. From then on the session counts for its user, is pinged, and is read on. If answer is
-// set, Confirmed also queues n.Text for the client. If the user has too many sessions, or cannot pay
-// for the channels, the session is closed.
+// set, Confirmed also queues n.Text for the client. If the user has too many sessions, or cannot
+// pay for the channels, the session is closed.
 //
 // An error ends the link. Confirmed returns one if the session is confirmed already, speaks the
 // chat's protocol, or would have too many bytes of keeps.

@@ -12,8 +12,8 @@ import (
 // The Parse functions in this file check names, and that Close.Reason is valid UTF-8. An edge would
 // tell a wrong name to each later relay, and no link would last. The Parse functions do not check
 // texts, which the relay makes. If an invalid text ended the link, the relay would send the text
-// again on the next link, and end that link too. ParseAnswer and ParsePublication do not check texts
-// either.
+// again on the next link, and end that link too. ParseAnswer and ParsePublication do not check
+// texts either.
 
 // Bits of the flags in Client.
 const (

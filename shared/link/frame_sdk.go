@@ -16,8 +16,8 @@ const (
 // Limits of the topics of one session.
 const (
 	MaxChannels = 128 // topics in one Confirmed or Opened; channels of a session of an SDK
-	// MaxMemberships is how many memberships of a session of an SDK a relay takes when an edge tells
-	// it of them.
+	// MaxMemberships is how many memberships of a session of an SDK a relay takes when an edge
+	// tells it of them.
 	MaxMemberships = MaxChannels + 2
 )
 
