@@ -84,9 +84,9 @@ func TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore(t *testing.T) {
 	e.quiet()
 }
 
-// TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted has a relay grant and answer publishes. The
-// relay then dies or, in the cases with the flag stays, lives on. The messages are published when
-// the broker is back, and no publish is answered again.
+// TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted has a relay grant and answer publishes. In
+// one case the relay then dies, in the other it lives on. The messages must be published when the
+// broker is back, and no publish may be answered again.
 func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 	for _, stays := range []bool{false, true} {
 		w, e := serving(t, 2)
@@ -119,7 +119,7 @@ func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 		if e.say(1, "ping 7"); stays { // this relay has sent Close, so it does not read the ping
 			w.settle()
 			e.saw(1)
-		} else { // the new relay knows no earlier Close, and granted publishes hold up no unbind
+		} else { // the new relay has not sent Close; the unbind need not wait for granted publishes
 			e.say(1, "unbind 8 y")
 			w.settle()
 			e.saw(1, "7 done", "8 done")
@@ -153,7 +153,7 @@ func TestP5_APublishThatCannotBeGivenAheadIsAnswered(t *testing.T) {
 		b.cut()
 		b.linkTo(there)
 		w.settle()
-		here.broker.away = true // and not told yet
+		here.broker.away = true // the relay has not been told yet
 		e.say(1, "say 1 y one")
 		w.settle()
 		e.saw(1)
@@ -229,9 +229,10 @@ func TestAStrangersPublishIsRefusedAtOnce(t *testing.T) {
 }
 
 // TestP15_ARefusedPublishIsNotAnsweredAsPublished loses the answers of a relay that refuses a
-// publish. A later publish of the edge to that topic moves the mark past the refused one. The next
-// relay would let it pass, and the broker takes it for a duplicate. In some runs the broker is away
-// when the edge links to the next relay, or when that relay looks for the publish.
+// publish. A later publish of the edge to the same topic moves the mark past the refused publish.
+// The next relay does not refuse the replay, but the broker takes the replay for a duplicate. The
+// client must be told that nobody knows whether its message was published. In some runs the broker
+// is away when the edge links to the next relay, or when that relay looks for the publish.
 func TestP15_ARefusedPublishIsNotAnsweredAsPublished(t *testing.T) {
 	for _, away := range []string{"", "at the look-up", "at the link"} {
 		w := newWorld(t, 0)

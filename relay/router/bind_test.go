@@ -11,8 +11,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestASubscribeBindsAndAnUnsubscribeEndsThat has a client subscribe to a group of a chat session,
-// publish there, and unsubscribe. The client may publish and receive only while it is subscribed.
+// TestASubscribeBindsAndAnUnsubscribeEndsThat has a client subscribe to a group that has a member
+// of the chat, publish to the group, and unsubscribe. The client may publish and receive only while
+// it is subscribed.
 func TestASubscribeBindsAndAnUnsubscribeEndsThat(t *testing.T) {
 	w, e := serving(t, 1)
 	e.client(1, "7", "x")
@@ -53,8 +54,9 @@ func TestWhatWaitsToBeBound(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		then func(w *world, rl *testRelay, e *testEdge)
-		// The texts that the client must receive: bind if it waits with a subscribe, and connect if
-		// it waits with a connect. The text "last" is published after the wait.
+		// The texts that the client must receive. They are those of the first list if a subscribe
+		// waits, and those of the second if a connect waits. The text "last" is published after the
+		// wait.
 		bind, connect []string
 	}{
 		{"the topic is subscribed", func(w *world, rl *testRelay, e *testEdge) { rl.broker.slow = false },
@@ -208,9 +210,10 @@ func TestWhoWaitsForMembersThatLeaveIsBound(t *testing.T) {
 	w.done(e)
 }
 
-// TestASubscribeThatWasParkedForTooLongIsLate has a subscribe wait behind an unsubscribe, which
-// waits for the broker's answer to a publish. When the turn of the subscribe comes, the topic has
-// no follower any more and is subscribed anew.
+// TestASubscribeThatWasParkedForTooLongIsLate parks a subscribe behind an unsubscribe, which waits
+// for the broker's answer to a publish. After the unsubscribe, the topic has no follower any more,
+// so the subscribe would have to wait for a new subscription. If bindWait is over by then, the
+// subscribe must be refused at once. Otherwise it must be answered when the topic is subscribed.
 func TestASubscribeThatWasParkedForTooLongIsLate(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		w, e := serving(t, 1)
@@ -317,8 +320,9 @@ func TestASubscribeLetsWhatWaitedForAFollowerGo(t *testing.T) {
 }
 
 // TestP6_WhoSubscribedWhileTheBrokerWasAwayMissesNothing has a client subscribe at a relay whose
-// broker is away, and be given a message ahead. The edge loses its link before it is told a
-// position. Somebody publishes, and the edge links to another relay.
+// broker is away. The client is given a message ahead, and its edge loses its link before it is
+// told a position. Then somebody publishes, and the edge links to another relay. The client must
+// receive that publication, and must not receive the first message again.
 func TestP6_WhoSubscribedWhileTheBrokerWasAwayMissesNothing(t *testing.T) {
 	w, e := serving(t, 2)
 	here, there := w.relays[0], w.relays[1]

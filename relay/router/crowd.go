@@ -1,6 +1,6 @@
 package router
 
-// crowdIndex is the number of followers at which a crowd gets its map of followers by edge.
+// crowdIndex is the number of followers from which on a crowd has its map of followers by edge.
 const crowdIndex = 16
 
 // crowd holds the followers of a topic that has had more than one follower. The time to find a

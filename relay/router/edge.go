@@ -22,25 +22,25 @@ type edge struct {
 
 	followers []*follower // unordered
 	leaving   uint64      // token of Router.moved's Flush on this link; 0: no Moved came
-	// The map passed has, for each topic, the number of the last tail item that passOver has looked
-	// at. Synced empties the map, and so does the broker's return.
+	// For each topic, passed has the number of the last tail item that passOver has looked at.
+	// Synced empties the map, and so does the broker's return.
 	passed map[protocol.Topic]uint64
 
 	addressed map[string]*addressed // by user
 }
 
-// tables has an edge's sessions and their memberships: as the edge told them, with all changes
-// since.
+// tables has an edge's sessions and their memberships. It is what the edge has told, with all
+// changes since.
 type tables struct {
-	told      *told   // rows that were told so far; nil: none are expected
-	taking    *taking // job that replaces the tables by told ones; nil: none is under way
+	told      *told   // rows told so far; nil: no rows are expected
+	taking    *taking // job that replaces the tables by the told rows; nil: none is under way
 	strayed   bool    // the edge may have linked elsewhere since it told its tables here
 	digestDue bool
 
 	sessions map[uint64]*session
 	grouped  int // bytes of the memberships that follower.share counts
-	// groupedBy has, by user, what the field grouped would be if the user were alone at the edge
-	// and its sessions shared no topic.
+	// For each user, groupedBy has the number of bytes that edge.tables.grouped would be if the
+	// user were alone at the edge, and no two of the user's sessions shared a topic.
 	groupedBy map[string]int
 	keeps     int     // bytes of all keeps, see tables.count
 	ended     []ended // sessions whose keeps count until their End is acknowledged
@@ -52,8 +52,8 @@ type tables struct {
 	bindingHash uint64
 }
 
-// told has the rows that an edge has told of its tables, as frames of the link. After Synced, a
-// taking replaces the tables by these rows.
+// told has the frames by which an edge tells its tables on a new link. Each frame is one row. After
+// Synced, a taking replaces the tables by these rows.
 type told struct {
 	sessions []any            // link.Session and link.Client
 	held     []any            // link.Held
@@ -64,7 +64,7 @@ type told struct {
 	kept     int              // bytes of all keeps, those of sessions included
 }
 
-// The size of a told row is the length of its texts and of its keep plus these costs, in bytes.
+// In bytes, a told row has the size of its texts and its keep, plus these costs.
 const (
 	rowCost    = 64 // for each Session, Client, Held and Keep
 	memberCost = 8  // for each member in a Held
@@ -132,7 +132,7 @@ func (r *Router) awaitTables(e *edge, l Link, bytes int) {
 	})
 }
 
-// tellLeast is how much of its tables an edge must tell in each Config.TellWait, in bytes.
+// tellLeast is the number of bytes of its tables that an edge must tell in each Config.TellWait.
 const tellLeast = 1 << 10
 
 // disconnected handles the end of a link. If the edge does not link again, it is removed

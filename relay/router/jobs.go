@@ -22,8 +22,7 @@ func (r *Router) work() {
 	}
 }
 
-// Busy reports whether jobs are left that another Step would continue. It must be called by the
-// caller of Step.
+// Busy reports whether unfinished jobs need another Step. It must be called by the caller of Step.
 func (r *Router) Busy() bool { return len(r.jobs) > 0 }
 
 // forgetting is the job that drops the followers of an edge that is gone.

@@ -24,14 +24,15 @@ import (
 // and its topic are listed in Router.freed. Router.releaseFreed goes through that list at the end
 // of the step, where no other change is under way.
 
-// way is the state of one session's commands on one topic, by which later commands there wait.
+// way has the commands of one session on one topic that make later commands on the topic wait.
 type way struct {
 	binding *frame   // Bind that was judged and waits at its follower; nil: none
-	saying  int      // publishes that were judged and are held
+	saying  int      // number of publishes that were judged and are held
 	parked  []*frame // frames that wait, in number order; the first one is a Bind or an Unbind
 }
 
-// freed names a session and a topic. A frame of the session on that topic is not held any more.
+// freed names a session and a topic. One of the session's frames on that topic was held, and is not
+// held any more.
 type freed struct {
 	session *session
 	topic   protocol.Topic

@@ -17,7 +17,7 @@ const paceFor = 2 * time.Second
 // If a topic is followed here and not subscribed, the same bound holds until the topic is
 // subscribed.
 //
-// The size of the map spent is bounded by the number of topics that are published to in paceFor.
+// The map pace.spent has one entry for each topic that this relay publishes to within paceFor.
 type pace struct {
 	quarter int                    // a quarter of the length of a history, at least 1
 	spent   map[protocol.Topic]int // publications since the broker's return; nil: not pacing
