@@ -24,8 +24,9 @@ func TestOnlyWhatPublishesCanBeGranted(t *testing.T) {
 	w.done(e)
 }
 
-// TestAPublishIsAnsweredOnce loses a link or a relay around the answer to a publish. The client is
-// told once that its message is published, and receivers get the message once.
+// TestAPublishIsAnsweredOnce cuts the link while a publish is answered. In some runs the relay dies
+// too. The client must be told once that its message is published, and receivers must get the
+// message once.
 func TestAPublishIsAnsweredOnce(t *testing.T) {
 	for cut := range 12 {
 		for _, dies := range []bool{false, true} {
@@ -60,7 +61,7 @@ func TestAPublishIsAnsweredOnce(t *testing.T) {
 
 // TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore has a client publish to a group, and a
 // chat session of the same edge leave the group. The broker's answers are lost. The echo of the
-// leave shows that the earlier message was published, so the client is answered.
+// leave shows that the earlier message was published, so the client must be answered.
 func TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -138,8 +139,8 @@ func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 
 // TestP5_APublishThatCannotBeGivenAheadIsAnswered has clients publish while the broker is away, to
 // topics that nobody follows at their relay. One publish is under way when the broker goes away.
-// All of them are answered before the broker is back. Then they are published, once and in order,
-// by their relay or by the next one. No publish is answered again.
+// All of them must be answered before the broker is back. Then they must be published, once and in
+// order, by their relay or by the next one. No publish may be answered again.
 func TestP5_APublishThatCannotBeGivenAheadIsAnswered(t *testing.T) {
 	for _, moves := range []string{"", "meanwhile", "later"} {
 		w, e := serving(t, 2)
@@ -187,8 +188,8 @@ func TestP5_APublishThatCannotBeGivenAheadIsAnswered(t *testing.T) {
 }
 
 // TestP5_APublishBehindAGapIsAnswered has a client publish to its own topic while the broker is
-// away. An echo is missing there, so nothing can be given ahead. The publish is answered all the
-// same. An unsubscribe behind it need not wait.
+// away. An echo of that topic may be missing, so nothing can be given ahead. The publish must be
+// answered all the same, and an unsubscribe behind it need not wait.
 func TestP5_APublishBehindAGapIsAnswered(t *testing.T) {
 	w, e := serving(t, 1)
 	e.client(1, "7", "x")

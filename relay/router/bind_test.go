@@ -256,8 +256,8 @@ func TestASubscribeThatWasParkedForTooLongIsLate(t *testing.T) {
 }
 
 // TestALateSubscribeWaitsForWhatItPermitted has a client publish while its subscribe waits. The
-// subscribe becomes late while the broker's answer to the publish is on its way, or lost together
-// with the link. The publish is never judged as a stranger's.
+// subscribe becomes late while the broker's answer to the publish is on its way. In one case the
+// link is cut, and the answer is lost. The publish must never be judged as a stranger's.
 func TestALateSubscribeWaitsForWhatItPermitted(t *testing.T) {
 	for _, cut := range []bool{false, true} {
 		w, e := serving(t, 1)
@@ -351,7 +351,7 @@ func TestP6_WhoSubscribedWhileTheBrokerWasAwayMissesNothing(t *testing.T) {
 }
 
 // TestWhoIsBoundInAnOutageMissesNothingOfItsEnd binds a session to a topic while the broker is
-// away, and has another session publish there when the broker is back, before the topic is
+// away. When the broker is back, another session publishes to the topic before the topic is
 // subscribed. The first session must be sent that publication.
 func TestWhoIsBoundInAnOutageMissesNothingOfItsEnd(t *testing.T) {
 	w, e := serving(t, 1)
@@ -377,9 +377,9 @@ func TestWhoIsBoundInAnOutageMissesNothingOfItsEnd(t *testing.T) {
 	w.done(e)
 }
 
-// TestP5_WhoComesInAnOutageIsAnsweredThoughMembersAreBehind kills a relay. The broker is away from
-// the next relay, so the members of a topic stay behind there until the broker is back. A connect
-// and a subscribe to that topic must be answered meanwhile. They must miss nothing that is said
+// TestP5_WhoComesInAnOutageIsAnsweredThoughMembersAreBehind kills a relay. At the next relay the
+// broker is away, so the members of a topic stay behind until the broker is back. A connect and a
+// subscribe to that topic must be answered meanwhile. They must miss nothing that is said
 // afterwards.
 func TestP5_WhoComesInAnOutageIsAnsweredThoughMembersAreBehind(t *testing.T) {
 	w, e := serving(t, 2)

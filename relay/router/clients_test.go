@@ -242,7 +242,8 @@ func TestP8_MembershipsOfClientsAreBounded(t *testing.T) {
 	w.settle()
 	tables := &rl.router.directory.edges[e.instance].tables
 	last := uint64(0)
-	// fill has sessions of a user come until one of them is refused. It returns what was used then.
+	// fill has sessions of a user come until one of them is refused. It returns tables.grouped as
+	// it is then.
 	fill := func(user func() string) int {
 		for last < 1000 {
 			last++

@@ -38,7 +38,7 @@ type tables struct {
 	digestDue bool
 
 	sessions map[uint64]*session
-	grouped  int // bytes of the memberships that follower.share counts
+	grouped  int // bytes of all memberships, as follower.share counts them
 	// For each user, groupedBy has the number of bytes that edge.tables.grouped would be if the
 	// user were alone at the edge, and no two of the user's sessions shared a topic.
 	groupedBy map[string]int
@@ -71,9 +71,8 @@ const (
 )
 
 // connected takes a new link, and closes an older link of the same instance. It refuses a link that
-// is not newer than the present one. It also refuses a link if the edge declares too large a log,
-// and every link while the relay is stopping. Another instance with the same node ID is another
-// edge.
+// is not newer than the present one, and a link whose edge declares too large a log. While the
+// relay is stopping, it refuses every link. Another instance with the same node ID is another edge.
 func (r *Router) connected(l Link, h link.Hello) {
 	if r.stopping {
 		l.Close(link.CodeNormal, "this relay is stopping")
@@ -135,8 +134,8 @@ func (r *Router) awaitTables(e *edge, l Link, bytes int) {
 // tellLeast is the number of bytes of its tables that an edge must tell in each Config.TellWait.
 const tellLeast = 1 << 10
 
-// disconnected handles the end of a link. If the edge does not link again, it is removed
-// Config.Grace after lastReceived.
+// disconnected handles the end of a link. If the edge does not link again, it is removed when
+// Config.Grace has passed since the last byte came on the link.
 func (r *Router) disconnected(l Link, lastReceived time.Time, err error) {
 	e := r.directory.links[l]
 	if e == nil {

@@ -349,8 +349,8 @@ func (c counting) Render(b []byte, t protocol.Topic, p *protocol.Content) ([]byt
 	return c.lines.Render(b, t, p)
 }
 
-// TestAPublicationIsRenderedOnce publishes to members on many edges. Each text is rendered once,
-// even if the tail has no room for it.
+// TestAPublicationIsRenderedOnce publishes to members on many edges. Each text must be rendered
+// once, even if the tail has no room for it.
 func TestAPublicationIsRenderedOnce(t *testing.T) {
 	rendered := 0
 	w := newWorld(t, 0)

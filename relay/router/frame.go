@@ -282,9 +282,9 @@ func (r *Router) finish(fr *frame) {
 	}
 }
 
-// finishPublished finishes a frame that is published. If its command has Answered set and it was
-// not granted, the client is answered now. The client of a granted frame was answered when the
-// frame was granted.
+// finishPublished finishes a frame that is published. If dialect.Command.Answered is set and the
+// frame was not granted, the client is answered now. The client of a granted frame was answered
+// when the frame was granted.
 func (r *Router) finishPublished(fr *frame) {
 	if fr.command.Answered && fr.effect < effectGranted {
 		r.answer(fr, r.doneText(fr))

@@ -103,8 +103,8 @@ func (r *Router) takeNotice(f *follower, fr *frame) {
 }
 
 // takeEchoes puts in effect, in order, the joins and leaves that wait in f's lag. It stops at the
-// first one whose place is unknown, or is not reached yet. takeEchoes reports whether it took any
-// from the lag. If so, f may now be live, or at another position.
+// first one whose place is unknown, or is not reached yet. takeEchoes reports whether it took a
+// join or a leave from the lag. If so, f may now be live, or at another position.
 func (r *Router) takeEchoes(f *follower) (any bool) {
 	for g := f.lag(); f.isBehind && len(g.echoes) > 0; g = f.lag() {
 		fr := g.echoes[0]

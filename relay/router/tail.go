@@ -8,7 +8,7 @@ import (
 )
 
 // tail has the recent publications of one topic, numbered in order of arrival. It holds the
-// publications with a position after base, up to the topic's top. It also holds publications
+// publications with a position after tail.base, up to the topic's top. It also holds publications
 // without a position: bare ones, which original servers published, and messages given ahead.
 type tail struct {
 	base  protocol.Position // equals the topic's top if the tail is empty
