@@ -7,7 +7,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// client is the further state of a client of an SDK. The edge tells of such a session by a
+// client is the further state of a session of an SDK. The edge tells of such a session by a
 // link.Client.
 type client struct {
 	open      bool   // the edge vouches for the user

@@ -65,8 +65,8 @@ func (rl *testRelay) idle() {
 }
 
 // TestOrderOnOneTopic gives a relay commands of one session on a topic that is not subscribed yet,
-// and on another topic. A command is answered as soon as no earlier command on the same topic holds
-// it up.
+// and on another topic. A command must be answered as soon as no earlier command on the same topic
+// holds it up.
 func TestOrderOnOneTopic(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]

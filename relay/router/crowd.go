@@ -39,7 +39,7 @@ func (t *topic) followed() bool {
 }
 
 // all iterates over the followers that exist when it begins. Meanwhile any of them may be removed,
-// and others added. A follower that is removed before its turn is still visited.
+// and other followers may be added. A follower that is removed before its turn is still visited.
 func (t *topic) all(yield func(*follower) bool) {
 	c := t.crowd
 	if c == nil {

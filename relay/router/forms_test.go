@@ -224,8 +224,8 @@ func TestWhatIsGivenAheadHasTheFormsThatAreNeeded(t *testing.T) {
 }
 
 // TestWhatIsGivenAheadInTheChatAloneIsKeptForClients gives a message ahead while the topic has no
-// client of an SDK. Before the outage is over an edge with such a client links, and must be given
-// the message.
+// client of an SDK. Before the outage is over, an edge with such a client links. This edge must be
+// given the message.
 func TestWhatIsGivenAheadInTheChatAloneIsKeptForClients(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]

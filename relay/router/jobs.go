@@ -2,9 +2,8 @@ package router
 
 // job is work on an edge, done piece by piece, so that no step takes long.
 type job interface {
-	// do carries out the next pieces of the job. It carries out as many as the parameter says,
-	// which is above 0, or fewer if the job is done before. The result left is the number of pieces
-	// that were not needed.
+	// do carries out the given number of pieces of the job, or fewer if the job is done before. The
+	// number is above 0. The result left is the number of pieces that were not needed.
 	do(r *Router, pieces int) (left int, done bool)
 }
 

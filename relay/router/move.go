@@ -8,7 +8,7 @@ import (
 )
 
 // moveAll asks each edge to link elsewhere, if the edge can move. Each edge begins to move at a
-// random moment within window. Edges that link later are asked too.
+// random moment within the given time. Edges that link later are asked too.
 func (r *Router) moveAll(window time.Duration) {
 	r.window = window
 	for _, e := range r.directory.inOrder() {
@@ -57,8 +57,8 @@ func (r *Router) tellLive(e *edge) {
 }
 
 // moved handles Moved: another link of the edge has taken over. The link on which Moved came ends
-// when the broker has answered a Flush, or after leaveWait. By then it has usually carried all that
-// was published before Moved came.
+// when the broker has answered a Flush, or after leaveWait. Usually this link has by then carried
+// all that was published before Moved came.
 func (r *Router) moved(e *edge) *violation {
 	if !e.outbox.ready || !e.outbox.link.Moves() || e.leaving != 0 {
 		return &violation{link.CodeProtocol, "Moved where it can not be"}

@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// This file keeps the order of one session's frames if its dialect orders them dialect.InOrder. For
-// the other order see order_topic.go.
+// This file keeps the order of one session's frames. It is for dialects whose order is
+// dialect.InOrder. For dialects whose order is dialect.ByTopic see order_topic.go.
 //
 // A session gets its answers in the order of its commands. A join or a leave that is not refused is
 // answered when it takes effect. Usually it takes effect when its notice is heard. Such a join or

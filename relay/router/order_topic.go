@@ -7,7 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// This file keeps the order of one session's frames if its dialect orders them dialect.ByTopic.
+// This file keeps the order of one session's frames. It is for dialects whose order is
+// dialect.ByTopic.
 //
 // Answers name their commands, so they may come in any order. A frame waits only for earlier frames
 // of its session on its own topic:

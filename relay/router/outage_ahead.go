@@ -16,8 +16,8 @@ import (
 //
 // The messages of one connection to one topic keep their order, because a message is given ahead
 // only where no message before it can be missing:
-//   - The sending edge is whole, see Router.begun. This relay knows every publication of the edge's
-//     frames, except of those that the edge replays.
+//   - The sending edge is whole, see Router.begun. This relay knows all publications of those
+//     frames of the edge that the edge does not replay.
 //   - The topic is level, see topic.level. Every publication that was made here for a whole edge
 //     has come back or was given ahead.
 //   - The messages of a lane are given in the lane's order, from its first frame on.

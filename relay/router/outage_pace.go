@@ -43,8 +43,8 @@ func (p *pace) begin(r *Router) {
 	})
 }
 
-// take counts one more publication to a topic, or returns false if that publication has to wait.
-// The parameter t is nil if nobody here follows the topic.
+// take counts one more publication to a topic, and returns true. If that publication has to wait,
+// take counts nothing and returns false. The parameter t is nil if nobody here follows the topic.
 func (p *pace) take(r *Router, name protocol.Topic, t *topic) bool {
 	blind := t != nil && !t.subscribed
 	if blind && int(r.recently(t).blind) >= p.quarter || p.spent != nil && p.spent[name] >= p.quarter {

@@ -285,8 +285,8 @@ func (p *Pump) Degraded() []string {
 }
 
 // Move asks edges to link to another relay. It asks every edge that has the feature of moving, also
-// those that link later. Each edge begins to move at a random moment within window. All work goes
-// on meanwhile. Move does not block.
+// those that link later. Each edge begins to move at a random moment within the given time. All
+// work goes on meanwhile. Move does not block.
 func (p *Pump) Move(window time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -40,8 +40,7 @@ func (rs *ranges) at(b, i int) *link.Range {
 	return &rs.blocks[b][i]
 }
 
-// add adds the numbers from first to last. None of them may be in the list already, and first
-// must be above 0.
+// add adds the numbers from first to last. None of them may be 0, or be in the list already.
 func (rs *ranges) add(first, last uint64) {
 	b, i := rs.find(first - 1)
 	at := rs.at(b, i)

@@ -55,7 +55,8 @@ func (t *topic) known() protocol.Position {
 	return t.top
 }
 
-// knows raises t's highest known position to p, the position of a publication of t, if p is higher.
+// knows is given the position p of a publication of t. If p is above t's highest known position, it
+// becomes that position.
 func (r *Router) knows(t *topic, p protocol.Position) {
 	if t.known().Before(p) {
 		r.recently(t).known = p

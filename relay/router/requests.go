@@ -54,8 +54,8 @@ func asker[T any](q *requests, token uint64) T {
 // orphan notes that a frame in flight belongs to a link that its edge has left.
 func (q *requests) orphan(fr *frame) { q.orphaned[fr.session.edge.instance] += fr.size }
 
-// unorphan undoes orphan for a frame, which has been answered now. It returns the orphaned bytes of
-// the frame's edge before and after that.
+// unorphan undoes orphan for a frame that has been answered. It returns the orphaned bytes of the
+// frame's edge, before and after.
 func (q *requests) unorphan(fr *frame) (had, left uint64) {
 	instance := fr.session.edge.instance
 	had = q.orphaned[instance]
