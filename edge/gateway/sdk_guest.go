@@ -72,6 +72,15 @@ func (g *guests) giveWay() *Session {
 	return s
 }
 
+// yield closes a guest that gives way. The end of the guest may have begun already, with a longer
+// time for the client to go. That time becomes giveWayWait, too. Otherwise guests that a relay has
+// refused could fill Config.MaxSessions, though no longer counted among the guests.
+func (s *Session) yield(r Reason) {
+	if !s.close(r, giveWayWait) {
+		s.hurry(giveWayWait)
+	}
+}
+
 // bytes returns the bytes of all guests' messages.
 func (g *guests) bytes() int64 { return g.crowd.Weight() - int64(g.crowd.Len())*guestCost }
 
@@ -92,7 +101,7 @@ func (h *Hub) enterGuest(s *Session, source netip.Addr, limit int) (ok bool) {
 	var others []*Session
 	defer func() {
 		for _, other := range others {
-			other.close(ReasonGuests, giveWayWait)
+			other.yield(ReasonGuests)
 		}
 	}()
 	h.mu.Lock()
@@ -119,7 +128,7 @@ func (h *Hub) enterGuest(s *Session, source netip.Addr, limit int) (ok bool) {
 func (h *Hub) weighGuest(s *Session, bytes int) (counted bool) {
 	others, counted := h.reweighGuest(s, bytes)
 	for _, other := range others {
-		other.close(ReasonGuestBytes, giveWayWait)
+		other.yield(ReasonGuestBytes)
 	}
 	return counted
 }

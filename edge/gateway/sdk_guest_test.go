@@ -433,3 +433,26 @@ func TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo(t *testing.T) {
 		}
 	})
 }
+
+// TestP7_GuestsThatARelayHasRefusedGiveWay has a relay refuse guests that do not go. Beyond the
+// bound of guests their sockets must be closed after giveWayWait, and not after the longer time
+// that a refused client has.
+func TestP7_GuestsThatARelayHasRefusedGiveWay(t *testing.T) {
+	const most = 4
+	inBubble(t, silentRelay(), func(c *Config) { c.MaxSessions = most * guestShare }, func(t *testing.T, b *bubbled) {
+		for i := range uint64(3 * most) {
+			b.connect().send(textOf("connect"))
+			synctest.Wait()
+			refusal := link.Close{Session: i + 1} // an error was the answer
+			if i%2 == 1 {
+				refusal.Code, refusal.Reason = 3500, "invalid token"
+			}
+			b.hub.Close(refusal)
+		}
+		time.Sleep(giveWayWait)
+		synctest.Wait()
+		if open := b.server.Active(); open != most {
+			t.Errorf("%d sockets are open, want %d", open, most)
+		}
+	})
+}
