@@ -13,7 +13,7 @@ import (
 // messages. The link takes a part of what they are told at a time. It must stay within its bound,
 // a step must not tell more members than it does pieces, and all members must be told in the end.
 func TestP8_ALossThatManyMembersAreToldFitsTheLink(t *testing.T) {
-	const members, topics, pieces, outgoing, written = 500, 4, 128, 8 << 10, 2 << 10
+	const members, topics, pieces, outgoing, written = 500, 4, 128, 4 << 10, 512
 	w := newWorld(t, 0)
 	rl := w.addSpeaking(Config{Pieces: pieces, Outgoing: outgoing}, speakers()...)
 	var names []protocol.Topic
