@@ -139,8 +139,8 @@ func (r *Router) poll(j *losing) {
 	})
 }
 
-// tellLoss ends the membership of a client of an SDK at f, or has its session closed. If there is no
-// room for that on the link, tellLoss returns false.
+// tellLoss ends the membership of a client of an SDK at f, or has its session closed. If the link
+// has no room for that, tellLoss returns false.
 func (r *Router) tellLoss(s *session, f *follower) (told bool) {
 	c := s.client()
 	if c.closing || c.leaving || !s.member(f) {
