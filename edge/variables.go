@@ -31,8 +31,8 @@ func (*Config) Docs() map[string]string {
 			https://chat.example.com. null: pages without a host, such as files`,
 
 		"EDGE_PING": `silence after which a client of the chat is pinged. After 10s more of silence
-			it is closed with 4004. It does not concern the clients of SDKs, which are pinged every
-			25s`,
+			it is closed with 4004. If the ping waits behind other messages, that takes up to 40s.
+			EDGE_PING does not concern the clients of SDKs, which are pinged every 25s`,
 		"EDGE_MAX_MESSAGE": `payload of one message of a client`,
 		"EDGE_MAX_SESSIONS": `sessions at once, as far as there are open files for them. More are
 			answered 503 with Retry-After. A sixteenth of them may be clients of SDKs that have not

@@ -77,13 +77,14 @@ func (r *rotated) kill() {
 	r.told("redis is away")
 }
 
-// told waits until the relay has logged the given text since the last call of kill.
+// The method told waits until the relay has logged the given text. What the relay logged before the
+// last call of kill does not count.
 func (r *rotated) told(text string) {
 	r.t.Helper()
 	r.await(text, func() bool { return strings.Contains(r.lines.String()[r.seen:], text) })
 }
 
-// says waits until the broker's cause in /readyz contains the given text.
+// The method says waits until the broker's cause in /readyz contains the given text.
 func (r *rotated) says(text string) {
 	r.t.Helper()
 	r.await("readiness says "+text, func() bool {
@@ -97,7 +98,7 @@ func (r *rotated) ready() string {
 	return body
 }
 
-// await waits until the function holds returns true. If the test has failed, await shows what the
+// await polls the given condition until it holds. If the test fails meanwhile, await shows what the
 // relay has logged.
 func (r *rotated) await(what string, holds func() bool) {
 	r.t.Helper()

@@ -143,6 +143,26 @@ func (v *Server) messageDue(c *conn) time.Duration {
 	return time.Duration(max(begun, v.resumed.Load())) + v.cfg.messageTime()
 }
 
+// ping queues a ping. Only Server.check calls it.
+func (c *conn) ping(frame []byte, now time.Duration) {
+	c.pinged.Store(int64(now))
+	if c.session.queue.pushPing(frame) == pushFull {
+		c.session.close(ReasonSlow, closeWait)
+	}
+	c.server.metrics.pings.Inc()
+}
+
+// pingHeld is called when the time to answer a ping is over. If the ping has spent some of that
+// time in the session's queue behind other frames, pingHeld returns true and begins the time anew.
+// A client that reads slowly cannot answer before it has read these frames.
+func (c *conn) pingHeld(now time.Duration) bool {
+	if !c.session.queue.pingHeld() {
+		return false
+	}
+	c.pinged.Store(int64(now))
+	return true
+}
+
 // check ends a session whose token expired, whose message was not finished in time, or whose client
 // gave no sign of life after a ping. It pings a silent client, and sends a deferred pong that is
 // due. For a session of an SDK it leaves pings and silence to checkSDK. If check ends the session,
@@ -168,7 +188,7 @@ func (v *Server) check(c *conn, now time.Duration) bool {
 	}
 	seen, pinged := v.lastSeen(c), time.Duration(c.pinged.Load())
 	if pinged != 0 && seen < pinged {
-		if now < pinged+pongWait {
+		if now < pinged+pongWait || c.pingHeld(now) {
 			return true
 		}
 		c.session.close(ReasonSilent, closeWait)
@@ -176,9 +196,7 @@ func (v *Server) check(c *conn, now time.Duration) bool {
 	}
 	c.pinged.Store(0)
 	if now >= seen+v.cfg.Ping {
-		c.session.deliver(pingFrame)
-		c.pinged.Store(int64(now))
-		v.metrics.pings.Inc()
+		c.ping(pingFrame, now)
 	}
 	return true
 }

@@ -28,7 +28,8 @@ type conn struct {
 	awaitedSince atomic.Int64
 	// pinged is the time of the last ping, by Server.now. It is 0 if there was no ping, or if
 	// Server.check has seen a sign of life or a resume after the ping. For a session of an SDK it
-	// is the time from which sdkPongWait counts.
+	// is the time from which sdkPongWait counts. While the ping waits behind other frames, pingHeld
+	// moves it on.
 	pinged atomic.Int64
 
 	deferred atomic.Pointer[deferredPong] // nil: no pong is deferred

@@ -19,6 +19,9 @@ type Feed struct {
 	queued  int               // topic members, summed over fan-outs since the last release
 	live    bool              // Live was called; guarded by Hub.mu
 	bytes   int               // bytes of the texts that were fanned out since the last release
+	// dropped has the position of the last frame that lacksLocked has had dropped, by the topic's
+	// number. A topic leaves it when the topic's position has come so far.
+	dropped map[uint64]protocol.Position
 }
 
 // BeginBatch is called before each link frame of a batch, and EndBatch after the last frame. From
@@ -155,6 +158,7 @@ func (f *Feed) Untopic(u link.Untopic) {
 func (f *Feed) freeLocked(number uint64) {
 	t := f.numbers[number]
 	delete(f.numbers, number)
+	delete(f.dropped, number)
 	if t != nil {
 		f.hub.unnumberLocked(t)
 	}
@@ -197,7 +201,7 @@ func (f *Feed) publish(p link.Publication, r renderings) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.metrics.publications.Inc()
-	if !p.Position.IsZero() && f.lacksLocked(p.Topic, &r) {
+	if !p.Position.IsZero() && f.lacksLocked(p.Topic, p.Position, &r) {
 		return
 	}
 	t := f.advanceLocked(p.Topic, p.Position)
@@ -271,7 +275,7 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 		return "", 0, 0
 	}
 	r := chatOnly(g.Text)
-	if f.lacksLocked(g.Topic, &r) {
+	if f.lacksLocked(g.Topic, g.Position, &r) {
 		return "", 0, 0
 	}
 	lost, before := g.Lost, t.position
@@ -306,17 +310,26 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 // lacksLocked reports whether the link is being left, and r has no text for a living member of the
 // topic. The relay of such a link does not know members that the newer link has bound. If the topic
 // moved on, such a member would miss the message. So the caller drops the frame. The newer link
-// brings the same message for all members. Hub.mu must be held.
-func (f *Feed) lacksLocked(number uint64, r *renderings) bool {
+// brings the same message for all members. Until it has, lacksLocked also returns true for later
+// frames of the topic on the older link, which would move the topic past the dropped frame. The
+// parameter at is the position of the frame. Hub.mu must be held.
+func (f *Feed) lacksLocked(number uint64, at protocol.Position, r *renderings) bool {
 	t := f.numbers[number]
 	if f.hub.newest == f || t == nil {
 		return false
 	}
-	lacks := slices.ContainsFunc(t.members, func(m member) bool { return !m.session.dead && !r.has[m.session.form()] })
-	if lacks {
-		f.hub.metrics.dropped[dropForm].Inc()
+	lacks := t.position.Before(f.dropped[number]) ||
+		slices.ContainsFunc(t.members, func(m member) bool { return !m.session.dead && !r.has[m.session.form()] })
+	if !lacks {
+		delete(f.dropped, number)
+		return false
 	}
-	return lacks
+	f.hub.metrics.dropped[dropForm].Inc()
+	if f.dropped == nil {
+		f.dropped = map[uint64]protocol.Position{}
+	}
+	f.dropped[number] = at
+	return true
 }
 
 // fanOutLocked queues for each living member of t the text of its form, if r has it. If except

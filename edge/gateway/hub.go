@@ -154,7 +154,6 @@ func (h *Hub) die(s *Session, unacknowledged bool) (forgotten bool) {
 	defer h.mu.Unlock()
 	s.dead = true
 	if s.sdk != nil {
-		h.guests.leave(s)
 		if !s.sdk.known {
 			h.strangers--
 			return true
@@ -215,7 +214,7 @@ func (h *Hub) living() []*Session {
 		}
 	}
 	for s := range h.guests.places {
-		if !s.sdk.known {
+		if !s.sdk.known && !s.dead {
 			living = append(living, s)
 		}
 	}

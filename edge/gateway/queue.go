@@ -1,6 +1,9 @@
 package gateway
 
-import "sync"
+import (
+	"math"
+	"sync"
+)
 
 // frameCost is the size, in bytes, of a frame's slot in a batch. A queued frame costs its length
 // plus frameCost.
@@ -21,6 +24,8 @@ type queue struct {
 	lost       int           // messages that were queued and will not be written
 	writing    bool          // the writer was started and has not ended
 	sealed     bool          // no more frames are accepted
+	grace      uint8         // how often pingHeld may return true for the last ping
+	ahead      int32         // bytes in front of the last ping that are not written yet
 	writerDone chan struct{} // closed when the writer ends; nil if nobody waits for it
 }
 
@@ -47,6 +52,42 @@ func (q *queue) push(frame []byte) pushed {
 	}
 	q.appendLocked(frame, cost)
 	return pushOK
+}
+
+// heldMost is how often pingHeld may return true for one ping.
+const heldMost = 3
+
+// pushPing does what push does, for a ping.
+func (q *queue) pushPing(frame []byte) pushed {
+	q.mu.Lock()
+	if q.ahead == 0 { // otherwise an earlier ping still waits, and its grace counts
+		if q.grace = 0; q.size > 0 {
+			q.ahead, q.grace = int32(min(q.size, math.MaxInt32)), heldMost
+		}
+	}
+	q.mu.Unlock()
+	return q.push(frame)
+}
+
+// pingHeld reports whether the last ping has waited behind other frames since it was pushed, or
+// since the last call. It returns true heldMost times at most for one ping. Otherwise a client that
+// takes no more bytes would be waited for without end.
+func (q *queue) pingHeld() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.grace == 0 {
+		return false
+	}
+	if q.grace--; q.ahead == 0 {
+		q.grace = 0
+	}
+	return true
+}
+
+// drainedLocked notes that bytes were written. q.mu must be held.
+func (q *queue) drainedLocked(bytes int) {
+	q.size -= bytes
+	q.ahead = max(q.ahead-int32(min(bytes, math.MaxInt32)), 0)
 }
 
 // appendLocked queues a frame and calls startLocked. q.mu must be held.
@@ -113,7 +154,7 @@ func (q *queue) take(done *batch) *batch {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if done != nil {
-		q.size -= done.size
+		q.drainedLocked(done.size)
 		done.release()
 	}
 	next := q.pending
@@ -130,7 +171,7 @@ func (q *queue) take(done *batch) *batch {
 func (q *queue) written(done *batch) (more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.size -= done.size
+	q.drainedLocked(done.size)
 	done.release()
 	if q.pending == nil {
 		q.stoppedLocked()

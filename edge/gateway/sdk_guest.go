@@ -65,6 +65,17 @@ func (g *guests) leave(s *Session) {
 	}
 }
 
+// leaveGuests removes s from the guests, when its socket is closed. So a guest counts, and gives
+// way, while its client has time to receive a close frame.
+func (h *Hub) leaveGuests(s *Session) {
+	if s.sdk == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.guests.leave(s)
+}
+
 // giveWay removes the guest that gives way next, and returns it. There must be a guest.
 func (g *guests) giveWay() *Session {
 	s := g.crowd.First().Value

@@ -188,8 +188,8 @@ func TestAConnectThatNobodyConfirmsComesBack(t *testing.T) {
 }
 
 // TestAGuestsLineWaitsForARelayThatKnowsSDKs has a guest send its connect while no relay can take
-// guests. Meanwhile the guest must not be in the tables, and its connect must not be accepted. If no
-// relay comes that can take guests, the guest must be closed with 3004.
+// guests. Meanwhile the guest must not be in the tables, and its connect must not be accepted. If
+// no relay comes that can take guests, the guest must be closed with 3004.
 func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
 	for _, comes := range []bool{true, false} {
 		t.Run(fmt.Sprint("it comes: ", comes), func(t *testing.T) {
@@ -477,6 +477,29 @@ func TestP8_AGuestThatGaveWayKeepsNoMessage(t *testing.T) {
 		}
 		if bytes := b.metric("guest_bytes", ""); bytes == 0 || bytes > most/guestBytesShare {
 			t.Errorf("messages of %v bytes are kept", bytes)
+		}
+	})
+}
+
+// TestP7_GuestsThatLingerGiveWay has guests break the protocol, and not go. Each session has ended
+// then, but its socket stays open for a while. Beyond the bound of guests these sockets must be
+// closed after giveWayWait.
+func TestP7_GuestsThatLingerGiveWay(t *testing.T) {
+	const most = 4
+	inBubble(t, silentRelay(), func(c *Config) { c.MaxSessions = most * guestShare }, func(t *testing.T, b *bubbled) {
+		for range 3 * most {
+			b.connect().send(textOf(""))
+			synctest.Wait()
+		}
+		time.Sleep(giveWayWait)
+		synctest.Wait()
+		if open, guests := b.server.Active(), b.metric("guests", ""); open != most || guests != most {
+			t.Errorf("%d sockets are open, and %v guests counted, want %d", open, guests, most)
+		}
+		time.Sleep(closeWait)
+		synctest.Wait()
+		if open, guests := b.server.Active(), b.metric("guests", ""); open != 0 || guests != 0 {
+			t.Errorf("%d sockets are open, and %v guests counted, want none", open, guests)
 		}
 	})
 }

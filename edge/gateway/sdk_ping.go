@@ -11,8 +11,8 @@ const (
 	// are sent even if other frames are. The first ping comes after a random time between half of
 	// sdkPing and sdkPing.
 	sdkPing = 25 * time.Second
-	// sdkPongWait is how long an SDK may take to answer a ping. The pong may wait behind lines, but
-	// no longer than twice lineWait.
+	// sdkPongWait is how long an SDK may take to answer a ping that has left the session's queue.
+	// The pong may wait behind lines, but no longer than twice lineWait.
 	sdkPongWait = 8 * time.Second
 	// sdkGrace is how long a session may go on after its expiry (sdk.until). An SDK asks for a
 	// refresh only when the expiry has come.
@@ -85,7 +85,7 @@ func (v *Server) checkSDK(c *conn, now time.Duration) bool {
 	if ping == 0 {
 		return v.checkGuest(s, now)
 	}
-	if k.owed.Load() > 0 && now >= v.pongDue(c) {
+	if k.owed.Load() > 0 && now >= v.pongDue(c) && !c.pingHeld(now) {
 		s.close(ReasonSilent, closeWait)
 		return false
 	}
@@ -96,10 +96,8 @@ func (v *Server) checkSDK(c *conn, now time.Duration) bool {
 		ping += sdkPing
 	}
 	k.ping.Store(int64(ping))
-	c.pinged.Store(int64(now))
 	k.owed.Add(1)
-	s.deliver(sdkPingFrame)
-	v.metrics.pings.Inc()
+	c.ping(sdkPingFrame, now)
 	return true
 }
 

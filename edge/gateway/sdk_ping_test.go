@@ -1,11 +1,15 @@
 package gateway
 
 import (
+	"bytes"
+	"fmt"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/memnet"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -102,6 +106,91 @@ func TestAClientWithoutPongIsClosed(t *testing.T) {
 			t.Errorf("%v are counted as silent", n)
 		}
 	})
+}
+
+// TestAPingBehindABacklogHasItsTime gives a client a backlog just before its ping. At its rate the
+// client comes to the ping only after the time for a pong. If it answers then, its session goes on.
+// A client that does not answer is closed, even if it has stopped reading.
+func TestAPingBehindABacklogHasItsTime(t *testing.T) {
+	const rate, texts, size = 64 << 10, 900, 1000 // 14 s
+	for _, sdk := range []bool{true, false} {
+		for _, does := range []string{"answers", "does not answer", "stalls"} {
+			t.Run(fmt.Sprintf("%s, SDK %v", does, sdk), func(t *testing.T) {
+				inBubble(t, nil, func(c *Config) { c.Queue = 2 << 20 }, func(t *testing.T, b *bubbled) {
+					c := b.backlogged(sdk, rate, texts, size)
+					s := b.only()
+					if does == "stalls" {
+						c.Conn.(*memnet.Conn).Freeze()
+						time.Sleep(heldMost*pongWait + sdkPing)
+						if r, ended := s.Reason(); !ended || r != ReasonSilent {
+							t.Errorf("ended %v: %v", ended, r)
+						}
+						return
+					}
+					took := c.comesTo(sdk, texts)
+					if took <= pongWait {
+						t.Fatalf("the client comes to the ping after %v", took)
+					}
+					if does == "answers" {
+						c.send(map[bool]string{true: textOf("{}"), false: masked(pongByte, "")}[sdk])
+					}
+					time.Sleep(2*pongWait + wheelTick)
+					if r, ended := s.Reason(); ended != (does != "answers") || ended && r != ReasonSilent {
+						t.Errorf("ended %v: %v", ended, r)
+					}
+				})
+			})
+		}
+	}
+}
+
+// backlogged connects a client that reads at a rate. It returns about a second before the client's
+// ping is due, when a number of texts were published to the client.
+func (b *bubbled) backlogged(sdk bool, rate, texts, size int) *rawClient {
+	var c *rawClient
+	var due time.Duration
+	if sdk {
+		c = b.confirmed("1")
+		b.hub.Topic(link.TopicNumber{ID: numberOf("all"), Topic: "all"})
+		b.hub.Bound(link.Bound{Session: 1, Topic: numberOf("all")}, false)
+		due = time.Duration(b.only().sdk.ping.Load())
+	} else {
+		c = b.request("/chat/channel/1 HTTP/1.1\r\nIgnored:")
+		synctest.Wait()
+		bindAll(b.hub, b.only().info)
+		if _, err := http.ReadResponse(c.r, nil); err != nil {
+			b.t.Fatal(err)
+		}
+		synctest.Wait()
+		due = b.server.lastSeen(b.only().conn.Load()) + b.server.cfg.Ping
+	}
+	c.Conn.(*memnet.Conn).SetReadRate(rate)
+	time.Sleep(due - b.server.now() - time.Second)
+	for range texts {
+		b.hub.Forms(link.Forms{Topic: numberOf("all"), Texts: []link.Rendering{
+			{Form: link.FormChat, Text: bytes.Repeat([]byte("x"), size)},
+			{Form: link.FormJSON, Text: bytes.Repeat([]byte("x"), size)},
+		}})
+	}
+	return c
+}
+
+// comesTo reads a number of texts and then a ping. It returns how long that took.
+func (c *rawClient) comesTo(sdk bool, texts int) time.Duration {
+	c.t.Helper()
+	began := time.Now()
+	for n := 0; ; n++ {
+		first, p, err := c.frame()
+		switch {
+		case err != nil || first == closeByte:
+			c.t.Fatalf("after %v and %d texts: frame %#x %q, error %v", time.Since(began), n, first, p, err)
+		case first == pingFrame[0] || p == "{}":
+			if n != texts {
+				c.t.Errorf("the ping comes behind %d texts", n)
+			}
+			return time.Since(began)
+		}
+	}
 }
 
 // TestOnePingAsksForOnePong has a client send two pongs for one ping, or a pong before the first

@@ -182,6 +182,7 @@ func (c *conn) linger() {
 func (v *Server) ended(s *Session) {
 	s.conn.Store(nil)
 	s.release(claimSocket)
+	v.hub.leaveGuests(s)
 	reason, _ := s.Reason()
 	why := dropGone
 	if reason == ReasonSlow {

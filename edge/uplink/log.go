@@ -50,6 +50,7 @@ type account struct {
 	own      bool // Own was not called: the session is its own owner
 	ended    bool // its end is finished
 	client   bool // it is a session of an SDK
+	closed   bool // Close was called
 }
 
 // Entry is one numbered frame: a client's message or, with End, the end of its session.
@@ -60,6 +61,7 @@ type Entry struct {
 	End     bool
 	Replay  bool // sent before, on an earlier link
 	Granted bool // already in effect: the relay publishes it without judging or answering it
+	Void    bool // Close was called for its session: it is finished without being sent
 }
 
 // ErrAck is returned for an acknowledgement or a grant that no correct relay sends.
@@ -85,6 +87,16 @@ func (l *Log) OwnClient(session, owner uint64) {
 func (l *Log) Move(session, owner uint64) {
 	if a, ok := l.accounts[session]; ok && a.messages == 0 {
 		a.owner = owner
+		l.accounts[session] = a
+	}
+}
+
+// Close notes that the relay has closed a session. What came before that is finished or granted at
+// the relay, and what came behind it is not to be read. So the session's messages that are not
+// granted are void from here on.
+func (l *Log) Close(session uint64) {
+	if a, ok := l.accounts[session]; ok {
+		a.closed = true
 		l.accounts[session] = a
 	}
 }
@@ -172,7 +184,10 @@ func (l *Log) Next() (Entry, bool) {
 		l.cursor++
 		replay := s.number <= l.sent
 		l.sent = max(l.sent, s.number)
-		return Entry{Number: s.number, Session: s.session, Payload: s.payload, End: s.end, Replay: replay, Granted: s.granted}, true
+		return Entry{
+			Number: s.number, Session: s.session, Payload: s.payload, End: s.end, Replay: replay, Granted: s.granted,
+			Void: !s.end && !s.granted && l.accounts[s.session].closed,
+		}, true
 	}
 	return Entry{}, false
 }

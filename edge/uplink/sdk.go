@@ -97,7 +97,7 @@ func (l *Link) handleSDK(t link.Type, body []byte) error {
 	case link.TypeAnswered:
 		return handle(body, link.ParseAnswered, l.handleAnswered)
 	case link.TypeClose:
-		return handle(body, link.ParseClose, l.feed.Close)
+		return handle(body, link.ParseClose, l.handleClose)
 	// See the comment on link.TypeAhead in handleInTurn.
 	case link.TypeAheadForms:
 		return handle(body, link.ParseAheadForms, l.feed.AheadForms)
@@ -121,6 +121,17 @@ func (l *Link) handleConfirmed(f link.Confirmed) error {
 	l.links.log.Move(f.Session, maphash.String(ownerSeed, f.User))
 	l.links.mu.Unlock()
 	return l.feed.Confirmed(f, first)
+}
+
+// handleClose notes that a session is closed. The next relay does not know it, and would read what
+// the client has sent behind the line that has ended its session.
+func (l *Link) handleClose(f link.Close) {
+	if f.Within == 0 { // else the relay reads the session until the edge closes it
+		l.links.mu.Lock()
+		l.links.log.Close(f.Session)
+		l.links.mu.Unlock()
+	}
+	l.feed.Close(f)
 }
 
 func (l *Link) handleAnswered(f link.Answered) {

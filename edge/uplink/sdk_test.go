@@ -235,6 +235,38 @@ func TestALinkThatIsLeftBringsFormsOnly(t *testing.T) {
 	}
 }
 
+func TestWhatIsBehindACloseIsNotReplayed(t *testing.T) {
+	s := NewLinks(LinksConfig{}, &fakeHub{})
+	l := NewLink(s, link.FeatureSDK, func() {})
+	enrolled(t, s, link.Client{ID: 1})
+	enrolled(t, s, link.Client{ID: 2})
+	for _, session := range []uint64{1, 1, 2, 1} {
+		s.Accept(session, []byte("a"))
+	}
+	kinds(t, l)
+	if err := take(l, link.Answered{Number: 1, Session: 1, Text: []byte("granted")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := take(l, link.Close{Session: 1, Code: 3501, Reason: "bad request"}); err != nil {
+		t.Fatal(err)
+	}
+	s.End(1)
+	l.Down()
+	l = NewLink(s, link.FeatureSDK, func() {})
+	if got, want := kinds(t, l), []string{"synced", "again", "message", "end"}; !slices.Equal(got, want) {
+		t.Fatalf("the next link sends %q, want %q", got, want)
+	}
+	if s.Holds(1) != true || s.log.Messages() != 2 {
+		t.Errorf("%d messages are left, want the granted one and that of the other session", s.log.Messages())
+	}
+	if err := take(l, link.Ack{Through: 5}); err != nil {
+		t.Fatal(err)
+	}
+	if s.log.Messages() != 0 || s.log.Clients() != 1 {
+		t.Errorf("%d messages and %d clients are left", s.log.Messages(), s.log.Clients())
+	}
+}
+
 // TestFramesOfTheFeatureNeedIt sends frames of the feature on a link without the feature. Each must
 // be an error.
 func TestFramesOfTheFeatureNeedIt(t *testing.T) {

@@ -80,6 +80,12 @@ func (l *Link) Fill(batch []byte) []byte {
 		if !ok {
 			break
 		}
+		if e.Void {
+			s.log.Answer(e.Number, false, l.dropped)
+			s.admission.grant()
+			s.notify()
+			continue
+		}
 		if e.Replay {
 			replayed++
 		}

@@ -88,8 +88,8 @@ type Publish struct {
 	// mark of (Topic, Instance) is a Duplicate.
 	Instance protocol.Instance
 	Number   uint64
-	// Predecessor is a lower Number of Instance on Topic. It is the highest one that may be
-	// unfinished, as far as the caller knows, or 0 if there is none. If the mark is below
+	// Predecessor is the Number of an earlier frame of Instance on Topic: the last one that may be
+	// unfinished, as far as the caller knows. It is 0 if there is none. If the mark is below
 	// Predecessor, the request is Refused.
 	Predecessor uint64
 	// Floor says that all Numbers of Instance on Topic up to Floor are finished. If there is no
@@ -177,8 +177,8 @@ type Deaf struct {
 // Genuine says that the answer is known to come from one of the servers that gave the topic's last
 // positions. A restored or promoted server is not one of them until it gives a position of the
 // topic itself. Until then, other servers may have given positions after Top, to publications that
-// this server does not have. For a position up to Top, they may have another publication than this
-// server has.
+// this server does not have. At a position up to Top, those servers may have a different
+// publication.
 type History struct {
 	Token        uint64
 	Topic        protocol.Topic

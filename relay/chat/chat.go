@@ -46,8 +46,8 @@ func (d Dialect) Topics(dst []protocol.Topic, s dialect.Session) []protocol.Topi
 	return dst
 }
 
-// verbs maps the protocol.Kind of a command to its verb. It is for commands that were granted on an
-// earlier link. No rule judges such a command.
+// The table verbs maps the protocol.Kind of a command to its verb. It is for commands that were
+// granted on an earlier link. No rule judges such a command.
 var verbs = [...]dialect.Verb{
 	protocol.KindOne:   dialect.Publish,
 	protocol.KindJoin:  dialect.Join,

@@ -126,7 +126,7 @@ func TestP14_TopicsOfASessionAreThoseThatItMayRead(t *testing.T) {
 }
 
 // TestWhatWasGrantedIsNotForbidden parses frames that an earlier relay granted, for a relay whose
-// rules permit nothing.
+// rules permit nothing. Each frame must be parsed as a relay with the default rules parses it.
 func TestWhatWasGrantedIsNotForbidden(t *testing.T) {
 	d := Dialect{Rules: parse(t, "* read=none write=none")}
 	for i, command := range commands {

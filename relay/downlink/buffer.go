@@ -19,7 +19,7 @@ const (
 	keepChunks = 16
 )
 
-// chunks has empty chunks for all links. An empty buffer holds no chunk.
+// The pool chunks has empty chunks for all links. An empty buffer holds no chunk.
 var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
 // buffer holds the frames queued for one link, in order, as chunks of whole frames. The router
@@ -74,9 +74,9 @@ func (b *buffer) put(frames []byte) {
 	b.chunks[last] = append(b.chunks[last], frames...)
 }
 
-// fill moves queued chunks to the end of batch and returns the batch. It takes the first chunk in
-// any case, and further ones while the batch stays within chunkSize bytes. The chunks that the
-// previous call moved count as written from now on. The result drained says that the link has
+// The method fill moves queued chunks to the end of batch and returns the batch. It takes the first
+// chunk in any case, and further ones while the batch stays within chunkSize bytes. The chunks that
+// the previous call moved count as written from now on. The result drained says that the link has
 // become writable again.
 func (b *buffer) fill(batch []byte) (_ []byte, drained bool) {
 	b.mu.Lock()
@@ -115,7 +115,8 @@ func (b *buffer) overrun() bool {
 	return b.over
 }
 
-// close makes append refuse frames from now on. The frames that are queued already stay.
+// The method close makes the method append refuse frames from now on. Frames that are queued
+// already stay.
 func (b *buffer) close() {
 	b.mu.Lock()
 	b.closed = true
@@ -132,7 +133,7 @@ func (b *buffer) drop() {
 	b.chunks, b.bytes, b.taken = nil, 0, 0
 }
 
-// newChunk returns an empty chunk with room for at least size bytes.
+// newChunk returns an empty chunk with room for at least the given number of bytes.
 func newChunk(size int) []byte {
 	if size > chunkSize {
 		return make([]byte, 0, size)

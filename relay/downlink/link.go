@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// frameOverhead is roughly the memory of a decoded frame besides its texts and its list of
-	// sessions, in bytes. It does not depend on the frame's length on the wire.
+	// frameOverhead is roughly the memory of a decoded frame without its texts, its keep and its
+	// list of sessions, in bytes. It does not depend on the frame's length on the wire.
 	frameOverhead = 128
 	// portion is the size at which a part of a batch is handed on, in bytes of decoded frames. A
 	// small frame takes much more memory decoded than it has bytes on the link.
 	portion = 256 << 10
-	// foreseen bounds the room that a new slice of frames has from the start. A slice begins with
-	// room for as many frames as the previous slice got, but at least 1 and at most foreseen. Each
-	// element takes 16 bytes.
+	// The constant foreseen bounds the room that a new slice of frames has from the start. A slice
+	// begins with room for as many frames as the previous slice got, but at least 1 and at most
+	// foreseen. Each element takes 16 bytes.
 	foreseen = 32
 )
 
@@ -162,7 +162,7 @@ func (l *Link) begin() error {
 	return bye
 }
 
-// cost returns about how much memory a decoded frame holds, in bytes.
+// The function cost returns roughly how much memory a decoded frame holds, in bytes.
 func cost(f any) int {
 	switch f := f.(type) {
 	case link.Message:

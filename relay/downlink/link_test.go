@@ -23,7 +23,7 @@ var smallFrames = map[string]func(i uint64) []byte{
 	"moved":    func(i uint64) []byte { return link.Moved{}.Append(nil) },
 }
 
-// portions is a Handler that keeps the portions that a Link hands on.
+// The type portions is a Handler that keeps the portions that a Link hands on.
 type portions struct {
 	Handler
 	frames [][]any

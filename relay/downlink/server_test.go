@@ -110,7 +110,8 @@ func recv[T any](t *testing.T, what string, ch <-chan T) (v T) {
 	return v
 }
 
-// edge is the peer of a Link. If stop is not nil, it handles no frame until stop is closed.
+// edge is the peer of a Link. If the field stop is not nil, the edge handles no frame until that
+// channel is closed.
 type edge struct {
 	conn *link.Conn
 	end  chan error
@@ -178,8 +179,8 @@ func listen(t *testing.T, buffer int) *fixture {
 	return f
 }
 
-// dial makes a link and returns its edge after the handshake. If stop is not nil, the edge handles
-// no frame until stop is closed.
+// dial makes a link and returns its edge after the handshake. If the argument stop is not nil, the
+// edge handles no frame until that channel is closed.
 func (f *fixture) dial(t *testing.T, generation uint64, stop chan struct{}) (*edge, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -328,7 +329,7 @@ func TestRelayFrames(t *testing.T) {
 	}
 }
 
-// TestStalledEdge has one of two edges stop reading. The other edge must still get its frames. Then
+// TestStalledEdge stops reading at one of two edges. The other edge must still get its frames. Then
 // the first edge reads again. Its link must be reported as writable, and the edge must get the
 // queued frames.
 func TestStalledEdge(t *testing.T) {

@@ -66,6 +66,9 @@ func (r *Router) ready(fr *frame) {
 	fr.stage = stageReady
 	r.runLane(fr.lane)
 	r.giveAhead(fr.lane)
+	if r.outage.away {
+		r.grantAnswered(fr)
+	}
 }
 
 // runLane gives the broker the frames of a lane that can be published now.

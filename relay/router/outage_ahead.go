@@ -95,6 +95,19 @@ func (r *Router) giveFrame(fr *frame) bool {
 	return true
 }
 
+// grantAnswered grants a publish whose client waits for the answer, even if the message cannot be
+// given ahead yet. It is called while the broker is away, for a frame that has a lane. To give a
+// message ahead says that nothing before it is missing. To grant it says only that it will be
+// published, and that needs no more than the frame's place in its lane and in its edge's log.
+//
+// A frame that was sent on an earlier link is not granted here. A relay may have refused it there,
+// and then the broker may take it for a duplicate, see lookup.go.
+func (r *Router) grantAnswered(fr *frame) {
+	if fr.command.Answered && fr.stage >= stageReady && fr.effect < effectGranted && !fr.again {
+		r.grant(fr)
+	}
+}
+
 // spread gives a frame's message ahead: it adds the message to the topic's tail, and calls
 // deliverAhead for the followers.
 func (r *Router) spread(t *topic, fr *frame) {
@@ -147,12 +160,15 @@ func (r *Router) takeEffect(fr *frame, f *follower) {
 	r.wakeAhead(t.name) // lanes may have waited until the topic had a follower
 }
 
-// goAhead starts giving ahead. The broker has just gone away.
+// goAhead starts giving ahead and granting. The broker has just gone away.
 func (r *Router) goAhead() {
 	r.giveAllUnheard()
 	for _, e := range r.directory.inOrder() {
 		for _, l := range e.lanesInOrder() {
 			r.giveAhead(l)
+			for fr := l.first; fr != nil; fr = fr.next {
+				r.grantAnswered(fr)
+			}
 		}
 	}
 }

@@ -61,7 +61,7 @@ func (x *index) find(name string) *rule {
 	return nil
 }
 
-// common returns the length in bytes of the longest text that both texts begin with.
+// The function common returns the length in bytes of the longest text that both texts begin with.
 func common(a, b string) int {
 	n := 0
 	for n < len(a) && n < len(b) && a[n] == b[n] {

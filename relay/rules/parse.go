@@ -16,7 +16,7 @@ var byDefault, _ = Parse(Default)
 // Most is the greatest number of rules.
 const Most = 256
 
-// later has words that rules of later versions will have, and that this version refuses.
+// The map later has words that rules of later versions will have, and that this version refuses.
 var later = map[string]bool{"presence": true, "joins": true, "history": true, "hook": true}
 
 // Parse reads rules from the value of RELAY_CHANNELS. Semicolons and line feeds separate rules, and
@@ -53,12 +53,12 @@ func Parse(text string) (r Rules, faults []error) {
 	return Rules{newIndex(list)}, faults
 }
 
-// words returns the words of one rule.
+// The function words returns the words of one rule.
 func words(text string) []string {
 	return strings.FieldsFunc(text, func(c rune) bool { return c == ' ' || c == '\t' || c == '\r' })
 }
 
-// parseRule reads one rule. Each element of wrong is the text of a fault.
+// parseRule reads one rule. The result wrong has the texts of its faults.
 func parseRule(words []string) (r rule, wrong []string) {
 	pattern, err := ParsePattern(words[0])
 	switch {

@@ -20,7 +20,7 @@ type rule struct {
 type permit uint8
 
 const (
-	unset  permit = iota // not given yet; no rule without a fault has it
+	unset  permit = iota // not given yet; a rule that keeps it has a fault
 	none                 // nobody
 	anyone               // everybody
 	token                // whoever has a token that names the channel
@@ -28,7 +28,7 @@ const (
 	member               // members of the channel; only for writing
 )
 
-// permits has the permit for each word that may follow "read=" and "write=", by Action.
+// The table permits has the permit for each word that may follow "read=" and "write=", by Action.
 var permits = [...]map[string]permit{
 	Read:  {"any": anyone, "self": self, "token": token, "none": none},
 	Write: {"any": anyone, "member": member, "token": token, "none": none},
@@ -45,7 +45,7 @@ const (
 // Who describes the client that asks.
 type Who struct {
 	User string
-	Open bool // nobody is asked for a token, so the word token in a rule means any
+	Open bool // nobody is asked for a token, so the word "token" in a rule means "any"
 
 	Read, Write []Pattern // what the token names, by action
 }

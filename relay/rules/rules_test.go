@@ -49,7 +49,8 @@ func TestP14_EachRulePermitsWhatItSays(t *testing.T) {
 		{"c:* read=token write=token", Write, []Verdict{No, No, No, Yes, Yes, No, Yes, No}},
 		{"c:1 read=token write=token", Read, []Verdict{No, No, No, Yes, Yes, Yes, No, No}},
 		{"* read=token write=token", Write, []Verdict{No, No, No, Yes, Yes, No, Yes, No}},
-		// This pattern has an empty prefix. So the user would have to be c:1, and no asker is.
+		// The prefix of this pattern is empty, so the whole name c:1 stands for the user. No asker
+		// has that id.
 		{"* read=self write=none", Read, slices.Repeat([]Verdict{No}, len(askers))},
 		{"d:* read=any write=any", Read, slices.Repeat([]Verdict{Unknown}, len(askers))},
 		{"c:11 read=any write=any", Write, slices.Repeat([]Verdict{Unknown}, len(askers))},

@@ -183,3 +183,38 @@ func TestP5_SDKsAreAnsweredWhileRedisIsAway(t *testing.T) {
 		u.stood()
 	}
 }
+
+// TestP5_APublishForAnotherRelayIsAnsweredWhileRedisIsAway freezes Redis. A client publishes to a
+// client of another relay, which cannot be reached. Each publish must be answered before the SDK
+// gives up. When Redis is back, the other client gets each message once, in order.
+func TestP5_APublishForAnotherRelayIsAnsweredWhileRedisIsAway(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, options(t))
+	ann := connect(t, c.StartEdge(nil, c.StartRelay(nil)), "ann")
+	bob := connect(t, c.StartEdge(nil, c.StartRelay(nil)), "bob")
+	if err := ann.say("user:bob", "0"); err != nil {
+		t.Fatal(err)
+	}
+	bob.got("user:bob", 1)
+	c.Redis().Pause()
+	for n := 1; n < 4; n++ {
+		if err := ann.say("user:bob", fmt.Sprint(n)); err != nil {
+			t.Errorf("publish %d: %v", n, err)
+		}
+	}
+	if got := bob.got("user:bob", 1); len(got) > 1 {
+		t.Errorf("bob got %v while Redis is away", got)
+	}
+	c.Redis().Continue()
+	bob.got("user:bob", 4)
+	if err := ann.say("user:bob", "4"); err != nil {
+		t.Error(err)
+	}
+	for n, r := range bob.got("user:bob", 5) {
+		if r.Data != fmt.Sprint(n) {
+			t.Errorf("bob got %s, want %d", r.Data, n)
+		}
+	}
+	ann.stood()
+	bob.stood()
+}

@@ -60,7 +60,7 @@ func (s *store) publish(h *brokertest.Handle, p broker.Publish) (done broker.Pub
 	s.w.tracef("redis: %s %q of %s, number %d behind %d, floor %d, known %v: %s %v", p.Topic, p.Msg, short(p.Instance), p.Number, p.Predecessor, p.Floor, p.Known,
 		[]string{"failed", "done", "duplicate", "refused"}[done.Outcome], done.Position)
 	if done.Outcome == broker.Done {
-		s.w.model.stored(p, done.Position)
+		s.w.model.stored(p, done.Position, h)
 	}
 	for _, b := range s.brokers {
 		if done.Outcome == broker.Done && b.subs[p.Topic] != nil && b.hearsNot() {

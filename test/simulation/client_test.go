@@ -20,6 +20,9 @@ func (w *world) leaveAll() {
 		for len(e.sessions) > 0 {
 			w.disconnect(e.sessions[0])
 		}
+		for len(e.closing) > 0 {
+			w.disconnect(e.closing[0])
+		}
 		if e.alive {
 			alive++
 		}
@@ -68,6 +71,9 @@ func (w *world) someone() *session {
 
 // topic returns a random topic that sessions can follow.
 func (w *world) topic() protocol.Topic {
+	if w.config.sdk && w.chance(15) {
+		return pick(w, news)
+	}
 	switch w.rnd.IntN(3) {
 	case 0:
 		return protocol.UserTopic(pick(w, users))
@@ -89,6 +95,11 @@ func (w *world) populate(e *edge) {
 		if _, ever := e.links.Linked(); !ever && e.alive {
 			w.populate(e)
 			return
+		}
+		if !w.config.skew || w.chance(50) {
+			for range 2 {
+				w.connectSDK(e, false)
+			}
 		}
 		for range 3 {
 			s := w.connectTo(e, protocol.EndpointChannel)
@@ -133,7 +144,8 @@ func (w *world) disconnect(s *session) {
 	w.tracef("%s/%d: %s goes", e.name, s.id, s.user)
 	s.gone = true
 	e.ended = append(e.ended[max(0, len(e.ended)-20):], s)
-	e.sessions = slices.DeleteFunc(e.sessions, func(o *session) bool { return o == s })
+	other := func(o *session) bool { return o == s }
+	e.sessions, e.closing = slices.DeleteFunc(e.sessions, other), slices.DeleteFunc(e.closing, other)
 	_, before := e.hub.Len()
 	e.hub.End(s.Session, e.links)
 	// The hub forgets an ended session at once if no relay was told of it and the log has none of
@@ -152,6 +164,10 @@ func (w *world) say() {
 }
 
 func (w *world) speak(s *session) {
+	if s.sdk != nil {
+		w.publish(s)
+		return
+	}
 	text := w.text()
 	if w.chance(5) {
 		text += fmt.Sprintf("%0*d", w.rnd.IntN(900), 0)
@@ -187,6 +203,10 @@ func (w *world) speak(s *session) {
 
 // command lets a client join or leave a group, if the client is on /chat/channel.
 func (w *world) command(s *session) {
+	if s.sdk != nil {
+		w.subscribe(s)
+		return
+	}
 	if s.endpoint != protocol.EndpointChannel {
 		return
 	}

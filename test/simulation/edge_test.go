@@ -22,6 +22,7 @@ type edge struct {
 	node       string
 	instance   protocol.Instance
 	moves      bool // the edge knows how to move: link.FeatureMove
+	old        bool // the edge does not know clients of SDKs
 	hub        *gateway.Hub
 	metrics    *prometheus.Registry
 	links      *uplink.Links
@@ -30,14 +31,17 @@ type edge struct {
 	number     uint64 // last number that the log gave
 
 	used     *attachment   // the link in use; nil: none
-	old      []*attachment // the links that the edge moves away from
+	parting  []*attachment // the links that the edge moves away from
 	dialling bool
 	seeking  bool // the edge looks for another relay while a link is up
 	stalled  bool
 	failed   bool      // the edge's last handshake was lost
 	unlinked time.Time // latest of: edge's start, end of a used link, end of a stall
 
+	refused map[*relay]time.Time // relays without FeatureSDK, and until when they are left out
+
 	sessions []*session // live sessions
+	closing  []*session // sessions that the relay has closed and that have not ended yet
 	ended    []*session // the sessions that ended most recently
 	compared int        // how often tables were compared, since the start or world.mend
 }
@@ -76,6 +80,7 @@ func (w *world) startEdge(node string) *edge {
 	e.metrics = prometheus.NewRegistry()
 	e.hub = gateway.NewHub(gateway.HubConfig{Metrics: e.metrics})
 	e.links = uplink.NewLinks(uplink.LinksConfig{LogSize: w.config.logSize}, handler{e.hub, e})
+	e.old, e.refused = !w.config.sdk || w.config.skew && w.chance(20), map[*relay]time.Time{}
 	w.edges = append(w.edges, e)
 	w.model.edges[e.instance] = newNumbered(e)
 	w.tracef("%s starts", e.name)
@@ -110,9 +115,11 @@ func (e *edge) dial(after time.Duration) {
 				case a == nil:
 				case !e.alive || won || e.used != nil:
 					a.end.shut()
-				default:
+				case e.begin(a):
 					won = true
-					e.begin(a)
+				default: // the next one at once
+					e.dialling = false
+					e.dial(0)
 				}
 				if a == nil && !won {
 					e.dialling = false
@@ -136,16 +143,17 @@ func (e *edge) dial(after time.Duration) {
 
 // choose picks a relay that takes links, but not the given one. It returns nil if there is none.
 func (e *edge) choose(leaving *relay) *relay {
+	w := e.w
 	var free []*relay
-	for _, r := range e.w.relays {
-		if r.takes() && r != leaving {
+	for _, r := range w.relays {
+		if r.takes() && r != leaving && !w.now.Before(e.refused[r]) {
 			free = append(free, r)
 		}
 	}
 	if len(free) == 0 {
 		return nil
 	}
-	return pick(e.w, free)
+	return pick(w, free)
 }
 
 // handshake dials a relay, and calls done with the new link. The relay has the link before the edge
@@ -189,8 +197,11 @@ func (e *edge) connect(r *relay) (*conn, link.Hello) {
 	if e.moves {
 		hello.Features = link.FeatureMove
 	}
+	if !e.old {
+		hello.Features |= link.FeatureSDK
+	}
 	name := fmt.Sprintf("%s#%d", e.name, e.generation)
-	c := e.w.newConn(name+"="+r.name, name, r.name+"<"+name, e.moves)
+	c := e.w.newConn(name+"="+r.name, name, r.name+"<"+name, hello.Features&r.features())
 	c.edge.pause()
 	return c, hello
 }
@@ -209,31 +220,42 @@ func (e *edge) welcome(r *relay, c *conn, done func(*attachment)) {
 	})
 }
 
-// begin takes a link into use.
-func (e *edge) begin(a *attachment) {
+// begin takes a link into use. It reports false, and ends the link, if the edge has clients of SDKs
+// and the relay does not know them. The edge then leaves the relay out for a while.
+func (e *edge) begin(a *attachment) bool {
 	e.w.tracef("%s: up, to %s", a.end.name, a.relay.name)
-	e.used, a.began, a.byMove = a, e.w.now, len(e.old) > 0
-	a.link = uplink.NewLink(e.links, 0, a.end.Wake)
+	e.w.model.linked(e)
+	was := e.used
+	e.used, a.began, a.byMove = a, e.w.now, len(e.parting) > 0
+	a.link = uplink.NewLink(e.links, a.end.Features(), a.end.Wake)
+	if a.link == nil {
+		e.w.count("a link refused for want of the feature")
+		e.used, e.refused[a.relay] = was, e.w.now.Add(e.w.between(15*time.Second, 30*time.Second))
+		a.end.shut()
+		return false
+	}
 	a.end.open(a.link, sink{a, e}, func(cause *link.CloseError, _ time.Time) { e.down(a, cause) })
 	a.end.doubt = func() { e.doubt(a) }
 	if !e.stalled {
 		a.end.resume()
 	}
+	e.readAll()
+	return true
 }
 
 // down handles the end of a link. If the link was in use, the edge dials again.
 func (e *edge) down(a *attachment, cause *link.CloseError) {
 	e.w.judgeEnd(a.end.name, cause)
 	a.link.Down()
-	if i := slices.Index(e.old, a); i >= 0 {
-		e.old = slices.Delete(e.old, i, i+1)
+	if i := slices.Index(e.parting, a); i >= 0 {
+		e.parting = slices.Delete(e.parting, i, i+1)
 		return
 	}
 	if cause.Code == link.CodeSuperseded {
 		e.w.fail("P12: %s ended: a link that the edge did not need took its place", a.end.name)
 	}
 	e.used, e.seeking, e.unlinked = nil, false, e.w.now
-	for _, old := range slices.Clone(e.old) {
+	for _, old := range slices.Clone(e.parting) {
 		old.end.Bye(link.CodeNormal, "moved to another relay")
 	}
 	e.dial(e.w.between(0, 200*time.Millisecond))
@@ -257,7 +279,7 @@ func (e *edge) look(a *attachment) {
 		if !a.live {
 			a.live = true
 			if a == e.used {
-				for _, old := range slices.Clone(e.old) {
+				for _, old := range slices.Clone(e.parting) {
 					e.leave(old)
 				}
 			}
@@ -287,23 +309,29 @@ func (e *edge) move(a *attachment) {
 			again()
 		case !e.alive || e.used != a:
 			next.end.shut()
-		default:
-			e.takeOver(a, next)
+		case !e.takeOver(a, next):
+			e.move(a) // the next one at once
 		}
 	})
 }
 
 // takeOver takes a new link into use in place of the old one. The edge leaves the old link as soon
-// as edge.look finds the new link live, and after 5 s in any case.
-func (e *edge) takeOver(a, next *attachment) {
+// as edge.look finds the new link live, and after 5 s in any case. If the new link cannot be used,
+// takeOver reports false, and the edge stays.
+func (e *edge) takeOver(a, next *attachment) bool {
 	e.w.tracef("%s: moves from %s to %s", e.name, a.relay.name, next.relay.name)
-	e.old, e.seeking, next.counted = append(e.old, a), false, a.leaving
-	e.begin(next)
+	e.parting, next.counted = append(e.parting, a), a.leaving
+	if !e.begin(next) {
+		e.parting = slices.DeleteFunc(e.parting, func(o *attachment) bool { return o == a })
+		return false
+	}
+	e.seeking = false
 	e.w.after(5*time.Second, func() {
-		if slices.Contains(e.old, a) {
+		if slices.Contains(e.parting, a) {
 			e.leave(a)
 		}
 	})
+	return true
 }
 
 // leave ends a link that another link has replaced. An edge that knows how to move sends Moved. If
@@ -331,7 +359,7 @@ func (e *edge) attachments() (all []*attachment) {
 	if e.used != nil {
 		all = append(all, e.used)
 	}
-	return append(all, e.old...)
+	return append(all, e.parting...)
 }
 
 // stall stops reading and writing on the edge's links, as on an overloaded machine. The method
@@ -386,6 +414,7 @@ type cause struct {
 	id       uint64 // ID of the publication; 0: none
 	ahead    bool   // the message came ahead of its publication
 	gap      bool
+	lost     bool // the session's membership has ended by a loss
 }
 
 // collect takes the texts that one frame brought to sessions, and lets the model check these texts.

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/edgerelay/edgerelay/edge/gateway"
@@ -31,10 +32,17 @@ type handler struct {
 	e *edge
 }
 
-func (h handler) Begin(session func(link.Session), _ func(link.Client), held func(link.Held), _ func(link.Keep)) uplink.Feed {
+func (h handler) Begin(session func(link.Session), client func(link.Client), held func(link.Held), keep func(link.Keep)) uplink.Feed {
 	var sessions []link.Session
+	var clients []link.Client
+	var keeps []link.Keep
 	var topics []link.Held
-	f := h.Hub.Begin(func(s link.Session) { sessions = append(sessions, s) }, nil, func(t link.Held) { topics = append(topics, t) }, nil)
+	f := h.Hub.Begin(
+		func(s link.Session) { sessions = append(sessions, s) }, func(c link.Client) { clients = append(clients, c) },
+		func(t link.Held) { topics = append(topics, t) }, func(k link.Keep) { keeps = append(keeps, k) },
+	)
+	slices.SortFunc(clients, func(a, b link.Client) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortStableFunc(keeps, func(a, b link.Keep) int { return cmp.Compare(a.Session, b.Session) })
 	slices.SortFunc(sessions, func(a, b link.Session) int { return int(a.ID) - int(b.ID) })
 	slices.SortStableFunc(topics, func(a, b link.Held) int {
 		if a.Topic < b.Topic {
@@ -45,15 +53,21 @@ func (h handler) Begin(session func(link.Session), _ func(link.Client), held fun
 	for _, s := range sessions {
 		session(s)
 	}
+	for _, c := range clients {
+		client(c)
+	}
 	for _, t := range topics {
 		held(t)
 	}
-	return &feed{Feed: f, e: h.e, a: h.e.used, names: map[uint64]protocol.Topic{}}
+	for _, k := range keeps {
+		keep(k)
+	}
+	return &feed{Feed: f, e: h.e, a: h.e.used, names: map[uint64]protocol.Topic{}, dropped: map[protocol.Topic]protocol.Position{}}
 }
 
 func (h handler) Answer(f link.Answer) {
 	h.Hub.Answer(f)
-	h.e.w.model.answered(h.e, f.Number, f.Session, answerOnly)
+	h.e.w.model.answered(h.e, f.Number, f.Session, answerOnly, f.Text)
 	h.e.collect(cause{number: f.Number, session: f.Session})
 }
 
@@ -72,6 +86,8 @@ type feed struct {
 	// names has the topics by number. A number that comes on a link that is no longer in use is
 	// not in names, since it has no effect.
 	names map[uint64]protocol.Topic
+	// dropped has the position of the last frame that lacks has found, by topic.
+	dropped map[protocol.Topic]protocol.Position
 }
 
 func (f *feed) Topic(n link.TopicNumber) {
@@ -91,7 +107,7 @@ func (f *feed) Opened(o link.Opened) {
 func (f *feed) Joined(j link.Joined, answer bool) {
 	f.Feed.Joined(j, answer)
 	if answer {
-		f.e.w.model.answered(f.e, j.Number, j.Session, answerJoined)
+		f.e.w.model.answered(f.e, j.Number, j.Session, answerJoined, j.Text)
 	}
 	f.e.collect(cause{number: j.Number, session: j.Session})
 }
@@ -99,30 +115,40 @@ func (f *feed) Joined(j link.Joined, answer bool) {
 func (f *feed) Left(l link.Left, answer bool) {
 	f.Feed.Left(l, answer)
 	if answer {
-		f.e.w.model.answered(f.e, l.Number, l.Session, answerLeft)
+		f.e.w.model.answered(f.e, l.Number, l.Session, answerLeft, l.Text)
 	}
 	f.e.collect(cause{number: l.Number, session: l.Session})
 }
 
 func (f *feed) Publication(p link.Publication) {
+	f.publication(p, chatOnly, func() { f.Feed.Publication(p) })
+}
+
+// publication is called for a Publication, and for a Forms, whose text of the chat is p.Payload.
+// The parameter bring gives it to the hub.
+func (f *feed) publication(p link.Publication, has forms, bring func()) {
 	topic := f.names[p.Topic]
-	f.Feed.Publication(p)
+	dropped := !p.Position.IsZero() && f.lacks(topic, p.Position, has)
+	bring()
 	f.e.collect(cause{topic: topic, position: p.Position, id: p.ID})
-	if topic == "" {
+	if topic == "" || dropped {
 		return
 	}
 	f.e.w.model.told(f.e, topic, p.Position)
 	if p.Position.IsZero() {
-		f.e.w.model.broughtFirst(f.e, topic, string(p.Payload))
+		f.e.w.model.broughtFirst(f.e, topic, string(p.Payload), has)
 	}
 }
 
-func (f *feed) Ahead(a link.Ahead) {
-	topic := f.names[a.Topic]
-	f.Feed.Ahead(a)
-	f.e.collect(cause{topic: topic, id: a.ID, ahead: true})
+func (f *feed) Ahead(a link.Ahead) { f.ahead(a.Topic, a.ID, func() { f.Feed.Ahead(a) }) }
+
+// ahead is called for an Ahead and an AheadForms. The parameter bring gives it to the hub.
+func (f *feed) ahead(number, id uint64, bring func()) {
+	topic := f.names[number]
+	bring()
+	f.e.collect(cause{topic: topic, id: id, ahead: true})
 	if topic != "" {
-		f.e.w.model.broughtAhead(f.e, topic, a.ID)
+		f.e.w.model.broughtAhead(f.e, topic, id)
 	}
 }
 
@@ -139,7 +165,7 @@ func (e *edge) lost() uint64 {
 func (f *feed) Gap(g link.Gap) {
 	topic := f.names[g.Topic]
 	want, known := uint64(0), false
-	if topic != "" {
+	if topic != "" && !f.lacks(topic, g.Position, chatOnly) {
 		want, known = f.e.w.model.gap(f.e, topic, g)
 	}
 	before := f.e.lost()

@@ -49,7 +49,8 @@ type frame struct {
 	answers  bool      // must be answered
 	stored   int
 	answered int
-	again    bool // may be stored again, since Redis may have lost the frame
+	again    bool     // may be stored again, since Redis may have lost the frame
+	sdk      *command // nil: a client of the chat sent it
 }
 
 // stream is a topic as the broker stored it.
@@ -78,6 +79,7 @@ type entry struct {
 	id       uint64
 	from     string
 	text     string
+	said     protocol.Content
 	gone     bool // Redis lost it
 	restored bool // Redis lost it, and then had it again
 	at       time.Time
@@ -97,8 +99,9 @@ type session struct {
 	user      string
 	endpoint  protocol.Endpoint
 	group     string
-	ready     bool // its upgrade was answered, with or without an Opened
-	gone      bool // the session has ended, or its edge has died
+	sdk       *client // nil: a client of the chat
+	ready     bool    // its upgrade was answered, with or without an Opened
+	gone      bool    // the session has ended, or its edge has died
 	interests map[protocol.Topic]*interest
 	bares     map[*entry]int
 	had       map[uint64]bool    // IDs of messages received, ahead or not
@@ -120,10 +123,15 @@ type interest struct {
 	awaits int       // unanswered commands to join or leave
 	leaves int       // unanswered commands to leave
 	came   time.Time // when the session connected or asked to join
+	since  time.Time // of a client of an SDK: when that was answered
 	// loose is set to the result of awaySince when the connect or the join is answered. It is zero
 	// if every relay had Redis from the time interest.came until that answer. Otherwise the session
 	// may get any publication that was stored later than loose.
-	loose    time.Time
+	loose time.Time
+	// place is where the edge was when a client of an SDK came, if placed is set. If a relay had no
+	// Redis then, the client is sent all that the edge lacks, however old that is.
+	place    protocol.Position
+	placed   bool
 	expected []*expected
 	next     int // index in expected, behind the last entry that came
 }
@@ -141,6 +149,7 @@ type expected struct {
 	*entry
 	class   class
 	excused bool // the session was told that the entry is lost
+	owed    bool // class is must by model.owed alone
 	got     bool
 }
 
@@ -217,6 +226,10 @@ func (m *model) accepted(s *session, f *frame) {
 	f.number, f.at, f.s = e.number, m.w.now, s
 	m.edges[e.instance].frames[f.number] = f
 	m.ids[protocol.BriefID(e.instance, f.number)] = f
+	if s.sdk != nil {
+		m.acceptedSDK(s, f)
+		return
+	}
 	i := s.interests[f.topic]
 	switch f.kind {
 	case protocol.KindOne, protocol.KindAll:
@@ -258,10 +271,13 @@ const (
 	answerOnly answer = iota
 	answerJoined
 	answerLeft
+	answerConfirmed
+	answerRefreshed
+	answerBound
 )
 
 // answered checks an answer that an edge passed on to a session.
-func (m *model) answered(e *edge, number, session uint64, as answer) {
+func (m *model) answered(e *edge, number, session uint64, as answer, text []byte) {
 	f := m.edges[e.instance].frames[number]
 	if f == nil || f.s.id != session {
 		m.w.fail("%s: an answer to number %d, of session %d, which nobody asked for", e.name, number, session)
@@ -269,6 +285,10 @@ func (m *model) answered(e *edge, number, session uint64, as answer) {
 	}
 	if f.answered++; f.answered > 1 {
 		m.w.fail("P2: %s: number %d was answered twice", e.name, number)
+		return
+	}
+	if f.sdk != nil {
+		m.answeredSDK(f, as, text)
 		return
 	}
 	want := answerOnly
@@ -296,15 +316,19 @@ func (m *model) answered(e *edge, number, session uint64, as answer) {
 		i.in = false
 		i.awaits--
 		i.leaves--
-		// A relay without Redis may carry out a leave although it does not know all earlier
-		// publications. When the relay learns of them, the session has left and does not get them.
-		// So the session may lack publications that a relay missed, and those that were stored
-		// during the outage or shortly before it.
-		if since := m.awaySince(f.at); !since.IsZero() {
-			for _, x := range i.expected[i.next:] {
-				if (x.at.After(since) || x.unheard) && x.class == must {
-					x.class = may
-				}
+		i.leftAway(m, f)
+	}
+}
+
+// leftAway is called when the leave f is answered. A relay without Redis may carry out a leave
+// although it does not know all earlier publications. When the relay learns of them, the session
+// has left and does not get them. So the session may lack publications that a relay missed, and
+// those that were stored during the outage or shortly before it.
+func (i *interest) leftAway(m *model, f *frame) {
+	if since := m.awaySince(f.at); !since.IsZero() {
+		for _, x := range i.expected[i.next:] {
+			if (x.at.After(since) || x.unheard) && x.class == must {
+				x.class = may
 			}
 		}
 	}

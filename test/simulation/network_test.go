@@ -46,15 +46,15 @@ type end struct {
 	waiting  []byte    // bytes that arrived while paused
 	lost     bool      // the connection ended while paused
 	in       []byte    // bytes read of an incomplete batch
-	moves    bool
+	features uint64    // in force on the link
 }
 
 var _ downlink.Conn = (*end)(nil)
 
-func (w *world) newConn(name string, edgeName, relayName string, moves bool) *conn {
+func (w *world) newConn(name string, edgeName, relayName string, features uint64) *conn {
 	c := &conn{w: w, name: name}
 	newEnd := func(side link.Side, name string) *end {
-		e := &end{w: w, conn: c, side: side, name: name, began: w.now, moves: moves}
+		e := &end{w: w, conn: c, side: side, name: name, began: w.now, features: features}
 		e.talk = link.NewTalk(side, e.Wake)
 		return e
 	}
@@ -86,12 +86,7 @@ func (e *end) Wake() {
 func (e *end) Bye(code link.Code, text string) { e.talk.Bye(code, text, e.now()) }
 
 // Features implements downlink.Conn.
-func (e *end) Features() uint64 {
-	if e.moves {
-		return link.FeatureMove
-	}
-	return 0
-}
+func (e *end) Features() uint64 { return e.features }
 
 // write sends batches until there are none left, or until this end can send no more.
 func (e *end) write() {

@@ -47,7 +47,7 @@ func (w *world) everyoneSpeaks() (said []*frame) {
 			}
 		}
 		for n := before + 1; n <= e.number; n++ {
-			if f := w.model.edges[e.instance].frames[n]; f.stores {
+			if f := w.model.edges[e.instance].frames[n]; f != nil && f.stores {
 				said = append(said, f)
 			}
 		}
@@ -77,6 +77,9 @@ func (w *world) newcomers() {
 			w.pass(100 * time.Millisecond)
 			w.join(s, pick(w, groups))
 			all = append(all, s)
+			if s := w.connectSDK(e, false); s != nil {
+				all = append(all, s)
+			}
 		}
 	}
 	w.pass(time.Second)
@@ -105,7 +108,7 @@ func (w *world) servedBy(said []*frame) {
 			}
 			for _, s := range e.sessions {
 				i := s.interests[f.topic]
-				if i == nil || !i.in || i.awaits > 0 || !f.topic.IsUser() && s.user == f.s.user {
+				if i == nil || !i.in || i.awaits > 0 || s.sdk == nil && !f.topic.IsUser() && s.user == f.s.user {
 					continue
 				}
 				if !s.had[protocol.BriefID(f.s.e.instance, f.number)] {
@@ -120,7 +123,11 @@ func (w *world) servedBy(said []*frame) {
 	}
 	for _, e := range w.edges {
 		for _, s := range e.sessions {
-			if !slices.ContainsFunc(sortedKeys(s.interests), func(t protocol.Topic) bool { return s.interests[t].in }) {
+			in := slices.ContainsFunc(sortedKeys(s.interests), func(t protocol.Topic) bool { return s.interests[t].in })
+			if s.sdk != nil {
+				in = s.sdk.confirmed || len(s.sdk.frames) == 0 // no room for its connect yet
+			}
+			if !in {
 				w.fail("P5: %s/%d (%s) has connected, and is in nothing, while redis is away", e.name, s.id, s.user)
 			}
 		}

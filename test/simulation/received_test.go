@@ -30,7 +30,9 @@ func (m *model) stale(e *entry) bool {
 
 // isLoose reports whether the session came while a relay had no Redis, and the entry was stored
 // later than i.loose.
-func (i *interest) isLoose(e *entry) bool { return !i.loose.IsZero() && e.at.After(i.loose) }
+func (i *interest) isLoose(e *entry) bool {
+	return !i.loose.IsZero() && (e.at.After(i.loose) || i.placed && i.place.Before(e.position))
+}
 
 // told takes note of a topic's position at an edge.
 func (m *model) told(e *edge, t protocol.Topic, at protocol.Position) {
@@ -45,7 +47,7 @@ func (m *model) told(e *edge, t protocol.Topic, at protocol.Position) {
 func (m *model) numbered(e *edge, n link.TopicNumber) {
 	known := m.edges[e.instance]
 	known.unplaced[n.Topic] = n.Position.IsUnplaced()
-	if !slices.ContainsFunc(e.sessions, func(s *session) bool { i := s.interests[n.Topic]; return i != nil && i.in }) {
+	if len(e.members(n.Topic)) == 0 {
 		delete(known.at, n.Topic) // no member is left here
 	}
 	if !n.Position.IsUnplaced() {
@@ -80,7 +82,7 @@ func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 		if i == nil || s.had[id] {
 			continue
 		}
-		if given && i.in && i.leaves == 0 && (t.IsUser() || f.s.user != s.user) {
+		if given && i.in && i.leaves == 0 && (s.sdk != nil || t.IsUser() || f.s.user != s.user) {
 			m.w.fail("P4: %s/%d (%s) was not given ahead what others of its edge were: %q on %s", e.name, s.id, s.user, f.msg, t)
 			return
 		}
@@ -123,6 +125,9 @@ func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known b
 		if i == nil {
 			continue
 		}
+		if s.sdk != nil && i.in && s.sdk.end == nil { // else it is to be closed in any case
+			m.w.fail("P4: %s/%d (%s) is told of no loss on %s, and others of its edge are", e.name, s.id, s.user, t)
+		}
 		for _, x := range i.expected[i.next:] {
 			if !g.Position.Before(x.position) {
 				x.excused = true
@@ -137,6 +142,19 @@ func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known b
 func (m *model) delivered(s *session, c cause, text string) {
 	fail := func(promise, what string) {
 		m.w.fail("%s: %s/%d (%s) got %q (on %s at %v), %s", promise, s.e.name, s.id, s.user, text, c.topic, c.position, what)
+	}
+	if s.sdk != nil {
+		if c.lost {
+			m.deliveredLoss(s, c, text, fail)
+			return
+		}
+		if c.topic == "" || c.gap {
+			m.deliveredReply(s, c, text, fail)
+			return
+		}
+		if text = m.pushed(s, c, text, fail); text == "" {
+			return
+		}
 	}
 	switch {
 	case c.topic == "":
@@ -228,9 +246,9 @@ func (m *model) deliveredAhead(s *session, c cause, text string, fail func(promi
 	switch {
 	case f == nil || f.topic != c.topic || text != string(protocol.AppendText(nil, f.topic, f.s.user, f.msg)):
 		fail("P2", "ahead, which nobody said")
-	case !f.stores:
+	case !f.stores && !f.mayStore():
 		fail("P2", "ahead, which is to be refused")
-	case !c.topic.IsUser() && f.s.user == s.user:
+	case s.sdk == nil && !c.topic.IsUser() && f.s.user == s.user:
 		fail("P6", "ahead, from itself")
 	case m.edges[s.e.instance].ahead[c.id]:
 		fail("P6", "ahead, which its edge was given before")
@@ -315,14 +333,14 @@ func (e *edge) broughtLater(bare *entry) bool {
 
 // broughtFirst takes note that a link has brought a publication without a position to an edge. If
 // no link brought it there earlier, broughtFirst checks that every member at the edge has got it.
-func (m *model) broughtFirst(e *edge, t protocol.Topic, text string) {
+func (m *model) broughtFirst(e *edge, t protocol.Topic, text string, has forms) {
 	bare := m.stream(t).bares[text]
 	if bare == nil || bare.given[e] {
 		return
 	}
 	bare.given[e] = true
 	for _, s := range e.sessions {
-		if i := s.interests[t]; i != nil && i.in && s.bares[bare] == 0 {
+		if i := s.interests[t]; i != nil && i.in && s.bares[bare] == 0 && (has[s.form()] || !m.formMissed(e)) {
 			m.w.fail("P4: %s/%d (%s) did not get %q on %s, which its edge got", e.name, s.id, s.user, text, t)
 		}
 	}
@@ -377,7 +395,7 @@ func (m *model) deliveredEntry(s *session, c cause, text string, fail func(promi
 	case m.edges[s.e.instance].ahead[c.id] && i.expected[n].class == mustNot:
 		fail("P6", "which its edge was given ahead before")
 		return
-	case !c.topic.IsUser() && i.expected[n].from == s.user:
+	case s.sdk == nil && !c.topic.IsUser() && i.expected[n].from == s.user:
 		fail("P6", "from itself")
 		return
 	case i.expected[n].class == mustNot && !i.expected[n].unheard && !i.expected[n].gone && !i.isLoose(i.expected[n].entry):

@@ -12,6 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/relay/chat"
 	"github.com/edgerelay/edgerelay/relay/downlink"
 	"github.com/edgerelay/edgerelay/relay/router"
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
+	"github.com/edgerelay/edgerelay/relay/sdk"
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
@@ -31,6 +33,7 @@ type relay struct {
 	waiting  []func() // dials that the relay accepts when it is thawed
 	refusing bool
 	due      bool
+	old      bool // a relay of a version that does not know clients of SDKs
 }
 
 var _ downlink.Handler = (*relay)(nil)
@@ -39,6 +42,7 @@ const tick = 100 * time.Millisecond
 
 func (w *world) startRelay() *relay {
 	r := &relay{w: w, name: fmt.Sprint("r", len(w.relays)+1), metrics: prometheus.NewRegistry(), alive: true, since: w.now}
+	r.old = w.config.skew && w.chance(30)
 	r.broker = w.store.broker(r.name)
 	r.broker.event = func(ev broker.Event) {
 		r.pump.Event(ev)
@@ -47,11 +51,30 @@ func (w *world) startRelay() *relay {
 	r.pump = router.NewPump(router.New(router.Config{
 		Outgoing: w.config.buffer, TailLength: w.config.tail, DigestEvery: w.config.digestEach,
 		TopicRate: w.config.topicRate, Pieces: w.config.pieces, Metrics: r.metrics,
-	}, r.broker, chat.Dialect{}))
+	}, r.broker, r.dialects()...))
 	w.relays = append(w.relays, r)
 	w.tracef("%s starts", r.name)
 	r.tick()
 	return r
+}
+
+// dialects returns what the relay gives to router.New, as relay.New does.
+func (r *relay) dialects() []dialect.Dialect {
+	if !r.knowsSDK() {
+		return []dialect.Dialect{chat.Dialect{}}
+	}
+	return []dialect.Dialect{chat.Dialect{}, sdk.Dialect{Tokens: tokens, Version: "simulated"}}
+}
+
+// knowsSDK reports whether the relay takes sessions of SDKs.
+func (r *relay) knowsSDK() bool { return r.w.config.sdk && !r.old }
+
+// features returns the features that the relay offers.
+func (r *relay) features() uint64 {
+	if r.knowsSDK() {
+		return link.FeatureMove | link.FeatureSDK
+	}
+	return link.FeatureMove
 }
 
 func (r *relay) tick() {

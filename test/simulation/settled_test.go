@@ -42,7 +42,7 @@ func (m *model) finishFrames(e *edge) {
 		f := m.edges[e.instance].frames[number]
 		switch {
 		case f == nil: // the number of a session's end
-		case f.stores && f.stored == 0:
+		case (f.stores || f.sdk != nil && f.sdk.published()) && f.stored == 0:
 			m.w.fail("P2: %s: number %d (%q to %s) was never published", e.name, number, f.msg, f.topic)
 		case f.answers && f.answered == 0 && !f.s.gone:
 			m.w.fail("P2: %s: number %d (%q to %s) was never answered", e.name, number, f.msg, f.topic)
@@ -56,6 +56,9 @@ func (m *model) finishSession(s *session) {
 	}
 	for _, t := range sortedKeys(s.interests) {
 		i := s.interests[t]
+		if s.sdk != nil && !s.sdk.confirmed {
+			m.w.fail("P6: %s/%d was never confirmed", s.e.name, s.id)
+		}
 		if i.own && !i.in {
 			m.w.fail("P6: %s/%d was never confirmed", s.e.name, s.id)
 		}

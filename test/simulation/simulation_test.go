@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 )
@@ -16,23 +17,37 @@ var (
 	tracing = flag.Bool("show", false, "with -seed: print all that happens")
 )
 
-// TestSimulation runs schedules, several at a time. If a schedule fails, the test shortens the
-// schedule and prints what happens in the short one.
-func TestSimulation(t *testing.T) {
+// TestSimulation runs schedules with clients of the chat, several at a time. If a schedule fails,
+// the test shortens the schedule and prints what happens in the short one.
+//
+// The logged digest stays the same unless a change of the code affects which bytes come on links to
+// edges without clients of SDKs, or when they come.
+func TestSimulation(t *testing.T) { simulate(t, plan) }
+
+// TestSimulationWithSDKs does the same with clients of the chat and of SDKs.
+func TestSimulationWithSDKs(t *testing.T) { simulate(t, planSDK) }
+
+func simulate(t *testing.T, plan func(seed uint64) schedule) {
 	if *seed != 0 {
-		one(t, *seed, *tracing)
+		one(t, plan, *seed, *tracing)
 		return
 	}
 	var next, digest atomic.Uint64
-	// The logged digest stays the same unless a change of the code affects which bytes come on
-	// links, or when they come.
 	t.Cleanup(func() { t.Logf("digest of all bytes that links carried: %x", digest.Load()) })
+	var mu sync.Mutex
+	counts := map[string]int{}
+	t.Cleanup(func() { t.Logf("clients of SDKs: %v", counts) })
 	for range runtime.GOMAXPROCS(0) {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
 			for n := next.Add(1); n <= *seeds; n = next.Add(1) {
-				r, kept := one(t, n, false)
+				r, kept := one(t, plan, n, false)
 				digest.Add(r.digest)
+				mu.Lock()
+				for what, times := range r.counts {
+					counts[what] += times
+				}
+				mu.Unlock()
 				if !kept {
 					next.Store(*seeds) // one failure is enough to look at
 				}
@@ -41,9 +56,12 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
+// name returns the name of the test that t belongs to.
+func name(t *testing.T) string { return strings.SplitN(t.Name(), "/", 2)[0] }
+
 // one runs the schedule of seed n, and reports whether all promises were kept. If a promise was
 // broken, it also shortens the schedule, and fails the test.
-func one(t *testing.T, n uint64, tracing bool) (r result, kept bool) {
+func one(t *testing.T, plan func(seed uint64) schedule, n uint64, tracing bool) (r result, kept bool) {
 	s := plan(n)
 	r = run(t, s, tracing)
 	if tracing {
@@ -54,8 +72,8 @@ func one(t *testing.T, n uint64, tracing bool) (r result, kept bool) {
 	}
 	less := shrink(t, s)
 	short := run(t, less, true)
-	t.Errorf("seed %d fails: %s\n\nIt fails with %d of its %d actions too: %s\n%+v\n%s\n\nThe whole run: go test ./test/simulation -run TestSimulation -seed %d -show",
-		n, r.failure, len(less.actions), len(s.actions), short.failure, s.config, strings.Join(short.lines, "\n"), n)
+	t.Errorf("seed %d fails: %s\n\nIt fails with %d of its %d actions too: %s\n%+v\n%s\n\nThe whole run: go test ./test/simulation -run '^%s$' -seed %d -show",
+		n, r.failure, len(less.actions), len(s.actions), short.failure, s.config, strings.Join(short.lines, "\n"), name(t), n)
 	return r, false
 }
 
@@ -63,9 +81,11 @@ func one(t *testing.T, n uint64, tracing bool) (r result, kept bool) {
 // repeated.
 func TestTheSameSeedIsTheSameRun(t *testing.T) {
 	for n := uint64(1); n <= 20; n++ {
-		a, b := run(t, plan(n), false), run(t, plan(n), false)
-		if a.digest != b.digest || a.events != b.events || a.failure != b.failure {
-			t.Errorf("seed %d: %d events with digest %x, then %d with %x", n, a.events, a.digest, b.events, b.digest)
+		for _, plan := range []func(uint64) schedule{plan, planSDK} {
+			a, b := run(t, plan(n), false), run(t, plan(n), false)
+			if a.digest != b.digest || a.events != b.events || a.failure != b.failure {
+				t.Errorf("seed %d: %d events with digest %x, then %d with %x", n, a.events, a.digest, b.events, b.digest)
+			}
 		}
 	}
 }
@@ -118,6 +138,6 @@ func shorten(s schedule, fails func(schedule) bool) schedule {
 
 // String describes a config.
 func (c config) String() string {
-	return fmt.Sprintf("redis loses: %v, history of %d for %v, log %d, link buffer %d, tail %d, connection %d bytes, digests every %v, topic rate %d, jobs in steps of %d",
-		c.lossy, c.history, c.age, c.logSize, c.buffer, c.tail, c.window, c.digestEach, c.topicRate, c.pieces)
+	return fmt.Sprintf("redis loses: %v, history of %d for %v, log %d, link buffer %d, tail %d, connection %d bytes, digests every %v, topic rate %d, jobs in steps of %d, SDKs %v, skew %v",
+		c.lossy, c.history, c.age, c.logSize, c.buffer, c.tail, c.window, c.digestEach, c.topicRate, c.pieces, c.sdk, c.skew)
 }

@@ -5,15 +5,16 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // arriving takes note that a session comes to a topic. The session may receive publications that
 // are still on their way to a relay, since that relay does not know them yet when the session
-// comes.
+// comes. The parameter user is "" for a client of an SDK, which is left out of nothing.
 func (m *model) arriving(t protocol.Topic, i *interest, user string) {
 	for _, e := range m.stream(t).entries {
-		if e.flying == 0 || !t.IsUser() && e.from == user {
+		if e.flying == 0 || user != "" && !t.IsUser() && e.from == user {
 			continue
 		}
 		at, there := slices.BinarySearchFunc(i.expected, e.index, func(x *expected, index int) int { return x.index - index })
@@ -36,7 +37,7 @@ func (m *model) flies(p broker.Publication, by int) {
 }
 
 // stored checks a publication that the broker has stored, and takes note of it.
-func (m *model) stored(p broker.Publish, at protocol.Position) {
+func (m *model) stored(p broker.Publish, at protocol.Position, by *brokertest.Handle) {
 	again := false
 	if n := m.edges[p.Instance]; n != nil {
 		f := n.frames[p.Number]
@@ -44,7 +45,9 @@ func (m *model) stored(p broker.Publish, at protocol.Position) {
 		case f == nil:
 			m.w.fail("number %d of %s was published, and never accepted", p.Number, n.e.name)
 			return
-		case !f.stores:
+		case f.sdk != nil && !m.mayStore(f, p):
+			return
+		case f.sdk == nil && !f.stores:
 			m.w.fail("number %d of %s (%q to %s) was published, and is to be refused", p.Number, n.e.name, f.msg, f.topic)
 			return
 		case p.Topic != f.topic || p.Msg != f.msg || p.From != f.s.user:
@@ -62,17 +65,18 @@ func (m *model) stored(p broker.Publish, at protocol.Position) {
 		n.last[p.Topic] = p.Number
 	}
 	s := m.stream(p.Topic)
-	e := &entry{index: len(s.entries), position: at, id: protocol.BriefID(p.Instance, p.Number), at: m.w.now, from: p.From, text: string(protocol.AppendText(nil, p.Topic, p.From, p.Msg))}
+	e := &entry{index: len(s.entries), position: at, id: protocol.BriefID(p.Instance, p.Number), at: m.w.now, from: p.From, text: string(protocol.AppendText(nil, p.Topic, p.From, p.Msg)), said: p.Content}
 	if m.w.now.Sub(s.last) >= m.w.config.age {
 		s.from = len(s.entries)
 	}
 	s.entries = append(s.entries, e)
 	s.last = m.w.now
-	m.expect(p.Topic, e, again)
+	m.expect(p.Topic, e, again, by)
 }
 
 // expect decides for each session of the topic whether it must, may or must not receive an entry.
-func (m *model) expect(t protocol.Topic, e *entry, again bool) {
+// The parameter by is the handle of the relay that has published the entry.
+func (m *model) expect(t protocol.Topic, e *entry, again bool, by *brokertest.Handle) {
 	for _, edge := range m.w.edges {
 		for _, s := range edge.sessions {
 			i := s.interests[t]
@@ -80,14 +84,41 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool) {
 				continue
 			}
 			c := m.class(s, t)
-			if !t.IsUser() && s.user == e.from || s.had[e.id] {
+			owed := c == may && m.owed(s, i, e, by)
+			if owed {
+				c = must
+			}
+			if s.sdk == nil && !t.IsUser() && s.user == e.from || s.had[e.id] {
 				c = mustNot
 			} else if c == must && (again || m.edges[edge.instance].ahead[e.id]) {
 				// The session may have had the entry already. Or its edge was given the entry
 				// ahead, and must not give it to anybody again.
 				c = may
 			}
-			i.expected = append(i.expected, &expected{entry: e, class: c, got: s.had[e.id]})
+			i.expected = append(i.expected, &expected{entry: e, class: c, got: s.had[e.id], owed: owed})
+		}
+	}
+}
+
+// owed reports whether a client of an SDK must get what its own relay publishes, although it came
+// while Redis was away and has no position yet. Its subscribe is final, so it is owed all that is
+// said from then on. A relay that the edge came to later does not know when the client came.
+func (m *model) owed(s *session, i *interest, e *entry, by *brokertest.Handle) bool {
+	here, f := s.e.used, m.ids[e.id]
+	return s.sdk != nil && i.in && i.leaves == 0 && f != nil && f.at.After(i.since) &&
+		here != nil && here.relay.broker.handle == by && here.began.Before(i.came)
+}
+
+// linked takes note that an edge begins a link. Its members who have no position yet may miss what
+// they were owed on the link before.
+func (m *model) linked(e *edge) {
+	for _, s := range e.sessions {
+		for t, i := range s.interests {
+			for _, x := range i.expected[i.next:] {
+				if x.owed && x.class == must && m.edges[e.instance].unplaced[t] {
+					x.class = may
+				}
+			}
 		}
 	}
 }
@@ -95,7 +126,7 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool) {
 // bare takes note of a publication that an original server made, and that has no position.
 func (m *model) bare(t protocol.Topic, from, msg string) {
 	text := string(protocol.AppendText(nil, t, from, msg))
-	e := &entry{from: from, text: text, at: m.w.now, brought: map[*relayBroker]time.Time{}, holed: map[*session]bool{}, given: map[*edge]bool{}}
+	e := &entry{from: from, text: text, said: protocol.Content{From: from, Msg: msg}, at: m.w.now, brought: map[*relayBroker]time.Time{}, holed: map[*session]bool{}, given: map[*edge]bool{}}
 	s := m.stream(t)
 	if n := len(s.entries); n > 0 {
 		e.prev = s.entries[n-1].position

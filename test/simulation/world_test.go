@@ -37,7 +37,9 @@ type world struct {
 	conns  []*conn  // includes closed conns
 	model  *model
 
-	settledOnce bool // the first outage of world.outage is over
+	settledOnce bool           // the first outage of world.outage is over
+	calm        time.Time      // when all was mended; zero: not yet
+	counts      map[string]int // what clients of SDKs did and were told, by a name
 	doubts      struct{ begun, moved, cancelled int }
 }
 
@@ -53,6 +55,9 @@ type config struct {
 	digestEach time.Duration
 	topicRate  int // bytes a second; 0: no bound
 	pieces     int // how many pieces of jobs a relay does in one step at most
+
+	sdk  bool // clients of SDKs come too
+	skew bool // with sdk: some edges and relays do not know them
 }
 
 // result is the outcome of a run.
@@ -61,12 +66,13 @@ type result struct {
 	digest  uint64
 	lines   []string
 	events  uint64
+	counts  map[string]int
 }
 
 // run carries out a schedule in a synctest bubble of its own.
 func run(t *testing.T, s schedule, tracing bool) (r result) {
 	synctest.Test(t, func(*testing.T) {
-		w := &world{config: s.config, tracing: tracing, start: time.Now(), now: time.Now()}
+		w := &world{config: s.config, tracing: tracing, start: time.Now(), now: time.Now(), counts: map[string]int{}}
 		w.reseed(s.seed)
 		func() {
 			defer func() {
@@ -76,7 +82,7 @@ func run(t *testing.T, s schedule, tracing bool) (r result) {
 			}()
 			w.play(s)
 		}()
-		r = result{w.failure, w.digest, w.lines, w.seq}
+		r = result{w.failure, w.digest, w.lines, w.seq, w.counts}
 	})
 	return r
 }

@@ -25,8 +25,8 @@ type Backend interface {
 	PublishBare(t testing.TB, topic protocol.Topic, from, msg string)
 }
 
-// Most tests use the Config usual. Tests of expiry use the Config brief. A test with many messages
-// that must all stay in the history uses the Config ample.
+// The variable usual is the Config of most tests, and the variable brief is that of tests of
+// expiry. The variable ample is for a test with many messages that must all stay in the history.
 var (
 	usual = Config{HistorySize: 100, HistoryAge: time.Minute, MarkAge: time.Hour}
 	brief = Config{HistorySize: 100, HistoryAge: time.Second, MarkAge: 6 * time.Second}

@@ -172,7 +172,8 @@ func testMarks(t *testing.T, b Backend) {
 	}
 }
 
-// testManyMarks publishes in the name of many instances, which take turns. Each has several turns.
+// testManyMarks publishes in the name of many instances, which take turns. Each instance has
+// several turns. The mark of each instance must then be the number of its last publication.
 func testManyMarks(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
 	const writers, rounds = 150, 3
@@ -213,7 +214,8 @@ func testManyMarks(t *testing.T, b Backend) {
 	}
 }
 
-// testMarksExpire has one instance publish while the mark of another expires.
+// testMarksExpire publishes in the name of one instance until the mark of another, silent instance
+// has expired. The mark of the instance that publishes must still be there.
 func testMarksExpire(t *testing.T, b Backend) {
 	t.Parallel() // this test waits for expiry
 	r := Start(t, b.NewBroker(t))
@@ -237,7 +239,9 @@ func testMarksExpire(t *testing.T, b Backend) {
 	wantMark(t, "the busy one", r, group, protocol.Instance{1, 2, 3}, n)
 }
 
-// testMixedPipeline publishes to several topics at once. Some requests are duplicates or refused.
+// testMixedPipeline publishes to several topics at once. For each message it also sends a
+// duplicate, and a request that must be refused. Each request must have its own outcome, and each
+// message must be received once and in order.
 func testMixedPipeline(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
 	topics := []protocol.Topic{"group:a", "group:b", "group:c"}

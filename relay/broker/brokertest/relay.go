@@ -145,7 +145,7 @@ func (r *Relay) ask(p broker.Publish) (answer broker.Published, repeated bool) {
 // pause is the time between two attempts of repeat.
 const pause = 10 * time.Millisecond
 
-// repeat calls the function do until it succeeds, and reports whether an earlier call failed.
+// repeat calls the given function until it succeeds, and reports whether an earlier call failed.
 func (r *Relay) repeat(what string, do func() error) (repeated bool) {
 	r.t.Helper()
 	for end := time.Now().Add(Patience); ; repeated = true {
@@ -197,8 +197,8 @@ func (r *Relay) Message(t protocol.Topic, n uint64, msg string) broker.Publish {
 // It returns the answers in the order of list. All messages are of one topic and one instance, and
 // their numbers rise. Pipeline makes each message the Predecessor of the next. If a message fails,
 // Pipeline awaits the answers to the messages behind it. Then it publishes the failed message
-// again, and all messages behind it. If an earlier attempt has published a message, the next answer
-// to it is a Duplicate.
+// again, and all messages behind it. A message that an earlier attempt has published is answered
+// with a Duplicate.
 func (r *Relay) Pipeline(list []broker.Publish) (answers []broker.Published) {
 	r.t.Helper()
 	for i := 1; i < len(list); i++ {
@@ -345,8 +345,8 @@ func (r *Relay) Bare(t protocol.Topic, publish func()) broker.Publication {
 	}
 }
 
-// about reports whether e brings a publication of t, or says whether the subscription of t is in
-// force.
+// The function about reports whether e is about t: e brings a publication of t, or tells whether
+// the subscription of t is in force.
 func about(e broker.Event, t protocol.Topic) bool {
 	switch e := e.(type) {
 	case broker.Received:

@@ -16,12 +16,12 @@ type Handle struct {
 	memory *Memory
 	tokens map[protocol.Topic]uint64 // guarded by memory.Mu
 
-	// mu guards the following. Whoever locks both memory.Mu and mu locks memory.Mu first.
+	// mu guards the following. A caller that also locks memory.Mu must lock that one first.
 	mu     sync.Mutex
 	events []broker.Event
-	bytes  int // bytes of Content, of all publications in the field events
-	// deaf says that the queue was full. A deaf Handle drops publications, until its subscriptions
-	// are confirmed anew.
+	bytes  int // length of all queued publications: the bytes of their Contents
+	// The field deaf says that the queue was full. A deaf Handle drops publications, until its
+	// subscriptions are confirmed anew.
 	deaf bool
 
 	wake chan struct{} // wakes Run when an event is queued; has one slot
@@ -114,8 +114,8 @@ func (h *Handle) Flush(token uint64) {
 	h.queue(broker.Flushed{Token: token, Heard: true})
 }
 
-// queue adds e, which answers a request, to events. The number of queued answers is bounded, since
-// the caller keeps the number of its unanswered requests bounded.
+// queue appends e to the field events. The event e answers a request. The number of queued answers
+// is bounded, since the caller keeps the number of its unanswered requests bounded.
 func (h *Handle) queue(e broker.Event) {
 	h.mu.Lock()
 	h.events = append(h.events, e)

@@ -49,7 +49,7 @@ type Kept struct {
 	Marks     Expiring[markKey, uint64]
 }
 
-// last is a topic's last position, and the server that gave it.
+// The type last is a topic's last position, and the server that gave it.
 type last struct {
 	position protocol.Position
 	server   uint64

@@ -30,8 +30,8 @@ func TestMemory(t *testing.T) {
 
 var group = protocol.GroupTopic("g")
 
-// TestFullQueue holds a Handle's sink until the Handle's queue is full. The Handle must then send
-// one Deaf, and a Subscribed that tells the top from which the Handle goes on.
+// TestFullQueue blocks a Handle's sink until the Handle's queue is full. The Handle must then send
+// one Deaf, and a Subscribed whose Top is the position from which the Handle goes on.
 func TestFullQueue(t *testing.T) {
 	m := memorybroker.New(memorybroker.Config{QueueBytes: 1000})
 	h := m.Broker()

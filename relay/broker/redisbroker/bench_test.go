@@ -17,8 +17,8 @@ import (
 
 // BenchmarkPublish publishes messages of 128 bytes to 1 or 10,000 topics, and receives them. At
 // most 1, 16 or 500 messages are in flight. For comparison, each case also runs with publishBare.
-// The function publishBare takes the messages from a queue like the publisher's, and sends each by
-// a bare PUBLISH, as JSON of the publisher's form.
+// The function publishBare takes the messages from a queue like the publisher's. It writes each as
+// the same JSON as the publisher does, and sends it with a bare PUBLISH.
 func BenchmarkPublish(b *testing.B) {
 	for _, flight := range []int{1, 16, 500} {
 		for _, topics := range []int{1, 10_000} {
@@ -139,8 +139,8 @@ func ownCPU(b *testing.B) float64 {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds()
 }
 
-// BenchmarkResubscribe closes the subscriber's connection while many topics are subscribed. Half of
-// the topics have a history. It waits until the topics are subscribed again.
+// BenchmarkResubscribe closes the subscriber's connection while many topics are subscribed, and
+// waits until the topics are subscribed again. Half of the topics have a history.
 func BenchmarkResubscribe(b *testing.B) {
 	for _, topics := range []int{1000, 100_000} {
 		b.Run(fmt.Sprint("topics=", topics), func(b *testing.B) { benchmarkResubscribe(b, topics) })

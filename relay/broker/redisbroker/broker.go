@@ -44,8 +44,8 @@ func New(cfg Config) (broker.Broker, error) {
 	return b, nil
 }
 
-// common is what the Brokers on the masters of a Redis Cluster share. The Broker on a single Redis
-// has one, too.
+// The type common is what the Brokers on the masters of a Redis Cluster share. The Broker on a
+// single Redis has one, too.
 type common struct {
 	keys       keys
 	pubsub     pubsub
@@ -63,7 +63,7 @@ type common struct {
 // backEndName is the back end's name, once it is known.
 type backEndName struct{ atomic.Pointer[string] }
 
-// get returns the name, "" while it is unknown.
+// get returns the name, or "" while the name is unknown.
 func (n *backEndName) get() string {
 	if name := n.Load(); name != nil {
 		return *name
@@ -74,21 +74,22 @@ func (n *backEndName) get() string {
 // role tells a Broker how its Redis is used: alone, or as one master of a Redis Cluster.
 type role struct {
 	probed func() probed // returns what the prober is to use
-	// watch runs until ctx is done. It calls the given function each time that most of the
-	// sentinels begin to name another master. The field is nil if there are no sentinels.
+	// The function watch runs until ctx is done. It calls the function switched each time that most
+	// of the sentinels begin to name another master. The field is nil if there are no sentinels.
 	watch func(ctx context.Context, switched func())
 	end   func() // called when Run ends; nil on a master of a Redis Cluster
-	// moved gets a signal when Redis says that a key is, or may be, on another node. Its buffer
-	// holds one signal. The field is nil for a single Redis, where such a reply is a fault.
+	// The channel moved gets a signal when Redis says that a key is, or may be, on another node.
+	// Its buffer holds one signal. The field is nil for a single Redis, where such a reply is a
+	// fault.
 	moved chan struct{}
 }
 
-// probed is what a prober uses on its Redis.
+// The type probed is what a prober uses on its Redis.
 type probed struct {
 	topic   protocol.Topic // topic that the prober publishes to
 	earlier protocol.Topic // topic that probers of the earlier layout published to
-	// named says whether this Redis keeps the back end's name. On a Redis Cluster, the master that
-	// keeps the name has its probes' topic in the slot of the name's key.
+	// The field named says whether this Redis keeps the back end's name. On a Redis Cluster, one
+	// master keeps the name. The probes of that master go to a topic in the slot of the name's key.
 	named bool
 }
 
@@ -124,10 +125,10 @@ func newBroker(opt *redis.Options, c common, p role) *Broker {
 	return b
 }
 
-// found takes the identity of the server that answered a probe, and passes it on to the subscriber.
-// The second argument says how that identity compares to the previous one. Unless the two are the
-// same, found also tells the publisher to read the identity again. If the server was replaced,
-// restarted or promoted, the connections for requests are replaced before their next use.
+// The method found takes the identity of the server that answered a probe, and passes it on to the
+// subscriber. The second argument says how that identity compares to the previous one. Unless the
+// two are the same, found also tells the publisher to read the identity again. If the server was
+// replaced, restarted or promoted, the connections for requests are replaced before their next use.
 func (b *Broker) found(who identity, seen sighting) {
 	if seen != same {
 		b.publisher.changed.Store(true)

@@ -141,7 +141,8 @@ func TestForeign(t *testing.T) {
 }
 
 // TestABadTopicDoesNotTouchOthersOfItsCall publishes to several topics at once. The key of one
-// topic's record holds a list. The key of another topic's list holds a string.
+// topic's record holds a list. The key of another topic's list holds a string. The messages to
+// these two topics must fail, and all others must be published.
 func TestABadTopicDoesNotTouchOthersOfItsCall(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -177,11 +178,11 @@ func TestABadTopicDoesNotTouchOthersOfItsCall(t *testing.T) {
 	}
 }
 
-// TestAMarkOfWhatWasNotPublishedIsNotKept has 20 writers, which are more than a record can keep
-// marks of. When each writer has published a message, a string takes the place of the topic's list,
-// so that the next messages fail. When the string is deleted, the same messages must be published.
-// If a failed message had left its mark in the hash of further marks, it would count as a
-// duplicate.
+// TestAMarkOfWhatWasNotPublishedIsNotKept has 20 writers. A record has no room for so many marks,
+// so some of them are in the hash of further marks. When each writer has published a message, a
+// string takes the place of the topic's list, so that the next messages fail. When the string is
+// deleted, the same messages must be published. If a failed message had left its mark in the hash,
+// it would count as a duplicate.
 func TestAMarkOfWhatWasNotPublishedIsNotKept(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -217,8 +218,8 @@ func TestAMarkOfWhatWasNotPublishedIsNotKept(t *testing.T) {
 	}
 }
 
-// TestOldMarksAreRemoved lets one call add several marks to a hash. The number of marks in the hash
-// passes a multiple of 64, so the old marks must be removed.
+// TestOldMarksAreRemoved fills a hash with old marks, and then adds several new marks in one call.
+// The number of marks in the hash passes a multiple of 64. So the old marks must be removed.
 func TestOldMarksAreRemoved(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -394,8 +395,9 @@ func TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic(t *testing.T) {
 	}
 }
 
-// TestScriptForgottenAtOnce has a server that seems to know no script by its hash. Messages must be
-// published and read all the same.
+// TestScriptForgottenAtOnce puts a proxy before Redis. The proxy changes the hashes of our scripts
+// in requests, so that the server finds no script by its hash. Messages must be published and read
+// all the same.
 func TestScriptForgottenAtOnce(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, redistest.Start(t))

@@ -10,10 +10,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// replicas is the part of a Cluster that counts subscribers at replicas. Relays subscribe to no
-// topics there, but other programs may. A PUBLISH at any node reaches all nodes, and an SPUBLISH at
-// a master reaches that master's replicas. A replica that fails to answer in time adds nothing to
-// the count. It is not asked again before the duration replicaIdle has passed.
+// The type replicas is the part of a Cluster that counts subscribers at replicas. Relays subscribe
+// to no topics there, but other programs may. A PUBLISH at any node reaches all nodes, and an
+// SPUBLISH at a master reaches that master's replicas. A replica that fails to answer in time adds
+// nothing to the count. It is not asked again before the duration replicaIdle has passed.
 type replicas struct {
 	target *target
 	keys   keys
@@ -43,7 +43,7 @@ func (r *replicas) count(t protocol.Topic, token uint64) {
 	r.queue.put(ask{kind: askCount, topic: t, token: token})
 }
 
-// become sets the addresses of the replicas. It closes the lines to all other addresses.
+// The method become sets the addresses of the replicas. It closes the lines to all other addresses.
 func (r *replicas) become(addrs []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -122,8 +122,8 @@ func (l *replicaLine) count(ctx context.Context, k keys, p pubsub, batch []ask) 
 	return counts
 }
 
-// sums holds unanswered requests that were divided into parts. Each part went to one master, or to
-// all replicas together.
+// The type sums holds unanswered requests that were divided into parts. Each part went to one
+// master, or to all replicas together.
 type sums struct {
 	mu      sync.Mutex // guards the following
 	last    uint64

@@ -91,9 +91,10 @@ func (c *Cluster) adopt(ctx context.Context, l layout) {
 	}
 }
 
-// arrange gives each master of the view next its shard: the one that it has in the view old, or
-// else a new one. It also sets what each shard's prober uses. The prober of the master that keeps
-// the back end's name uses a topic in the slot of the name's key.
+// arrange sets the shards of the new view, which is the argument next. A master keeps the shard
+// that it has in the old view. A master that has none there gets a new shard. arrange also sets
+// what each shard's prober uses. The prober of the master that keeps the back end's name uses a
+// topic in the slot of the name's key.
 func (c *Cluster) arrange(next, old *view) {
 	has := make(map[*shard]bool) // shards whose field probed is set
 	for i, addr := range next.owners {
@@ -145,7 +146,8 @@ func (c *Cluster) begin(ctx context.Context, s *shard) {
 	}()
 }
 
-// end stops a shard that left the view, and waits until the shard has answered its last requests.
+// The method end stops a shard that left the view, and waits until the shard has answered its last
+// requests.
 func (c *Cluster) end(s *shard) {
 	c.stateMu.Lock()
 	s.gone = true

@@ -99,7 +99,7 @@ func (r *layoutReader) keep(l layout) {
 	r.known = slices.Compact(r.known)
 }
 
-// use makes the node at addr the one to ask.
+// The method use makes the node at addr the one to ask.
 func (r *layoutReader) use(addr string) {
 	if r.addr == addr {
 		return
@@ -163,8 +163,8 @@ type belief struct {
 	changes int64
 	ids     []string
 
-	// unconfirmed is the time since which all nodes that answer have told of one other Redis
-	// Cluster. It is zero if some of them have not, and if no node answers.
+	// While all nodes that answer tell of one and the same new Redis Cluster, unconfirmed is the
+	// time when they began to tell of it. Otherwise it is zero, also while no node answers.
 	unconfirmed time.Time
 }
 
@@ -176,15 +176,15 @@ const anewAfter = 3 * time.Second
 // from the nodes that changed the layout.
 var errBehind = errors.New("this node knows an older layout of the cluster")
 
-// behind reports whether l counts fewer changes than the believed layout. Then l is older, or is of
-// another Redis Cluster.
+// The method behind reports whether l counts fewer changes than the believed layout. Then l is
+// older, or is of another Redis Cluster.
 func (b *belief) behind(l layout) bool { return l.changes < b.changes }
 
-// keep makes l the believed layout.
+// The method keep makes l the believed layout.
 func (b *belief) keep(l layout) { *b = belief{changes: l.changes, ids: l.ids} }
 
-// confirmed sets the field unconfirmed to zero. It is called when a node has told a layout that is
-// not behind the believed one.
+// The method confirmed sets the field unconfirmed to zero. It is called when a node has told a
+// layout that is not behind the believed one.
 func (b *belief) confirmed() { b.unconfirmed = time.Time{} }
 
 // anew reports whether the Redis Cluster was made anew, so that a new layout replaces the believed

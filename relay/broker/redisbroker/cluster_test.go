@@ -105,7 +105,8 @@ func cutReplication(t *testing.T, master *redistest.Server) {
 }
 
 // TestClusterFailover kills a master under traffic while its replica is behind. After that, the old
-// master is made the master again by hand.
+// master is made the master again by hand. The Broker must tell of the first master's absence in
+// time, and traffic must go on after each of the two changes.
 func TestClusterFailover(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()
@@ -158,7 +159,7 @@ func clusterFailover(t *testing.T, sharded bool) {
 }
 
 // TestClusterFrozenMaster freezes a master until its replica has taken over. When the frozen master
-// goes on, it does not know yet that it was replaced.
+// goes on, it does not know yet that it was replaced. Traffic must go on all the same.
 func TestClusterFrozenMaster(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()
@@ -186,7 +187,8 @@ func TestClusterFrozenMaster(t *testing.T) {
 	f.finish()
 }
 
-// TestClusterSlotMoved moves a topic's slot to another master under traffic, key by key.
+// TestClusterSlotMoved moves a topic's slot to another master under traffic, key by key. No message
+// may be lost, and no absence may be told.
 func TestClusterSlotMoved(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()
@@ -244,7 +246,9 @@ func clusterSlotMoved(t *testing.T, sharded bool) {
 	}
 }
 
-// TestClusterCounts has other clients subscribe at each node, replicas included.
+// TestClusterCounts counts the subscribers of a topic to which other clients have subscribed, one
+// at each node. The clients at replicas must be counted too. A replica that does not answer must be
+// left out.
 func TestClusterCounts(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)
@@ -281,8 +285,9 @@ func TestClusterCounts(t *testing.T) {
 	}
 }
 
-// TestClusterCountsSharded has other clients subscribe at the servers of a topic's slot. A client
-// that subscribes to the classic channel of the same name must not count, and must hear nothing.
+// TestClusterCountsSharded counts the subscribers of a sharded channel to which other clients have
+// subscribed, at the servers of its slot. A client that subscribes to the classic channel of the
+// same name must not count, and must hear nothing.
 func TestClusterCountsSharded(t *testing.T) {
 	t.Parallel()
 	cluster := startCluster(t, true)
@@ -366,7 +371,8 @@ func TestClusterSlotComesBack(t *testing.T) {
 	})
 }
 
-// TestClusterAbsent runs a Broker while no node of its Redis Cluster can be reached.
+// TestClusterAbsent runs a Broker while no node of its Redis Cluster can be reached. Requests must
+// be answered all the same, and Redis must count as away.
 func TestClusterAbsent(t *testing.T) {
 	t.Parallel()
 	r := brokertest.Start(t, openBroker(t, Config{URL: "redis+cluster://127.0.0.1:1,127.0.0.1:2"}))
@@ -425,7 +431,7 @@ func TestG1_ShardedChannelsBesideClassicOnes(t *testing.T) {
 
 // TestClusterMadeAnew resets all servers of a Redis Cluster, and gives all slots to one of them.
 // That server is a new Redis Cluster, which counts its changes of owners (cluster_current_epoch)
-// from the beginning.
+// from the beginning. The Broker must go over to the new Redis Cluster.
 func TestClusterMadeAnew(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()

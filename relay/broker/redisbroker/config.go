@@ -26,14 +26,15 @@ type Config struct {
 	// URL has one of these forms: redis://host:port[/database];
 	// redis+sentinel://host:port,…/master-name[/database]; redis+cluster://host:port,…. A user and
 	// a password may come before the first host, and ports may be left out. With rediss instead of
-	// redis the connections use TLS. Most parameters about timeouts, retries and pools have no
-	// effect, since the promises about an absent Redis rest on fixed values.
+	// redis the connections use TLS. Most of the URL's parameters about timeouts, retries and pools
+	// have no effect, since the promises about an absent Redis rest on fixed values.
 	URL string
 	// Prefix begins the name of every key, and of every topic's channel. Relays of one cluster
 	// share it. The original servers use none.
 	Prefix string
-	// Sharded makes relays use sharded channels for topics, which only a Redis Cluster has. All
-	// relays of one cluster have the same setting. Original servers do not hear sharded channels.
+	// Sharded makes relays use sharded channels for topics. Only a Redis Cluster has such channels.
+	// All relays of one cluster have the same setting. Original servers do not hear sharded
+	// channels.
 	Sharded     bool
 	HistorySize int           // publications kept per topic; default 256
 	HistoryAge  time.Duration // expiry after a topic's last publication; default 120 s
@@ -60,9 +61,9 @@ const (
 	// type neighbours are different: there commandTimeout bounds each read and write, but not the
 	// wait for messages of other relays and for answers to pings.
 	commandTimeout = 3 * time.Second
-	// publishTimeout bounds silence on the publisher's connection. It also bounds dialling together
-	// with reading the server's identity. It is shorter than the 3 s within which an absent Redis
-	// is noticed. The constant slowest gives long messages more time.
+	// publishTimeout bounds silence on the publisher's connection. It also bounds the time for
+	// dialling and for reading the server's identity, taken together. It is shorter than the 3 s
+	// within which an absent Redis is noticed. The constant slowest gives long messages more time.
 	publishTimeout = 2 * time.Second
 	// slowest is the lowest supported speed of the way to Redis, in bytes a second. While the
 	// publisher waits for an answer, the time that the heaviest call of the pipeline takes at this
@@ -149,7 +150,7 @@ func node(opt *redis.Options, addr string, d time.Duration) *redis.Options {
 	return c
 }
 
-// with makes a copy of opt whose timeouts of reads and of writes are d.
+// The function with makes a copy of opt whose timeouts of reads and of writes are d.
 func with(opt *redis.Options, d time.Duration) *redis.Options {
 	c := *opt
 	c.ReadTimeout, c.WriteTimeout = d, d

@@ -15,7 +15,8 @@ import (
 var errRedial = errors.New("the connection was lost")
 
 // subscriberClient returns a client that connects once, so that a lost connection shows as an
-// error. The client calls dialled with its connection, and opened with the identity of its server.
+// error. When the connection is made, the client passes it to the function dialled. When the
+// identity of the server has been read, the client passes that to the function opened.
 //
 // The receiver sets no deadline while it waits for publications, and the kernel may take a quarter
 // of an hour to notice that the other side is gone. So the connection also ends when nothing has
@@ -83,9 +84,9 @@ func oneConnection(opt *redis.Options, wrap func(net.Conn) net.Conn) *redis.Clie
 }
 
 // line holds the client of one goroutine. Call renew when Redis could not be reached, so that the
-// next request dials. The old client's pool may repeat its last error for up to a second instead of
-// dialling, even if Redis is back. It does so once as many dials have failed as the pool has
-// places.
+// next request dials. Otherwise the old client's pool may fail requests without dialling, even if
+// Redis is back. Once as many dials have failed as the pool has places, the pool repeats its last
+// error for up to a second.
 type line struct {
 	open func() *redis.Client
 
@@ -119,9 +120,9 @@ func (l *line) renew() {
 	}
 }
 
-// after renews the client if the number of outages so far differs from that in the last call, and
-// reports whether it differs. Call it before requests: a connection from before an outage may be
-// dead without having failed yet.
+// The method after compares the number of outages so far with the number in its last call. If they
+// differ, it renews the client and returns true. Call it before requests: a connection from before
+// an outage may be dead without having failed yet.
 func (l *line) after(outages uint64) bool {
 	l.mu.Lock()
 	known := l.outages == outages
@@ -143,9 +144,9 @@ func (l *line) close() {
 // closeWhen closes l when ctx is done, or when the returned function is called.
 func (l *line) closeWhen(ctx context.Context) func() { return closeWhen(ctx, l.close) }
 
-// closeWhen calls the given function when ctx is done, to interrupt reads and writes under way. If
-// the returned function is called earlier, it makes that call itself. If it is called later, it
-// waits until that call has ended.
+// closeWhen calls the function end when ctx is done, to interrupt reads and writes under way. The
+// function that closeWhen returns must be called once. If end was not called before, that function
+// calls it. Otherwise it waits until the call of end has returned.
 func closeWhen(ctx context.Context, end func()) func() {
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

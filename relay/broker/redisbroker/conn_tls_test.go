@@ -12,8 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// serves runs a Broker, and has it publish, subscribe, read history and count subscribers. The
-// messages have protocol.MaxMsg bytes.
+// The function serves runs a Broker. Messages of protocol.MaxMsg bytes must be published and
+// received, and their history must be read. The Broker's subscription must be counted.
 func serves(t *testing.T, c Config) *brokertest.Relay {
 	t.Helper()
 	r := brokertest.Start(t, openBroker(t, c))
@@ -76,9 +76,9 @@ func TestRedisTLSWithCluster(t *testing.T) {
 	away(t, Config{URL: cluster.URL}, adviceCA)
 }
 
-// TestRedisTLSRefused has a server whose authority is not trusted, and one whose certificate is for
-// another host. Each error must say what can be done. A Broker whose URL has skip_verify must work
-// with the second server.
+// TestRedisTLSRefused uses a server whose authority is not trusted, and one whose certificate is
+// for another host. Each error must say what can be done. A Broker whose URL has skip_verify must
+// work with the second server.
 func TestRedisTLSRefused(t *testing.T) {
 	t.Parallel()
 	a, other := redistest.NewAuthority(t), redistest.NewAuthority(t)
@@ -91,7 +91,8 @@ func TestRedisTLSRefused(t *testing.T) {
 }
 
 // TestRedisTLSAtAPlainPort dials a port that does not speak TLS. Redis waits there for the end of a
-// line, so it does not answer the handshake.
+// line, so it does not answer the handshake. The error must say what to do if the port does not
+// speak TLS.
 func TestRedisTLSAtAPlainPort(t *testing.T) {
 	t.Parallel()
 	opt := &redis.Options{TLSConfig: &tls.Config{}, DialTimeout: 200 * time.Millisecond}

@@ -15,10 +15,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// earlier has the progress of taking over the keys that relays of the earlier layout have left (see
-// docs/redis.md#upgrading). Such relays keep the back end's name under a key of their own. That key
-// is deleted when everything is taken over. The Brokers on the masters of a Redis Cluster share one
-// value of this type.
+// The type earlier has the progress of taking over the keys that relays of the earlier layout have
+// left (see docs/redis.md#upgrading). Such relays keep the back end's name under a key of their
+// own. That key is deleted when everything is taken over. The Brokers on the masters of a Redis
+// Cluster share one value of this type.
 //
 // The probers look through the keys of their servers in rounds, since a key may move to a server
 // that was looked through already. A round begins when the previous round has ended at all servers.
@@ -52,8 +52,9 @@ func (e *earlier) leave(p *prober) {
 	e.restartLocked()
 }
 
-// restart begins the rounds anew. It is called when keys may have moved to other servers. If all
-// keys were taken over already, the servers are looked through again, unless the name was deleted.
+// The method restart begins the rounds anew. It is called when keys may have moved to other
+// servers. If all keys were taken over already, the servers are looked through again, unless the
+// name was deleted.
 func (e *earlier) restart() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -67,8 +68,8 @@ func (e *earlier) restartLocked() {
 	}
 }
 
-// found takes the name that a prober has read, or "" if there is none. It reports whether a name
-// appeared after our relay had served, when it is too late to take anything over.
+// The method found takes the name that a prober has read, or "" if there is none. It reports
+// whether a name appeared after our relay had served, when it is too late to take anything over.
 func (e *earlier) found(name string) (tooLate bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -85,8 +86,8 @@ func (e *earlier) found(name string) (tooLate bool) {
 	return appeared && e.closed
 }
 
-// serves is called when a probe has succeeded, so that our relay may serve. If no name of the
-// earlier layout is left, nothing is taken over from then on.
+// The method serves is called when a probe has succeeded, so that our relay may serve. If no name
+// of the earlier layout is left, nothing is taken over from then on.
 func (e *earlier) serves() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -102,7 +103,7 @@ const (
 	toLook       // look through its own server
 )
 
-// next returns what p has to do. It waits until that is known or ctx is done.
+// The method next returns what p has to do. It waits until that is known or ctx is done.
 func (e *earlier) next(ctx context.Context, p *prober) (task, error) {
 	select {
 	case <-e.asked:
@@ -120,8 +121,8 @@ func (e *earlier) next(ctx context.Context, p *prober) (task, error) {
 	return toLook, nil
 }
 
-// looked ends p's part of this round. The argument found says whether p has taken over any key in
-// this round.
+// The method looked ends p's part of this round. The argument found says whether p has taken over
+// any key in this round.
 func (e *earlier) looked(p *prober, found bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -157,7 +158,7 @@ type takingOver struct {
 	since time.Time // when this value of probe was first read
 	keys  int       // number of keys taken over so far
 
-	// These describe the present look through the server, which is made on one connection.
+	// These describe the present look through the server. One look is made on one connection.
 	connection uint64 // number of that connection, from 1 on
 	cursor     uint64 // cursor of SCAN
 	before     int    // value of the field keys when this look began
@@ -272,8 +273,8 @@ type earlierKey struct {
 }
 
 // parseEarlier parses the name of a key. It returns false unless relays of the earlier layout give
-// this name to a key of one of the chat's topics. The topics of probes are not among these. Their
-// keys need not be taken over, since they live for some seconds only.
+// this name to a key of one of the chat's topics. Topics of probes are not topics of the chat.
+// Their keys need not be taken over, since Redis keeps them for some seconds only.
 func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	remainder, ok := strings.CutPrefix(name, string(k))
 	if !ok || len(remainder) < len("h:{}") {
@@ -302,8 +303,8 @@ func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 // any other topic belongs to their probes or to another program.
 func wasTopic(t protocol.Topic) bool { return t == protocol.All || protocol.CheckID(t.Name()) == nil }
 
-// takeOverKeys takes over those of the named keys that are of the earlier layout, and leaves the
-// others alone. If the key of a topic's history, last position or record has a wrong type, another
+// takeOverKeys takes over the keys of the earlier layout among the named keys, and leaves other
+// keys alone. If the key of a topic's history, last position or record has a wrong type, another
 // program uses it. Then the topic's history and last position stay as they are.
 func (p *prober) takeOverKeys(ctx context.Context, client *redis.Client, names []string) error {
 	var marks []earlierKey
@@ -369,8 +370,8 @@ func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks 
 	return p.deleted(forget)
 }
 
-// deleted counts keys as taken over. Each command of cmds has replied how many keys it deleted. The
-// result is that of the function worst.
+// The method deleted counts keys as taken over. Each command of cmds has replied how many keys it
+// deleted. The result is that of the function worst.
 func (p *prober) deleted(cmds []redis.Cmder) error {
 	for _, cmd := range cmds {
 		n, _ := cmd.(*redis.Cmd).Int()

@@ -16,12 +16,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// left describes the keys of one topic that relays of the earlier layout have left.
+// The type left describes the keys of one topic, as relays of the earlier layout leave them.
 type left struct {
 	topic   protocol.Topic
 	entries []protocol.Position // positions in the history
-	last    string              // last position; the servers that gave it may follow
-	mark    uint64              // mark of the variable instance
+	last    string              // last position; servers that gave it may be named behind it
+	mark    uint64              // mark of the instance in the package's variable instance
 }
 
 var instance = protocol.Instance{1, 15: 9}
@@ -47,7 +47,7 @@ func leave(t testing.TB, client redis.UniversalClient, k keys, l left) {
 	}
 }
 
-// dense returns the positions of an epoch from one offset to another.
+// The function dense returns the positions of an epoch from one offset to another.
 func dense(epoch, from, to uint64) (list []protocol.Position) {
 	for o := from; o <= to; o++ {
 		list = append(list, protocol.Position{Epoch: epoch, Offset: o})
@@ -176,10 +176,10 @@ func TestKeysOfOtherProgramsAreLeftAlone(t *testing.T) {
 	}
 }
 
-// TestTakingOverKeepsWhatIsThere has a relay of our layout serve, then plants keys as relays of the
-// earlier layout leave them, and then starts another relay of our layout. A topic whose record is
-// older than HistoryAge and MarkAge together must go on behind what the earlier relays left. A
-// topic with a younger record must keep its history and go on.
+// TestTakingOverKeepsWhatIsThere starts a relay of our layout, and waits until it serves. Then it
+// plants keys as relays of the earlier layout leave them, and starts another relay of our layout. A
+// topic whose record is older than HistoryAge and MarkAge together must go on behind what the
+// earlier relays left. A topic with a younger record must keep its history and go on.
 func TestTakingOverKeepsWhatIsThere(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -248,8 +248,8 @@ func TestARelayThatServesTakesNothingOver(t *testing.T) {
 	}
 }
 
-// TestTakingOverGoesOnAtAPromotedReplica lets a master die while its keys are taken over, and
-// promotes a replica that has the same keys. All keys that are left must be taken over there.
+// TestTakingOverGoesOnAtAPromotedReplica ends a master while its keys are taken over, and promotes
+// a replica that has the same keys. All keys that are left must be taken over at the replica.
 func TestTakingOverGoesOnAtAPromotedReplica(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)
@@ -315,8 +315,10 @@ func TestTakingOverGoesOnAtAPromotedReplica(t *testing.T) {
 	}
 }
 
-// TestAllServersAreLookedThroughTogether has keys move between servers that are looked through. All
-// keys count as taken over only when a round that is not the first has found none.
+// TestAllServersAreLookedThroughTogether plays several probers, each of which looks through one
+// server. A prober joins and another leaves meanwhile, and keys move between the servers. All keys
+// count as taken over only after a round that finds none. The first round does not count, and
+// neither does the first round after each of these changes.
 func TestAllServersAreLookedThroughTogether(t *testing.T) {
 	e, a, b, c := newEarlier(), new(prober), new(prober), new(prober)
 	e.enter(a)
@@ -353,7 +355,8 @@ func TestAllServersAreLookedThroughTogether(t *testing.T) {
 	}
 }
 
-// TestTheEarlierLayoutIsTakenOverOnACluster has keys of the earlier layout on each master.
+// TestTheEarlierLayoutIsTakenOverOnACluster plants keys of the earlier layout on each master. The
+// histories and marks must be taken over on all of them, and then the earlier name must be deleted.
 func TestTheEarlierLayoutIsTakenOverOnACluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)
@@ -412,7 +415,8 @@ func TestWhileTheEarlierLayoutIsInUseNothingIsPublished(t *testing.T) {
 	}
 }
 
-// TestTheLineOfARefusedRelaySaysHowToUpgrade has a relay of the first layout serve.
+// TestTheLineOfARefusedRelaySaysHowToUpgrade plays a relay of the first layout that serves. A relay
+// of our layout must be refused, and its error must name that layout and say how to upgrade.
 func TestTheLineOfARefusedRelaySaysHowToUpgrade(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -24,7 +24,7 @@ const (
 	single      failure = "request"     // the fault of this request alone
 )
 
-// refusals lists words. If a reply begins with one of them, failureOf returns refusing.
+// The list refusals has words. If a reply begins with one of them, failureOf returns refusing.
 var refusals = []string{
 	"OOM", "READONLY", "MISCONF", "NOREPLICAS", "NOAUTH", "WRONGPASS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "BUSY",
 	"NOSCRIPT", "TRYAGAIN",
@@ -66,22 +66,24 @@ func failureOf(err error) failure {
 // tellEvery is the least time between two logged causes of one absence.
 const tellEvery = 5 * time.Second
 
-// telling decides which causes of one absence are logged. The first cause is logged. A later cause
-// is logged if its kind differs from the kind of the last logged cause, and if at least tellEvery
-// has passed since that log line. A telling has the kind and the time of the last logged cause.
+// The type telling decides which causes of one absence are logged. The first cause is logged. A
+// later cause is logged if its kind differs from the kind of the last logged cause, and if at least
+// tellEvery has passed since that log line. A telling has the kind and the time of the last logged
+// cause.
 type telling struct {
 	kind string
 	at   time.Time
 }
 
-// begin notes cause as the last logged one. It is called just before cause is logged.
+// begin notes the given cause as the last logged one. It is called just before that cause is
+// logged.
 func (t *telling) begin(cause error) { t.kind, t.at = kindOf(cause), time.Now() }
 
-// due reports whether the caller must log the given cause, which is not the first cause of an
-// absence. Such a cause must be logged if its kind differs from that of the last logged cause, and
-// if tellEvery has passed since that one was logged. In this case due notes cause as the last
-// logged one. A cause that comes too early is not lost: if it persists, it comes again with later
-// failures.
+// The method due reports whether the caller must log the given cause, which is not the first cause
+// of an absence. Such a cause must be logged if its kind differs from that of the last logged
+// cause, and if tellEvery has passed since that one was logged. If so, the method notes the given
+// cause as the last logged one. A cause that comes too early is not lost: if it persists, it comes
+// again with later failures.
 func (t *telling) due(cause error) bool {
 	if time.Since(t.at) < tellEvery || kindOf(cause) == t.kind {
 		return false

@@ -34,7 +34,7 @@ func refusedBy(port int) error {
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: addr, Err: err}
 }
 
-// TestCausesOfOneAbsence has one absence with several causes. The latest cause must be known
+// TestCausesOfOneAbsence plays one absence with several causes. The latest cause must be known
 // without delay. A later cause must be logged only if two things hold: it differs in kind from the
 // cause logged last, and tellEvery has passed since that cause was logged.
 func TestCausesOfOneAbsence(t *testing.T) {
@@ -132,7 +132,9 @@ func causeless(b broker.Broker) func() bool {
 	return func() bool { return b.(interface{ Cause() error }).Cause() == nil }
 }
 
-// TestCauseChanges has a server that is dead, then refuses the password, and then serves.
+// TestCauseChanges runs a Broker while its server is dead. The server then comes back and refuses
+// the password, and at last it accepts the password. The Broker must tell each cause in turn, and
+// in the end none.
 func TestCauseChanges(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -161,8 +163,9 @@ func TestCauseChanges(t *testing.T) {
 	brokertest.Eventually(t, "there is no cause", causeless(b))
 }
 
-// TestCauseWithoutALayout has a server that is dead, and then turns out to be no node of a Redis
-// Cluster.
+// TestCauseWithoutALayout runs a Broker for a Redis Cluster while its only server is dead. The
+// server then comes back, and turns out to be no node of a Redis Cluster. The Broker must tell each
+// cause in turn, and log the second one too.
 func TestCauseWithoutALayout(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

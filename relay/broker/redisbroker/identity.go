@@ -75,8 +75,8 @@ func newWhoCmds(ctx context.Context) whoCmds {
 
 func (w whoCmds) cmds() []redis.Cmder { return []redis.Cmder{w.server, w.replication} }
 
-// told returns the identity that a server has told in its replies. The argument asked has the
-// commands, which must have been sent already. The results are those of the method read.
+// The method told returns the identity that a server has told in its replies. The argument asked
+// has the commands, which must have been sent already. The results are those of the method read.
 func (i *identifier) told(asked whoCmds) (identity, error) {
 	for _, cmd := range []*redis.StringCmd{asked.server, asked.replication} {
 		if err := cmd.Err(); err != nil && failureOf(err) == unreachable {
@@ -86,7 +86,8 @@ func (i *identifier) told(asked whoCmds) (identity, error) {
 	return i.known(asked.server.Val(), asked.replication.Val(), asked.server.Err()), nil
 }
 
-// known returns the identity in two sections of INFO. If they are empty, the argument err says why.
+// The method known returns the identity in two sections of INFO. If they are empty, the argument
+// err says why.
 func (i *identifier) known(server, replication string, err error) identity {
 	who := identityOf(field(server, "run_id"), field(replication, "master_replid"))
 	if who.run == "" {
@@ -135,8 +136,8 @@ func (i *identifier) note(who identity) identity {
 	return who
 }
 
-// contradicted counts a contradiction. It is called when one connection told the identities of two
-// servers.
+// The method contradicted counts a contradiction. It is called when one connection told the
+// identities of two servers.
 func (i *identifier) contradicted() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -165,7 +166,7 @@ func identityOf(runID, replID string) identity {
 	return identity{run: runID, data: base64.RawURLEncoding.EncodeToString(sum[:6])}
 }
 
-// field returns the value of a name in INFO's text, "" if it is not there.
+// field returns the value of a name in the text of INFO, or "" if the name is not there.
 func field(info, name string) string {
 	for line := range strings.Lines(info) {
 		if value, ok := strings.CutPrefix(line, name+":"); ok {

@@ -12,13 +12,14 @@ import (
 )
 
 // TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf puts a proxy before Redis. The proxy tells
-// another run_id on each connection, or in each reply.
+// another run_id on each connection, or in each reply. No absence may be told, and subscriptions
+// must stay. If the run_id changes in each reply, that must be logged once.
 func TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf(t *testing.T) {
 	const probes = 8
 	for _, c := range []struct {
 		name    string
 		runs    int32
-		epochs  int // most epochs of the topic if no connection is lost
+		epochs  int // largest number of epochs if no connection is lost
 		givesUp bool
 	}{{"of connections", runsOfConnection, 1, false}, {"of replies", runsOfReply, 2 * contradictionsMost, true}} {
 		t.Run(c.name, func(t *testing.T) {

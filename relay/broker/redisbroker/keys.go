@@ -11,10 +11,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// keys makes the names of Redis keys and channels. A value of this type is the prefix of these
-// names, and has no braces. On a Redis Cluster, a topic's keys and its channel are in one hash
-// slot. So one script may use all of them. This holds even for servers that count a PUBLISH as an
-// access to the slot of its channel.
+// The type keys makes the names of Redis keys and channels. A value of this type is the prefix of
+// these names, and has no braces. On a Redis Cluster, a topic's keys and its channel are in one
+// hash slot. So one script may use all of them. This holds even for servers that count a PUBLISH as
+// an access to the slot of its channel.
 type keys string
 
 func (k keys) channel(t protocol.Topic) string { return string(k) + string(t) }
@@ -31,17 +31,17 @@ func (k keys) isChannel(channel []byte, t protocol.Topic) bool {
 
 func (k keys) appendChannel(b []byte, t protocol.Topic) []byte { return append(append(b, k...), t...) }
 
-// record returns the key of the topic's record.
+// The method record returns the key of the topic's record.
 func (k keys) record(t protocol.Topic) string { return string(k.appendRecord(nil, t)) }
 
 func (k keys) appendRecord(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "r", t) }
 
-// list returns the key of the topic's history.
+// The method list returns the key of the topic's history.
 func (k keys) list(t protocol.Topic) string { return string(k.appendList(nil, t)) }
 
 func (k keys) appendList(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "l", t) }
 
-// marks returns the key of the marks that the topic's record has no room for.
+// The method marks returns the key of the marks that the topic's record has no room for.
 func (k keys) marks(t protocol.Topic) string { return string(k.appendMarks(nil, t)) }
 
 func (k keys) appendMarks(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "w", t) }
@@ -61,7 +61,7 @@ func (k keys) appendKey(b []byte, kind string, t protocol.Topic) []byte {
 // side by side.
 const keyLayout = 2
 
-// cluster returns the Redis key whose value is the name of the back end.
+// The method cluster returns the Redis key whose value is the name of the back end.
 func (k keys) cluster() string { return string(k.appendKey(nil, "n", "edgerelay:cluster")) }
 
 // clusterTag returns the hash tag of the key that the method cluster returns.
@@ -71,9 +71,9 @@ func (k keys) clusterTag() string { return string(k) + "edgerelay:cluster" }
 // layout. It is in the same slot as the key that the method cluster returns.
 func (k keys) earlierCluster() string { return k.clusterTag() }
 
-// earlier returns a key of the topic t in the earlier layout. If kind is "h", it is the key of the
-// history. If kind is "t", it is the key of the last position. If kind is "m", the result is only
-// the beginning of the keys of the topic's marks.
+// The method earlier returns a key of the topic t in the earlier layout. If kind is "h", it is the
+// key of the history. If kind is "t", it is the key of the last position. If kind is "m", the
+// result is only the beginning of the keys of the topic's marks.
 func (k keys) earlier(kind string, t protocol.Topic) string { return string(k.appendKey(nil, kind, t)) }
 
 // earlierOf returns the value for e.name. It makes that value from the other fields of e.
@@ -180,8 +180,8 @@ func (k keys) sortBySlot(list []protocol.Topic) {
 	}
 }
 
-// tags returns a list with one number for each hash slot. If the number is used as a key, the key
-// is in that slot.
+// The function tags returns a list with one number for each hash slot. If the number is used as a
+// key, the key is in that slot.
 var tags = sync.OnceValue(func() []string {
 	list := make([]string, slots)
 	for n, left := 0, slots; left > 0; n++ {

@@ -50,7 +50,7 @@ const (
 	shardedStep = layoutStep / 2
 )
 
-// stated returns the value of statement.Database for relays with our layout.
+// The function stated returns the value of statement.Database for relays with our layout.
 func stated(database int, sharded bool) int {
 	if sharded {
 		database += shardedStep
@@ -97,8 +97,8 @@ func makesTopics(shorter, longer string) bool {
 	return ok && (protocol.Topic(remainder).IsUser() || protocol.Topic(remainder).IsGroup())
 }
 
-// before reports whether the cluster of s comes before that of o. Among clusters that do not serve
-// yet, the one that comes first is to serve.
+// The method before reports whether the cluster of s comes before that of o. Among clusters that do
+// not serve yet, the one that comes first is to serve.
 func (s statement) before(o statement) bool {
 	return cmp.Or(cmp.Compare(s.Database, o.Database), strings.Compare(s.Prefix, o.Prefix)) < 0
 }
@@ -110,11 +110,12 @@ func (s statement) String() string {
 	return fmt.Sprintf("database %d with the prefix %q", s.database(), s.Prefix)
 }
 
-// neighbours belongs to one relay. It listens to the relays of other clusters on the same Redis,
-// and decides whether this relay is refused. This relay is refused if another cluster shares
-// channels with its cluster, and if the other cluster serves or comes first (see statement.before).
-// There are two exceptions. This relay is not refused if another relay of its cluster serves. It is
-// also not refused once it serves itself. In that case the relay that came later is at fault.
+// A value of the type neighbours belongs to one relay. It listens to the relays of other clusters
+// on the same Redis, and decides whether its own relay is refused. That relay is refused if another
+// cluster shares channels with its cluster, and if the other cluster serves or comes first (see
+// statement.before). There are two exceptions. The relay is not refused if another relay of its
+// cluster serves. It is also not refused once it serves itself. In that case the relay that came
+// later is at fault.
 type neighbours struct {
 	opt        func() *redis.Options // options for a server that the statements of all relays reach
 	own        statement
@@ -174,7 +175,8 @@ func (n *neighbours) listen(ctx context.Context) error {
 	return n.hear(ctx, sub)
 }
 
-// say publishes who this relay is. It is called so seldom that no connection is kept for it.
+// The method say publishes who this relay is. It is called so seldom that no connection is kept for
+// it.
 func (n *neighbours) say(ctx context.Context, answer bool) error {
 	own := n.own
 	own.Serves, own.Answer = n.serves, answer
@@ -189,7 +191,7 @@ func (n *neighbours) say(ctx context.Context, answer bool) error {
 	return client.Publish(ctx, relaysChannel, text).Err()
 }
 
-// hear handles statements until the connection fails, or this relay is refused.
+// The method hear handles statements until the connection fails, or this relay is refused.
 func (n *neighbours) hear(ctx context.Context, sub *redis.PubSub) error {
 	for pinged := false; ; {
 		patience := neighboursPing
@@ -221,9 +223,9 @@ func (n *neighbours) hear(ctx context.Context, sub *redis.PubSub) error {
 	}
 }
 
-// heard handles one payload from relaysChannel. It ignores a payload that is no statement, since
-// anybody may publish on that channel. Under the prefix "edgerelay:" it is also the channel of the
-// topic "relays".
+// The method heard handles one payload from relaysChannel. It ignores a payload that is no
+// statement, since anybody may publish on that channel. Under the prefix "edgerelay:" it is also
+// the channel of the topic "relays".
 func (n *neighbours) heard(ctx context.Context, payload string) error {
 	var m statement
 	if len(payload) > 4096 || json.Unmarshal([]byte(payload), &m) != nil || m.Relay == n.own.Relay || m.Relay == (protocol.Instance{}) {
@@ -268,8 +270,8 @@ func (n *neighbours) settle() error {
 	return nil
 }
 
-// foreigners counts messages and statements of other clusters on the same Redis. It warns of them
-// at most once every foreignersEvery.
+// The type foreigners counts messages and statements of other clusters on the same Redis. It warns
+// of them at most once every foreignersEvery.
 type foreigners struct {
 	metrics *metrics
 	log     *slog.Logger
@@ -280,7 +282,8 @@ type foreigners struct {
 // foreignersEvery is the shortest time between two warnings.
 const foreignersEvery = time.Minute
 
-// due reports whether a warning may be given now. If so, it notes that the warning is given.
+// The method due reports whether a warning may be given now. If so, it notes that the warning is
+// given.
 func (f *foreigners) due() bool {
 	now, said := time.Now().UnixNano(), f.said.Load()
 	return now-said >= int64(foreignersEvery) && f.said.CompareAndSwap(said, now)
@@ -299,7 +302,7 @@ const shardedAdvice = "relays with another RELAY_REDIS_SHARDED use this redis be
 // shardedRemedy says what to do if only some of the relays have sharded channels.
 const shardedRemedy = "set it alike for all relays; to change it, stop all of them first: see docs/redis.md#sharded-channels"
 
-// envelope counts a dropped publication of another realm.
+// The method envelope counts a dropped publication of another realm.
 func (f *foreigners) envelope(realm string) {
 	f.metrics.dropped.WithLabelValues("foreign").Inc()
 	if !f.due() {
@@ -316,7 +319,7 @@ func (f *foreigners) envelope(realm string) {
 	f.log.Warn(advice, "database_and_prefix", realm, "came", "a message, which is dropped")
 }
 
-// relay counts the statement of a relay of another cluster.
+// The method relay counts one statement of a relay of another cluster.
 func (f *foreigners) relay(s statement) {
 	f.metrics.neighbours.Inc()
 	if !f.due() {

@@ -103,10 +103,10 @@ func (s *started) goesOn(t *testing.T) {
 	}
 }
 
-// refused starts a Broker, and returns the error with which its Run ends. On a busy machine, the
-// relays that serve may object only after the Broker has begun to serve. In that case the function
-// stops the Broker and starts another one. If no Broker is refused within brokertest.Patience, the
-// test fails.
+// The function refused starts a Broker, and returns the error with which its Run ends. On a busy
+// machine, the relays that serve may object only after the Broker has begun to serve. In that case
+// the function stops the Broker and starts another one. If no Broker is refused within
+// brokertest.Patience, the test fails.
 func refused(t *testing.T, c Config) error {
 	t.Helper()
 	for end := time.Now().Add(brokertest.Patience); time.Now().Before(end); {
@@ -123,8 +123,8 @@ func refused(t *testing.T, c Config) error {
 }
 
 // awaitServes asks the relays on a Redis until one says that it serves. It asks by publishing the
-// statement in the parameter asker. The relays that answer are those of the cluster that asker
-// names, and those of clusters that share channels with that cluster.
+// statement in the parameter asker. The relays that answer are those of the cluster in that
+// statement, and those of clusters that share channels with that cluster.
 func awaitServes(t *testing.T, client redis.UniversalClient, asker statement) {
 	t.Helper()
 	asker.Relay = protocol.NewInstance()
@@ -288,9 +288,10 @@ func TestG1_AStatementThatIsNotAnsweredHoldsUpNoEnd(t *testing.T) {
 	}
 }
 
-// TestG1_NoMessageCrossesAndNoneIsLost has two clusters talk at once on one Redis. The Redis user
-// of the second cluster has no permission for the channel on which relays make statements. So the
-// second cluster does not learn of the first, and is not refused.
+// TestG1_NoMessageCrossesAndNoneIsLost publishes in two clusters at once, on one Redis. The Redis
+// user of the second cluster has no permission for the channel on which relays make statements. So
+// the second cluster does not learn of the first, and is not refused. Each cluster must receive all
+// of its own messages, and none of the other cluster's.
 func TestG1_NoMessageCrossesAndNoneIsLost(t *testing.T) {
 	t.Parallel()
 	const messages = 300
@@ -339,8 +340,9 @@ func TestG1_NoMessageCrossesAndNoneIsLost(t *testing.T) {
 }
 
 // TestG1_NoMessageCrossesBetweenPrefixesThatBeginOneAnother has two clusters, and the prefix of one
-// is the beginning of the other's. Topics may have any name, so a topic of each cluster has the
-// same channel. Both serve. Each receives its own messages alone, with a history of its own.
+// is the beginning of the other's. Topics may have any name, so a topic of one cluster can have the
+// same channel as a topic of the other. Both clusters must serve. Each must receive its own
+// messages alone, and have a history of its own.
 func TestG1_NoMessageCrossesBetweenPrefixesThatBeginOneAnother(t *testing.T) {
 	t.Parallel()
 	const messages = 50
@@ -399,7 +401,7 @@ func TestG1_AnEnvelopeOfAnotherRealmIsForeign(t *testing.T) {
 
 // TestG1_WhatAClientPublishesIsNoStatement passes a client's publication to neighbours.heard. The
 // publication is on the topic "relays" under the prefix "edgerelay:". The channel of that topic is
-// relaysChannel.
+// relaysChannel. The publication must not be taken for a statement of a relay.
 func TestG1_WhatAClientPublishesIsNoStatement(t *testing.T) {
 	topic := protocol.Topic("relays")
 	if channel := keys("edgerelay:").channel(topic); channel != relaysChannel || !topic.Valid() {

@@ -23,7 +23,8 @@ const (
 )
 
 // TestNoticed takes Redis away in several ways, and gives it back. The test publishes nothing
-// meanwhile.
+// meanwhile. The Broker must tell in time that Redis is away, and must tell it once. It must also
+// tell in time that Redis is back.
 func TestNoticed(t *testing.T) {
 	long.Only(t, "it is about time alone")
 	do := func(args ...any) func(*testing.T, *redistest.Server, *proxy) {
@@ -84,9 +85,10 @@ func TestNoticed(t *testing.T) {
 	}
 }
 
-// within checks that time.Since(began) is not above limit. On a busy machine it first makes limit
-// up to four times as long. If the limit is exceeded and long tests are wanted (see long.Wanted),
-// it reports an error. It logs the time with the argument what, which says what was awaited.
+// The function within checks that the time since began is not above the given limit. On a busy
+// machine it first makes the limit up to four times as long. If the limit is exceeded and long
+// tests are wanted (see long.Wanted), it reports an error. It logs the time with the argument what,
+// which says what was awaited.
 func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	t.Helper()
 	took := time.Since(began)
@@ -152,8 +154,8 @@ func TestHalfOpenAlone(t *testing.T) {
 	}
 }
 
-// TestHalfOpenAsker silences the connection for questions. Redis must not be told as away, since
-// the probe is answered. It is enough if that holds in one of three attempts.
+// TestHalfOpenAsker silences the connection for questions. The Broker must not tell of an absence,
+// since the probe is answered. It is enough if that holds in one of three attempts.
 func TestHalfOpenAsker(t *testing.T) {
 	long.Only(t, "it is about time alone")
 	t.Parallel()
@@ -180,8 +182,8 @@ func TestHalfOpenAsker(t *testing.T) {
 	})
 }
 
-// TestDeafForLong has Redis refuse new subscriptions after the old ones were lost. Redis must then
-// count as away.
+// TestDeafForLong ends the subscriptions while Redis permits no new ones. Redis must then count as
+// away.
 func TestDeafForLong(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -204,8 +206,9 @@ func TestDeafForLong(t *testing.T) {
 	awaitSubscribed(r, from, group)
 }
 
-// TestOutputBufferOverrun has Redis drop a subscriber that reads too slowly. On a busy machine, the
-// relay may give up the connection before Redis does. Then the test tries again.
+// TestOutputBufferOverrun stops reading from Redis on a subscriber's connection, until Redis drops
+// that connection. The Broker must tell of the loss, and then subscribe again. On a busy machine,
+// the relay may give up the connection before Redis does. Then the test tries again.
 func TestOutputBufferOverrun(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--client-output-buffer-limit", "pubsub 1mb 0 0")

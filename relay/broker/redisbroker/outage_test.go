@@ -33,9 +33,9 @@ func relayOn(t *testing.T, url string) *brokertest.Relay {
 
 // awaitState waits for a State whose Away equals the argument away. The argument from is the index
 // of the first event that counts. The results are the State and the index that follows it. On a
-// busy machine, an absence may have begun before the event at from, since Redis answered too late.
-// If an absence is awaited, awaitState then returns the State that told of this absence, and from
-// itself.
+// busy machine, an absence may have begun before the event at that index, since Redis answered too
+// late. If an absence is awaited, awaitState then returns the State that told of this absence, and
+// the index unchanged.
 func awaitState(r *brokertest.Relay, from int, away bool) (broker.State, int) {
 	if before := statesUntil(r, 0, from); away && len(before) > 0 && before[len(before)-1].Away {
 		return before[len(before)-1], from
@@ -52,7 +52,7 @@ func awaitDeaf(r *brokertest.Relay, from int) int {
 	return from
 }
 
-// states returns the State events from an index up to the present.
+// The function states returns the State events from an index up to the present.
 func states(r *brokertest.Relay, from int) []broker.State {
 	return statesUntil(r, from, r.Events())
 }
@@ -72,9 +72,9 @@ func appendState(r *brokertest.Relay, list []broker.State, from int) ([]broker.S
 	return list, next
 }
 
-// absences returns the State events from an index on, but leaves out absences for which a busy
-// machine may be the reason. It also leaves out the ends of those absences, and the end of an
-// absence that began before the index.
+// The function absences returns the State events from an index on, but leaves out absences for
+// which a busy machine may be the reason. It also leaves out the ends of those absences, and the
+// end of an absence that began before the index.
 func absences(r *brokertest.Relay, from int) (list []broker.State) {
 	late := true // the first State may end an absence that began earlier
 	for _, s := range states(r, from) {
@@ -114,7 +114,7 @@ func wantCause(t *testing.T, r *brokertest.Relay, told broker.State, cause strin
 	}
 }
 
-// causes returns the causes that b has noted for a present absence of Redis.
+// The function causes returns the causes that b has noted for a present absence of Redis.
 func causes(b broker.Broker) (list []error) {
 	switch b := b.(type) {
 	case *Broker:
@@ -192,8 +192,8 @@ func TestAbsentAtTheStart(t *testing.T) {
 	r.Received(group, 0, 1)
 }
 
-// TestOneBadKey has a topic whose record is no string. Other topics must be subscribed without
-// delay meanwhile, and the topic itself once its record is deleted.
+// TestOneBadKey subscribes to a topic whose record is no string. Other topics must be subscribed
+// without delay meanwhile. The topic itself must be subscribed once its record is deleted.
 func TestOneBadKey(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -288,7 +288,8 @@ func TestFrozen(t *testing.T) {
 	}
 }
 
-// TestFrozenInFlight publishes while the server is frozen, but not yet known to be away.
+// TestFrozenInFlight publishes while the server is frozen, but not yet known to be away. The
+// request must fail in time. When the message is published again, it must be in the history once.
 func TestFrozenInFlight(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

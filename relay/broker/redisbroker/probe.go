@@ -49,7 +49,8 @@ type prober struct {
 	instance   protocol.Instance              // instance that publishes the probes
 	found      func(who identity, s sighting) // gets each identity that is read; must not wait
 
-	// elsewhere is set when the sentinels name another master. The next probe then connects anew.
+	// The field elsewhere is set when the sentinels name another master. The next probe then
+	// connects anew.
 	elsewhere atomic.Bool
 
 	// The goroutine of run owns the following fields.
@@ -57,14 +58,14 @@ type prober struct {
 	number   uint64   // number of the last probe
 	identity identity // identity of the server, zero at first
 
-	// connection says on which connection the field identity was read. Connections are numbered
-	// from 1. The field connection is owned by run.
+	// The field connection is the number of the connection on which the server's identity was read,
+	// from 1 on. It is owned by run.
 	connection  uint64
 	connections atomic.Uint64 // connections opened so far
 }
 
-// counted returns a copy of opt. Each connection that is opened with the copy is counted in
-// p.connections.
+// The method counted returns a copy of opt. Each connection that is opened with the copy is counted
+// in p.connections.
 func (p *prober) counted(opt *redis.Options) *redis.Options {
 	o := *opt
 	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
@@ -262,10 +263,10 @@ type sighting uint8
 
 const (
 	same sighting = iota
-	// odd says that the identity is the first one, or that its change does not show that the server
-	// was replaced.
+	// The value odd says that the identity is the first one, or that its change does not show that
+	// the server was replaced.
 	odd
-	// another says that the server was replaced, restarted or promoted.
+	// The value another says that the server was replaced, restarted or promoted.
 	another
 )
 

@@ -8,7 +8,7 @@
 -- section is an error if INFO is not permitted, or if scripts may not use it.
 --
 -- INFO comes after the publication, since a server takes a publication only when its promotion is
--- over. One command tells all of this, to keep probes cheap. They go on while a relay has nothing
+-- over. One command tells all of this, to keep probes cheap. Probes go on while a relay has nothing
 -- to do.
 
 local named = table.remove(ARGV) == '1'

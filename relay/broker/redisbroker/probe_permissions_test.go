@@ -60,7 +60,8 @@ func TestC7_TheDocumentedPermissionsDo(t *testing.T) {
 	}
 }
 
-// TestC7_AMissingPermissionIsNamed takes away one permission at a time, and gives it back.
+// TestC7_AMissingPermissionIsNamed takes away one permission at a time, and gives it back. The
+// Broker must name the missing permission, and must work once it is given back.
 func TestC7_AMissingPermissionIsNamed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -134,8 +135,8 @@ func TestC8_ARefusedQuestionIsNoAbsence(t *testing.T) {
 	}
 }
 
-// TestC7_TheDocumentedPermissionsDoWithShardedChannels takes away one at a time the permissions
-// that only sharded channels need. The Broker must name the one that is missing. Once it is given
+// TestC7_TheDocumentedPermissionsDoWithShardedChannels takes away each permission that only sharded
+// channels need, one at a time. The Broker must name the one that is missing. Once it is given
 // back, the Broker must work.
 func TestC7_TheDocumentedPermissionsDoWithShardedChannels(t *testing.T) {
 	t.Parallel()

@@ -35,12 +35,12 @@ type publisher struct {
 	identity   identity
 	identified bool
 
-	// calls is a list that begins with the calls of the present pipeline. The calls behind these
-	// are of earlier pipelines, and are kept to be reused. This field and the next four are owned
-	// by run.
+	// The field calls is a list that begins with the calls of the present pipeline. The calls
+	// behind these are of earlier pipelines, and are kept to be reused. This field and the next
+	// four are owned by run.
 	calls []*call
-	// open has, for each hash slot, the index of the call that may take more requests. If slots is
-	// false, the map's only key is 0.
+	// The field open has, for each hash slot, the index of the call that may take more requests. If
+	// the field slots is false, the map's only key is 0.
 	open    map[int]int
 	sending []redis.Cmder // calls of the present pipeline
 	answers []broker.Published
@@ -243,8 +243,8 @@ func (p *publisher) carryOut(ctx context.Context, batch []broker.Publish, calls 
 	return unknown, errors.Is(calls[0].Err(), errRedial)
 }
 
-// note counts failures. Unless ctx is done, it passes one of them to state.failed: the last failure
-// that is no redirection, or the first redirection if all failures are redirections.
+// The method note counts failures. Unless ctx is done, it passes one of them to state.failed: the
+// last failure that is no redirection, or the first redirection if all failures are redirections.
 func (p *publisher) note(ctx context.Context, answers []broker.Published) {
 	var last error
 	for i := range answers {

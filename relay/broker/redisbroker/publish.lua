@@ -1,10 +1,11 @@
--- Publishes messages of one or more topics, each with its history, its mark, and a PUBLISH or SPUBLISH, in one step.
+-- Publishes messages of one or more topics in one step. To publish a message, the script appends it
+-- to the topic's history, sets the mark of its instance, and runs PUBLISH or SPUBLISH.
 --
 -- KEYS, for each topic: its record, the list of its history, the hash of further marks
 -- ARGV[1] entries kept   [2] milliseconds the history is kept   [3] milliseconds a mark is kept
 -- ARGV[4] milliseconds the last position is kept
--- ARGV[5] the identity of this server, empty: not known
--- ARGV[6] the latest epoch of any topic that the publisher has seen, 0: none
+-- ARGV[5] the identity of this server, empty if it is not known
+-- ARGV[6] the latest epoch that the publisher has seen of any topic, 0 if it has seen none
 -- ARGV[7] the command to publish with: publish or spublish
 -- ARGV, for each topic: its channel
 -- ARGV, for each message: its numbers (see item), and its JSON up to the position. The messages of

@@ -44,11 +44,11 @@ type argument []byte
 // MarshalBinary is called by go-redis, which copies the result.
 func (a *argument) MarshalBinary() ([]byte, error) { return *a, nil }
 
-// keepText bounds the memory of one argument that is kept for a later call, in bytes. Larger memory
-// is given up.
+// keepText is a size in bytes. The memory of an argument is kept for a later call if it is not
+// larger than keepText. Larger memory is given up.
 const keepText = 4 << 10
 
-// publishing has what all calls of one publisher, or of one prober, have in common.
+// The type publishing has what all calls of one publisher, or of one prober, have in common.
 type publishing struct {
 	keys    keys
 	realm   string
@@ -77,9 +77,9 @@ func (c *call) add(i, weight int) {
 	c.weight += weight
 }
 
-// set makes the command for the requests of list that were added to c. The command is for a server
-// with this identity. If a request begins an epoch, that epoch will be after the epoch in the
-// parameter latest.
+// The method set makes the command for the requests of list that were added to c. The command is
+// for a server with this identity. If a request begins an epoch, that epoch will be after the epoch
+// in the parameter latest.
 func (c *call) set(p *publishing, identity string, latest uint64, list []broker.Publish) {
 	c.identity, c.latest = identity, latest
 	c.topics, c.used = c.topics[:0], 0
@@ -171,7 +171,7 @@ type retention struct {
 // a history and a mark together.
 func (r retention) positionMS() int64 { return r.ageMS + r.markMS }
 
-// answer fills in the answers to the requests of c, from the reply.
+// The method answer fills in the answers to the requests of c, from the reply.
 func (c *call) answer(list []broker.Publish, answers []broker.Published) {
 	reply, err := c.Result()
 	for _, i := range c.chosen {
@@ -184,8 +184,8 @@ func (c *call) answer(list []broker.Publish, answers []broker.Published) {
 	}
 }
 
-// published parses one line of the reply. It returns the answer to the request that this line is
-// for. The parameter token is the token of that request.
+// The function published parses one line of the reply. It returns the answer to the request that
+// this line is for. The parameter token is the token of that request.
 func published(token uint64, line string) broker.Published {
 	answer := broker.Published{Token: token}
 	word, text, _ := strings.Cut(line, " ")

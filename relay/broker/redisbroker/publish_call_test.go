@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// arguments returns the arguments of a call as texts.
+// The function arguments returns the arguments of a call as texts.
 func arguments(t *testing.T, c *call) (texts []string) {
 	t.Helper()
 	for _, arg := range c.Args() {

@@ -11,8 +11,8 @@ type pubsub struct {
 	publish, subscribe, unsubscribe string
 	// count is the command of PUBSUB that counts subscribers.
 	count string
-	// sharded says that the channels are sharded. Such a channel belongs to a hash slot of a Redis
-	// Cluster, and its messages stay at the servers of that slot.
+	// The field sharded says that the channels are sharded. Such a channel belongs to a hash slot
+	// of a Redis Cluster, and its messages stay at the servers of that slot.
 	sharded bool
 }
 
@@ -28,7 +28,7 @@ func pubsubOf(c Config) pubsub {
 	return classicChannels
 }
 
-// counting returns the name of the permission for the command in the field count.
+// The method counting returns the name of the permission for the command in the field count.
 func (p pubsub) counting() string { return "pubsub|" + p.count }
 
 // tooOld returns an error for a version of Redis that is too old: before 6.2, or before 7.0 for
@@ -43,8 +43,8 @@ func (p pubsub) tooOld(version string) error {
 	return nil
 }
 
-// before reports whether version is earlier than major.minor. It returns false if version is not
-// known.
+// The function before reports whether version is earlier than major.minor. It returns false if
+// version is not known.
 func before(version string, major, minor int) bool {
 	first, remainder, _ := strings.Cut(version, ".")
 	second, _, _ := strings.Cut(remainder, ".")

@@ -29,7 +29,7 @@ func pageCmd(ctx context.Context, k keys, kept retention, t protocol.Topic, afte
 		broker.PageSize, pageBytes, kept.size, kept.ageMS, kept.positionMS())
 }
 
-// reading is a reply of read.lua.
+// The type reading is a reply of read.lua.
 type reading struct {
 	top     protocol.Position // zero if none is known
 	givers  string            // identities, of giverLength bytes each
@@ -88,7 +88,7 @@ func positionIn(value any) (protocol.Position, error) {
 
 // exec sends cmds in one pipeline. If some of them find no script, exec loads readScript. If that
 // succeeds, exec sends these commands again. Commands that still find no script are sent with the
-// text of the script. The commands of the second list are sent at the end of each of these
+// text of the script. The commands in the argument behind are sent at the end of each of these
 // pipelines. Each command has its own error.
 func exec(ctx context.Context, client *redis.Client, cmds, behind []redis.Cmder) {
 	pipeline(ctx, client, append(cmds, behind...))

@@ -1,7 +1,7 @@
 -- Reads a page of a topic's history, and the topic's top, at one moment. It changes nothing.
 --
 -- KEYS[1] the topic's record      KEYS[2] the list of its history
--- ARGV[1] [2] epoch and offset behind which the page begins, 0 0: at the beginning
+-- ARGV[1] [2] epoch and offset behind which the page begins; 0 0 for the beginning of the history
 -- ARGV[3] entries that the page has at most
 -- ARGV[4] bytes that the page has at most, unless its first entry alone is longer
 -- ARGV[5] entries kept   [6] milliseconds the history is kept

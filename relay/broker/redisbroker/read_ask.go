@@ -125,8 +125,8 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	}
 }
 
-// note tells the state what a round trip shows about Redis. The argument err is nil if all
-// questions were answered.
+// The method note tells the state what a round trip shows about Redis. The argument err is nil if
+// all questions were answered.
 func (a *asker) note(err error) {
 	silent := err != nil && failureOf(err) == unreachable
 	switch {
@@ -153,7 +153,8 @@ func (a *asker) question(ctx context.Context, q ask) redis.Cmder {
 	return pageCmd(ctx, a.keys, a.retention, q.topic, q.after)
 }
 
-// answer turns the reply to q's command into q's event. The argument who says which server replied.
+// The method answer turns the reply to q's command into q's event. The argument who says which
+// server replied.
 func (a *asker) answer(q ask, cmd redis.Cmder, who identity) (broker.Event, error) {
 	if cmd, ok := cmd.(*redis.MapStringIntCmd); ok {
 		counts, err := cmd.Result()
@@ -163,7 +164,7 @@ func (a *asker) answer(q ask, cmd redis.Cmder, who identity) (broker.Event, erro
 	return a.page(q, read, who), err
 }
 
-// failed returns the event that answers q with err.
+// The method failed returns the event that answers q with err.
 func (q *ask) failed(err error) broker.Event {
 	switch q.kind {
 	case askCount:

@@ -12,7 +12,8 @@ import (
 )
 
 // TestPagesAreBoundedInBytes reads messages that are a third as long as a page's bound, and
-// messages that are longer than the bound.
+// messages that are longer than the bound. A page must have two of the shorter messages, or one of
+// the longer ones.
 func TestPagesAreBoundedInBytes(t *testing.T) {
 	t.Parallel()
 	r := relayOn(t, redistest.Start(t).URL)
@@ -99,7 +100,8 @@ func TestTop(t *testing.T) {
 	}
 }
 
-// TestReadScriptFlushed removes the scripts from Redis before a page of history is read.
+// TestReadScriptFlushed removes the scripts from Redis before a page of history is read. The page
+// must be read all the same, and no absence may be told.
 func TestReadScriptFlushed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -13,9 +13,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// pushes reads what Redis sends to a subscriber, in RESP2. go-redis only opens the connection. It
-// does not read the messages, since its PubSub takes ten allocations and two deadlines for each of
-// them. In RESP3 go-redis would read from the connection even when it writes, to look for pushes.
+// The type pushes reads what Redis sends to a subscriber, in RESP2. go-redis only opens the
+// connection. It does not read the messages, since its PubSub takes ten allocations and two
+// deadlines for each of them. In RESP3 go-redis would read from the connection even when it writes,
+// to look for pushes.
 type pushes struct {
 	in      *bufio.Reader
 	channel []byte
@@ -58,14 +59,14 @@ func (replyError) RedisError() {}
 
 var _ redis.Error = replyError("")
 
-// newPushes returns pushes that read from conn, which must be a result of the function patiently.
-// It removes the read deadline of conn. From then on, patient.endless is the longest time for which
-// a read waits for bytes.
+// newPushes returns a reader of what Redis sends on conn. The argument conn must be a result of the
+// function patiently. Its read deadline is removed. From then on, patient.endless is the longest
+// time for which a read waits for bytes.
 func newPushes(conn net.Conn) (*pushes, error) {
 	return &pushes{in: bufio.NewReaderSize(conn, pushesBuffer)}, conn.SetReadDeadline(time.Time{})
 }
 
-// next waits for the next push.
+// The method next waits for the next push.
 func (p *pushes) next() (push, error) {
 	lead, n, text, err := p.head()
 	if err != nil {

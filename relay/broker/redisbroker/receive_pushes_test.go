@@ -16,7 +16,7 @@ import (
 
 func pushesFrom(r io.Reader) *pushes { return &pushes{in: bufio.NewReaderSize(r, pushesBuffer)} }
 
-// read returns the pushes that come, each as one text, and the error that ends them.
+// The function read returns the pushes that come, each as one text, and the error that ends them.
 func read(r io.Reader) (got []string, err error) {
 	p := pushesFrom(r)
 	for {
@@ -114,8 +114,8 @@ func (e *endless) Read(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// received returns a reader that repeats one publication, as Redis sends it. The message in the
-// publication has size bytes.
+// The function received returns a reader that repeats one publication, as Redis sends it. The
+// parameter size is the length of its message in bytes.
 func received(size int) *endless {
 	e := protocol.Envelope{
 		Content: protocol.Content{From: "somebody", Msg: strings.Repeat("m", size)}, To: "me", Instance: protocol.Instance{1}, Number: 7, Position: protocol.Position{Epoch: 1700000000000000, Offset: 3},

@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// monitored reads the commands that clients send to a server. It leaves out commands that scripts
-// call.
+// The type monitored reads the commands that clients send to a server. It leaves out commands that
+// scripts call.
 type monitored struct {
 	t     *testing.T
 	lines *bufio.Scanner
@@ -39,8 +39,8 @@ func monitor(t *testing.T, server *redistest.Server) *monitored {
 	return m
 }
 
-// next waits for the next command. It returns the server's time, in seconds, and the command's
-// name and arguments.
+// The method next waits for the next command. It returns the server's time, in seconds, and the
+// command's name and arguments.
 func (m *monitored) next() (at float64, command string) {
 	m.t.Helper()
 	for m.lines.Scan() {
@@ -104,7 +104,8 @@ func TestARelayAtRestSendsOneCommandASecond(t *testing.T) {
 }
 
 // TestClusterAtRestSendsEachMasterOneCommandASecond counts the commands that each master of a Redis
-// Cluster gets. The commands that ask one node for the layout are left out.
+// Cluster gets. Each must get at most one command a second, in at least one of three attempts. The
+// commands that ask one node for the layout are left out.
 func TestClusterAtRestSendsEachMasterOneCommandASecond(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)

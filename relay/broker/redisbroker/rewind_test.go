@@ -16,8 +16,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// say publishes n messages with successive numbers, and returns the position of the last message.
-// The parameter first is the number of the first message.
+// The function say publishes n messages with successive numbers, and returns the position of the
+// last message. The parameter first is the number of the first message.
 func say(r *brokertest.Relay, t protocol.Topic, first, n uint64) (last protocol.Position) {
 	for i := range n {
 		last = r.Say(t, first+i, fmt.Sprint("message ", first+i))
@@ -26,8 +26,8 @@ func say(r *brokertest.Relay, t protocol.Topic, first, n uint64) (last protocol.
 }
 
 // wantLater publishes two messages to the group through a new Broker, which has received nothing of
-// the group. Before, Redis has lost a message. The parameter had is the position of that message.
-// The listener must receive the two messages in an epoch after that of the lost message.
+// the group. The argument had is the position of an earlier message, which Redis has lost. The
+// listener must receive the two messages in an epoch after that of the lost message.
 func wantLater(t *testing.T, url string, listener *brokertest.Relay, had protocol.Position) {
 	t.Helper()
 	other := relayOn(t, url)
@@ -179,7 +179,7 @@ func TestRecordLostAlone(t *testing.T) {
 }
 
 // TestReplicaPromotedBehind loses the last messages with the master. The relay goes over to a
-// replica that never had these messages.
+// replica that never had these messages. Further messages must begin a later epoch.
 func TestReplicaPromotedBehind(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)

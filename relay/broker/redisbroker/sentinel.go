@@ -20,8 +20,8 @@ const (
 	sentinelsEvery  = time.Second
 )
 
-// throughSentinels makes each connection of t's options go to the master that the method poll
-// finds. The connection fails if that server says that it is a replica.
+// throughSentinels makes each connection that is opened with t.opt go to the master that the method
+// poll finds. The connection fails if that server says that it is a replica.
 func throughSentinels(t *target) {
 	dial := t.opt.Dialer
 	t.opt.Dialer = func(ctx context.Context, network, _ string) (net.Conn, error) {

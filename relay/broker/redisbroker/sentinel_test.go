@@ -25,7 +25,8 @@ func TestRedisSentinel(t *testing.T) {
 }
 
 // TestSentinelFailover kills a master under traffic while its replica is behind. After that, the
-// sentinels are told to replace the new master, while all relays are connected to it.
+// sentinels are told to replace the new master, while all relays are connected to it. The relays
+// must leave that master before it becomes a replica.
 func TestSentinelFailover(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()
@@ -69,8 +70,9 @@ func TestSentinelFailover(t *testing.T) {
 	})
 }
 
-// TestSentinelAbsent has sentinels that do not answer, and sentinels that watch a master of another
-// name.
+// TestSentinelAbsent runs a Broker whose sentinels do not answer, and a Broker whose sentinels
+// watch a master of another name. Redis must count as away. If one of three sentinels answers,
+// Redis must be there.
 func TestSentinelAbsent(t *testing.T) {
 	t.Parallel()
 	watched := redistest.StartWatched(t)

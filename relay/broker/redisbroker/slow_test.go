@@ -29,8 +29,9 @@ func atLeastOnce(t *testing.T, attempt func() error) {
 	t.Error(failures)
 }
 
-// slowly returns a relay on a slow way to the server, another relay whose way is not slow, and the
-// slow way. The slow way carries rate bytes a second, on each connection and in each direction.
+// The function slowly returns a relay on a slow way to the server, another relay whose way is not
+// slow, and the slow way. The parameter rate says how many bytes a second the slow way carries, on
+// each connection and in each direction.
 func slowly(t *testing.T, rate int64) (slow, other *brokertest.Relay, way *proxy) {
 	t.Helper()
 	server := redistest.Start(t)
@@ -54,8 +55,9 @@ func sayAll(t *testing.T, r *brokertest.Relay, topics []protocol.Topic, messages
 	}
 }
 
-// calmly runs the given function over a slow way, up to three times. At least one of these attempts
-// must succeed. In that attempt the slow relay may tell neither absence nor deafness.
+// The function calmly runs the given function over a slow way, up to three times. At least one of
+// these attempts must succeed. In that attempt the slow relay may tell neither absence nor
+// deafness.
 func calmly(t *testing.T, rate int64, do func(slow, other *brokertest.Relay, way *proxy) error) {
 	t.Helper()
 	atLeastOnce(t, func() error {
@@ -68,8 +70,8 @@ func calmly(t *testing.T, rate int64, do func(slow, other *brokertest.Relay, way
 	})
 }
 
-// calm returns an error for the first State or Deaf from an index on. It returns nil if there is
-// neither.
+// The function calm returns an error for the first State or Deaf from an index on. It returns nil
+// if there is neither.
 func calm(r *brokertest.Relay, from int) error {
 	for end := r.Events(); from < end; {
 		var e broker.Event
@@ -90,7 +92,8 @@ func manyTopics(n int) (list []protocol.Topic) {
 }
 
 // TestHistoryOverASlowWay reads the histories of 16 topics at once, as a relay may do when an edge
-// comes back. That takes more than 3 s.
+// comes back. The reads take more than 3 s. They must be whole, and the first page must not wait
+// for all others.
 func TestHistoryOverASlowWay(t *testing.T) {
 	long.Only(t, "a slow way takes its time")
 	t.Parallel()
@@ -160,7 +163,7 @@ func TestSubscribedOverASlowWay(t *testing.T) {
 	})
 }
 
-// TestManySubscribedOverASlowWay has a new relay subscribe to 7,000 topics with long names over a
+// TestManySubscribedOverASlowWay subscribes a new relay to 7,000 topics with long names, over a
 // slow way. The commands take about 4 s, which is longer than the constant silence. Redis must have
 // something to confirm meanwhile, so that the connection is not lost.
 func TestManySubscribedOverASlowWay(t *testing.T) {
@@ -183,7 +186,8 @@ func TestManySubscribedOverASlowWay(t *testing.T) {
 	})
 }
 
-// TestSlowWayCut cuts a slow way while a page and a publication are on it.
+// TestSlowWayCut cuts a slow way while a page and a publication are on it. The relay must tell in
+// time that Redis is away. The read must fail, and the publication must be answered.
 func TestSlowWayCut(t *testing.T) {
 	long.Only(t, "a slow way takes its time")
 	t.Parallel()
@@ -206,7 +210,7 @@ func TestSlowWayCut(t *testing.T) {
 	within(t, "the publication is given up", began, 10*time.Second)
 }
 
-// TestPublishedOverASlowWay publishes a backlog that takes about 4 s.
+// TestPublishedOverASlowWay publishes a backlog that takes about 4 s. No absence may be told.
 func TestPublishedOverASlowWay(t *testing.T) {
 	long.Only(t, "a slow way takes its time")
 	t.Parallel()
@@ -217,7 +221,7 @@ func TestPublishedOverASlowWay(t *testing.T) {
 }
 
 // TestBiggestMessageOverASlowWay publishes a message of the greatest length, receives one, and
-// reads one from history. Each of the three takes more than 3 s.
+// reads one from history. Each of the three takes more than 3 s. No absence may be told.
 func TestBiggestMessageOverASlowWay(t *testing.T) {
 	long.Only(t, "a slow way takes its time")
 	for _, c := range []struct {

@@ -33,11 +33,11 @@ type subscriber struct {
 	wanted  map[protocol.Topic]subscription
 	count   uint64 // the last generation that was given
 	counted int    // subscriptions that are now in the metrics
-	// order lists the topics whose change the connection has not taken, in the order of their
-	// changes. It begins with those that were wanted when the connection began.
+	// The field order lists the topics with a change that the connection has not taken, the
+	// earliest change first. It begins with the topics that were wanted when the connection began.
 	order []protocol.Topic
-	// changed has the topics that were appended to the field order after the connection began, and
-	// that the connection has not taken. The field changed is nil without a connection.
+	// The field changed has the topics that were appended to the field order after the connection
+	// began, and that the connection has not taken. It is nil without a connection.
 	changed map[protocol.Topic]struct{}
 	flushes []uint64 // tokens of flushes that no connection has taken
 
@@ -52,7 +52,7 @@ type subscription struct {
 	generation uint64 // counts from 1; 0: no subscription
 }
 
-// probing says on which channel the subscriber receives the probes of its own relay.
+// The type probing says on which channel the subscriber receives the probes of its own relay.
 type probing struct {
 	relay protocol.Instance     // instance that publishes the probes
 	topic func() protocol.Topic // topic that the probes are published to now
@@ -65,9 +65,9 @@ func newSubscriber(opt *redis.Options, c common, p probing, i *identifier, s *st
 	}
 }
 
-// found passes an identity to the method watch of the current connection. It is the identity of the
-// server that answers the probe. If there is no connection, or if the method watch is busy, found
-// does nothing.
+// The method found passes an identity to the method watch of the current connection. It is the
+// identity of the server that answers the probe. If there is no connection, or if the method watch
+// is busy, found does nothing.
 func (s *subscriber) found(who identity) {
 	select {
 	case s.probed <- who:
@@ -84,8 +84,9 @@ func (s *subscriber) subscribe(t protocol.Topic, token uint64) {
 	s.signal()
 }
 
-// again makes the writer ask once more for a subscription that was refused, or that Redis ended. It
-// does nothing if the topic is unwanted by now, or is wanted with another generation.
+// The method again makes the writer ask once more for a subscription that was refused, or that
+// Redis ended. It does nothing if the topic is unwanted by now, or is wanted with another
+// generation.
 func (s *subscriber) again(t protocol.Topic, generation uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,14 +144,15 @@ func (s *subscriber) end() {
 
 func (s *subscriber) signal() { signal(s.wake) }
 
-// want returns the topic's subscription, zero if there is none.
+// The method want returns the topic's subscription, or zero if there is none.
 func (s *subscriber) want(t protocol.Topic) subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.wanted[t]
 }
 
-// begin lists every wanted topic as changed, for a new connection. It returns how many there are.
+// The method begin lists every wanted topic as changed, for a new connection. It returns how many
+// there are.
 func (s *subscriber) begin() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,7 +184,7 @@ type change struct {
 	want  subscription
 }
 
-// changes removes topics from the front of the field order, and returns them with their
+// The method changes removes topics from the front of the field order, and returns them with their
 // subscriptions. The arguments most and size bound the number of topics and the bytes of their
 // names. If the first name alone is longer than size, changes returns that topic only.
 func (s *subscriber) changes(most, size int) []change {

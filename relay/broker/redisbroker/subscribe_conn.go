@@ -28,13 +28,13 @@ type subscriberConn struct {
 	tops       *line
 	began      time.Time
 	returns    uint64 // state.returns when this connection began
-	// deaf is the time when the connection before this one ended, or when Run began. Connections
-	// that ended with errBack do not count.
+	// The field deaf is the time when the connection before this one ended, or when Run began.
+	// Connections that ended with errBack do not count.
 	deaf time.Time
 
-	// These are the writer's until run returns.
+	// The writer owns the following fields until run returns.
 	active map[protocol.Topic]uint64 // generation that was last sent for each topic
-	probed protocol.Topic            // topic on whose probe channel the connection is subscribed
+	probed protocol.Topic            // topic whose probe channel the connection has subscribed to
 	memory []byte                    // memory of the last commands, to be reused
 
 	server atomic.Pointer[connected] // nil before the connection is open
@@ -172,8 +172,8 @@ func (s *subscriberConn) popLocked() expectation {
 	return next
 }
 
-// confirm handles a confirmation for a channel. It returns an error if that is not the confirmation
-// that is expected next.
+// confirm handles a confirmation for a channel. It returns an error unless this confirmation is the
+// one that is expected next.
 func (s *subscriberConn) confirm(kind pushKind, channel []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

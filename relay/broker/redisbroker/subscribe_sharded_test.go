@@ -44,7 +44,7 @@ func sharded(t *testing.T) (s *subscriberConn, told *[]broker.Event, lines chan 
 	return s, told, lines
 }
 
-// follows sends the commands for all changes.
+// The method follows sends the commands for all changes.
 func (s *subscriberConn) follows(t *testing.T) {
 	t.Helper()
 	if done, err := s.follow(); !done || err != nil {
@@ -52,9 +52,9 @@ func (s *subscriberConn) follows(t *testing.T) {
 	}
 }
 
-// replies passes each reply in list to s, as if the server had sent it. A reply is an error or a
-// text. The text is "+" and a topic that is subscribed now, "-" and a topic that is unsubscribed
-// now, or the payload of a ping.
+// The method replies passes each reply in list to s, as if the server had sent it. A reply is an
+// error or a text. The text is "+" and a topic that is subscribed now, "-" and a topic that is
+// unsubscribed now, or the payload of a ping.
 func (s *subscriberConn) replies(t *testing.T, list ...any) {
 	t.Helper()
 	for _, one := range list {
@@ -78,14 +78,14 @@ func (s *subscriberConn) replies(t *testing.T, list ...any) {
 	}
 }
 
-// asksAgain waits until t is wanted with a later generation than the one in the last argument.
+// asksAgain waits until t is wanted with a later generation than the given one.
 func (s *subscriberConn) asksAgain(tt *testing.T, t protocol.Topic, than uint64) {
 	tt.Helper()
 	brokertest.Eventually(tt, fmt.Sprint(t, " is asked for again"), func() bool { return s.subscriber.want(t).generation > than })
 }
 
-// TestShardedCommandsHaveOneSlot has topics that are wanted when the connection begins, and then
-// subscribes to more topics. It then unsubscribes from these further topics. Each command must have
+// TestShardedCommandsHaveOneSlot subscribes to many topics before the connection begins, and to
+// more topics after that. It then unsubscribes from these further topics. Each command must have
 // channels of one slot, and few commands must suffice. One ping must follow the unsubscriptions of
 // a batch.
 func TestShardedCommandsHaveOneSlot(t *testing.T) {
@@ -133,9 +133,9 @@ func TestShardedCommandsHaveOneSlot(t *testing.T) {
 	}
 }
 
-// TestMovedStandsForAllOfItsCommand has the server refuse a command for two topics, since their
-// slot is elsewhere. The next command's confirmation must count, and the refused topics must be
-// asked for again.
+// TestMovedStandsForAllOfItsCommand plays a server that refuses a command for two topics, since
+// their slot is elsewhere. The next command's confirmation must count, and the refused topics must
+// be asked for again.
 func TestMovedStandsForAllOfItsCommand(t *testing.T) {
 	s, told, _ := sharded(t)
 	for _, topic := range []protocol.Topic{near, beside, far} {
@@ -174,9 +174,9 @@ func TestMovedStandsForAllOfItsCommand(t *testing.T) {
 	}
 }
 
-// TestAnEndedSubscriptionIsDeaf has the server end a subscription while its top is being read. The
-// topic must be told as deaf. Nothing more may be told until the topic is subscribed again. A
-// confirmation for a topic that is not wanted must change nothing.
+// TestAnEndedSubscriptionIsDeaf makes the server end a subscription while its top is being read.
+// The connection must send a Deaf for the topic. It may send nothing more until the topic is
+// subscribed again. A confirmation for a topic that is not wanted must change nothing.
 func TestAnEndedSubscriptionIsDeaf(t *testing.T) {
 	s, told, _ := sharded(t)
 	s.subscriber.subscribe(near, 7)
@@ -251,7 +251,8 @@ func TestAPingIsOfItsBatchAlone(t *testing.T) {
 	}
 }
 
-// TestEndedProbesAreHeardAgain has the server end the subscription to the relay's own probes.
+// TestEndedProbesAreHeardAgain makes the server end the subscription to the relay's own probes. The
+// connection must subscribe to them again, and must not tell of the loss.
 func TestEndedProbesAreHeardAgain(t *testing.T) {
 	s, told, lines := sharded(t)
 	topic := probeTopicIn("1")
@@ -284,8 +285,8 @@ func TestEndedProbesAreHeardAgain(t *testing.T) {
 	}
 }
 
-// TestReceivingGoesOnBehindMoved has a server refuse a subscription with MOVED, and then send bytes
-// that are no reply. Only these bytes may end the connection.
+// TestReceivingGoesOnBehindMoved plays a server that refuses a subscription with MOVED, and then
+// sends bytes that are no reply. Only these bytes may end the connection.
 func TestReceivingGoesOnBehindMoved(t *testing.T) {
 	s, _, _ := sharded(t)
 	s.subscriber.subscribe(near, 7)

@@ -72,8 +72,9 @@ func (s *subscriberConn) readAgain(topics []protocol.Topic) {
 	s.unread = append(s.unread, topics...)
 }
 
-// readBadAgain appends topics to the field unread, and wakes the top reader. It leaves out each
-// topic whose confirmed generation is not the one in generations any more.
+// readBadAgain appends topics to the field unread, and wakes the top reader. It leaves out a topic
+// if its top is not awaited any more, or is awaited for another generation than the one in the
+// argument generations.
 func (s *subscriberConn) readBadAgain(topics []protocol.Topic, generations []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,7 +128,7 @@ func (s *subscriberConn) readBatch(ctx context.Context, topics []protocol.Topic)
 	return failed, bad, again
 }
 
-// generations returns each topic's confirmed generation, or 0 if its top is not awaited.
+// The method generations returns each topic's confirmed generation, or 0 if its top is not awaited.
 func (s *subscriberConn) generations(topics []protocol.Topic) []uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,7 +29,7 @@ const (
 // commands.
 const inForcePing = "in force"
 
-// flushPing is the payload of a flush's ping. The answer to the ping comes after all that this
+// flushPing is the payload of a flush's ping. The answer to the ping comes after all that the
 // server published to the connection before it handled the ping.
 const flushPing = "flush"
 
@@ -146,7 +146,7 @@ func (s *subscriberConn) fullLocked() bool {
 	return len(s.expected) >= windowTopics || s.expectedLen >= windowBytes
 }
 
-// send turns the changes of batch into commands, and sends these.
+// The method send turns the changes of batch into commands, and sends these.
 func (s *subscriberConn) send(batch []change) error {
 	on, off := make([]expectation, 0, len(batch)), []expectation(nil)
 	for _, c := range batch {

@@ -42,7 +42,7 @@ func TestWindow(t *testing.T) {
 	for _, c := range []struct {
 		name             string
 		nameLen          int
-		window, commands int // topics that are sent at first, and the most that one command names
+		window, commands int // how many topics are sent at first, and at most in one command
 	}{
 		{"short names", 10, windowTopics, commandTopics},
 		{"long names", protocol.MaxID, windowBytes / (protocol.MaxID + 6), commandBytes / (protocol.MaxID + 6)},
@@ -86,8 +86,7 @@ func TestWindow(t *testing.T) {
 }
 
 // TestChangesWhileTheFirstAreSent changes each topic again and again while a new connection has not
-// taken it yet. The list of changes must stay bounded, and the last change must be the one that is
-// taken.
+// taken it yet. The list of changes must stay bounded, and the commands must name each topic once.
 func TestChangesWhileTheFirstAreSent(t *testing.T) {
 	s, _ := newTestConn(t)
 	const topics = 10

@@ -1,0 +1,133 @@
+package simulation
+
+import (
+	"slices"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// forms says which forms of a publication a frame has.
+type forms [link.MaxForms]bool
+
+var chatOnly = forms{link.FormChat: true}
+
+// formsOf returns the forms of a frame, and its text for the chat.
+func formsOf(texts []link.Rendering) (has forms, chat []byte) {
+	for _, t := range texts {
+		has[t.Form] = true
+		if t.Form == link.FormChat {
+			chat = t.Text
+		}
+	}
+	return has, chat
+}
+
+// form returns the form in which a session takes publications.
+func (s *session) form() link.Form {
+	if s.sdk != nil {
+		return link.FormJSON
+	}
+	return link.FormChat
+}
+
+// members returns the sessions of an edge that are in a topic, those included that the relay has
+// closed and that have not ended yet.
+func (e *edge) members(t protocol.Topic) (in []*session) {
+	for _, s := range slices.Concat(e.sessions, e.closing) {
+		if i := s.interests[t]; i != nil && i.in {
+			in = append(in, s)
+		}
+	}
+	return in
+}
+
+// lacks reports whether the hub drops a frame at a position since it has come by a link that is
+// being left, and has no text for one of the members, or is behind such a frame.
+func (f *feed) lacks(t protocol.Topic, at protocol.Position, has forms) bool {
+	if f.a == f.e.used {
+		return false
+	}
+	behind := f.e.w.model.edges[f.e.instance].at[t].Before(f.dropped[t])
+	lacks := behind || slices.ContainsFunc(f.e.members(t), func(s *session) bool { return !has[s.form()] })
+	if lacks {
+		f.dropped[t] = at
+	}
+	return lacks
+}
+
+func (f *feed) Forms(p link.Forms) {
+	has, chat := formsOf(p.Texts)
+	f.publication(link.Publication{Topic: p.Topic, Position: p.Position, ID: p.ID, Payload: chat}, has, func() { f.Feed.Forms(p) })
+}
+
+func (f *feed) AheadForms(a link.AheadForms) {
+	f.ahead(a.Topic, a.ID, func() { f.Feed.AheadForms(a) })
+}
+
+func (f *feed) Confirmed(n link.Confirmed, answer bool) error {
+	var topics []protocol.Topic
+	for _, c := range n.Channels {
+		topics = append(topics, f.names[c.Topic])
+	}
+	err := f.Feed.Confirmed(n, answer)
+	if err == nil {
+		w := f.e.w
+		w.model.confirmed(f.e, n, topics)
+		f.told(n.Number, n.Session, answerConfirmed, n.Text, answer)
+		f.e.readAll()
+	}
+	return err
+}
+
+func (f *feed) Refreshed(n link.Refreshed, answer bool) error {
+	err := f.Feed.Refreshed(n, answer)
+	if err == nil {
+		f.e.w.model.refreshed(f.e, n)
+		f.told(n.Number, n.Session, answerRefreshed, n.Text, answer)
+	}
+	return err
+}
+
+func (f *feed) Bound(n link.Bound, answer bool) error {
+	err := f.Feed.Bound(n, answer)
+	if err == nil {
+		f.told(n.Number, n.Session, answerBound, n.Text, answer)
+	}
+	return err
+}
+
+// told takes note of a frame that answers a number. If first is not set, the number was answered
+// before.
+func (f *feed) told(number, session uint64, as answer, text []byte, first bool) {
+	if first {
+		f.e.w.model.answered(f.e, number, session, as, text)
+	}
+	f.e.collect(cause{number: number, session: session})
+}
+
+// Unbound tells a client that its membership has ended, since it has lost messages. The Gap comes
+// behind it.
+func (f *feed) Unbound(n link.Unbound) {
+	topic := f.names[n.Topic]
+	f.e.w.model.unbound(f.e, n, topic)
+	f.Feed.Unbound(n)
+	f.e.collect(cause{topic: topic, session: n.Session, lost: true})
+}
+
+func (f *feed) Close(n link.Close) {
+	s := f.e.w.model.closed(f.e, n)
+	f.Feed.Close(n)
+	if s != nil {
+		if _, ending := s.Reason(); !ending {
+			f.e.w.fail("P3: %s/%d is closed by its relay, and goes on", f.e.name, s.id)
+		}
+		f.e.w.closed(s)
+	}
+}
+
+// formMissed reports whether a publication without a position may lack a form that a member needs:
+// the edge moves, or its relay has not taken all of its tables.
+func (m *model) formMissed(e *edge) bool {
+	return len(e.parting) > 0 || e.used == nil || !e.used.live
+}

@@ -1,0 +1,100 @@
+package simulation
+
+import (
+	"slices"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// planSDK makes a random schedule in which clients of SDKs come, too. In every third of these
+// schedules, some edges and relays do not know such clients.
+func planSDK(seed uint64) schedule {
+	s := planOf(seed, 0x5dc, slices.Concat(kinds, sdkKinds))
+	s.config.sdk, s.config.skew = true, seed%3 == 1
+	return s
+}
+
+// sdkKinds are the actions that only clients of SDKs take. Other actions, such as to say something,
+// are theirs too.
+var sdkKinds = []kind{
+	{"an SDK comes", 70, false, func(w *world) {
+		if e := w.edge(); e != nil {
+			w.connectSDK(e, false)
+		}
+	}},
+	{"an SDK comes and goes", 15, false, func(w *world) {
+		if e := w.edge(); e != nil {
+			if s := w.connectSDK(e, false); s != nil {
+				w.after(w.between(0, 20*time.Millisecond), func() {
+					if !s.gone {
+						w.disconnect(s)
+					}
+				})
+			}
+		}
+	}},
+	{"an SDK comes while its edge changes its relay", 15, false, func(w *world) {
+		e := w.edge()
+		if e == nil || e.used == nil {
+			return
+		}
+		if s := w.connectSDK(e, true); s != nil {
+			e.used.end.shut()
+		}
+	}},
+	{"an SDK says", 120, false, func(w *world) {
+		if s := w.someSDK(); s != nil {
+			w.sends(s, []line{w.randomLine(s)})
+		}
+	}},
+	{"an SDK says many things at once", 50, false, func(w *world) {
+		if s := w.someSDK(); s != nil {
+			var lines []line
+			channel := w.channel(s)
+			for range 2 + w.rnd.IntN(6) {
+				switch w.rnd.IntN(4) {
+				case 0:
+					lines = append(lines, w.publishLine(s, channel))
+				case 1:
+					lines = append(lines, w.subscribeLine(s, channel, w.chance(60)))
+				default:
+					lines = append(lines, w.randomLine(s))
+				}
+			}
+			w.sends(s, lines)
+		}
+	}},
+	{"an SDK subscribes and goes", 15, false, func(w *world) {
+		if s := w.someSDK(); s != nil {
+			channel := w.channel(s)
+			w.sends(s, []line{w.subscribeLine(s, channel, true), w.publishLine(s, channel)})
+			w.after(w.between(0, 20*time.Millisecond), func() {
+				if !s.gone {
+					w.disconnect(s)
+				}
+			})
+		}
+	}},
+	{"an SDK's last word, and a cut", 20, false, func(w *world) {
+		if s := w.someSDK(); s != nil {
+			channel := string(protocol.GroupTopic(pick(w, groups)))
+			var lines []line
+			for range 1 + w.rnd.IntN(3) {
+				lines = append(lines, w.publishLine(s, channel))
+			}
+			w.sends(s, append(lines, w.subscribeLine(s, channel, false)))
+			w.after(w.between(0, 80*time.Millisecond), func() {
+				if s.e.used != nil {
+					s.e.used.end.conn.sever(true, w.chance(50))
+				}
+			})
+		}
+	}},
+	{"an SDK ends its session", 15, false, func(w *world) {
+		if s := w.someSDK(); s != nil {
+			lines := []line{w.randomLine(s), w.lastLine(s), w.publishLine(s, "all"), w.randomLine(s)}
+			w.sends(s, lines[w.rnd.IntN(2):])
+		}
+	}},
+}
