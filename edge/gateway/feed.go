@@ -44,8 +44,9 @@ func (f *Feed) EndBatch() {
 		return
 	}
 	enough := f.queued >= holdMost || f.bytes >= f.hub.writers.holdBytes
+	given := f.queued
 	f.holding, f.queued, f.bytes = false, 0, 0
-	f.hub.writers.release(enough)
+	f.hub.writers.release(given, enough)
 }
 
 // fanOutLocked calls Hub.fanOutLocked. It adds the members and the longest text to the counts of

@@ -19,10 +19,14 @@ const (
 	// bytes. All of its texts may be for one member. The aim is that the writers begin before a
 	// burst fills that member's queue.
 	holdShare = 8
-	// If gatherFrom conns or more wait, the writers start only after gatherFor. Messages that come
-	// for these conns in that time can be written in the same system calls.
-	gatherFrom = 64
-	gatherFor  = time.Millisecond
+	// If gatherFrom conns or more wait, a round of writes begins only after a time of gathering:
+	// gatherFor, or gatherBehind if a round has just ended. Messages that come for these conns in
+	// that time can be written in the same system calls. While at least half of the conns that wait
+	// are given a further message within gatherFor, the time goes on, up to gatherMost.
+	gatherFrom   = 64
+	gatherFor    = time.Millisecond
+	gatherBehind = 2 * time.Millisecond
+	gatherMost   = 5 * time.Millisecond
 )
 
 // writers write to the conns in a list, in the order of the list. A few goroutines serve all conns,
@@ -33,6 +37,12 @@ const (
 // then written together. This makes fan-out cheap: a write costs 5 to 9 µs, for one small message
 // or for several.
 //
+// The list is written in rounds. A round is the conns that waited when it began. Conns that come
+// into the list later belong to the next round. Between two rounds there is a time of gathering,
+// too. Without it, messages to a busy group that came apart once would stay apart. Their senders
+// often wait for them. The next message of the first part comes when all members have its last one,
+// which is the end of a round. The next round would have begun by then, with the second part alone.
+//
 // A conn is in the list at most once. While the conn is in the list or is written to, queue.writing
 // is set. The queue's methods take and written clear it when nothing is left, and its method fail
 // clears it in any case.
@@ -42,9 +52,20 @@ type writers struct {
 	mu          sync.Mutex // guards the fields below; never held across I/O
 	first, last *conn      // a list, linked by conn.next
 	waiting     int        // conns in the list
+	round       int        // how many conns at the list's begin are of the round
 	running     int        // goroutines that run writers.run
-	holds       int        // number of unfinished batches and of running gatherFor timers
+	holds       int        // number of unfinished batches
+	gathering   gathering
 	all         sync.WaitGroup
+}
+
+// gathering is the time of gathering before a round. writers.mu guards it.
+type gathering struct {
+	on      bool        // no round begins
+	waiting int         // conns that waited when the timer was set
+	given   int         // messages for topic members since then
+	latest  time.Time   // when the round must begin
+	timer   *time.Timer // calls writers.gathered; nil: never set yet
 }
 
 // add puts c into the list. It is called when c's queue has something to write. It does not block.
@@ -63,13 +84,58 @@ func (w *writers) add(c *conn) {
 	}
 }
 
-// startLocked starts goroutines until w.waiting or GOMAXPROCS of them run, whichever is less. w.mu
-// must be held.
+// startLocked starts goroutines until w.waiting or GOMAXPROCS of them run, whichever is less.
+// During gathering it does nothing. w.mu must be held.
 func (w *writers) startLocked() {
+	if w.gathering.on {
+		return
+	}
 	for w.running < min(runtime.GOMAXPROCS(0), w.waiting) {
 		w.running++
 		w.all.Add(1)
 		go w.run()
+	}
+}
+
+// beginLocked begins a round at once, in place of the round that is under way, if any. w.mu must be
+// held.
+func (w *writers) beginLocked() {
+	w.gathering.on = false
+	w.round = w.waiting
+	w.startLocked()
+}
+
+// gatherLocked begins a time of gathering, which lasts for the given duration or longer. w.mu must
+// be held.
+func (w *writers) gatherLocked(wait time.Duration) {
+	w.gathering.on = true
+	w.gathering.latest = time.Now().Add(gatherMost)
+	w.awaitLocked(wait)
+}
+
+// awaitLocked sets the timer of gathering. w.mu must be held.
+func (w *writers) awaitLocked(wait time.Duration) {
+	g := &w.gathering
+	g.waiting, g.given = w.waiting, 0
+	if g.timer == nil {
+		g.timer = time.AfterFunc(wait, w.gathered)
+	} else {
+		g.timer.Reset(wait)
+	}
+}
+
+// gathered goes on gathering, or begins the round. A timer calls it.
+func (w *writers) gathered() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	g := &w.gathering
+	further := g.given - (w.waiting - g.waiting) // messages for conns that waited already
+	switch {
+	case !g.on: // release has begun the round
+	case further >= w.waiting/2 && time.Until(g.latest) >= gatherFor:
+		w.awaitLocked(gatherFor)
+	default:
+		w.beginLocked()
 	}
 }
 
@@ -83,18 +149,23 @@ func (w *writers) hold() {
 
 // release ends a hold. If no more than inlineMost conns wait and no goroutine runs, release writes
 // to these conns itself. Otherwise it starts the writers, unless another hold goes on. If
-// gatherFrom conns or more wait and no goroutine runs, it starts the writers only after gatherFor.
-// If the argument is true, it starts them at once. The caller must hold no lock.
-func (w *writers) release(enough bool) {
+// gatherFrom conns or more wait and no goroutine runs, the writers start only after a time of
+// gathering, unless the parameter enough is set. If it is set, all conns that wait belong to the
+// round. The parameter given is the number of messages that the batch had for members of topics.
+// The caller must hold no lock.
+func (w *writers) release(given int, enough bool) {
 	w.mu.Lock()
 	w.holds--
 	few := w.waiting <= inlineMost && w.running == 0
 	switch {
-	case few:
-	case !enough && w.running == 0 && w.waiting >= gatherFrom && w.holds == 0:
-		w.holds++
-		time.AfterFunc(gatherFor, w.start)
-	case w.holds == 0:
+	case few || w.holds > 0:
+	case enough:
+		w.beginLocked()
+	case w.gathering.on:
+		w.gathering.given += given
+	case w.running == 0 && w.waiting >= gatherFrom:
+		w.gatherLocked(gatherFor)
+	default:
 		w.startLocked()
 	}
 	n := w.waiting
@@ -119,14 +190,6 @@ func (w *writers) relieve() {
 	w.startLocked()
 }
 
-// start ends the time of gathering and starts the writers. A timer calls it.
-func (w *writers) start() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.holds--
-	w.startLocked()
-}
-
 // next removes the first conn from the list. It returns nil if the list is empty.
 func (w *writers) next() *conn {
 	w.mu.Lock()
@@ -145,6 +208,7 @@ func (w *writers) nextLocked() *conn {
 		w.last = nil
 	}
 	w.waiting--
+	w.round = max(w.round-1, 0)
 	return c
 }
 
@@ -157,16 +221,24 @@ func (w *writers) run() {
 	}
 }
 
-// nextOrEnd removes the first conn from the list, for a goroutine of writers.run. If the list is
-// empty, it returns nil. The goroutine is then no longer counted, and must end.
+// nextOrEnd removes the first conn from the list, for a goroutine of writers.run. When the round is
+// over, it begins the next one, or the time of gathering before it. During gathering, and if the
+// list is empty, it returns nil. The goroutine is then no longer counted, and must end.
 func (w *writers) nextOrEnd() *conn {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c := w.nextLocked()
-	if c == nil {
-		w.running--
+	switch {
+	case w.round > 0 || w.gathering.on:
+	case w.waiting >= gatherFrom:
+		w.gatherLocked(gatherBehind)
+	default:
+		w.round = w.waiting
 	}
-	return c
+	if w.gathering.on || w.waiting == 0 {
+		w.running--
+		return nil
+	}
+	return w.nextLocked()
 }
 
 // write writes the frames that are queued for c. If the socket does not take everything at once,

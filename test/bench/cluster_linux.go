@@ -90,3 +90,16 @@ func (c *cluster) spent() (p parts, err error) {
 	}
 	return p, err
 }
+
+// written returns how many frames the edges have written to clients since they were started, and in
+// how many writes. A nil cluster has written nothing.
+func (c *cluster) written(ctx context.Context) (frames, writes float64) {
+	if c == nil {
+		return 0, 0
+	}
+	for _, e := range c.edges {
+		frames += e.Metric(ctx, "edgerelay_edge_client_frames_written_total")
+		writes += e.Metric(ctx, "edgerelay_edge_client_writes_total")
+	}
+	return frames, writes
+}

@@ -56,6 +56,7 @@ const settled = 500 * time.Millisecond
 type cost struct {
 	load.Result
 	spent
+	frames, writes float64 // frames that the edges wrote to clients, and their writes; 0: unknown
 }
 
 // measure runs a round after a shorter one that warms the servers up.
@@ -63,10 +64,14 @@ func measure(ctx context.Context, s *site, l *load.Loop, limits load.Limits, str
 	if _, err := l.Run(ctx, load.Limits{Messages: max(1, limits.Messages/4), Time: limits.Time / 4}, streams...); err != nil {
 		return c, fmt.Errorf("warming up: %w", err)
 	}
+	frames, writes := s.cluster.written(ctx)
 	c.spent, err = s.during(func() (err error) {
 		c.Result, err = l.Run(ctx, limits, streams...)
 		return err
 	})
+	c.frames, c.writes = s.cluster.written(ctx)
+	c.frames -= frames
+	c.writes -= writes
 	return c, err
 }
 
@@ -82,11 +87,14 @@ func (r rows) cpu(unit string, t spent, n int, budget float64) {
 
 const withRedis = ", with Redis"
 
-// deliveries adds rows for the CPU time of one delivery, for the rate of deliveries, and for
-// latencies.
+// deliveries adds rows for the CPU time of one delivery, for the rate of deliveries, for the frames
+// in one write to a client if they are known, and for latencies.
 func (r rows) deliveries(c cost, budget float64) {
 	r.cpu("delivery", c.spent, c.Deliveries, budget)
 	r.add("deliveries", "/s", float64(c.Deliveries)/c.Took.Seconds(), 0)
+	if c.writes > 0 {
+		r.add("frames per write", "", c.frames/c.writes, 0)
+	}
 	r.latency(c.Latencies, 0, 0.5, 0.99)
 }
 

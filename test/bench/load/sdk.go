@@ -7,9 +7,13 @@ type SDK struct {
 	Path string // path of the endpoint, such as /connection/websocket
 }
 
-// Session returns the opening of a session that is also subscribed to everybody's topic, as a
-// session of the chat is.
-func (d SDK) Session(user string) Opening { return d.Receive(user, All) }
+// Session returns the opening of a session that its connect also subscribes to everybody's topic.
+// So the session has the topics of a session of the chat, in one command.
+func (d SDK) Session(user string) Opening {
+	o := connect(d.path(user))
+	o.Hello = `{"id":1,"connect":{"subs":{"` + sdkChannel(All) + `":{}}}}`
+	return o
+}
 
 // Joined returns the opening of a session that is subscribed to a group, and not to everybody's
 // topic.
