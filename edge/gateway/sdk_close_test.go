@@ -103,7 +103,7 @@ func TestARelayClosesManyWithinSomeTime(t *testing.T) {
 		b.hub.Answer(link.Answer{Session: 1, Text: []byte("behind")})
 		clients[0].wantFrame(textByte, "behind")
 		ended, moments := 0.0, 0
-		for time.Since(began) < most+2*wheelTick {
+		for time.Since(began) < most+closeWait+2*wheelTick {
 			time.Sleep(wheelTick)
 			synctest.Wait()
 			if n := b.metric("sessions_ended_total", "closed_by_relay"); n > ended {
