@@ -138,6 +138,7 @@ func (r *Router) dropFollower(f *follower) {
 	f.compact()
 	r.arrived(f)
 	f.topic.clients -= f.clients()
+	f.rare = nil // a topic's first follower is stored in the topic, and would keep its sessions
 	f.topic.remove(f)
 	r.dropTopic(f.topic)
 }
