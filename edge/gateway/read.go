@@ -252,7 +252,7 @@ func (c *conn) forward(message []byte) error {
 		s.deliver(notDelivered)
 		return nil
 	}
-	if v.up.Accept(s.info.ID, message) || !s.starved && c.awaitRoom(message, roomWait) {
+	if v.up.Accept(s.info.ID, message) || !s.starved && c.awaitRoom(message, roomWait, nil) {
 		s.starved = false
 		return nil
 	}
@@ -322,9 +322,22 @@ func (c *conn) pause(wait func(ended <-chan struct{}) paced) paced {
 }
 
 // awaitRoom tries to have the message accepted within the given time, and reports whether it was.
-func (c *conn) awaitRoom(message []byte, most time.Duration) bool {
+// If the given channel is closed, awaitRoom returns. The channel may be nil.
+func (c *conn) awaitRoom(message []byte, most time.Duration, ended <-chan struct{}) bool {
 	ctx, cancel := context.WithTimeout(c.server.ctx, most)
 	defer cancel()
+	if ended != nil {
+		var watch sync.WaitGroup
+		defer watch.Wait()
+		defer cancel()
+		watch.Go(func() {
+			select {
+			case <-ended:
+				cancel()
+			case <-ctx.Done():
+			}
+		})
+	}
 	up, id := c.server.up, c.session.info.ID
 	for ctx.Err() == nil && up.WaitRoom(ctx, id, len(message)) {
 		if up.Accept(id, message) {

@@ -193,7 +193,10 @@ func (r *reader) connectGuest(line []byte) error {
 	}
 	ready := s.sdk.ready // read now, since Confirmed sets the field to nil
 	v.hub.introduce(s, v.up)
-	if !v.up.Accept(s.info.ID, line) && !r.awaitRoom(line, v.guestDue(s.sdk)-v.now()) {
+	if !v.up.Accept(s.info.ID, line) && !r.awaitRoom(line, v.guestDue(s.sdk)-v.now(), ended) {
+		if _, ending := s.Reason(); ending {
+			return r.dropLate(line)
+		}
 		v.hub.metrics.dropped[dropNoRoom].Inc()
 		return errNoRoom
 	}
