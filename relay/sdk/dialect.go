@@ -6,7 +6,6 @@ import (
 
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/relay/rules"
-	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/shared/token"
 )
@@ -32,7 +31,7 @@ var _ dialect.Dialect = Dialect{}
 
 // MaxChannels is the greatest number of channels of one session. The channel of the session's own
 // user is one of them.
-const MaxChannels = link.MaxChannels
+const MaxChannels = 128
 
 var errSession = errors.New("a session of an SDK with a user that cannot be")
 

@@ -14,6 +14,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/relay/rules"
 	"github.com/edgerelay/edgerelay/shared/keyring"
+	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/shared/token"
 )
@@ -249,7 +250,7 @@ func TestTheRestIsConstant(t *testing.T) {
 	if got := speaks.Topics([]protocol.Topic{"x"}, confirmed); !slices.Equal(got, []protocol.Topic{"x"}) {
 		t.Errorf("topics %v", got)
 	}
-	if speaks.Lost("x") != nil || speaks.Order() != dialect.ByTopic || speaks.MaxTopics() != 128 {
+	if speaks.Lost("x") != nil || speaks.Order() != dialect.ByTopic || speaks.MaxTopics() != link.MaxChannels {
 		t.Errorf("%q, %d, %d", speaks.Lost("x"), speaks.Order(), speaks.MaxTopics())
 	}
 }
