@@ -128,6 +128,7 @@ func TestTimeNotLivedThroughIsNoSilence(t *testing.T) {
 	asked := g.server.now() + 51*time.Second
 	g.server.tick(asked)
 	c.wantFrame(pingFrame[0], "")
+	g.awaitWritten()
 
 	// The process is stopped for an hour before an answer can be read.
 	later := asked + time.Hour

@@ -408,3 +408,20 @@ func (c *rawClient) wantCloseFrame(r Reason) {
 	c.t.Helper()
 	c.wantFrame(closeByte, string(payload(closeFrames[r])))
 }
+
+// awaitWritten waits until each queue has noted that all of its frames are written. A client may
+// have read a frame before that. A ping behind such a frame gets more time to be answered.
+func (g *gateway) awaitWritten() {
+	g.t.Helper()
+	eventually(g.t, "empty queues", func() bool {
+		for _, s := range g.hub.living() {
+			s.queue.mu.Lock()
+			size := s.queue.size
+			s.queue.mu.Unlock()
+			if size > 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
