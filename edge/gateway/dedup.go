@@ -323,8 +323,9 @@ func (g *given) aftermath() bool {
 }
 
 // takePublished records a publication, and reports whether it is a repeat. A publication is a
-// repeat if takeAhead has recorded its id. With early set, a publication whose id is in g.recent is
-// a repeat too. The caller sets early for offsets up to givenEarly while aftermath returns true.
+// repeat if takeAhead has recorded its id. If the parameter early is true, a publication whose id
+// is in g.recent is a repeat too. The caller passes true for offsets up to givenEarly while
+// aftermath returns true.
 func (g *given) takePublished(id uint64, early bool) (had bool) {
 	if had = len(g.ahead)+len(g.older) > 0 && g.has(id); had {
 		delete(g.ahead, id)
@@ -355,8 +356,8 @@ func (g *given) has(id uint64) bool {
 	return ahead || older
 }
 
-// wasRecent reports whether id is in g.recent. Only takeAhead, and takePublished with early set,
-// call it. The first call builds g.index.
+// wasRecent reports whether id is in g.recent. Its callers are takeAhead, and takePublished if the
+// parameter early is true. The first call builds g.index.
 func (g *given) wasRecent(id uint64) bool {
 	if g.index == nil {
 		g.index = make(map[uint64]int32, len(g.recent))

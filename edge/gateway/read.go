@@ -321,7 +321,8 @@ func (c *conn) pause(wait func(ended <-chan struct{}) paced) paced {
 	return wait(ended)
 }
 
-// awaitRoom tries to have the message accepted within the given time, and reports whether it was.
+// awaitRoom waits for room upstream, for the given time at most. It reports whether the upstream
+// has accepted the message.
 func (c *conn) awaitRoom(message []byte, most time.Duration) bool {
 	ctx, cancel := context.WithTimeout(c.server.ctx, most)
 	defer cancel()

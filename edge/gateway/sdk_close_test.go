@@ -87,8 +87,9 @@ func TestAClientThatTheRelayLetsGoHasFiveSeconds(t *testing.T) {
 	})
 }
 
-// TestARelayClosesManyWithinSomeTime has a relay close many sessions within some time. They must be
-// closed at random moments of that time, and go on until then.
+// TestARelayClosesManyWithinSomeTime has a relay ask the edge to close each of many sessions within
+// 5 s. The sessions must end at random moments within that time. Until its moment, a session must
+// go on.
 func TestARelayClosesManyWithinSomeTime(t *testing.T) {
 	inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {
 		const most = 5 * time.Second

@@ -227,8 +227,8 @@ func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
 }
 
 // TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed has a guest send lines after its connect,
-// in the same message and in later ones. None may be accepted before the connect is confirmed. Then
-// all must be, in order.
+// in the same message and in later ones. No such line may be accepted before the connect is
+// confirmed. After that all of the lines must be accepted, in order.
 func TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed(t *testing.T) {
 	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
 		c := b.connect()
@@ -247,8 +247,8 @@ func TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed(t *testing.T) {
 	})
 }
 
-// TestAGuestWhoseConnectIsRefusedIsNotReadOn has a relay answer a connect with an error, and send a
-// Close after it. Lines that the client sends after its connect must be dropped.
+// TestAGuestWhoseConnectIsRefusedIsNotReadOn has a relay answer a connect with an error, and then
+// send a Close. Lines that the client sends after its connect must be dropped.
 func TestAGuestWhoseConnectIsRefusedIsNotReadOn(t *testing.T) {
 	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
 		c := b.connect()
@@ -276,8 +276,8 @@ func TestAGuestWhoseConnectIsRefusedIsNotReadOn(t *testing.T) {
 }
 
 // TestTenThousandGuestsThatSayNothingLeaveNothing has ten thousand guests send nothing. Meanwhile a
-// client of the chat must be admitted. Once the guests are closed, other guests must find their
-// places free.
+// client of the chat must be admitted. Once these guests are closed, none may be counted, and
+// another guest must be confirmed.
 func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
 	const n = 10_000
 	up := silentRelay()
@@ -413,9 +413,9 @@ func TestP8_WhoIsClosedByTheRelayAndSendsOnIsCutOff(t *testing.T) {
 	}
 }
 
-// TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo has a guest begin a message after the edge
-// has sent it a close frame. It is no guest any more, but the edge keeps the message until the
-// socket is closed.
+// TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo has a client begin a message after its
+// session, a guest, was sent a close frame. The session is no guest any more, but its message must
+// be counted until the socket is closed.
 func TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Unfinished, c.MaxSessions = 1<<20, guestShare }, func(t *testing.T, b *bubbled) {
 		first := b.connect()
@@ -434,16 +434,16 @@ func TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo(t *testing.T) {
 	})
 }
 
-// TestP7_GuestsThatARelayHasRefusedGiveWay has a relay refuse guests that do not go. Beyond the
-// bound of guests their sockets must be closed after giveWayWait, and not after the longer time
-// that a refused client has.
+// TestP7_GuestsThatARelayHasRefusedGiveWay has a relay refuse guests whose clients do not close
+// their sockets. Beyond the bound of guests these sockets must be closed after giveWayWait, and not
+// after the longer time that a refused client has.
 func TestP7_GuestsThatARelayHasRefusedGiveWay(t *testing.T) {
 	const most = 4
 	inBubble(t, silentRelay(), func(c *Config) { c.MaxSessions = most * guestShare }, func(t *testing.T, b *bubbled) {
 		for i := range uint64(3 * most) {
 			b.connect().send(textOf("connect"))
 			synctest.Wait()
-			refusal := link.Close{Session: i + 1} // an error was the answer
+			refusal := link.Close{Session: i + 1} // no code, as after an answer with an error
 			if i%2 == 1 {
 				refusal.Code, refusal.Reason = 3500, "invalid token"
 			}
@@ -457,9 +457,9 @@ func TestP7_GuestsThatARelayHasRefusedGiveWay(t *testing.T) {
 	})
 }
 
-// TestP7_GuestsThatLingerGiveWay has guests break the protocol, and not go. Each session has ended
-// then, but its socket stays open for a while. Beyond the bound of guests these sockets must be
-// closed after giveWayWait.
+// TestP7_GuestsThatLingerGiveWay has guests break the protocol and keep their sockets open. The
+// session of such a guest ends, but its socket stays open for a while. Beyond the bound of guests
+// these sockets must be closed after giveWayWait.
 func TestP7_GuestsThatLingerGiveWay(t *testing.T) {
 	const most = 4
 	inBubble(t, silentRelay(), func(c *Config) { c.MaxSessions = most * guestShare }, func(t *testing.T, b *bubbled) {

@@ -184,7 +184,7 @@ func (v *Server) Active() int {
 // Upstream carries the clients' messages towards the relay. edge/uplink implements it. Only
 // WaitRoom blocks.
 type Upstream interface {
-	// Open tells the relay of a session that the Hub has. It returns false if there is no link.
+	// Open announces a session of the Hub to the relay. It returns false if there is no link.
 	Open(link.Session) (told bool)
 	// Accept numbers a client's message and puts a copy of it into the log. It returns false if
 	// there is no room. It also returns false if other sessions wait for room, unless WaitRoom has
@@ -211,7 +211,7 @@ type Upstream interface {
 	// Enrol returns a channel and enrols nothing. The channel is closed when a link comes with
 	// which Enrol can succeed.
 	Enrol(link.Client) (again <-chan struct{})
-	// OpenClient tells the relay of a session of an SDK, as Open does for a chat session.
+	// OpenClient announces a session of an SDK to the relay, as Open does for a chat session.
 	OpenClient(link.Client) (told bool)
 }
 

@@ -98,8 +98,8 @@ func (v *Server) parsePath(r *http.Request) (e protocol.Endpoint, group, user st
 	return e, group, user, nil
 }
 
-// admit checks whether the client may connect, and returns until when it may stay. The zero time
-// means for ever. If the client may not connect, admit answers the request.
+// admit checks whether the client may connect. It returns the time until which the client may stay;
+// the zero time means for ever. If the client may not connect, admit answers the request.
 func (v *Server) admit(w http.ResponseWriter, r *http.Request, user string) (until time.Time, ok bool) {
 	if v.full() {
 		v.refuse(w, r, refuseFull, fullText)
@@ -121,8 +121,8 @@ func (v *Server) admit(w http.ResponseWriter, r *http.Request, user string) (unt
 	return until, true
 }
 
-// connect opens a session, waits for the relay, and upgrades. If it returns true, the session has
-// begun. The session's last reader then calls leave.
+// connect opens a session, waits for the relay, and upgrades the request. If it returns true, the
+// session has begun. The session's last reader then calls leave.
 func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Session, until time.Time) (running bool) {
 	s := NewSession(info, v.cfg.Queue)
 	began := time.Now()
