@@ -13,12 +13,12 @@ type Config struct {
 	// MaxMessage is the largest size of a client's message, in bytes. A larger message ends the
 	// session with 1009.
 	MaxMessage int
-	// MaxSessions bounds the sessions, dead ones and guests included. A connect beyond this number
-	// is answered 503. Guests have bounds of their own: see guests.
+	// MaxSessions bounds the sessions, dead ones and guests included. A connect beyond the bound is
+	// answered 503. Guests have bounds of their own: see guests.
 	MaxSessions int
-	// PerUser bounds the sessions of one user. A connect beyond this number is answered 429. An
-	// SDK's session beyond this number is closed with 3013 when the relay has confirmed the
-	// session. 0 means no bound.
+	// PerUser bounds the sessions of one user. A connect beyond the bound is answered 429. If a
+	// confirmation brings a session of an SDK beyond the bound, the session is closed with 3013. 0
+	// means no bound.
 	PerUser int
 	// Unfinished is the memory, in bytes, for messages that were begun and not finished. One user's
 	// share is a sixteenth of it. If the memory or a share is exceeded, sessions are closed with

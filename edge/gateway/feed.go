@@ -15,13 +15,13 @@ import (
 type Feed struct {
 	hub     *Hub
 	numbers map[uint64]*topic // topics by the relay's numbers; nil: the number is muted, see Topic
-	holding bool              // members, summed over the fan-outs since the last release
-	queued  int               // topic members, summed over fan-outs since the last release
+	holding bool              // set between BeginBatch and EndBatch
+	queued  int               // members, summed over the fan-outs since the last release
 	live    bool              // Live was called; guarded by Hub.mu
 	bytes   int               // bytes of the texts that were fanned out since the last release
-	// dropped has the position of the last frame that was dropped because lacksLocked returned
-	// true, by topic number. The entry of a number is removed when the topic has reached that
-	// position and no member lacks a text.
+	// dropped has, by topic number, the position of the last frame that was dropped because
+	// lacksLocked returned true. The entry is removed when the topic has reached that position and
+	// no member lacks a text.
 	dropped map[uint64]protocol.Position
 }
 
@@ -62,9 +62,9 @@ func (f *Feed) fanOutLocked(t *topic, r *renderings, except string) {
 // session of an SDK, and then tellMembers for the members of every topic. At last it calls tellKeep
 // for every membership that has a keep. Dead sessions are included. Begin holds the Hub's lock, so
 // the functions must only append to a buffer. If a session is being opened, the relay may learn of
-// it twice: from Begin, and from Upstream.Open or Upstream.OpenClient. That is harmless, since
-// these frames are idempotent. The functions tellClient and tellKeep may be nil while no session is
-// enrolled: see Upstream.Enrol.
+// the session twice: from Begin, and from Upstream.Open or Upstream.OpenClient. That is harmless,
+// since these frames are idempotent. The functions tellClient and tellKeep may be nil while no
+// session is enrolled: see Upstream.Enrol.
 func (h *Hub) Begin(
 	tellSession func(link.Session), tellClient func(link.Client), tellMembers func(link.Held), tellKeep func(link.Keep),
 ) *Feed {
@@ -309,8 +309,9 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 	return t
 }
 
-// lacksLocked is called before a frame of the link moves the topic to the position at. If
-// lacksLocked returns true, the caller drops the frame. On the newest link it returns false.
+// lacksLocked is called before a frame of the link moves the topic. The parameter at is the frame's
+// position. If lacksLocked returns true, the caller drops the frame. On the newest link it returns
+// false.
 //
 // An older link's relay does not know the members that the newest link has bound. So r may have no
 // text for one of these members. If the topic then moved on, the member would miss the message. The

@@ -199,7 +199,7 @@ func newMirror(cfg HubConfig) *mirror {
 	return m
 }
 
-// begin begins a link. The link's relay does not get the tables.
+// begin begins a link. The relay of that link is not given the tables.
 func (m *mirror) begin() *Feed {
 	return m.Begin(func(link.Session) {}, func(link.Client) {}, func(link.Held) {}, func(link.Keep) {})
 }

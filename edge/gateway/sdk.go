@@ -49,8 +49,8 @@ func newGuest(user string, queueBytes int) *Session {
 // confirmation may change it.
 func (s *Session) isGuest() bool { return s.sdk != nil && !s.sdk.connected }
 
-// owner returns a user. The message that the reader of s is reading counts in that user's share of
-// Config.Unfinished. Only the reader may call owner. While isGuest returns true, owner returns "".
+// owner returns the user whose share of Config.Unfinished the reader's message uses up. Only the
+// reader may call owner. While isGuest returns true, owner returns "".
 func (s *Session) owner() string {
 	if s.isGuest() {
 		return ""

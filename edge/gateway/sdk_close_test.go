@@ -87,9 +87,8 @@ func TestAClientThatTheRelayLetsGoHasFiveSeconds(t *testing.T) {
 	})
 }
 
-// TestARelayClosesManyWithinSomeTime has a relay ask the edge to close each of many sessions within
-// 5 s. The sessions must end at random moments within that time. Until its moment, a session must
-// go on.
+// TestARelayClosesManyWithinSomeTime has a relay ask the edge to close many sessions, each at a
+// random moment of the next 5 s. Each session must go on until its moment, and end then.
 func TestARelayClosesManyWithinSomeTime(t *testing.T) {
 	inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {
 		const most = 5 * time.Second

@@ -129,7 +129,7 @@ func TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome(t *testing.T) {
 	sdk := sdkMember(t, h, "2", "all")
 	bring(old, 3, false)
 	old.Gap(link.Gap{Topic: number, Position: pos(1, 4), Lost: 1, Text: []byte("lost")})
-	bring(old, 5, true) // has both texts, but must be dropped: the topic has yet to get 3 and 4
+	bring(old, 5, true) // has both texts, but is dropped: the topic has yet to get 3 and 4
 	wantTexts(t, chat)
 	wantTexts(t, sdk)
 	// A publication without a position is passed on, since the new link may never bring it.
@@ -239,9 +239,9 @@ func TestSlowReadersOfTwoFormsCostOnlyThemselves(t *testing.T) {
 }
 
 // TestP2_BareFormsOfWhomTheOldRelayDoesNotKnow checks a client of an SDK that only the new relay
-// knows. Both links bring two publications without a position. The old link brings only their texts
-// for the chat: one text before the new link brings the publication, the other after that. Each
-// member must get each publication once.
+// knows. Both links bring the same two publications without a position, but the old link brings
+// only their texts for the chat. It brings the first publication before the new link does, and the
+// second after the new link. Each member must get each publication once.
 func TestP2_BareFormsOfWhomTheOldRelayDoesNotKnow(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "1")[0]

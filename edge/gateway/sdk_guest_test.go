@@ -413,9 +413,9 @@ func TestP8_WhoIsClosedByTheRelayAndSendsOnIsCutOff(t *testing.T) {
 	}
 }
 
-// TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo has a client begin a message after its
-// session, a guest, was sent a close frame. The session is no guest any more, but its message must
-// be counted until the socket is closed.
+// TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo closes a guest, whose client then begins a
+// message. The session is no guest any more. Its message must be counted until the socket is
+// closed.
 func TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Unfinished, c.MaxSessions = 1<<20, guestShare }, func(t *testing.T, b *bubbled) {
 		first := b.connect()

@@ -33,8 +33,8 @@ func cutLine(message []byte) (line, rest []byte, more bool) {
 func isPong(line []byte) bool { return string(bytes.Trim(line, " \t\r")) == "{}" }
 
 // lag bounds the time for which lines wait. A lag begins when a line has to wait. It ends when the
-// reader has taken all bytes that had arrived when it began. During a lag, no line may wait beyond
-// the time in lag.until.
+// reader has taken all bytes that had arrived by the beginning of the lag. During a lag, no line
+// may wait beyond the time in lag.until.
 type lag struct {
 	until time.Duration // by Server.now; 0: there is no lag
 	bytes int           // bytes that had arrived when the lag began, and are not taken yet

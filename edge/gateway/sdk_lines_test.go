@@ -164,8 +164,7 @@ func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 		if b.metric("dropped_total", "no_room") != 1 || b.metric("sessions_ended_total", "no_room") != 1 {
 			t.Error("it is not counted")
 		}
-		// A guest whose connect finds no room is closed likewise. Upstream.End must be called for
-		// it.
+		// A guest whose connect finds no room is closed likewise, and Upstream.End is called.
 		guest := b.connect()
 		guest.send(textOf("connect 2"))
 		guest.wantCode(3004)

@@ -41,9 +41,9 @@ const (
 // into the list later belong to the next round. If many conns wait, a time of gathering comes
 // before each round. It brings together the messages to a busy group. A member often sends its next
 // message when its last one has reached all members, which is the end of a round. Suppose that half
-// of the messages came late, during a round. Without gathering, the next round would begin with
-// these messages alone. The senders of the other half send again at the end of the first round, and
-// so would come too late for the next one. The two halves would stay apart for ever.
+// of the messages come during a round. Without gathering, the next round would begin with that half
+// alone. The other half would come just after the beginning of that round. So the two halves would
+// stay apart for ever.
 //
 // A conn is in the list at most once. While the conn is in the list or is written to, queue.writing
 // is set. The queue's methods take and written clear it when nothing is left, and its method fail
@@ -53,8 +53,8 @@ type writers struct {
 
 	mu          sync.Mutex // guards the fields below; never held across I/O
 	first, last *conn      // a list, linked by conn.next
-	waiting     int        // number of conns of the round; the list begins with them
-	round       int        // how many conns at the list's begin are of the round
+	waiting     int        // conns in the list
+	round       int        // number of conns of the round; the list begins with them
 	running     int        // goroutines that run writers.run
 	holds       int        // number of unfinished batches
 	gathering   gathering
