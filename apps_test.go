@@ -102,8 +102,8 @@ func runPython(t *testing.T, program string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// asker is a client of the SDKs' protocol that shows each line as it is. Its methods are called by
-// the test alone, one at a time.
+// asker is a client of the SDKs' protocol. It keeps each line of the server as text. Its methods
+// are called by the test alone, one at a time.
 type asker struct {
 	t     *testing.T
 	ws    *websocket.Conn

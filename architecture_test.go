@@ -236,8 +236,8 @@ func TestTheMapHasEachPackage(t *testing.T) {
 }
 
 // byPackage lists the declared names of all packages. Each is there in two forms: alone, and behind
-// the package's name, as in "gateway.Hub". The package's name is there alone as well, with the kind
-// typeName. It is the last element of the package's path.
+// the package's name, as in "gateway.Hub". A package's name, which is the last element of its path,
+// is there alone as well. It has the kind typeName.
 func byPackage(packages map[string]declared) declared {
 	all := declared{}
 	for dir, names := range packages {
@@ -258,8 +258,8 @@ var (
 	isFile  = regexp.MustCompile(`\.(go|md|lua|txt)$`)
 )
 
-// TestDesignPagesNameCodeThatThereIs looks in the design pages for names with a dot. Each must be
-// the name of a file, or that of something in the code, in the form Type.name or package.Type.
+// TestDesignPagesNameCodeThatThereIs looks in the design pages for names with a dot. Each of them
+// must be the name of a file, or the name of a declaration in the form Type.name or package.Type.
 func TestDesignPagesNameCodeThatThereIs(t *testing.T) {
 	known := byPackage(declarations(t))
 	files := map[string]bool{}

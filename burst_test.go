@@ -18,10 +18,11 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// TestA2_ALawfulBurstClosesNobody lets senders publish on protocol.All. The senders write as fast
-// as the edge reads. In one case there is one sender, and each reader takes 128 KiB a second. In
-// the other case there are eight senders, and each reader takes 1 MiB a second, which is the
-// default of RELAY_TOPIC_RATE. Each reader must get as many messages as were sent.
+// TestA2_ALawfulBurstClosesNobody checks that a burst within the limits reaches every reader. The
+// senders publish on protocol.All, as fast as the edge reads. In one case there is one sender, and
+// each reader takes 128 KiB a second. In the other case there are eight senders, and each reader
+// takes 1 MiB a second, which is the default of RELAY_TOPIC_RATE. Each reader must get as many
+// messages as were sent.
 func TestA2_ALawfulBurstClosesNobody(t *testing.T) {
 	for _, c := range []struct{ senders, rate int }{{1, 128 << 10}, {8, 1 << 20}} {
 		t.Run(fmt.Sprint(c.senders), func(t *testing.T) {
@@ -77,7 +78,7 @@ func drop(ws *websocket.Conn) {
 
 // startInMemory runs an edge and a relay until the test ends, over networks in memory. EDGE_DRAIN
 // is 1 s, and all bounds have their defaults. The returned function connects a client that takes at
-// most rate bytes in a second. A rate of 0 is no bound.
+// most rate bytes in a second. With a rate of 0 the client has no such bound.
 func startInMemory(t *testing.T) (dial func(user string, rate int) *websocket.Conn) {
 	t.Helper()
 	clients, links := memnet.Listen(), memnet.Listen()

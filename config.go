@@ -76,9 +76,9 @@ func load(environ []string) (c settings, err error) {
 	}
 	for _, name := range ports {
 		if !set[name] {
-			// Port 0 keeps edge.Load and relay.Load from taking the default that this variable has
-			// in an edge or a relay alone. Another variable may already name the port of that
-			// default. If load finds no problem, it clears this address in the end.
+			// Without a value, edge.Load or relay.Load would take its own default. The port of that
+			// default may already be the port of another variable. Port 0 collides with no other
+			// port. If load finds no problem, it clears this address in the end.
 			environ = append(environ, name+"=127.0.0.1:0")
 		}
 	}
@@ -125,8 +125,9 @@ func openByDefault(environ []string) (open bool) {
 	return open
 }
 
-// join adds the Problems in err to problems. It leaves out each Problem whose variable has one in
-// problems already. So a mistake in a variable that both configurations have is reported once.
+// join adds the Problems in err to a list, which it returns. If the list already has a Problem of a
+// variable, join leaves out all Problems of this variable in err. So a mistake in a variable that
+// both configurations have is reported once.
 func join(problems config.Problems, err error) config.Problems {
 	var more config.Problems
 	errors.As(err, &more)

@@ -25,9 +25,9 @@ func TestConfigurationIsInTheDocs(t *testing.T) {
 	})
 }
 
-// otherDefaults returns a table of variables. It has the variables that the whole cluster in one
-// process ignores. It also has the variables whose default in one process differs from the default
-// in an edge or a relay alone.
+// otherDefaults returns a table of two sorts of variables. The first sort is ignored by the whole
+// cluster in one process. The second sort has another default there than in an edge or a relay
+// alone.
 func otherDefaults() string {
 	here := map[string]config.Variable{}
 	for _, v := range variables() {

@@ -72,8 +72,8 @@ func goList(t *testing.T, args ...string) []string {
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
 
-// TestImportsPointDownwards compares what packages import with mayImport and mayUse. It leaves out
-// tests, and packages below test/.
+// TestImportsPointDownwards checks the imports of each package against mayImport and mayUse. It
+// leaves out tests, and packages below test/.
 func TestImportsPointDownwards(t *testing.T) {
 	seen := map[string]bool{}
 	for _, line := range goList(t, "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...") {
@@ -96,8 +96,8 @@ func TestImportsPointDownwards(t *testing.T) {
 	}
 }
 
-// forbidden returns the reason why the package named first may not import the one named second. It
-// returns "" if the import is allowed.
+// forbidden returns the reason why an import is not allowed, or "" if it is allowed. The first
+// argument is the package that imports, and the second is the imported package.
 func forbidden(from, to string) string {
 	if ours, ok := strings.CutPrefix(to, module+"/"); ok {
 		if slices.Contains(mayImport[from], ours) {

@@ -76,8 +76,8 @@ func (s *server) stops(t *testing.T, by os.Signal) {
 	}
 }
 
-// eventually waits until the function done returns true. If that takes more than 30 s, it fails the
-// test.
+// eventually waits until the given function returns true. If that takes more than 30 s, it fails
+// the test.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {

@@ -26,8 +26,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// typist is a script that fills in a text field of the page and sends. Once the connection is
-// closed, the script reports which element has the focus.
+// typist is a script that types into a text field of the page, and submits the form of the field.
+// Once the connection is closed, the script reports which element has the focus.
 const typist = `<script>
 new MutationObserver(() => {
   if ($("state").className === "open") {
@@ -148,16 +148,18 @@ var tabs []byte
 //go:embed testdata/talker.html
 var talker []byte
 
-// TestTwoTabsChat lets two tabs chat with each other.
+// TestTwoTabsChat opens the chat in two tabs. Their users must get each other's messages.
 func TestTwoTabsChat(t *testing.T) { letTabsTalk(t, "/") }
 
-// TestTheChatAndTheSDKTabTalk lets the chat and the page's SDK tab talk with each other, in a group
-// and in a direct message. What the SDK tab may not publish must be shown as an error.
+// TestTheChatAndTheSDKTabTalk opens the chat in one tab, and the page's SDK tab in the other. Their
+// users must get each other's messages, in a group and directly. A publish that is not permitted
+// must be shown as an error.
 func TestTheChatAndTheSDKTabTalk(t *testing.T) { letTabsTalk(t, "/?sdk") }
 
-// letTabsTalk runs the whole cluster in one process, and the page in two tabs of one browser. The
-// tabs must report that all is said. The browser takes a picture once everything is loaded. The
-// last thing to load is an image, which the server sends when all is said, or after a minute.
+// letTabsTalk runs the whole cluster in one process, and the page in two tabs of one browser. At
+// the end of the talk, one tab reports the end to the test's server. Without this report the test
+// fails. The browser takes a picture once everything is loaded. The last thing to load is an image,
+// which the server sends after the report, or after a minute.
 func letTabsTalk(t *testing.T, tabsURL string) {
 	t.Helper()
 	path := findBrowser(t)

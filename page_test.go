@@ -56,9 +56,9 @@ func TestTheHintsFitWhatRuns(t *testing.T) {
 	}
 }
 
-// TestPageTellsScreenReaders checks two things. A fieldset must have a legend of the class unseen.
-// Such a legend is out of sight, and screen readers read it out. Some element must have the role
-// log, and no list may have a role.
+// TestPageTellsScreenReaders checks what screen readers need. A fieldset must have a legend of the
+// class unseen. Such a legend is out of sight, but screen readers read it out. Some element must
+// have the role log, and no list may have a role.
 func TestPageTellsScreenReaders(t *testing.T) {
 	text := string(pageHTML)
 	if !regexp.MustCompile(`<fieldset[^>]*>\s*<legend class="unseen">\w+</legend>`).MatchString(text) {

@@ -50,8 +50,8 @@ func sentence(text string) string {
 	return strings.TrimSuffix(text, ".") + "."
 }
 
-// Wrap breaks a text into lines of at most 100 columns. A word that does not fit gets a longer line
-// of its own. All lines but the first begin with the indent.
+// Wrap breaks a text into lines of at most 100 columns. A word that is too long for such a line
+// gets a longer line of its own. All lines but the first begin with the indent.
 func Wrap(text, indent string) string {
 	var b strings.Builder
 	column := 0

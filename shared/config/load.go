@@ -11,10 +11,10 @@ import (
 	"github.com/caarlos0/env/v11"
 )
 
-// Validator is a configuration with rules that tags cannot express. Load calls Validate when it has
-// set every field that it could read, and adds the Problems of Validate to its own. It leaves out a
-// Problem that repeats another one, and each Problem of a variable in which Load itself has found a
-// Problem.
+// Validator is a configuration with rules that tags cannot express. When Load has set every field
+// that it could read, it calls Validate, and adds the Problems of Validate to those that Load has
+// found. It leaves out a Problem of Validate that repeats another one. It also leaves out the
+// Problems of Validate in variables in which Load has found a Problem.
 type Validator interface{ Validate() []Problem }
 
 // Load reads the configuration struct T from environ, a list of NAME=value as os.Environ returns
@@ -77,8 +77,8 @@ func unset(vs []Variable, set map[string]string) (ps Problems) {
 	return ps
 }
 
-// parse fills cfg and returns a Problem for each variable that it cannot read. Load drops this
-// Problem if it has already found another one in the same variable.
+// parse fills cfg and returns a Problem for each variable that it cannot read. If Load has already
+// found a Problem in that variable, it drops the one that parse returns.
 func parse(cfg any, vs []Variable, set map[string]string) (ps Problems) {
 	err := env.ParseWithOptions(cfg, env.Options{Environment: set})
 	if err == nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/caarlos0/env/v11"
 )
 
-// Variable describes one environment variable of a configuration, read from its field's tags:
+// Variable describes one environment variable of a configuration. Tags of a struct field say:
 //
 //	env:"NAME[,required]"  the name
 //	envDefault:"…"         the value when it is not set
@@ -197,8 +197,9 @@ func typeWord(t reflect.Type) string {
 	return "text"
 }
 
-// readsItself reports whether the variable's type parses its own text. A Problem then shows the
-// error of that parsing unchanged.
+// readsItself reports whether a Problem shows the error of the variable's type unchanged. Types
+// that parse their own text have such errors. For Bytes and Addr, however, the Problem says what is
+// allowed.
 func (v Variable) readsItself() bool {
 	if v.typ == reflect.TypeFor[Bytes]() || v.typ == reflect.TypeFor[Addr]() {
 		return false

@@ -1,5 +1,5 @@
 // Package crowd decides who gives way when many owners share something bounded. The owner that
-// holds most loses its oldest member. An owner that goes on taking therefore soon holds most, and
+// holds most loses its oldest member. So an owner that takes more and more soon holds most, and
 // from then on pushes out only its own members. Owners that hold no more than Crowd.Little count as
 // equal. While all owners count as equal, the oldest member of all gives way. Without Little, many
 // owners that hold next to nothing would push out an owner that holds a little more.
@@ -22,7 +22,7 @@ type Crowd[K comparable, V any] struct {
 	heaviest
 	weight  int64
 	members int
-	last    uint64 // the greatest Member.order that was given
+	last    uint64 // the greatest Member.order so far
 }
 
 // Member is one thing that is held.

@@ -84,10 +84,10 @@ func TestSource(t *testing.T) {
 	}
 }
 
-// TestB2_WhoHoldsWhatAnybodyNeedsIsNotTheHeaviest has three owners that hold next to nothing, and
-// one that holds more, but no more than Little. Their members give way in the order in which they
-// joined. Then an owner joins with more than Little. Its member gives way before the older member
-// of an owner that holds less.
+// TestB2_WhoHoldsWhatAnybodyNeedsIsNotTheHeaviest first uses four owners that hold no more than
+// Little. Three of them hold next to nothing, and one holds more. Their members must give way in
+// the order in which they joined. Then a new owner joins that holds more than Little. Its member
+// must give way first, although another owner has an older member.
 func TestB2_WhoHoldsWhatAnybodyNeedsIsNotTheHeaviest(t *testing.T) {
 	c := Crowd[int, int]{Little: 10}
 	flood := []*Member[int, int]{c.Join(1, 1, 1), c.Join(2, 2, 1)}

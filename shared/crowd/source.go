@@ -12,7 +12,7 @@ const sourceBits = 64
 // fewOf is the number by which Few divides the bound of connections.
 const fewOf = 512
 
-// Few returns how many connections a source may have and still count like a source that has one
+// Few returns the number of connections up to which a source counts like a source that has one
 // connection. The parameter most is the bound of the connections of all sources together.
 //
 // Several edges or clients may share an address, and so be one source. An attacker may have many

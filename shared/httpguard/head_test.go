@@ -120,7 +120,7 @@ func TestA1_TheBeginOfASecondRequestEndsTheIdlePhase(t *testing.T) {
 			s.wantDropped(dropSlow, 1)
 			s.wantDropped(dropIdle, 0)
 		})
-		onSite(t, Config{Handler: live}, func(s site) { // the text begun comes in the first write
+		onSite(t, Config{Handler: live}, func(s site) { // the first write ends with begun
 			c := s.dial(livez + begun)
 			s.answer(c)
 			time.Sleep(requestTime + sweepEvery)
@@ -129,8 +129,8 @@ func TestA1_TheBeginOfASecondRequestEndsTheIdlePhase(t *testing.T) {
 	}
 }
 
-// TestA1_LongHeadsAreBoundedTogether checks that the oldest of too many long unfinished heads gives
-// way.
+// TestA1_LongHeadsAreBoundedTogether checks that the oldest unfinished head gives way when there
+// are too many long ones.
 func TestA1_LongHeadsAreBoundedTogether(t *testing.T) {
 	long := "GET /livez HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("x", 6<<10)
 	onSite(t, Config{Handler: live}, func(s site) {

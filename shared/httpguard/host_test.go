@@ -140,8 +140,8 @@ func TestA11_AFloodOfConnectionsPushesOutItsOwn(t *testing.T) {
 	})
 }
 
-// TestB2_ManySourcesPushOutNobodyWithFew lets a flood of sources come, with one connection each. A
-// source with two connections must keep both, because two still count as few.
+// TestB2_ManySourcesPushOutNobodyWithFew checks that a flood of sources with one connection each
+// does not push out the connections of a source that has two. Two connections still count as few.
 func TestB2_ManySourcesPushOutNobodyWithFew(t *testing.T) {
 	const most = 1024
 	onSite(t, Config{Handler: live, MaxWaiting: most}, func(s site) {

@@ -12,8 +12,9 @@ import (
 	"strings"
 )
 
-// These errors say which header of an upgrade a request lacks or has wrong. An edge answers such a
-// request with 426 and the headers that AskForUpgrade sets.
+// A request that CheckUpgrade refuses with one of these errors lacks a header of an upgrade, or has
+// a wrong value in it. An edge answers such a request with 426 and the headers that AskForUpgrade
+// sets.
 var (
 	ErrNoUpgrade = errors.New("want a WebSocket upgrade: connect with ws:// or wss://")
 	ErrVersion   = errors.New("want Sec-WebSocket-Version: " + version)

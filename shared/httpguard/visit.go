@@ -37,7 +37,7 @@ const inPlace = 1 << 10
 
 const (
 	refuseTime = time.Second // time for a refused client to take the answer
-	refuseMost = 256 << 10   // bytes that are discarded at most during refuseTime
+	refuseMost = 256 << 10   // at most this many bytes are discarded during refuseTime
 )
 
 // errHead ends a connection whose client the guard has answered itself. It has the form of a failed

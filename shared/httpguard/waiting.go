@@ -14,11 +14,12 @@ import (
 )
 
 const (
-	// requestTime is the time that each of these may take: the head of a request to come, a handler
-	// to work, and the client to take the answer.
+	// requestTime bounds each of the phases arriving, handling and answering: the time until the
+	// head of a request has come, until the handler has ended, and until the client has taken the
+	// answer.
 	requestTime = 10 * time.Second
 	idleTime    = time.Minute // from an answer to the next request
-	sweepEvery  = time.Second // time between two sweeps; a time-out may come this much late
+	sweepEvery  = time.Second // time between two sweeps; a time-out may be late by this much
 )
 
 // drop says why the guard closed a connection. It is a metric label.
@@ -40,7 +41,7 @@ type refusal uint8
 const (
 	refusedHead    refusal = iota // 431: its head was too long
 	refusedHost                   // 403: it was for a host that is not served here
-	refusedUpgrade                // CheckUpgrade forbids the upgrade that its handler wants
+	refusedUpgrade                // the handler wanted an upgrade that CheckUpgrade refuses
 	refusals
 )
 
@@ -50,10 +51,9 @@ var refusalLabels = [refusals]string{"headers", "host", "upgrade"}
 // connection, and the number of connections for which no handler works.
 //
 // At the bound, an older connection gives way to each new one. If new connections were refused
-// instead, people without a token could open many connections and keep everybody else out. Among
-// the connections of the source that has most, the one that has been longest in its phase gives
-// way. While no source has more than a few connections, the choice is among the connections of all
-// sources.
+// instead, people without a token could open many connections and keep everybody else out. The
+// source that has most connections loses the one that has been longest in its phase. While no
+// source has more than a few connections, the choice is among the connections of all sources.
 //
 // The first phase of a connection begins when the connection is accepted. A new phase begins when
 // the head of a request is whole, when the handler has ended, when the answer is written, and when
@@ -99,8 +99,8 @@ func (w *waiting) connContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, visitKey{}, c)
 }
 
-// visitOf returns the visit by which r came. It returns nil for a request of a test, which came by
-// no connection.
+// visitOf returns the visit by which r came. It returns nil if r came by no connection, as in some
+// tests.
 func visitOf(r *http.Request) *visit {
 	v, _ := r.Context().Value(visitKey{}).(*visit)
 	return v
@@ -210,7 +210,7 @@ func (w *waiting) handler(h http.Handler) http.Handler {
 			panic(http.ErrAbortHandler)
 		}
 		defer w.begin(v, answering)
-		if r.ContentLength != 0 { // with a length of 0, net/http may be reading from v
+		if r.ContentLength != 0 { // if the length is 0, net/http may be reading from v now
 			v.takesBody(r.ContentLength)
 		}
 		if r.ContentLength < 0 {
@@ -232,7 +232,7 @@ func (w *waiting) begin(v *visit, p phase) bool {
 	return true
 }
 
-// unhurried wraps h so that its handlers may take any time.
+// unhurried returns a handler that does what h does, and may take any time for it.
 func (w *waiting) unhurried(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if v := visitOf(r); v != nil {

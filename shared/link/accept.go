@@ -34,8 +34,8 @@ type AcceptConfig struct {
 	Keys Keys
 	// Welcome answers a Hello whose proof was right. The Features in its result are those that the
 	// relay has. The edge is told only the Features that both sides have. An error refuses the
-	// edge. If the error is a *CloseError the edge is told its Code, otherwise CodeLimit. Welcome
-	// must not block.
+	// edge. If the error is a *CloseError, the edge is told the Code in it, otherwise CodeLimit.
+	// Welcome must not block.
 	Welcome func(Hello) (Welcome, error)
 	// Pending bounds the handshakes under way; nil sets no limit. All calls of Accept for one
 	// server share one Pending.
@@ -65,7 +65,7 @@ func NewPending(most int) *Pending {
 
 // pending is one counted handshake.
 type pending struct {
-	in     *Pending // the Pending that counts it; nil: none does
+	in     *Pending // the Pending that counts this handshake, or nil
 	member *crowd.Member[netip.Addr, *socket]
 }
 

@@ -77,7 +77,7 @@ func joinFeeders(tb testing.TB, up, down *feeder) (send func(from *feeder, n int
 }
 
 // forwarding returns the two ends of a link between an edge and a relay. Messages go up.
-// Publications to a group go down, all as the same bytes, which are encoded beforehand.
+// Publications to a group go down. All of them are the same bytes, which are encoded beforehand.
 func forwarding(size int) (up, down *feeder) {
 	payload := bytes.Repeat([]byte("x"), size)
 	publication := Publication{Topic: 3, Position: protocol.Position{Epoch: 1 << 50, Offset: 7}, ID: 9, Except: "somebody", Payload: payload}.Append(nil)
@@ -118,7 +118,7 @@ func TestNoAllocPerForwardedFrame(t *testing.T) {
 			name string
 			from *feeder
 		}{{"message", up}, {"publication", down}} {
-			const runs = 200 // batches in the one run of AllocsPerRun, which rounds down
+			const runs = 200 // batches in a run: AllocsPerRun rounds its result down
 			if n := testing.AllocsPerRun(1, func() {
 				for range runs {
 					send(way.from, batch)

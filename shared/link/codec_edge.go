@@ -8,7 +8,8 @@ import (
 )
 
 // Each Append method appends the whole frame (type, length, body) and allocates only to grow b.
-// Each Parse function takes a body. Byte slices that it returns alias the body; strings are copies.
+// Each Parse function takes a body. The byte slices in its result alias the body; the strings are
+// copies.
 
 // Append appends the frame.
 func (h Hello) Append(b []byte) []byte {

@@ -10,7 +10,7 @@ import (
 )
 
 // TestNames checks that a frame parsed with Names equals one parsed without. Except must stay the
-// same when the body is overwritten. A user that comes twice in a row must be copied only once.
+// same when the body is overwritten. A name that comes twice in a row must be copied only once.
 func TestNames(t *testing.T) {
 	var names Names
 	var body []byte

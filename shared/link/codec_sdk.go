@@ -337,8 +337,7 @@ func (f *fields) bounded(keep []byte) []byte {
 	return keep
 }
 
-// fields.bound makes it an error if all keeps of one session together have more than MaxKeeps
-// bytes.
+// fields.bound fails if all keeps of one session together have more than MaxKeeps bytes.
 func (f *fields) bound(keeps int) {
 	if keeps > MaxKeeps {
 		f.fail(fmt.Errorf("keeps of %d bytes in one session, at most %d", keeps, MaxKeeps))

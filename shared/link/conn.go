@@ -23,8 +23,8 @@ type Source interface {
 // Conn.Bye are discarded.
 type Sink interface {
 	// HandleFrame takes a frame other than Ping, Pong and Bye. The body is valid until EndBatch
-	// returns. An error ends the link. If it is a *CloseError the peer is told its Code, otherwise
-	// CodeProtocol.
+	// returns. An error ends the link. If the error is a *CloseError, the peer is told the Code in
+	// it, otherwise CodeProtocol.
 	HandleFrame(t Type, body []byte) error
 	// EndBatch is called after the last frame of a batch, unless an earlier error has ended the
 	// batch. An error of EndBatch ends the link as an error of HandleFrame does. If the peer's Bye

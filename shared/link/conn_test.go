@@ -150,7 +150,7 @@ func TestP12_AnIdleLinkCostsFewBytes(t *testing.T) {
 	})
 }
 
-// swallow is a connection that drops what is written to it, once its field on is set.
+// swallow is a connection. Once swallow.on is true, it drops all that is written to it.
 type swallow struct {
 	net.Conn
 	on atomic.Bool

@@ -34,8 +34,8 @@ type Client struct {
 	Keep      []byte // the session's keep; empty if not Confirmed
 }
 
-// Keep tells the keep of a membership that an earlier Held has told. If no Keep is sent for a
-// membership, its keep is empty.
+// Keep tells the keep of a membership. An earlier Held must have told the membership. If no Keep is
+// sent for a membership, its keep is empty.
 type Keep struct {
 	Session uint64
 	Topic   protocol.Topic
@@ -100,10 +100,10 @@ type Close struct {
 	// Code is the code of the close frame, from 1000 to 4999. If it is 0, the client has 5 s to
 	// close the connection. Then the edge closes it without a close frame.
 	Code uint16
-	// Within is the time in milliseconds within which the session is to be closed, from 0 to
-	// MaxWithin. The edge chooses a random moment. Until then the session goes on.
+	// Within is a time in milliseconds, from 0 to MaxWithin. The edge closes the session at a
+	// random moment within that time. Until that moment the session goes on.
 	Within uint64
-	Reason string // up to MaxReason bytes; not empty with a code
+	Reason string // up to MaxReason bytes; not empty if Code is not 0
 }
 
 // Form is a way to write a publication for clients. Its values are on the wire: never renumber.
@@ -124,8 +124,8 @@ type Rendering struct {
 }
 
 // Forms is a Publication in the forms that its receivers need. A member of Topic gets the text of
-// its own form, or nothing if there is no such text. Except leaves out a user's sessions that take
-// FormChat, and no others.
+// its own form, or nothing if there is no such text. Except leaves out those sessions of a user
+// that take FormChat, and no others.
 type Forms struct {
 	Topic    uint64
 	Position protocol.Position // as in Publication

@@ -140,7 +140,7 @@ func rawEdge(t *testing.T, l *memnet.Listener, o offer) (*websocket.Conn, reply)
 	return ws, r
 }
 
-// TestWrongHello sends first batches that are wrong, most of them with a wrong proof. Each must be
+// TestWrongHello sends a wrong first batch, in most cases with a wrong proof. The batch must be
 // answered by Bye alone, and Welcome must not be called.
 func TestWrongHello(t *testing.T) {
 	keys := keysOf(t, ringA)

@@ -8,8 +8,8 @@ import (
 
 // The functions SessionHash, ClientHash, BindingHash and BindingHashKeep hash the rows of tables;
 // Digest has the XOR of the rows' hashes. Equal tables thus have equal digests in whatever order
-// their rows are. Each hash is FNV-1a over the row's bytes, then a mix. The mix is needed since FNV
-// of similar rows differs too regularly for XOR.
+// their rows are. Each function hashes the row's bytes with FNV-1a, and passes the result through
+// the function mix. Without mix, the hashes of similar rows would differ too regularly for XOR.
 
 // SessionHash hashes a session, by the body of its Session frame.
 func SessionHash(s Session) uint64 {

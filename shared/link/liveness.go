@@ -51,8 +51,8 @@ const (
 const (
 	// pingEvery is the time between two Pings of an edge.
 	pingEvery = 600 * time.Millisecond
-	// beatAfter is how long a relay sends nothing before it pings. While its reader waits for the
-	// Sink, a relay answers no Pings. Its own Pings then show the edge that the relay is alive.
+	// A relay pings when it has sent nothing for as long as beatAfter. While its reader waits for
+	// the Sink, a relay answers no Pings. Its own Pings then show the edge that the relay is alive.
 	beatAfter = 700 * time.Millisecond
 	// measureEvery is how often a relay pings in any case, to measure the round trip.
 	measureEvery = 5 * time.Second
@@ -130,7 +130,7 @@ func (l *liveness) look(s Signs) (late bool) {
 // liveness.since returns the time from which the peer's silence counts. If all Pings are answered,
 // this is s.Now. Otherwise the first unanswered Ping decides. If that Ping has left this machine,
 // silence counts from about the moment when it left. If the Ping still waits here, silence counts
-// from ping.at, or from the last moment at which bytes left if that moment is later. The result is
+// from the later of two moments: ping.at, and the last moment at which bytes left. The result is
 // never before Signs.Handled or floor.
 func (l *liveness) since(s Signs) time.Duration {
 	since := max(l.asked, s.Handled, l.floor)
@@ -162,7 +162,7 @@ func (l *liveness) due(s Signs) bool {
 // ping is a Ping since which no byte has come. The zero ping means that there is no such Ping.
 type ping struct {
 	at  time.Duration // when the Ping was written; before that, when it became due
-	end uint64        // bytes sent up to its batch's end, or the constant unwritten
+	end uint64        // number of bytes sent up to the end of its batch, or the constant unwritten
 }
 
 // unwritten is ping.end while the Ping is not written yet.
@@ -194,7 +194,7 @@ func (p *pings) ask(now time.Duration) {
 	}
 }
 
-// take returns the token of the Ping that is due; 0 if none is.
+// take returns the token of the Ping that is due, or 0 if none is due.
 func (p *pings) take(now time.Duration) uint64 {
 	if !p.due {
 		return 0
@@ -238,7 +238,7 @@ func (p *pings) answered(token uint64, now time.Duration, stood bool) (trip time
 	return trip, true
 }
 
-// quickest returns the shortest of the last round trips; 0: there is none.
+// quickest returns the shortest of the last round trips, or 0 if there is none.
 func (p *pings) quickest() time.Duration {
 	if len(p.trips) == 0 {
 		return 0

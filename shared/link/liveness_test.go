@@ -218,8 +218,8 @@ func TestDoubtIsNotOfALateEdge(t *testing.T) {
 	}
 }
 
-// A byte that came after the process went on shows that the relay was alive then. The time before
-// that byte does not count any more.
+// If a byte comes after the process has gone on, the relay was alive then. The time before that
+// byte does not count any more.
 func TestP12_DoubtAfterALateLook(t *testing.T) {
 	w := watch(t, Edge)
 	for range 30 {

@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// addressed is a listener. It calls its function for each connection that it accepts, and the
-// result is the remote address of that connection.
+// addressed is a listener. For each connection that it accepts, it calls its function. The result
+// of that call is the remote address of the connection.
 type addressed struct {
 	net.Listener
 	from func() net.Addr
@@ -33,8 +33,9 @@ type addressedConn struct {
 
 func (c addressedConn) RemoteAddr() net.Addr { return c.remote }
 
-// TestA11_AFloodOfHandshakesPushesOutItsOwn checks that an edge can finish a handshake that it has
-// begun, although a flood of handshakes comes after it from another address.
+// TestA11_AFloodOfHandshakesPushesOutItsOwn checks that a flood of handshakes from one address does
+// not push out a handshake from another address. That handshake begins before the flood, and must
+// succeed after it.
 func TestA11_AFloodOfHandshakesPushesOutItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys := keysOf(t, ringA)

@@ -8,8 +8,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// keepBuffer is the size of the largest reading or writing buffer that is kept for the next batch,
-// in bytes.
+// keepBuffer is a number of bytes. A buffer for reading or writing that is larger is not kept for
+// the next batch.
 const keepBuffer = 1 << 20
 
 // errNotBinary is for messages of the wrong WebSocket type.

@@ -81,8 +81,8 @@ func (s *socket) Write(p []byte) (int, error) {
 }
 
 // socket.look notes how many bytes have left this machine. If the kernel does not tell what it
-// holds, all bytes that were sent count as having left. On a relay that is not writing a batch,
-// look only resets the field kernel. Only the watchdog calls look.
+// holds, look assumes that all sent bytes have left. On a relay that is not writing a batch, look
+// only resets the field kernel. Only the watchdog calls look.
 //
 // While a batch is being written, look also updates the field progress if the kernel's queue has
 // shrunk. Write would report that too late, since the kernel wakes a writer only when a third of

@@ -12,9 +12,9 @@ import (
 // sent next, what a received batch does, and whether the peer lives. It has no goroutine and does
 // no I/O. Callers pass in the time, counted from the link's start.
 //
-// A Talk is stepped by its Conn. Without a Conn, one caller that carries the batches itself can
-// step it. At most one goroutine at a time may be in Next, at most one in Take and at most one in
-// Watch; these may be different goroutines. Any goroutine may call Bye at any time.
+// A Conn steps its Talk. Without a Conn, a caller that carries the batches itself can step a Talk.
+// At most one goroutine at a time may be in Next, at most one in Take and at most one in Watch;
+// these may be different goroutines. Any goroutine may call Bye at any time.
 type Talk struct {
 	wake     func() // asks for a call of Next; must not block
 	liveness liveness
@@ -41,7 +41,7 @@ func NewTalk(side Side, wake func()) *Talk {
 	return &Talk{wake: wake, liveness: liveness{side: side}, doubts: make(chan struct{}, 1)}
 }
 
-// Cause returns why the link ends; nil if it does not.
+// Cause returns why the link ends, or nil if it does not end.
 func (t *Talk) Cause() *CloseError {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -120,8 +120,8 @@ func (t *Talk) control(batch []byte, now time.Duration) []byte {
 	return batch
 }
 
-// Wrote must be called each time that a batch of Next has been given to the network. The parameter
-// sent is the number of bytes that the link has sent in all.
+// The caller of Next must call Wrote each time that it has given the batch to the network. The
+// parameter sent is the number of bytes that the link has sent in all.
 func (t *Talk) Wrote(sent uint64, now time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -246,8 +246,9 @@ func (t *Talk) shortRTT() time.Duration {
 }
 
 // Watch judges the link. The caller must call it every WatchEvery. It makes Next send a Ping when
-// one is due. If it returns true, the caller must close the connection at once. For too long, the
-// peer has then sent nothing, taken no bytes, or not closed the connection after Bye.
+// one is due. If it returns true, the link is dead, and the caller must close the connection at
+// once. A link is dead if the peer has sent nothing for too long, if it has taken no bytes for too
+// long, or if it does not close the connection after Bye.
 func (t *Talk) Watch(s Signs) (dead bool) {
 	t.mu.Lock()
 	s.leaving, s.left, s.written = t.leaving, t.left, t.written

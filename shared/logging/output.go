@@ -19,7 +19,7 @@ const (
 	// outputPiece bounds the bytes of one write of several lines. On Linux, a write of up to this
 	// size stays whole in a pipe that has other writers. A longer line is written alone.
 	outputPiece = 4 << 10
-	// outputEnd is how long End waits at most for lines that are not yet written.
+	// outputEnd bounds the time for which End waits until all lines are written.
 	outputEnd = time.Second
 )
 

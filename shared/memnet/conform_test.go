@@ -142,7 +142,8 @@ func TestCloseWakesBlocked(t *testing.T) {
 				}
 			}
 		}()
-		if _, err := io.ReadFull(b, make([]byte, 1<<20)); err != nil { // the writer has begun
+		// Once these bytes are read, the writer has begun.
+		if _, err := io.ReadFull(b, make([]byte, 1<<20)); err != nil {
 			t.Fatal(err)
 		}
 		a.Close()

@@ -23,7 +23,7 @@ type stream struct {
 	abandoned bool // the reading end closed
 
 	reader, writer side
-	writing        bool // a Write is under way; others wait, so that none is torn
+	writing        bool // a Write is under way; other Writes wait, so that its bytes stay together
 
 	limited bool      // CutAfter has set a limit; at the limit, the wire is cut
 	left    int       // bytes that may still be read, if limited

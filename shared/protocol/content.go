@@ -18,8 +18,8 @@ const (
 // nested deeper.
 const MaxDataDepth = 512
 
-// MaxDigits is the greatest number of digits in a row in a number of a Content's JSON. Python's
-// parser refuses numbers of more than 4,300 digits, and with them all of the text around them.
+// In the JSON of a Content, a number may have at most MaxDigits digits in a row. Python's parser
+// refuses numbers of more than 4,300 digits, and with them all of the text around them.
 const MaxDigits = 1000
 
 // Content is what a publication says, and who says it. Every publication has a text, which chat
@@ -55,8 +55,9 @@ var (
 // reference to data.
 //
 // SetData returns an error if data is not valid UTF-8, is not one JSON value, or is nested deeper
-// than MaxDataDepth. It also returns an error if more than MaxMsg bytes are left. After an error
-// the Content is unchanged. The error's text is a predicate, as in CheckID.
+// than MaxDataDepth. It also returns an error if data has a number with more than MaxDigits digits
+// in a row, or if more than MaxMsg bytes are left. After an error the Content is unchanged. The
+// error's text is a predicate, as in CheckID.
 func (c *Content) SetData(data []byte) error {
 	data, err := oneLine(data, MaxMsg)
 	if err != nil {
@@ -181,8 +182,8 @@ func isOneLine(data []byte, most int) bool {
 	return err == nil && len(line) == len(data)
 }
 
-// quotes reports whether AppendQuoted writes text exactly as raw has it. The caller passes a valid
-// JSON string as raw, and the text that this string means as text.
+// quotes reports whether AppendQuoted writes text exactly as raw has it. The parameter raw must be
+// a valid JSON string, and text must be what that string means.
 func quotes(raw []byte, text string) bool {
 	// Only escapes can be written in several ways.
 	return bytes.IndexByte(raw, '\\') < 0 || string(AppendQuoted(make([]byte, 0, len(raw)), text)) == string(raw)

@@ -122,7 +122,7 @@ var (
 
 // FuzzData uses encoding/json to check which data SetData accepts. Accepted data must come back
 // exactly, alone and in an envelope, with any info and tags. Original servers must be able to read
-// its text.
+// the text of accepted data.
 func FuzzData(f *testing.F) {
 	for _, data := range []string{
 		`"Hello"`, `"\u0041\/\ud800\ud83d\ude00"`, "\"\u2028\x7f\"", `"\"Pos\":\"1-1\""`, ` -0 `, `1.50`, `12345678901234567890`, `1E400`,

@@ -113,13 +113,13 @@ func (e *EnvelopeError) Error() string { return "envelope: " + e.detail }
 // Id and Pos count only if, once unescaped, both have exactly the form in which Append writes them.
 // Otherwise they are taken for fields of another program, and all fields of the result but From, To
 // and Msg are zero. A Pos beyond MaxEpoch or MaxOffset is not believed: Position is zero then. Prev
-// counts only if Pos is believed and Prev is within the same bounds. It must also have the form of
-// Pos, and its epoch must be earlier than that of Pos.
+// counts only if Pos is believed and Prev is within the same bounds. Prev must also have the form
+// of Pos, and its epoch must be earlier than that of Pos.
 //
-// Js counts only if Msg is a JSON value that SetData would take as it is, and is no string. Raw
-// counts only if it is a JSON string that SetData would take as it is, whose text is Msg. Cl, Ci
-// and Tg count only if CheckClient, SetInfo and SetTags would take them as they are. A field that
-// does not count is left out of the result, and is no error.
+// Js counts only if it is 1, and if Msg is a JSON value that SetData would take as it is, but no
+// string. Raw counts only if it is a JSON string that SetData would take as it is, and if the text
+// of that string is Msg. Cl, Ci and Tg count only if CheckClient, SetInfo and SetTags would take
+// them as they are. A field that does not count is left out of the result, and is no error.
 //
 // The parameter ours is the caller's own realm. If the envelope has the same realm, Realm is the
 // caller's string, which saves a copy.

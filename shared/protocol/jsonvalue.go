@@ -4,7 +4,7 @@ package protocol
 const maxDepth = 10_000
 
 // nestedEnd returns the index after the JSON value that begins at i, or -1 if there is none. It
-// also returns -1 if the value has more than maxDepth-depth levels of arrays and objects.
+// also returns -1 if the value has more levels of arrays and objects than maxDepth minus depth.
 func nestedEnd(data []byte, i, depth int) int {
 	if i >= len(data) {
 		return -1

@@ -9,7 +9,7 @@ import (
 
 // Position is a place in a topic's history. The zero Position is before everything.
 //
-// Within an epoch offsets are dense, from 1: the publication after {e, o} is {e, o+1}. A later
+// Within an epoch, offsets are dense, from 1 on: the publication after {e, o} is {e, o+1}. A later
 // epoch is a greater number. An epoch is the time of its first publication in microseconds, by the
 // broker's clock. If that time is not greater than an earlier epoch, because the clock was set
 // back, the new epoch is a greater number all the same.

@@ -42,7 +42,7 @@ func CheckStrictID(s string) error {
 
 // CheckStrict returns an error if c names a user or a group whose id is not strict. Like the errors
 // of ParseCommand, it is a *CommandError. A leave gives no error, so that members can leave a group
-// without a strict id.
+// whose id is not strict.
 func (c Command) CheckStrict() error {
 	var field string
 	switch c.Kind {

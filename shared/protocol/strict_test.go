@@ -20,8 +20,8 @@ func TestA7_StrictIDsCannotPretend(t *testing.T) {
 	for id, says := range map[string]string{
 		"a\u202Eb": "seen", "a\u2066b": "seen", "\u200Fa": "seen", "\u061Ca": "seen", // bidi
 		// Of the next four lines, the first has other format characters. The second has separators,
-		// variation selectors and fillers. The third has ids that pretend, and the fourth has ids
-		// in other normalization forms.
+		// variation selectors and fillers. The third has ids that could pass for another part of a
+		// message. The fourth has ids in other normalization forms.
 		"a\u200Bb": "seen", "a\u200Db": "seen", "a\uFEFF": "seen", "a\u00ADb": "seen", "a\U000E0041": "seen",
 		"a\u2028b": "seen", "a\u2029b": "seen", "a\uFE0F": "seen", "a\U000E0100": "seen", "a\u034Fb": "seen", "\u3164": "seen",
 		"1】 user 【2": "【", "a】": "【", "【a": "【", "2 send:pay me": "send:",

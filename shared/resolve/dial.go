@@ -8,7 +8,7 @@ import (
 
 // DialContext connects to addr as net.Dialer does. If the network is "tcp" and addr has a host,
 // however, Lookup finds the addresses of the host. If there are several addresses, DialContext
-// races them in the order of Lookup, in which IPv6 and IPv4 addresses alternate.
+// races them in the order of Lookup: IPv6 and IPv4 addresses alternate.
 func (n *Names) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	var dialer net.Dialer
 	host, port, err := net.SplitHostPort(addr)

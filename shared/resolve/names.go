@@ -3,12 +3,12 @@
 //
 // The source of the addresses is the system's resolver, by way of Go's package net: the hosts file,
 // then the nameservers of resolv.conf. If a nameserver is silent, that resolver waits 5 s before it
-// asks the next one. resolv.conf may set another time. Most dials here may not take as long as 5 s.
-// So a look-up goes on when the dial that began it has ended. A look-up may take 30 s, and later
-// dials of the same name use its answer too. The answer is kept until a newer answer comes or the
-// name is forgotten. The time to live in the answer does not matter. A dial that has an older
-// answer waits at most 200 ms for a newer one, and then uses the older one. A and AAAA records are
-// looked up apart from each other, since some nameservers answer for only one of the two.
+// asks the next one. resolv.conf may set another time. Most dials here are given up sooner. So a
+// look-up goes on when the dial that began it has ended. A look-up may take 30 s, and later dials
+// of the same name use its answer too. The answer is kept until a newer answer comes or the name is
+// forgotten. The time to live in the answer does not matter. A dial that has an older answer waits
+// at most 200 ms for a newer one, and then uses the older one. A and AAAA records are looked up
+// apart from each other, since some nameservers answer for only one of the two.
 //
 // A value of type Names remembers 1,024 names. If one more comes, it forgets the least recently
 // used name that is not being looked up. It looks up at most 128 names at once, with two look-ups
@@ -101,11 +101,11 @@ var (
 	errSlow   = errors.New("DNS has not answered yet")
 )
 
-// Lookup returns the addresses of host, in which IPv6 and IPv4 addresses alternate. If host is an
-// IP address, Lookup returns that address. An address is fresh if it comes from the last look-up of
-// its family. The error is nil if at least one address is fresh. Otherwise the error says why none
-// is fresh, and all addresses come from older answers. After Close, the look-up of a name fails. If
-// Close is called during Lookup, there may be an error and addresses of any age.
+// Lookup returns the addresses of host. In this list, IPv6 and IPv4 addresses alternate. If host is
+// an IP address, Lookup returns that address. An address is fresh if it comes from the last look-up
+// of its family. The error is nil if at least one address is fresh. Otherwise the error says why
+// none is fresh, and all addresses come from older answers. After Close, the look-up of a name
+// fails. If Close is called during Lookup, there may be an error and addresses of any age.
 //
 // Lookup waits until each look-up under way has ended. If an address is known already, Lookup does
 // not wait for look-ups that have lasted longer than the constant patience. It stops waiting when

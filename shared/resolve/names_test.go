@@ -93,9 +93,9 @@ func want(t *testing.T, n *Names, what, addrs string, after time.Duration, stale
 
 const never = time.Hour
 
-// TestC4_ALookupOutlivesTheDialThatBeganIt has a look-up that takes longer than the dial that began
-// it. The look-up takes 5 s, as long as the resolver waits for a silent nameserver. A second dial
-// must get the answer of that look-up.
+// TestC4_ALookupOutlivesTheDialThatBeganIt checks that a look-up goes on when the dial that began
+// it has ended. The look-up takes 5 s, as long as the resolver waits for a silent nameserver. The
+// first dial ends earlier. A second dial must get the answer of that look-up.
 func TestC4_ALookupOutlivesTheDialThatBeganIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s source
@@ -262,7 +262,8 @@ func TestARealNameserversAnswers(t *testing.T) {
 	}
 }
 
-// TestLocalhostIsDialled also passes where the hosts file has localhost for one family only.
+// TestLocalhostIsDialled checks that localhost, 127.0.0.1 and an empty host are dialled. It must
+// pass even where the hosts file has localhost for one family only.
 func TestLocalhostIsDialled(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

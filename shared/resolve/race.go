@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Stagger is the time between two dials that Race is usually given.
+// Stagger is the usual time between two dials of Race.
 const Stagger = 250 * time.Millisecond
 
 // Attempt is the outcome of one dial of a race.

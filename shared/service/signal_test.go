@@ -66,7 +66,8 @@ func TestSignals(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines := bufio.NewScanner(out)
-		for _, s := range c.signals { // sends the first at "running", and a second at "draining"
+		// The first signal is sent at "running", and a second one at "draining".
+		for _, s := range c.signals {
 			if !lines.Scan() {
 				t.Fatalf("%s %v: ended early", c.how, c.signals)
 			}
@@ -86,9 +87,9 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// TestC2_AHangUpDrains has a program send SIGHUP to itself. The program runs as an ordinary
-// process, and as process 1, like a program in a container. A program that is started with SIGHUP
-// ignored, as by nohup, must leave it ignored.
+// TestC2_AHangUpDrains checks that a program drains when it gets SIGHUP. The program sends that
+// signal to itself. It runs as an ordinary process, and as process 1, like a program in a
+// container. A program that is started with SIGHUP ignored, as by nohup, must leave it ignored.
 func TestC2_AHangUpDrains(t *testing.T) {
 	for _, c := range []struct {
 		name, how, prints string

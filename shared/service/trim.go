@@ -63,7 +63,7 @@ func trimMemory(ctx context.Context) {
 		return samples[0].Value.Uint64() + samples[1].Value.Uint64()*trimStack
 	}
 	start := time.Now()
-	var t trim // what the start has allocated counts as a crowd too
+	var t trim // what the process allocated before this counts as a crowd too
 	ticker := time.NewTicker(trimEvery)
 	defer ticker.Stop()
 	for {

@@ -2,7 +2,8 @@ package timing
 
 import "time"
 
-// Suspended is the least lost time after which a process should distrust its earlier knowledge.
+// Suspended is a length of time. A process that has lost this much time, or more, should distrust
+// what it knew before.
 const Suspended = 5 * time.Second
 
 // Suspension notices time in which the process did not run. If the process was stopped, the next

@@ -16,8 +16,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/keyring"
 )
 
-// Judge decides whether tokens are good. The zero Judge has no key, and refuses each token. A Judge
-// has no state. Several goroutines may use it.
+// Judge decides whether tokens are good. The zero Judge has no key, so it can decide about no
+// token. A Judge has no state. Several goroutines may use it.
 type Judge struct {
 	// Keys verify tokens that are signed with HS256. A token's kid selects the key. A token without
 	// a kid may be signed by any of the keys. The first key signs.

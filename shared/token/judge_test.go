@@ -340,7 +340,8 @@ func TestEarlyTokensAreGoodLater(t *testing.T) {
 	}
 }
 
-// TestTheLeewayIsAddedOnlyWhereItIsNeeded checks Until around the end of a token.
+// TestTheLeewayIsAddedOnlyWhereItIsNeeded checks Claims.Until of tokens that end soon, or have just
+// ended.
 func TestTheLeewayIsAddedOnlyWhereItIsNeeded(t *testing.T) {
 	exp := now.Unix()
 	token := rawToken(plainHeader, fmt.Sprintf(`{"sub":"1","exp":%d}`, exp))
@@ -484,9 +485,9 @@ func TestWithoutKeysNothingIsDecided(t *testing.T) {
 	}
 }
 
-// TestAnUnknownKidIsNotRefusedForGood judges a token by a key that the Judge does not have, as in
-// the middle of a rotation. The error must be no Fault. A token with a known kid and another secret
-// must be refused with a Fault.
+// TestAnUnknownKidIsNotRefusedForGood judges a token whose kid names a key that the Judge does not
+// have, as in the middle of a rotation. The error must be no Fault. A token with a known kid and
+// another secret must be refused with a Fault.
 func TestAnUnknownKidIsNotRefusedForGood(t *testing.T) {
 	now := time.Now()
 	secret := []byte("0123456789abcdef")

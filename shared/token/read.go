@@ -12,8 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// header has the fields of a token's header that count. If the field named is true, the header has
-// a kid, which names the key.
+// header has the fields of a token's header that count. If header.named is true, the header has a
+// kid, which names the key.
 type header struct {
 	kid   string
 	named bool

@@ -40,8 +40,8 @@ func (b *bench) sessions(n int) int { return max(min(n, 20), n/b.scale.sessions)
 // bench.time divides a duration by the divisor of the scale.
 func (b *bench) time(d time.Duration) time.Duration { return d / time.Duration(b.scale.time) }
 
-// rows holds the scenario, the server and the case of rows of the report. Its methods add rows with
-// these values to the report.
+// rows adds rows to the report. It holds the scenario, the server and the case of all rows that its
+// methods add.
 type rows struct {
 	b                      *bench
 	scenario, server, what string
@@ -55,8 +55,8 @@ func (b *bench) of(scenario string, f *form, what string) rows {
 	return rows{b, scenario, f.name, what, f.budgets}
 }
 
-// add adds a row. A budget of 0 means none. A budget counts only if the scale of the bench is
-// whole, and if budgets apply to the server.
+// add adds a row. A budget of 0 means none. A budget counts only if the bench is not scaled down,
+// and if budgets apply to the server.
 func (r rows) add(what, unit string, value, budget float64) {
 	if !r.budgets || r.b.scale != whole {
 		budget = 0

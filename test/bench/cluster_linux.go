@@ -65,10 +65,9 @@ func (p parts) since(before parts) parts {
 	return parts{edges: p.edges - before.edges, relay: p.relay - before.relay, redis: p.redis - before.redis}
 }
 
-// less subtracts from p the CPU time that a cluster at rest would spend in the same wall time. The
-// argument is a measurement of the cluster at rest, and less scales its CPU times to the wall time
-// of p. Each part of the result is at least 1 µs. The field took must be set in p and in the
-// measurement at rest.
+// less subtracts from p the CPU time that a cluster at rest would spend in the same wall time. It
+// computes this CPU time from its argument, a measurement of a cluster at rest. Each part of the
+// result is at least 1 µs. The field took must be set in p and in the argument.
 func (p parts) less(idle parts) parts {
 	beyond := func(spent, meanwhile time.Duration) time.Duration {
 		return max(time.Microsecond, spent-time.Duration(float64(meanwhile)*p.took.Seconds()/idle.took.Seconds()))

@@ -8,7 +8,7 @@ import (
 )
 
 // goal is a figure that is compared with the same figure of another server, the peer, in the same
-// run. For one server, the comparison has a bound.
+// run. The comparison may have a bound, which is for one server.
 type goal struct {
 	scenario, of, what string // scenario, case and measurement of the figure
 	peer               string // name of the peer
@@ -17,7 +17,8 @@ type goal struct {
 	less               bool // the comparison is a difference; false: it is a ratio
 }
 
-// goals returns all goals. A goal whose case is of another scale has no figures in a run.
+// goals returns all goals. Many of their cases have names with numbers of sessions. A run that is
+// scaled down has other numbers there, and so no figures for these goals.
 func goals() (all []goal) {
 	add := func(scenario, of, what string, bound float64) {
 		all = append(all,
@@ -41,8 +42,8 @@ func goals() (all []goal) {
 	return all
 }
 
-// comparisons returns a row for each goal and each server. Goals without a figure of the peer have
-// no rows.
+// comparisons returns a row for each goal and each server. If the run has no figure of a goal's
+// peer, this goal has no rows.
 func comparisons(all []report.Row, s scale) (rows []report.Row) {
 	for _, g := range goals() {
 		figures := slices.DeleteFunc(slices.Clone(all), func(r report.Row) bool {

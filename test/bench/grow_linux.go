@@ -87,7 +87,7 @@ func (b *bench) explainGrowth() {
 	}
 }
 
-// onCluster starts a cluster and a loop for clients, calls the function do with both, and ends
+// onCluster starts a cluster and a loop for clients, calls the given function with both, and ends
 // both.
 func (b *bench) onCluster(ctx context.Context, edges int, env []string, do func(s *site, l *load.Loop) error) error {
 	f := &form{name: clusterName, dialect: load.Chat{}, start: func(ctx context.Context, b *bench) (*site, error) { return startEdges(ctx, b, edges, env...) }}
@@ -138,9 +138,9 @@ func (s *site) round(ctx context.Context, l *load.Loop, limits load.Limits, stre
 }
 
 // paced sends messages of a stream one at a time, and measures what they cost together. The given
-// interval is the least time between the starts of two messages. A part of the cost is that
-// processes wake up, and that part depends on the interval. So compare only costs that were
-// measured at the same interval.
+// interval is the least time between the starts of two messages. The interval influences the cost,
+// since processes have to wake up after a pause. So compare only costs that were measured at the
+// same interval.
 func (s *site) paced(ctx context.Context, l *load.Loop, messages int, every time.Duration, stream *load.Stream) (p parts, err error) {
 	before, err := s.cluster.spent()
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
-// pace measures messages to one group that are sent by the clock, whether or not earlier messages
-// have arrived. For a rate that the servers do not keep, it adds a note and no rows.
+// pace measures messages to one group. They are sent by the clock, whether or not earlier messages
+// have arrived. For a rate that the servers do not keep, pace adds a note and no rows.
 func pace(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		n := b.sessions(1000)

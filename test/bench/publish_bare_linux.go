@@ -73,7 +73,7 @@ func appendCommand(b []byte, words ...string) []byte {
 	return b
 }
 
-// publish queues message n. The message has the number n in place of the name of its sender.
+// publish queues message n. The message has the number n in place of its sender's name.
 func (b *bare) publish(n uint64) {
 	topic := int(n % uint64(b.topics))
 	b.envelope = protocol.Envelope{Content: protocol.Content{From: strconv.FormatUint(n, 10), Msg: publishText}, To: fmt.Sprint("bare-", topic)}.Append(b.envelope[:0])

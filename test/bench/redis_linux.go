@@ -80,8 +80,7 @@ func (s *site) asked(ctx context.Context, l *load.Loop, r rows, limits load.Limi
 	if err != nil {
 		return err
 	}
-	// Redis also counted the messages with which the function measure warms the servers up.
-	// Stream.Sent includes these messages too.
+	// Redis also counted the messages that warmed the servers up. Stream.Sent counted them too.
 	messages := 0
 	for _, stream := range streams {
 		messages += stream.Sent()

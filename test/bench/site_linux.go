@@ -38,8 +38,8 @@ type form struct {
 	start   func(ctx context.Context, b *bench) (*site, error)
 }
 
-// form.with starts the servers of a form, and opens a loop for sessions on them. It calls the
-// function do with both. Then it closes the loop and calls the function stop of the site.
+// form.with starts the servers of a form, and opens a loop for sessions on them. It calls the given
+// function with both. Then it closes the loop and stops the servers.
 func (f *form) with(ctx context.Context, b *bench, do func(s *site, l *load.Loop) error) error {
 	s, err := f.start(ctx, b)
 	if err != nil {
@@ -66,7 +66,7 @@ type spent struct {
 	known   bool // whether the servers use a Redis that the bench knows
 }
 
-// site.during calls the function do, and returns the CPU time that was spent meanwhile.
+// site.during calls the given function, and returns the CPU time that was spent during the call.
 func (s *site) during(do func() error) (t spent, err error) {
 	before, err := s.cpu()
 	if err != nil {

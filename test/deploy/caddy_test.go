@@ -57,8 +57,8 @@ func TestCaddyfile(t *testing.T) {
 	answers(t, e.public+one("health_uri"))
 }
 
-// TestCaddyValidate lets Caddy validate the Caddyfile. Caddy may send health checks to the edges
-// while it validates. So the test gives Caddy addresses on loopback for the edges.
+// TestCaddyValidate checks that Caddy finds no fault in the Caddyfile. Caddy may send health checks
+// to the edges while it validates. So the test gives Caddy addresses on loopback for the edges.
 func TestCaddyValidate(t *testing.T) {
 	caddy, err := exec.LookPath("caddy")
 	if err != nil {

@@ -44,9 +44,9 @@ func readUnit(t *testing.T, file string) unit {
 	return u
 }
 
-// checkUnit checks what must hold for the units of edges and of relays. The last parameter is a
-// function. From the settings of the unit's example environment, the function finds how long the
-// process may take to stop, and how many open files it may need.
+// checkUnit checks what must hold for the units of edges and of relays. The given function gets the
+// settings in the unit's example environment. It returns how long the process may take to stop, and
+// how many open files the process may need.
 func checkUnit(t *testing.T, file string, stops func(settings map[string]string) (time.Duration, int)) {
 	t.Helper()
 	u := readUnit(t, file)
@@ -110,8 +110,8 @@ func TestC1_SystemdRelay(t *testing.T) {
 	})
 }
 
-// TestSystemdVerify lets systemd verify the units. The program of a unit must exist on this
-// machine, so the test replaces it by /bin/true.
+// TestSystemdVerify checks that systemd finds no fault in the units. The program of a unit must
+// exist on this machine, so the test replaces it by /bin/true.
 func TestSystemdVerify(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {

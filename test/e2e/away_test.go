@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// outages holds the ways to keep Redis from accepting publications. The function begin starts an
-// outage, and the function over ends it.
+// outages holds the ways to keep Redis from accepting publications. Each way has a function that
+// begins the outage, and a function that ends it.
 var outages = []struct {
 	name        string
 	begin, over func(t *testing.T, c *cluster.Cluster)
@@ -29,10 +29,10 @@ func config(t *testing.T, c *cluster.Cluster, name, value string) {
 	}
 }
 
-// TestP5_EdgesOfOneRelayTalkWhileRedisIsAway lets clients of two edges talk, join, leave and
-// connect while Redis is away. Both edges are linked to one relay. When Redis is back, a client of
-// another relay gets all broadcasts, and all messages and notices of its group. No client gets
-// anything twice.
+// TestP5_EdgesOfOneRelayTalkWhileRedisIsAway takes Redis away. Meanwhile clients of two edges of
+// one relay talk, join, leave and connect, and must get each other's messages. When Redis is back,
+// a client of another relay must get all broadcasts, and all messages and notices of its group. No
+// client may get anything twice.
 func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 	for _, outage := range outages {
 		t.Run(outage.name, func(t *testing.T) {

@@ -86,14 +86,12 @@ func TestP4_ALossBeyondHistoryIsToldAndCounted(t *testing.T) {
 	})
 }
 
-// tail says what a user must get of one topic after a loss. First comes the text in the field loss.
-// Then come numbered messages, which begin with the text in the field head. The other fields record
-// what the user got: whether the text about the loss came, the number of the first message, and the
-// number that the next message must have.
+// tail says what a user must get of one topic after a loss: the text about the loss, and then
+// numbered messages. It also records what the user got.
 type tail struct {
-	loss, head  string
-	told        bool
-	first, next int
+	loss, head  string // text about the loss; text before the number in each message
+	told        bool   // the text about the loss came
+	first, next int    // number of the first message; number that must come next
 }
 
 // readTails reads until u has the last message of each topic. The messages of a topic are numbered

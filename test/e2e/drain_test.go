@@ -29,7 +29,7 @@ func TestDrainCloses1012AndAcceptsUntilTheClose(t *testing.T) {
 	for range n {
 		u := talker{channel(t, e, chat.Unique("t")), make(chan int, 1)}
 		talkers = append(talkers, u)
-		go func() { // sends until the client's library has seen the close
+		go func() { // the talker sends until its library has seen the close
 			tick := time.NewTicker(20 * time.Millisecond)
 			defer tick.Stop()
 			for i := 0; ; i++ {

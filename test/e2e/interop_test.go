@@ -10,7 +10,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/seedpeer"
 )
 
-// TestOriginalServersOnTheSameRedis runs one original server beside a relay with two edges.
+// TestOriginalServersOnTheSameRedis runs a relay with two edges beside an original server, which a
+// Peer plays. Clients of the edges must get what the Peer publishes, and the Peer must get what the
+// clients say.
 func TestOriginalServersOnTheSameRedis(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))

@@ -64,7 +64,7 @@ func (f *traffic) frames() (counts []int) {
 }
 
 // silence returns the longest time for which any user waited for a frame, from the given moment on.
-// The first before[i] frames of user i came earlier, and do not count.
+// The list has, for each user, the number of frames that came earlier. Those frames do not count.
 func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) {
 	for i, u := range f.users {
 		last := from

@@ -63,8 +63,8 @@ func TestP9_AnEdgeRestartedUnderItsNodeIDInheritsNothing(t *testing.T) {
 	b.Send(chat.Group(g, "to members"))
 	b.Send(chat.One(a.id, "to whoever is a now"))
 	same.Expect(chat.Direct(b.id, "to whoever is a now"))
-	// The users stranger and same have the first sessions of the new boot. User a had the first
-	// session of the killed boot, and was a member.
+	// Each of these two users has one of the first sessions of the new boot. The first session of
+	// the killed boot was that of user a, who was a member. The new sessions must not be members.
 	for _, u := range []*user{stranger, same} {
 		u.Send(chat.Group(g, "as a member"))
 		u.Expect(chat.NotIn(u.id, g))

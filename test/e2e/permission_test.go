@@ -21,8 +21,8 @@ type sdkUser struct {
 	asked int
 }
 
-// dialSDK connects a user with a token that names the given channels. The text more is added to the
-// connect, behind the token.
+// dialSDK connects a user with a token that names the given channels. The argument before the
+// channels is a text that is added to the connect, behind the token.
 func dialSDK(t *testing.T, e *cluster.Edge, user, more string, channels ...string) (u *sdkUser, reply string) {
 	t.Helper()
 	u = &sdkUser{client.Dial(t, e.URL("/connection/websocket?user=ann"), client.Options{Name: user}), t, 0}
@@ -142,7 +142,7 @@ func TestP14_NoNameIsAWayAroundTheRules(t *testing.T) {
 			cluster.Eventually(t, "ann gets the secret in the chat", func() bool {
 				return len(said(fmt.Sprint("secret ", round), annInChat)) == 1
 			})
-			// A secret that came to eve would be in front of these answers.
+			// A secret that came to eve would come before these answers.
 			eve.ask(`"history":{"channel":"group:open"}`)
 			for _, p := range append(paths[:3:3], eveInChat) {
 				n := len(p.Messages())

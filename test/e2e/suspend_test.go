@@ -9,8 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// TestP9_ASuspendedEdgeIsTakenBack freezes an edge for a minute. The relay drops the edge's
-// sessions meanwhile, and takes them back afterwards. The edge's clients then get what they missed.
+// TestP9_ASuspendedEdgeIsTakenBack freezes an edge for a minute. The relay must
+// drop the edge's sessions meanwhile, and take them back afterwards. The edge's clients must then
+// get what they missed, and no session may end.
 func TestP9_ASuspendedEdgeIsTakenBack(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onFreezable(t))

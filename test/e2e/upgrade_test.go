@@ -21,7 +21,8 @@ func startEarlier(t *testing.T, c *cluster.Cluster, n int) (relays []*cluster.Re
 }
 
 // TestP2_AnUpgradeOverALayoutLosesAndDoublesNothing stops or kills all relays of the earlier
-// layout, and then starts relays of this tree in their place. Users talk all the time.
+// layout, and then starts relays of this tree in their place. Users talk all the time. No message
+// may be lost, doubled or out of order.
 func TestP2_AnUpgradeOverALayoutLosesAndDoublesNothing(t *testing.T) {
 	for name, end := range map[string]func(*cluster.Relay){
 		"stopped": func(r *cluster.Relay) {

@@ -57,8 +57,8 @@ func (c *cluster) somebody() (*edge, uint64) {
 	return c.edges[c.random.IntN(len(c.edges))], uint64(1 + c.random.IntN(c.sessions))
 }
 
-// forgetAll sets the counts of all edges to zero. It returns the numbers of bytes that the edges
-// had counted: up is to the relay, and down is from the relay.
+// forgetAll sets the counts of all edges to zero. It returns how many bytes the edges had sent to
+// the relay, and how many they had received from the relay.
 func (c *cluster) forgetAll() (up, down int) {
 	for _, e := range c.edges {
 		up, down = up+e.up, down+e.down

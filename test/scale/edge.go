@@ -175,7 +175,7 @@ func (e *edge) take(in []byte) error {
 	return nil
 }
 
-// forget sets the fields took, up and down to zero.
+// forget sets the counts of frames and of bytes to zero.
 func (e *edge) forget() {
 	e.took, e.up, e.down = [256]int{}, 0, 0
 }

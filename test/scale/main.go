@@ -24,7 +24,7 @@ import (
 // production also sends several connects in one batch.
 const connectsAtOnce = 10
 
-// tickOf returns the time in which the given number of connects come: ten thousand come in a
+// tickOf returns the time in which the given number of connects come, at ten thousand connects a
 // second.
 func tickOf(connects int) time.Duration { return time.Duration(connects) * 100 * time.Microsecond }
 

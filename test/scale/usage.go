@@ -91,10 +91,10 @@ func (m *meter) besides(do func()) {
 	m.aside += time.Since(at)
 }
 
-// end ends the measurement. Only its first call has an effect. Afterwards the field cpu is the
-// relay's CPU time. The field wall is the time since the beginning, minus the time that the calls
-// of meter.besides took. If the meter is from beginAlone, the field allocated is the number of
-// bytes that the relay allocated.
+// end ends the measurement. Only its first call has an effect. After that call, meter.cpu is the
+// relay's CPU time, and meter.wall is the time since the beginning, without the time that the calls
+// of meter.besides took. If the meter is from beginAlone, meter.allocated is the number of bytes
+// that the relay allocated.
 func (m *meter) end() {
 	if m.ended {
 		return

@@ -89,7 +89,7 @@ func upgrade(conn net.Conn) error {
 }
 
 // relay reads a client's frames and turns them into a server's frames. After each read it calls the
-// function write with all frames that are complete now, if there are any. It returns when the
+// given function with all frames that are complete now, if there are any. It returns when the
 // socket ends, or at a close frame.
 func relay(conn net.Conn, write func(frames []byte)) {
 	// The buffer starts small, since most clients say nothing.

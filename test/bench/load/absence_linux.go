@@ -41,7 +41,8 @@ func (o *absence) complete(l *Loop, st *Stream, _ uint64) error {
 
 // Through calls the given function in a goroutine of its own. Meanwhile each steady stream sends
 // messages, about one per interval, except while its window is full. The function must close the
-// channel that it gets. Then the burst begins: each stream in the list burst sends one message.
+// channel that it gets. At that moment the burst begins: each stream in the second list sends one
+// message.
 //
 // Through returns when the function has returned and all messages have reached all their receivers.
 // Through fails if the function fails or a message is lost. It also fails if the function and the

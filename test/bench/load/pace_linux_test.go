@@ -66,8 +66,8 @@ func TestPacingCountsFromWhenMessagesAreDue(t *testing.T) {
 	}
 }
 
-// TestPaceWaitsForNothing uses a server that holds back all messages until it has ten. A client
-// that waited until its message has arrived would never send its second message.
+// TestPaceWaitsForNothing uses a server that holds back all messages until it has ten. Loop.Pace
+// must send its first ten messages although none of them has arrived yet.
 func TestPaceWaitsForNothing(t *testing.T) {
 	const every, held = 2 * time.Millisecond, 10
 	var kept [][]byte

@@ -7,8 +7,9 @@ import (
 )
 
 // Limits say when a round stops sending: after a number of messages, or after a time, whichever
-// comes first. But the time does not count until a first message has reached all its receivers.
-// When the round has stopped sending, it waits for the messages that are under way.
+// comes first. The time counts from the beginning of the round, but it does not stop the round
+// before a first message has reached all its receivers. When the round has stopped sending, it
+// waits for the messages that are under way.
 type Limits struct {
 	Messages int
 	Time     time.Duration

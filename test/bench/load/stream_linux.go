@@ -12,7 +12,7 @@ type Stream struct {
 	number    int
 	from      *Socket
 	frame     []byte // frame of a message; used again for the next one
-	digits    []byte // digits of the message's number, within the field frame
+	digits    []byte // part of the frame: digits of the message's number
 	wraps     []Wrap // set by Among, used in turn; none: always the same wrap
 	size      int    // bytes per message
 	receivers int
@@ -56,8 +56,8 @@ func (w *Wrong) Error() string { return w.text }
 
 func wrong(format string, args ...any) error { return &Wrong{fmt.Sprintf(format, args...)} }
 
-// Loop.message handles the message of a stream at the beginning of b. The rest of b may be text of
-// the server.
+// Loop.message handles a message of a stream. The message is at the beginning of b, and text of the
+// server may follow.
 func (l *Loop) message(s *Socket, b []byte) error {
 	if len(b) < MinSize {
 		return wrong("a message was cut to %q", b)

@@ -201,8 +201,8 @@ func (s *Server) Metric(ctx context.Context, name string) float64 {
 }
 
 // Bucket reads a histogram without labels, and returns how many of its observations were not above
-// a bound. There must be a bucket with this bound, le. Bucket returns 0 if the server does not
-// answer.
+// a bound. The histogram must have a bucket with this bound. Bucket returns 0 if the server does
+// not answer.
 func (s *Server) Bucket(ctx context.Context, name, le string) float64 {
 	return s.sum(ctx, func(series string) bool { return series == fmt.Sprintf("%s_bucket{le=%q}", name, le) })
 }

@@ -27,7 +27,7 @@ type edge struct {
 	out       []byte // frames to be sent
 	names     link.Names
 	positions map[protocol.Topic]protocol.Position
-	topics    map[uint64]protocol.Topic // by the numbers that the relay told on this link
+	topics    map[uint64]protocol.Topic // key: number that the relay gave the topic on this link
 	number    uint64                    // number of the last message
 	opened    int                       // sessions opened on this link
 	received  int                       // publications received

@@ -92,7 +92,7 @@ func measure(ctx context.Context, sessions, number, talked int) error {
 		return err
 	}
 	stop := bystander.chatter()
-	time.Sleep(time.Second) // the bystander writes without any takeover
+	time.Sleep(time.Second) // the bystander writes before the takeover begins
 	quiet := bystander.latencies()
 	began := time.Now()
 	first.Kill()
@@ -125,8 +125,8 @@ func measure(ctx context.Context, sessions, number, talked int) error {
 	return nil
 }
 
-// takeOver links all edges to the relay at addr. It returns how long each edge took to be live,
-// from the given beginning of the takeover on. The durations are in ascending order.
+// takeOver links all edges to the relay at addr. For each edge it returns the time from the given
+// moment until the edge was live. The durations are in ascending order.
 func takeOver(ctx context.Context, edges []*edge, addr string, began time.Time) (took []time.Duration, err error) {
 	live := make(chan error, len(edges))
 	for _, e := range edges {

@@ -53,9 +53,8 @@ func KernelMemory() Kernel {
 	return Kernel{Slab: slab << 10, Buffers: buffers * int64(os.Getpagesize())}
 }
 
-// after returns a word of a file in /proc. It looks for a line that begins with one given word, and
-// looks in this line for another given word. It returns the word behind that. If the line or one of
-// the words is missing, after returns "".
+// after returns the word behind a given word in a file in /proc. It looks only at lines that begin
+// with the word in its second argument. If it finds nothing, after returns "".
 func after(file, line, word string) string {
 	f, err := os.Open(file)
 	if err != nil {

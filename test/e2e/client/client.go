@@ -39,7 +39,7 @@ type Client struct {
 
 	mu       sync.Mutex
 	messages []Message
-	ended    error         // why reading ended; guarded by mu until done is closed
+	ended    error         // why reading ended; after the end of reading it needs no mutex
 	arrived  chan struct{} // closed by the next arrival, or when reading ends
 	next     int           // index of the first message that is not seen yet
 }

@@ -116,9 +116,9 @@ func TrySDK(t testing.TB, url, name string, sink func(Line)) (*SDK, *http.Respon
 }
 
 // Call sends a command with its parameters, which are JSON. It returns an error if the socket does
-// not take the command. The reading goroutine passes the answer to the function done. The error
-// that it passes is a *Failure if the command failed. If the connection ends before the answer,
-// nobody calls done.
+// not take the command. The reading goroutine passes the answer to the given function, with a
+// *Failure as the error if the command failed. If the connection ends before the answer, nobody
+// calls the function.
 func (c *SDK) Call(method, params string, done func(Line, error)) error {
 	c.mu.Lock()
 	c.last++

@@ -77,11 +77,11 @@ type runner interface {
 // server is one boot of an edge or a relay.
 type server interface {
 	terminate()            // asks it to stop, as SIGTERM does
-	kill()                 // ends it without warning; may return before done is closed
+	kill()                 // ends it without warning; may return before it has ended
 	freeze()               // stops it as SIGSTOP does; panics for InProcess
 	thaw()                 // lets it go on
 	done() <-chan struct{} // closed when it has ended
-	exit() int             // its exit status; valid after done is closed
+	exit() int             // its exit status; valid once it has ended
 }
 
 // keep adds s to the servers that are stopped at the test's end. They are stopped together, before

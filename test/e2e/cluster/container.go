@@ -124,7 +124,7 @@ type container struct {
 	t      testing.TB
 	id     string
 	ended  chan struct{} // closed when the container has ended and its log is complete
-	status int           // the exit status; set before ended is closed
+	status int           // the exit status; set before the channel above is closed
 }
 
 // terminate asks the container to stop. It ignores errors, since a container that has ended refuses

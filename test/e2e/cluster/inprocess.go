@@ -33,7 +33,7 @@ type embedded struct {
 	cancel context.CancelFunc
 	abort  func()
 	ended  chan struct{}
-	err    error // the error of Run; set before ended is closed
+	err    error // the error of Run; set before the channel above is closed
 	socket *abrupt
 }
 

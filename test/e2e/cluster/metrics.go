@@ -17,8 +17,8 @@ var adminClient = &http.Client{Timeout: 5 * time.Second}
 // format, labels included.
 type Metrics map[string]float64
 
-// Sum adds up those series of the metric with the given name that have all the given labels. A
-// label is written `key="value"`.
+// Sum adds up the series of the metric with the given name. A series counts only if it has all the
+// given labels. A label is written `key="value"`.
 func (m Metrics) Sum(name string, labels ...string) (sum float64) {
 series:
 	for series, value := range m {

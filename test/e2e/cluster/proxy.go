@@ -180,9 +180,9 @@ func (p *Proxy) CutAfter(n int64) {
 	p.budget = n
 }
 
-// Sniff makes the Proxy copy what the target sends on later connections. The Proxy calls the
-// function open once for each of these connections, and writes the copy to the Writer that the
-// function returns.
+// Sniff makes the Proxy copy what the target sends on later connections. The Proxy calls the given
+// function once for each of these connections, and writes the copy to the Writer that the function
+// returns.
 func (p *Proxy) Sniff(open func() io.Writer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -310,8 +310,8 @@ type piece struct {
 	err   error
 }
 
-// read reads from src, and sends each piece to the channel pieces, until a read fails or the
-// channel done is closed. Then it closes the channel pieces.
+// read reads from src, and sends each piece to the first channel. It ends when a read fails, or
+// when the second channel is closed. Then it closes the first channel.
 func (p *Proxy) read(src net.Conn, pieces chan<- piece, done <-chan struct{}) {
 	defer close(pieces)
 	buf := make([]byte, 32<<10)

@@ -27,8 +27,8 @@ func (s *Sniffer) Count(t link.Type) int {
 
 func (s *Sniffer) open() io.Writer { return &sniffed{sniffer: s} }
 
-// sniffed is the state of one connection. Its field raw has the bytes of the WebSocket stream that
-// are not decoded yet. Its field frames has the bytes of link frames that are not counted yet.
+// sniffed is the state of one connection. It holds the bytes of the WebSocket stream that are not
+// decoded yet, and the bytes of link frames that are not counted yet.
 type sniffed struct {
 	sniffer  *Sniffer
 	upgraded bool
@@ -53,8 +53,8 @@ func (s *sniffed) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// message removes one whole WebSocket frame from the field raw, and reports whether there was one.
-// The payload of a data frame goes to the field frames.
+// message removes one whole WebSocket frame from sniffed.raw, and reports whether there was one.
+// The payload of a data frame goes to sniffed.frames.
 func (s *sniffed) message() bool {
 	if len(s.raw) < 2 {
 		return false
@@ -85,8 +85,8 @@ func (s *sniffed) message() bool {
 	return true
 }
 
-// frame removes one whole link frame from the field frames, and counts it. It reports whether there
-// was a whole link frame.
+// frame removes one whole link frame from sniffed.frames, and counts it. It reports whether there
+// was one.
 func (s *sniffed) frame() bool {
 	if len(s.frames) < 2 {
 		return false

@@ -17,7 +17,7 @@ import (
 type account struct {
 	first, last int64
 	missing     map[int64]bool // skipped numbers, neither arrived nor announced as lost
-	early       []int64        // numbers below first, which arrived later
+	early       []int64        // numbers below account.first, which arrived later
 	doubled     int
 	disordered  int
 	toldFirst   bool   // a loss was announced before the first number
@@ -26,9 +26,9 @@ type account struct {
 	by          string // id of the connection that sent the stream, as an SDK was told
 }
 
-// enter enters a number that arrived. The second number is how many losses were announced so far.
-// If a loss was announced since the last call, the numbers that the new one skips count as told and
-// not as missing.
+// enter enters a number that arrived. The second argument is how many losses were announced so far.
+// If a loss was announced since the last call, the numbers that the arrived number skips count as
+// told. Otherwise they count as missing.
 func (a *account) enter(number int64, told int) {
 	switch {
 	case a.last == 0:
@@ -54,7 +54,7 @@ func (a *account) enter(number int64, told int) {
 	a.last, a.seen = max(a.last, number), told
 }
 
-// upTo counts the numbers that arrived, from the field first up to the given number. Numbers that
+// upTo counts the numbers that arrived, from account.first up to the given number. Numbers that
 // were announced as lost count as arrived.
 func (a *account) upTo(number int64) (count int) {
 	for n := a.first; n <= min(number, a.last); n++ {
@@ -65,14 +65,14 @@ func (a *account) upTo(number int64) (count int) {
 	return count
 }
 
-// gotten reports whether a number arrived. A number between the fields first and last that was
-// announced as lost counts as arrived.
+// gotten reports whether a number arrived. From account.first to account.last, numbers that were
+// announced as lost count as arrived.
 func (a *account) gotten(number int64) bool {
 	return a != nil && (number >= a.first && number <= a.last && !a.missing[number] || slices.Contains(a.early, number))
 }
 
-// book enters one frame. If the user should not get the frame, book adds it to ledger.strange. book
-// is the Sink of the connection.
+// book enters one frame in the books. If the user should not get the frame, book adds the frame to
+// ledger.strange. The connection of a chat user has book as its Sink.
 func (n *life) book(f client.Message) {
 	if n.enter(f) {
 		return
@@ -128,7 +128,7 @@ func (n *life) enter(f client.Message) bool {
 	return true
 }
 
-// credit enters a message that arrived. The caller holds n.mu.
+// credit enters in the books that a message arrived. The caller holds n.mu.
 func (n *life) credit(s stream, number int64) *account {
 	a := n.accounts[s]
 	if a == nil {

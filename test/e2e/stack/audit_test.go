@@ -96,7 +96,7 @@ func (l *ledger) audit() (a audit) {
 			}
 		}
 	})
-	refused := map[stream]map[int64]bool{} // numbers that nobody got, if the sender has refusals
+	refused := map[stream]map[int64]bool{} // missing numbers that the sender's refusals may explain
 	for _, u := range l.users {
 		before := map[stream]int64{} // by stream: last number that came in the user's earlier lives
 		b := &a.clients[u.index]
@@ -218,8 +218,8 @@ func (a *audit) bookSDK(client int, n *life) {
 	}
 }
 
-// heard reports whether any connection got a message, so that account.gotten is true of its number.
-// The caller holds the mutexes of the ledger and of all lives.
+// heard reports whether account.gotten is true of a message on any connection. The caller holds the
+// mutexes of the ledger and of all lives.
 func (l *ledger) heard(s stream, number int64) bool {
 	for _, u := range l.users {
 		for _, n := range u.lives {

@@ -43,8 +43,8 @@ func kept(t *testing.T, url string, names ...string) *ledger {
 	return l
 }
 
-// born gives u a new connection. The given number is how many of the first user's broadcasts need
-// not arrive there. These are the first ones, and the later ones must arrive.
+// born gives u a new connection. The first user's broadcasts up to the given number need not arrive
+// on this connection. The later broadcasts must arrive.
 func (l *ledger) born(t *testing.T, url string, u *speaker, began int64) *life {
 	n := l.live(u)
 	n.Client = client.Dial(t, url, client.Options{Name: u.id})
@@ -67,7 +67,7 @@ func (n *life) got(numbers ...string) {
 }
 
 // TestBooks checks what ledger.audit counts in small cases. The first user sends three broadcasts.
-// The second user gets those in the field got, and the third user those in the field third.
+// Each case says which of them the second user and the third user get.
 func TestBooks(t *testing.T) {
 	url := mute(t)
 	for _, c := range []struct {

@@ -27,8 +27,8 @@ const (
 	everyClient = 300 * time.Millisecond
 )
 
-// speaksSDK reports whether a user speaks the protocol of SDKs. These are a third of the users of
-// each edge, and three or four of the ten of each group.
+// speaksSDK reports whether a user speaks the protocol of SDKs. A third of the users of each edge
+// do, and so do three or four of the ten users of each group.
 func speaksSDK(user int) bool { return user/3%3 == 1 }
 
 // mix chooses the kind of a client's next message. Each 25th client broadcasts one in ten of its
@@ -48,9 +48,9 @@ func mix(user, turn int) kind {
 }
 
 // These constants bound the time for which a client may get nothing. If a fault cuts clients off,
-// the duration of the fault is added. The bound hiccup is long enough for a busy machine, since one
-// machine runs all containers and all clients. The bound prompt is what P12 promises while another
-// relay and Redis work.
+// the duration of the fault is added. The longer bound is for a busy machine, since one machine
+// runs all containers and all clients. The shorter bound is what P12 promises while another relay
+// and Redis work.
 const (
 	hiccup = 10 * time.Second
 	prompt = 3 * time.Second
@@ -277,7 +277,7 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-// write puts a report into docs/ledger.md, in place of the last one.
+// write puts a report into docs/ledger.md, in place of the report of the last run.
 func (r *trial) write(report string) {
 	paper := filepath.Join(r.s.root, "docs", "ledger.md")
 	text, err := os.ReadFile(paper)
@@ -352,7 +352,7 @@ func (r *trial) strike(f fault, calm time.Duration) {
 func (r *trial) felt(f fault, name string) {
 	r.s.t.Helper()
 	if f.kind == "slow" {
-		return // the end of the fault reports how many packets were late
+		return // the function that ends the fault reports how many packets were late
 	}
 	switch f.part {
 	case "relay":
@@ -374,8 +374,8 @@ func (r *trial) felt(f fault, name string) {
 	}
 }
 
-// isAt returns a predicate that holds for the users of the named edge. For other services it holds
-// for no user.
+// isAt returns a predicate that holds for the users of the named edge. If the name is that of
+// another service, the predicate holds for no user.
 func (r *trial) isAt(name string) func(user int) bool {
 	edges := r.s.Of("edge")
 	return func(user int) bool { return edges[user%len(edges)] == name }

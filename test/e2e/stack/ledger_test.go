@@ -19,11 +19,11 @@ import (
 )
 
 // ledger is a set of users who send messages all the time, and the books about these messages. The
-// messages are numbered. They are direct ones to the next user, group messages and broadcasts. Some
-// users speak the chat's protocol and others that of SDKs, in the same groups. SDK users also have
-// rooms of their own. A user whose connection is closed connects again, joins again, and goes on.
-// The numbers of its messages then begin anew, since order is promised to a connection and not to a
-// user. The method audit compares what arrived with what had to arrive.
+// messages are numbered. There are direct messages to the next user, group messages and broadcasts.
+// Some users speak the chat's protocol and others that of SDKs, in the same groups. SDK users also
+// have rooms of their own. A user whose connection is closed connects again, joins again, and goes
+// on. The numbers of its messages then begin anew, since order is promised to a connection and not
+// to a user. The method audit compares what arrived with what had to arrive.
 type ledger struct {
 	t     *testing.T
 	plan  plan
@@ -121,9 +121,9 @@ type life struct {
 	since  time.Time  // when the join was answered
 	closed time.Time  // when comeBack noted the connection's end
 	killed time.Time  // just before the connection's edge was killed
-	// began counts, by stream, the messages that had been sent when the connect was answered. For
-	// kinds that one has to join for, it counts those that had been sent when the join was
-	// answered. These messages need not arrive.
+	// began counts, by stream, the messages that had been sent when the connect was answered. For a
+	// kind of message that needs a join, it counts up to the answer to the join instead. The
+	// counted messages need not arrive.
 	began map[stream]int64
 
 	// The next fields are about what the connection sent.
@@ -458,8 +458,8 @@ func (l *ledger) flowing(n int64) {
 	})
 }
 
-// has removes streams from the map due, which holds a number for each stream. It removes a stream
-// if this number, or a later one of the stream, has arrived, or if this number need not arrive.
+// has gets a map with a number for each stream. It removes the streams whose number, or a later
+// one, has arrived. It also removes the streams whose number need not arrive.
 func (n *life) has(due map[stream]int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -529,8 +529,8 @@ func (l *ledger) slowest(whose func(user int) bool) (slowest time.Duration) {
 	return slowest
 }
 
-// excuse notes a time that does not count when delays of SDKs are judged. This holds for each user
-// for whom whose(i) is true. If publish is set, this holds for publishes alone.
+// excuse notes a time that does not count when delays are judged. The excuse is for the SDK users
+// for whom whose(i) is true. If publish is set, the excuse is for their publishes alone.
 func (l *ledger) excuse(whose func(user int) bool, publish bool, from, to time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

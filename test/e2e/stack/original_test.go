@@ -71,8 +71,8 @@ func testOriginal(t *testing.T, s *Stack) {
 			m.Expect(chat.InGroup(group, p.id, text))
 		}
 	}
-	// everyoneSpeaks lets each party send a direct message to every other party, a group message
-	// and a broadcast.
+	// everyoneSpeaks makes each party send a direct message to every other party, a group message
+	// and a broadcast. Each message must reach the parties that it is for.
 	everyoneSpeaks := func(group string, parties ...party) {
 		t.Helper()
 		for i, p := range parties {

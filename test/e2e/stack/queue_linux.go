@@ -153,8 +153,9 @@ func (q *queue) configure(attribute []byte) error {
 	return nil
 }
 
-// receive reads the kernel's reports until reading fails, as it does after close. It puts the
-// number of each reported packet into the channel order, with the time at which its verdict is due.
+// receive reads the kernel's reports until reading fails, as it does after close. It sends the
+// number of each reported packet to the channel, with the time at which the packet's verdict is
+// due.
 func (q *queue) receive(order chan<- held) {
 	buf := make([]byte, 1<<16)
 	for {
@@ -195,7 +196,7 @@ func packetOf(b []byte) (packet uint32, ok bool) {
 	return 0, false
 }
 
-// release gives packets their verdicts when these are due, until the channel order is closed. If a
+// release gives packets their verdicts when these are due, until the channel is closed. If a
 // verdict cannot be sent, release tries again. Otherwise the kernel would hold the packet for ever.
 func (q *queue) release(order <-chan held) {
 	const drop, accept = 0, 1

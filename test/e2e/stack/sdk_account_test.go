@@ -27,7 +27,7 @@ type sdkBooks struct {
 	id          string
 	subscribed  map[string]bool // by channel: the subscribe is answered
 
-	waiting  [kinds]map[int64]time.Time // by number of a publish without an answer: time of sending
+	waiting  [kinds]map[int64]time.Time // by number: when an unanswered publish was sent
 	denied   [kinds]map[int64]bool      // by number: the publish was answered with an error
 	answered int64                      // publishes that were answered with success
 	pinged   time.Time                  // time of the last ping, or of the answer to the connect
@@ -129,8 +129,8 @@ func (n *life) ask(method, params string, then func(client.Line) error) error {
 	}
 }
 
-// subscribeAll subscribes to all channels that the server has not subscribed by itself. After a
-// temporary error it asks again, as an SDK does.
+// subscribeAll subscribes to all channels of n except the channel of its user, to which the server
+// itself subscribes n. After a temporary error it asks again, as an SDK does.
 func (n *life) subscribeAll() error {
 	begin := time.Now()
 	for k := range kinds {

@@ -10,9 +10,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/client"
 )
 
-// keptSDK returns a ledger of two users of SDKs and one of the chat, who are in one group. The
-// first user has published three messages to the group, two minutes ago, a minute ago and now.
-// None of them is answered. Users have got nothing.
+// keptSDK returns a ledger of three users, who are in one group. The first two are users of SDKs,
+// and the third is a user of the chat. The first user has published three messages to the group,
+// two minutes ago, a minute ago and now. No publish is answered, and nobody has got a message yet.
 func keptSDK(t *testing.T) *ledger {
 	url := mute(t)
 	l := &ledger{t: t, plan: plan{sdk: func(user int) bool { return user < 2 }}, joins: map[string]int{}}
@@ -46,7 +46,8 @@ func keptSDK(t *testing.T) *ledger {
 	return l
 }
 
-// answer books the answer to a publish of n to its group, a second after the publish was sent.
+// answer enters in the books that a publish of n to its group was answered. The answer came a
+// second after the publish was sent.
 func (n *life) answer(number int64, success bool) {
 	sent := n.sdk.waiting[group][number]
 	delete(n.sdk.waiting[group], number)
@@ -58,8 +59,8 @@ func (n *life) answer(number int64, success bool) {
 	}
 }
 
-// pushed books messages of the first user to the group, with the given numbers. A chat user gets
-// the chat's text.
+// pushed enters in the books that n got messages of the first user to the group, with the given
+// numbers. A chat user gets the chat's text.
 func (n *life) pushed(numbers ...string) {
 	for _, number := range numbers {
 		text := "group 0 0 " + number
@@ -77,8 +78,8 @@ func TestSDKBooks(t *testing.T) {
 	for _, c := range []struct {
 		name            string
 		answers         string // one letter for each publish: s success, e error, - none
-		own, other, txt string // what the first user got, the second user, and the chat's user
-		closed, killed  bool   // of the first user's connection
+		own, other, txt string // what the first user, the second user and the chat's user got
+		closed, killed  bool   // of the first user's connection, as in TestBooks
 		strange         int
 		want            books
 	}{
@@ -168,7 +169,7 @@ func TestSDKDelays(t *testing.T) {
 		name     string
 		answer   bool // an answer is awaited; false: a ping is awaited
 		lasts    time.Duration
-		excused  time.Duration // how long from the beginning on
+		excused  time.Duration // length of the excused time, which begins when the delay begins
 		away     bool          // publishes alone are excused, as when Redis is away
 		whose    int           // the user whose edge is cut off
 		killed   bool          // the edge is killed a second after the beginning
