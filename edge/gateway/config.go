@@ -33,7 +33,8 @@ type Config struct {
 	// much as one message. With 0, deliveries cost nothing.
 	FanOut int
 	// Queue bounds the bytes that are queued for one session and not yet written. A message that
-	// does not fit ends the session with 4000. An empty queue takes one message of any size.
+	// does not fit ends the session with 4000, or with 3008 for an SDK. An empty queue takes one
+	// message of any size.
 	Queue int
 	// Ping is the silence after which a client of the chat is pinged; 0 means never. If the silence
 	// lasts 10 s more, the session is closed with 4004. SDKs are pinged every sdkPing.
@@ -53,7 +54,7 @@ const (
 	pongWait    = 10 * time.Second // longest silence after a ping; then the session ends
 	openWait    = 2 * time.Second  // longest wait for Feed.Opened before the upgrade is answered
 	messageWait = 30 * time.Second // the constant part of Config.messageTime
-	messageRate = 4 << 10          // bytes; that many of MaxMessage add a second to messageTime
+	messageRate = 4 << 10          // bytes of MaxMessage for each further second of messageTime
 	// roomWait is the longest pause in reading a session whose message finds no room upstream. If
 	// too many sessions of a user wait for the user's allowance, a further session is not read for
 	// roomWait.

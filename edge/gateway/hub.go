@@ -196,7 +196,7 @@ func (h *Hub) forgetLocked(s *Session) {
 	h.metrics.dead.Dec()
 }
 
-// Len returns how many sessions there are, and how many of them are dead.
+// Len returns how many sessions are in the tables, and how many of them are dead.
 func (h *Hub) Len() (all, dead int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -348,7 +348,7 @@ const (
 	messageExtra = 3 * frameExtra
 )
 
-// errFlood is returned by a read when extras.tooMany reports a flood.
+// errFlood ends the reading if a client has sent too much: see extras.tooMany and conn.dropLate.
 var errFlood = errors.New("too many frames without a message")
 
 // extras has the count that extraPerSecond bounds. The method tooMany reads the clock only when the

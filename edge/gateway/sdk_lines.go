@@ -29,7 +29,8 @@ func cutLine(message []byte) (line, rest []byte, more bool) {
 	return line, rest, len(rest) > 0
 }
 
-// isPong reports whether a line is a pong: an object without anything in it.
+// isPong reports whether a line is a pong: "{}", which spaces may surround. An object with a space
+// inside is no pong.
 func isPong(line []byte) bool { return string(bytes.Trim(line, " \t\r")) == "{}" }
 
 // lag bounds the time for which lines wait. A lag begins when a line has to wait. It ends when the

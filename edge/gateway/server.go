@@ -103,11 +103,12 @@ func (v *Server) Run(ctx context.Context) {
 	}
 }
 
-// Close refuses new clients and ends all sessions. It sends 1012 to each client that was not sent
-// a close frame yet. Each client then has shutdownWait to answer. Close returns when the goroutines
-// of the sessions, the poller and the writers have ended. By then Upstream.End was called for each
-// session that a relay may know of. The socket of a session that is dead already may stay open
-// until its own deadline, closeWait at most. Close waits for such a socket too.
+// Close refuses new clients and ends all sessions. It sends the close frame of ReasonDraining to
+// each client that was not sent a close frame yet. Each client then has shutdownWait to answer.
+// Close returns when the goroutines of the sessions, the poller and the writers have ended. By then
+// Upstream.End was called for each session that a relay may know of. The socket of a session that
+// is dead already may stay open until its own deadline, closeWait at most. Close waits for such a
+// socket too.
 func (v *Server) Close() {
 	v.refuseAll()
 	v.endAll()
@@ -118,8 +119,9 @@ func (v *Server) Close() {
 	v.hub.writers.close()
 }
 
-// endAll begins the end of each session that is not dead. It sends 1012 to each client that was not
-// sent a close frame yet. Each client then has shutdownWait to answer.
+// endAll begins the end of each session that is not dead. It sends the close frame of
+// ReasonDraining to each client that was not sent a close frame yet. Each client then has
+// shutdownWait to answer.
 func (v *Server) endAll() {
 	for _, s := range v.hub.living() {
 		s.close(ReasonDraining, shutdownWait)

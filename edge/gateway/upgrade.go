@@ -274,10 +274,10 @@ func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (c 
 	return c, unparsed, nil
 }
 
-// switching returns the answer to a handshake (RFC 6455, 4.2.2). If the client offered the
-// subprotocol bearer, or at SDKPath centrifuge-json, the answer names it. The answer repeats the
-// client's own spelling, since browsers compare by bytes. The answer names no other subprotocol,
-// since another one may be a token.
+// switching returns the answer to a handshake (RFC 6455, 4.2.2). If the client offered a certain
+// subprotocol, the answer names it: centrifuge-json at SDKPath, and bearer elsewhere. The answer
+// repeats the client's own spelling, since browsers compare by bytes. The answer names no other
+// subprotocol, since another one may be a token.
 func switching(r *http.Request, sdk bool) []byte {
 	sum := sha1.Sum([]byte(strings.TrimSpace(r.Header.Get("Sec-WebSocket-Key")) + handshakeSalt))
 	answer := make([]byte, 0, 192)
