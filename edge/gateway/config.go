@@ -22,8 +22,8 @@ type Config struct {
 	PerUser int
 	// Unfinished is the memory, in bytes, for messages that were begun and not finished. One user's
 	// share is a sixteenth of it. If the memory or a share is exceeded, sessions are closed with
-	// 1008 by the rules of the type unfinished. The messages of guests may take half of Unfinished
-	// in addition: see guests. 0 means no bound.
+	// 1008 by the rules of the type unfinished. The messages of guests have a memory of their own,
+	// half as large: see guests. 0 means no bound.
 	Unfinished int
 	// Rate is the number of messages per second that one user may send in the long run. For bursts
 	// see rateBurst and rateShare. A message counts once for each KiB, or part of a KiB, of its

@@ -72,8 +72,8 @@ const (
 
 // newRates returns rates that limit users to perSecond messages a second. If perSecond is 0, there
 // is no limit. A burst may have queue/rateShare bytes, or rateUnit bytes if that is more. The
-// parameter fanOut is how many deliveries of a user's messages cost that user as much as one
-// message. If fanOut is 0, deliveries cost nothing.
+// parameter fanOut is a number of deliveries. That many deliveries of a user's messages cost that
+// user as much as one message. If fanOut is 0, deliveries cost nothing.
 func newRates(perSecond float64, queue, fanOut int) *rates {
 	r := &rates{perSecond: perSecond, fanOut: fanOut, users: make(map[string]*allowance)}
 	if perSecond > 0 {
@@ -132,9 +132,9 @@ func (r *rates) leave(user string, a *allowance) {
 	r.ended[user] = a
 }
 
-// rotateLocked drops the allowances in r.older, and moves those in r.ended to r.older. It does so
-// only if more than rateBurst+rateDebt has passed since the last time. So an allowance is kept for
-// at least that long after its user has left. r.mu must be held.
+// rotateLocked drops the allowances in r.older, and moves those in r.ended to r.older. It does
+// nothing until more than rateBurst+rateDebt has passed since it last moved allowances. So an
+// allowance is kept for at least that long after its user has left. r.mu must be held.
 func (r *rates) rotateLocked() {
 	if now := time.Now(); now.Sub(r.rotated) > rateBurst+rateDebt {
 		r.older, r.ended, r.rotated = r.ended, nil, now

@@ -151,7 +151,7 @@ func (f *Feed) Unbound(n link.Unbound) {
 
 // Close closes a session. Frames that are queued for its client are written first. If n.Code is 0,
 // the client gets no close frame, and has leaveWait to close its connection. Nothing that the
-// client still sends is accepted. If n.Within is set, the session goes on until a random moment
+// client still sends is accepted. If n.Within is not 0, the session goes on until a random moment
 // within that time. Close does nothing if the session has ended.
 func (f *Feed) Close(n link.Close) {
 	h := f.hub

@@ -363,10 +363,10 @@ func TestP8_WhatGuestsHaveSentIsBounded(t *testing.T) {
 	}
 }
 
-// TestNothingBehindAConnectIsForwardedInADrain drains the server while a connect waits for its
-// confirmation. The client may send until it answers the close frame. But the lines behind the
-// connect must not be forwarded, since a relay closes a session that sends them before its
-// confirmation.
+// TestNothingBehindAConnectIsForwardedInADrain closes a guest as a drain does, while its connect
+// waits for the confirmation. The client may send until it answers the close frame. But the lines
+// behind the connect must not be forwarded, since a relay closes a session that sends them before
+// its confirmation.
 func TestNothingBehindAConnectIsForwardedInADrain(t *testing.T) {
 	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
 		c := b.connect()

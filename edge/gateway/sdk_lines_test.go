@@ -176,7 +176,7 @@ func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 	})
 }
 
-// TestSessionsThatCrowdAreClosed has more than rateWaiters sessions of one user wait for the user's
+// TestSessionsThatCrowdAreClosed has rateWaiters sessions of one user wait for the user's
 // allowance. A further session of an SDK must be closed with 3004, so that its SDK comes back.
 func TestSessionsThatCrowdAreClosed(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 0.001 }, func(t *testing.T, b *bubbled) {
