@@ -81,7 +81,7 @@ func newOverlap(feeds []*Feed) *overlap {
 	return &overlap{links: slices.Clone(feeds), seed: maphash.MakeSeed(), counts: map[bare][]int{}}
 }
 
-// Leaving says that the edge looks for another link while this one is still up.
+// Leaving says that the edge looks for another link while the link of f is still up.
 func (f *Feed) Leaving() {
 	h := f.hub
 	h.mu.Lock()
@@ -128,7 +128,7 @@ func (h *Hub) dropOverlapLocked() {
 	}
 }
 
-// Live says that the link has brought all that the members had missed when it began.
+// Live says that the link has brought all that the members had missed when the link began.
 func (f *Feed) Live() {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()

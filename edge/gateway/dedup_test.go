@@ -99,7 +99,7 @@ func TestP2_ASlowLinkBringsNothingTwice(t *testing.T) {
 }
 
 // TestP4_MovesInQuickSuccession begins a third link while the second link has not yet brought all
-// publications of the first.
+// publications of the first. The member must get each publication once.
 func TestP4_MovesInQuickSuccession(t *testing.T) {
 	h, s, first, second := twoLinks()
 	bring(first, 1, "a", "b")
@@ -365,7 +365,7 @@ func TestP5_GivenAheadOutlivesTheTopic(t *testing.T) {
 }
 
 // TestP2_APublicationOfALostEpochIsNotGivenTwice checks a Redis that comes back empty. The messages
-// that were under way are published again, in a new epoch.
+// that were under way are published again, in a new epoch. The member must get each of them once.
 func TestP2_APublicationOfALostEpochIsNotGivenTwice(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]

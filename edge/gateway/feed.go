@@ -339,8 +339,8 @@ func (f *Feed) lacksLocked(number uint64, at protocol.Position, r *renderings) b
 }
 
 // fanOutLocked queues a text of r for each living member of t. A member gets the text of its form,
-// or nothing if r has no such text. If except names a user, that user's sessions of FormChat are
-// left out. All queues share one frame for each form. h.mu must be held.
+// or nothing if r has no such text. If the parameter except names a user, that user's sessions of
+// FormChat are left out. All queues share one frame for each form. h.mu must be held.
 func (h *Hub) fanOutLocked(t *topic, r *renderings, except string) {
 	var frames [link.MaxForms][]byte // made when the first member needs them
 	var results [pushSealed + 1]int

@@ -85,9 +85,9 @@ func (g *guests) giveWay() *Session {
 	return s
 }
 
-// yield closes a guest that gives way. If the end of the guest has begun already, yield shortens
-// the client's time to go to giveWayWait. Otherwise guests that a relay has refused could fill
-// Config.MaxSessions, though they no longer count among the guests.
+// yield closes a guest that gives way. Its client has giveWayWait to receive the close frame, even
+// if the end of the guest has begun already with a longer time. Otherwise guests that a relay has
+// refused could fill Config.MaxSessions, though they no longer count among the guests.
 func (s *Session) yield(r Reason) {
 	if !s.close(r, giveWayWait) {
 		s.hurry(giveWayWait)

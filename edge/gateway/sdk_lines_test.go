@@ -324,7 +324,7 @@ func TestAMillionEmptyObjectsCostTheirUserOnly(t *testing.T) {
 			message := masked(0x81, strings.Repeat("{ }\n", 1<<18))
 			for range 4 {
 				if _, err := hostile.Write([]byte(message)); err != nil {
-					return // closed below
+					return // the test closes the session below
 				}
 			}
 		}()

@@ -20,8 +20,8 @@ import (
 )
 
 // startSDK starts a gateway whose relay confirms each connect. In these tests a connect is the line
-// "connect USER", and its answer is "connected". If a test sets up.accept, that function is called
-// instead, and nothing is confirmed by itself.
+// "connect USER", and its answer is "connected". If a test sets up.accept, the gateway calls that
+// function instead, and confirms no connect by itself.
 func startSDK(t *testing.T, up *fakeUpstream, change func(*Config)) *gateway {
 	t.Helper()
 	if up == nil {
