@@ -25,10 +25,10 @@ type HubConfig struct {
 //
 // A guest is not in the tables before its first line: see sdk_guest.go.
 //
-// A session that has ended stays in the Hub, dead, until Forget. Nothing more is queued for it. A
-// new link is still told of the session, since the relay must know the session whose messages are
-// replayed. If no relay was told of the session and the log has no message of it, the session is
-// forgotten as soon as it ends.
+// A session that has ended stays in the Hub, dead, until Forget. Nothing more is queued for it. The
+// relay of a new link still learns of the session, since that relay must know each session whose
+// messages are replayed. If no relay was told of the session and the log has no message of it, the
+// session is forgotten as soon as it ends.
 type Hub struct {
 	log     *slog.Logger
 	metrics *hubMetrics

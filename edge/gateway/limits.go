@@ -311,9 +311,9 @@ const (
 // unfinished bounds the memory of unfinished messages. A message is unfinished when it was begun
 // and its reader has to wait for the remainder.
 //
-// A session may need room while its user holds more than one user's share. Then the user's sessions
-// that have waited longer than this session give way, the longest first. If that is not enough, the
-// user may exceed the share.
+// A session may need room while its user holds more than one user's share. Then those of the user's
+// sessions give way that have waited longer than this session. The session that has waited longest
+// goes first. If that is not enough, the user may exceed the share.
 //
 // If all users together hold more than the bound, the user who holds most loses the session that
 // has waited longest. This is repeated until the bound holds. A session that is alone may exceed

@@ -48,7 +48,7 @@ type reader struct {
 	inside  bool               // a frame or a message was begun and is not complete
 	message message            // valid while a message is being read
 	size    int                // capacity of the message's buffer, in bytes
-	counted int                // the size that Server.unfinished was last told
+	counted int                // the size that is counted in Server.unfinished or in Hub.guests
 	entry   *unfinishedMessage // the message's entry in Server.unfinished; nil: not counted
 	small   [16]byte           // readHead reads into small, and unparsed then points into small
 

@@ -53,7 +53,7 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 	}
 	h.digest.SessionHash ^= s.rowLocked()
 	s.sdk.confirmed = true
-	if s.info.User != n.User { // if unchanged, the reader may be reading it
+	if s.info.User != n.User { // not written if equal: the reader may be reading it
 		s.info.User = n.User
 	}
 	h.digest.SessionHash ^= s.rowLocked()
@@ -93,8 +93,8 @@ func (k *sdk) releaseLocked() {
 	k.ready = nil
 }
 
-// Refreshed gives a session another expiry and another keep. If answer is set, it also queues
-// n.Text for the client. The error, if any, ends the link.
+// Refreshed gives a session another expiry and another keep. If the parameter answer is true,
+// Refreshed also queues n.Text for the client. The error, if any, ends the link.
 func (f *Feed) Refreshed(n link.Refreshed, answer bool) error {
 	h := f.hub
 	h.mu.Lock()
