@@ -57,7 +57,7 @@ type Config struct {
 // is config.Problems.
 func Load(environ []string) (Config, error) { return config.Load[Config](environ) }
 
-// Variables lists what Load reads.
+// Variables lists the variables that Load reads.
 func Variables() []config.Variable { return config.Variables[Config]() }
 
 // Validate implements config.Validator.

@@ -25,9 +25,9 @@ func TestConfigDefaults(t *testing.T) {
 }
 
 // TestA9_DemandsOfTokensAreRead checks that Load reads JWT_ISSUER and JWT_AUDIENCE. Under
-// EDGE_AUTH=open each of these variables must give a warning. Unknown must name the right variable
-// for a misspelt JWT_ISSUER. It must also name JWT_KEYS for EDGE_JWT_KEYS, which was its name
-// before the first release.
+// EDGE_AUTH=open each of these variables must give a warning. If JWT_ISSUER is misspelt,
+// config.Unknown must name the right variable. EDGE_JWT_KEYS is the name that JWT_KEYS had before
+// the first release. For that old name, config.Unknown must name JWT_KEYS.
 func TestA9_DemandsOfTokensAreRead(t *testing.T) {
 	set := good("JWT_ISSUER=https://id.example/", "JWT_AUDIENCE=chat", "EDGE_STRICT_IDS=true")
 	c, err := Load(set)
@@ -148,9 +148,8 @@ func TestOpenNeedsNoKeys(t *testing.T) {
 	}
 }
 
-// TestP8_NoMoreSessionsThanOpenFiles checks that an edge keeps httpguard.SpareFiles of its open
-// files for other uses than sessions. If the edge takes fewer sessions than EDGE_MAX_SESSIONS, it
-// must warn.
+// TestP8_NoMoreSessionsThanOpenFiles checks that sessions leave httpguard.SpareFiles of the files
+// that the process may open. If the edge takes fewer sessions than EDGE_MAX_SESSIONS, it must warn.
 func TestP8_NoMoreSessionsThanOpenFiles(t *testing.T) {
 	limit, known := service.OpenFiles()
 	if !known || limit < 2*httpguard.SpareFiles || limit > 1<<30 {

@@ -15,8 +15,8 @@ func (e *LeftError) Error() string {
 }
 
 const (
-	// flushTime bounds the time at the end of EDGE_DRAIN that is kept for the relay's
-	// acknowledgements. A quarter of EDGE_DRAIN bounds it too.
+	// The drain keeps its last part for the relay's acknowledgements. That part is flushTime long,
+	// or a quarter of EDGE_DRAIN if that quarter is shorter.
 	flushTime = 2 * time.Second
 	// flushLeast is the least time that Edge.drain allows for the relay's acknowledgements, however
 	// short EDGE_DRAIN is.
@@ -28,14 +28,14 @@ const (
 
 // drain refuses new clients and gives balancers time to notice that. Then it sends the clients
 // away, and waits for a relay to acknowledge their messages. This wait lasts at most for the rest
-// of EDGE_DRAIN, or for flushLeast if the rest is shorter. drain returns a *LeftError if some
+// of EDGE_DRAIN, or for flushLeast if the rest is shorter. The result is a *LeftError if some
 // messages are not acknowledged in the end.
 func (e *Edge) drain() error {
 	e.draining.Store(true)
 	deadline := time.Now().Add(e.cfg.Drain)
 	over := e.cfg.Drain - min(flushTime, e.cfg.Drain/4)
 
-	// This deadline bounds gateway.Drain. When it has passed, Close ends the remaining sessions.
+	// This context bounds gateway.Drain. After gateway.Drain, Close ends the remaining sessions.
 	ctx, cancel := context.WithTimeout(e.aborted, over)
 	e.gateway.Drain(ctx, min(noticeTime, e.cfg.Drain/6), over)
 	cancel()

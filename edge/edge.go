@@ -28,7 +28,7 @@ import (
 type Options struct {
 	Listener net.Listener         // for clients; Run closes it; nil: Listen opens Config.Addr
 	Metrics  *prometheus.Registry // nil: the Edge makes a registry of its own
-	Log      *slog.Logger         // nil: the log is discarded
+	Log      *slog.Logger         // nil: nothing is logged
 	// NetDial makes the network connections of links; nil: the uplink dials over TCP.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Pages answers the requests that the edge has no answer for. If Pages is nil, the answer is
@@ -50,14 +50,14 @@ type Edge struct {
 	clients *httpguard.Server
 
 	listener net.Listener
-	// buffer is the size in bytes of the kernel's send buffer when a client's connection begins.
-	// EDGE_SEND_BUFFER sets this size if it is above 0. The field is 0 before Listen, and if the
-	// size is unknown.
+	// buffer is the size in bytes of the kernel's send buffer when a client's connection begins. If
+	// EDGE_SEND_BUFFER is above 0, it sets this size. The field is 0 before Listen, and if the size
+	// is unknown.
 	buffer atomic.Int64
 	admin  net.Listener // nil: no admin port
 
 	draining atomic.Bool
-	aborted  context.Context // done after Abort
+	aborted  context.Context // done once Abort is called
 	abort    context.CancelFunc
 }
 
@@ -116,8 +116,8 @@ func New(cfg Config, o Options) (*Edge, error) {
 	guard := httpguard.Config{
 		Handler: http.HandlerFunc(e.public), Name: "edge", Port: "public", Upgraded: e.gateway.Active, Metrics: e.metrics, Log: e.log,
 	}
-	// The guard checks the host only under EDGE_AUTH=open. Otherwise a page of a foreign host
-	// cannot connect, since it has no token.
+	// The guard checks the host only under EDGE_AUTH=open. An edge that asks for tokens needs no
+	// such check: a page of a foreign host has no token, so it cannot connect.
 	if cfg.Auth == "open" {
 		guard.OtherHosts, guard.OtherHostsBy = cfg.servesHost, "EDGE_ORIGINS"
 	}
@@ -126,7 +126,7 @@ func New(cfg Config, o Options) (*Edge, error) {
 }
 
 // Listen opens the ports that are not open yet, so that Addr and AdminAddr can be called before
-// Run. The error is a config.Problem that names the port's variable. Run calls Listen too.
+// Run. The error is a config.Problem that names the port's variable. Run calls Listen itself.
 func (e *Edge) Listen() (err error) {
 	if e.listener == nil {
 		if e.listener, err = httpguard.ListenBuffered("EDGE_ADDR", e.cfg.Addr, int(e.cfg.SendBuffer)); err != nil {

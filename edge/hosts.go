@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// servesHost reports whether host matches a pattern of EDGE_ORIGINS. Pages of a matching host may
-// connect. So an edge that listens on loopback under EDGE_AUTH=open answers requests that name a
-// matching host, besides requests that name loopback.
+// servesHost reports whether host matches a pattern of EDGE_ORIGINS. Under EDGE_AUTH=open, an edge
+// on loopback serves only requests to loopback names and to matching hosts. Pages of a matching
+// host may connect, and their requests name that host.
 func (c Config) servesHost(host string) bool {
 	for _, pattern := range c.Origins {
 		if _, rest, schemed := strings.Cut(pattern, "://"); schemed {

@@ -18,8 +18,9 @@ func TestA8_ServedHosts(t *testing.T) {
 	}
 }
 
-// TestA8_AnOpenEdgeOnLoopbackIsNoStrangePagesHost checks that an open edge on loopback answers 403
-// to a request that names a foreign host. An edge that asks for tokens answers such a request.
+// TestA8_AnOpenEdgeOnLoopbackIsNoStrangePagesHost sends a request that names a foreign host to an
+// edge on loopback. An open edge must answer 403. An edge that asks for tokens must answer the
+// request.
 func TestA8_AnOpenEdgeOnLoopbackIsNoStrangePagesHost(t *testing.T) {
 	for auth, want := range map[string]int{"open": http.StatusForbidden, "jwt": http.StatusOK} {
 		e := newEdge(t, "EDGE_AUTH="+auth, "JWT_KEYS=k:hidden-hidden-hidden")

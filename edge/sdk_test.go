@@ -30,8 +30,8 @@ func TestThePathOfSDKsIsServed(t *testing.T) {
 	}
 }
 
-// linked is a gateway.Server whose Upstream is a Links. The test acts as the connection of each
-// link, and as its relay.
+// linked is a gateway.Server whose Upstream is a Links. The test acts as the connection and as the
+// relay of each link.
 type linked struct {
 	mirrored
 	server *gateway.Server
@@ -78,9 +78,10 @@ func (l *linked) client(t *testing.T, message string) (c io.ReadWriteCloser, sta
 	return conn, res.StatusCode
 }
 
-// TestP9_NoRelayHearsOfASDKThatItCannotKnow lets links with and without the feature begin and end
-// while clients connect, speak and go. On a link without the feature, nothing may be sent about
-// these clients. On each other link, a session's messages and its end must come after its Client.
+// TestP9_NoRelayHearsOfASDKThatItCannotKnow begins and ends links while clients of SDKs connect,
+// speak and go. Some of the links have link.FeatureSDK. On a link without the feature, nothing may
+// be sent about these clients. On each other link, a session's messages and its end must come after
+// its Client.
 func TestP9_NoRelayHearsOfASDKThatItCannotKnow(t *testing.T) {
 	l := newLinked(t)
 	stop := make(chan struct{})
@@ -135,7 +136,7 @@ func TestP9_NoRelayHearsOfASDKThatItCannotKnow(t *testing.T) {
 // confirms each connect, and acknowledges everything.
 type knowing struct {
 	link  *uplink.Link
-	sdk   bool // the link has the feature
+	sdk   bool // the link has link.FeatureSDK
 	known map[uint64]bool
 }
 
@@ -195,8 +196,9 @@ func tell(t *testing.T, l *uplink.Link, frame interface{ Append([]byte) []byte }
 	}
 }
 
-// TestP8_GuestsWithoutALinkLeaveNothing: a client that comes while there is no link is upgraded, if
-// the last relay knew SDKs. Neither the tables nor the log have anything of it.
+// TestP8_GuestsWithoutALinkLeaveNothing checks clients that come while there is no link. Such a
+// client must be upgraded if the last relay knew SDKs. It must leave nothing in the tables or in
+// the log.
 func TestP8_GuestsWithoutALinkLeaveNothing(t *testing.T) {
 	l := newLinked(t)
 	if _, status := l.client(t, "connect"); status != http.StatusServiceUnavailable {

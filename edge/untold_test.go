@@ -66,10 +66,10 @@ func wantTables(t *testing.T, m mirrored, all, dead int) {
 	}
 }
 
-// TestP8_WhoComesAndGoesWithoutALinkLeavesNothing has sessions end while there is no link. The next
-// link must tell of some of these sessions, and of their ends: of those that had an accepted
-// message, and of those that a relay may know from the previous link. It must not mention the other
-// sessions.
+// TestP8_WhoComesAndGoesWithoutALinkLeavesNothing ends sessions while there is no link. Some of
+// them had an accepted message, and one may be known to a relay from the previous link. The next
+// link must tell of these sessions and of their ends. It must not mention the others that have
+// ended.
 func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 	m := newMirrored()
 	early := m.open()
@@ -109,8 +109,8 @@ func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestP9_NoLinkIsToldOfASessionWithoutItsEnd lets links begin and end while sessions come and go.
-// If an earlier link has told of a session, the last link must tell of that session and of its end.
+// TestP9_NoLinkIsToldOfASessionWithoutItsEnd begins and ends links while sessions come and go. If
+// an earlier link has told of a session, the last link must tell of that session and of its end.
 func TestP9_NoLinkIsToldOfASessionWithoutItsEnd(t *testing.T) {
 	m := newMirrored()
 	var clients sync.WaitGroup

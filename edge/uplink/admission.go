@@ -15,8 +15,8 @@ import (
 // without a promise is refused, however small its message is. So small messages cannot pass a large
 // one for ever.
 //
-// In an owner's share, room counts as used when it is promised to one of the owner's sessions, and
-// also while one of these sessions stands in line for it.
+// In an owner's share, promised room counts as used, and so does the room for which a session of
+// the owner stands in line.
 //
 // A session has at most one waiter and one promise, since it never waits twice at the same time.
 // Only one caller at a time may step the admission. In Links, that caller holds Links.mu.
@@ -26,7 +26,7 @@ type admission struct {
 	shares   map[uint64][]*waiter // sessions that wait for an owner's share, by owner
 	promises map[uint64]promise   // promises by session
 	promised int
-	kept     map[uint64]int // bytes promised, or waited for in line; by owner
+	kept     map[uint64]int // bytes promised, and bytes that sessions in line wait for; by owner
 }
 
 // promise is room that is kept for a session.
@@ -75,8 +75,8 @@ func (a *admission) admit(session uint64, size int) bool {
 }
 
 // wait asks for room for a payload of this size. If there is room now, wait promises it to the
-// session and returns nil. Otherwise it returns a waiter, whose channel ready is closed when room
-// is promised. A session must not wait twice at the same time.
+// session and returns nil. Otherwise it returns a waiter. The channel waiter.ready is closed when
+// room is promised. A session must not wait twice at the same time.
 func (a *admission) wait(session uint64, size int) *waiter {
 	if a.admit(session, size) {
 		a.promise(session, a.log.ownerOf(session), size)
@@ -115,8 +115,8 @@ func (a *admission) shareRoom(session uint64, size int) bool {
 	return a.log.shareRoom(session, size, a.kept[a.log.ownerOf(session)])
 }
 
-// keep changes the count of bytes that are kept for an owner's sessions. A negative number lowers
-// it.
+// keep changes the count of bytes that are kept for an owner's sessions. A negative number of bytes
+// lowers the count.
 func (a *admission) keep(owner uint64, bytes int) {
 	if a.kept[owner] += bytes; a.kept[owner] == 0 {
 		delete(a.kept, owner)
@@ -129,7 +129,8 @@ func (a *admission) queue(w *waiter) {
 	a.keep(w.owner, w.size+EntryCost)
 }
 
-// lineUp moves sessions that wait for an owner's share into the line, as far as the share has room.
+// lineUp moves sessions that wait for an owner's share into the line. It stops when the share has
+// no room for the next one.
 func (a *admission) lineUp(owner uint64) {
 	waiters := a.shares[owner]
 	for len(waiters) > 0 && a.shareRoom(waiters[0].session, waiters[0].size) {
@@ -147,8 +148,8 @@ func (a *admission) lineUp(owner uint64) {
 // caller calls grant.
 func (a *admission) freed(session uint64) { a.lineUp(a.log.ownerOf(session)) }
 
-// grant promises free room to the sessions in line. It begins with the first one, and stops at a
-// session for which the room does not suffice.
+// grant promises free room to the sessions in line, from the first one on. It stops at a session
+// for which the room does not suffice.
 func (a *admission) grant() {
 	for e := a.line.Front(); e != nil; e = a.line.Front() {
 		w := e.Value.(*waiter)
@@ -175,8 +176,8 @@ func (a *admission) leave(session uint64) {
 	a.offer(session)
 }
 
-// offer promises free room to sessions that wait. The caller calls it after the session has given
-// up room.
+// offer promises free room to sessions that wait. It must be called after the session has given up
+// room.
 func (a *admission) offer(session uint64) {
 	a.lineUp(a.log.ownerOf(session))
 	a.grant()

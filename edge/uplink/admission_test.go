@@ -46,8 +46,8 @@ func granted(waiters ...*waiter) (g []bool) {
 	return g
 }
 
-// TestRoomIsServedInTurn makes a large message wait before smaller ones. They must get room in this
-// order, and no message may get room that is not free.
+// TestRoomIsServedInTurn makes a large message wait for room, and then smaller ones. They must get
+// room in the order in which they came, and no message may get room that is not free.
 func TestRoomIsServedInTurn(t *testing.T) {
 	const part = 1000 - EntryCost
 	h := newHall(t, 4000)
@@ -111,8 +111,8 @@ func TestRoomGivenUpGoesToTheNext(t *testing.T) {
 	}
 }
 
-// TestP8_RoomIsKeptAndBounded takes random steps. A session with a promise must find room, the Log
-// must keep its bound, and the sessions that wait in the end must be served.
+// TestP8_RoomIsKeptAndBounded takes random steps. A session with a promise must find room. The Log
+// must keep its bound. After the last step, the sessions that still wait must be served.
 func TestP8_RoomIsKeptAndBounded(t *testing.T) {
 	for seed := range uint64(100) {
 		random := rand.New(rand.NewPCG(seed, 4))
@@ -213,7 +213,7 @@ func BenchmarkGrant(b *testing.B) {
 	}
 }
 
-// TestP7_AUsersSessionsShareOneShareOfTheLog has 30 sessions of one owner send and wait. Together
+// TestP7_AUsersSessionsShareOneShareOfTheLog makes 30 sessions of one owner send and wait. Together
 // they must not use more than one share.
 func TestP7_AUsersSessionsShareOneShareOfTheLog(t *testing.T) {
 	h := newHall(t, 16*1000)
@@ -252,9 +252,9 @@ func TestP7_AUsersSessionsShareOneShareOfTheLog(t *testing.T) {
 	}
 }
 
-// TestP7_AnOwnerIsNotPromisedMoreThanItsShare has 29 sessions wait for the share of their one
-// owner. One acknowledgement frees the share. Two sessions must be promised room, since the share
-// holds two of their messages. A session of another owner must find room.
+// TestP7_AnOwnerIsNotPromisedMoreThanItsShare makes 29 sessions of one owner wait for room in the
+// owner's share. One acknowledgement then frees the whole share. Two sessions must be promised
+// room, since the share holds two of their messages. A session of another owner must find room.
 func TestP7_AnOwnerIsNotPromisedMoreThanItsShare(t *testing.T) {
 	const each = 900
 	h := newHall(t, 16*2000)
@@ -286,8 +286,8 @@ func TestP7_AnOwnerIsNotPromisedMoreThanItsShare(t *testing.T) {
 	}
 }
 
-// TestAShareWaiterThatGivesUpLetsTheNextOneIn has the first session that waits for a share give up.
-// The session behind it must then be promised room.
+// TestAShareWaiterThatGivesUpLetsTheNextOneIn makes two sessions wait for room in one share. The
+// first one gives up. The second one must then be promised room.
 func TestAShareWaiterThatGivesUpLetsTheNextOneIn(t *testing.T) {
 	h := newHall(t, 16*1000)
 	for s := uint64(1); s <= 3; s++ {

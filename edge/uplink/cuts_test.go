@@ -16,9 +16,9 @@ import (
 )
 
 // TestCuts cuts links at random bytes while sessions come, send and go. A relay finishes the frames
-// in a random order. On each link the numbers must ascend, and may leave out only numbers that have
-// arrived earlier. A session's messages and end must come after its Session frame. In the end the
-// log must have no message and no end.
+// in a random order. On each link the numbers must ascend. Only numbers that have arrived earlier
+// may be missing. A session's messages and its end must come after its Session frame. Once all is
+// finished, the log must hold no message and no end.
 func TestCuts(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -94,13 +94,13 @@ func cuts(t *testing.T, seed uint64) {
 	same(t, "sessions left in the hub", len(e.hub.sessions), 0)
 }
 
-// finisher does the bookkeeping of a relay for all of the relay's links. It finishes frames in a
-// random order, but the end of a session only after the session's messages. It acknowledges
-// finished frames.
+// finisher does the bookkeeping of a relay for all of the relay's links. It finishes and
+// acknowledges frames in a random order. It finishes the end of a session only after the session's
+// messages.
 type finisher struct {
 	mu     sync.Mutex
 	random *rand.Rand
-	done   map[uint64]string // the frame of each number that has arrived
+	done   map[uint64]string // the frames that have arrived, by number
 	errors []string
 
 	current *fakeLink
@@ -136,7 +136,7 @@ func (f *finisher) handle(l *fakeLink, frame any) {
 	}
 }
 
-// finish finishes some of the open frames, and acknowledges. The caller holds f.mu.
+// finish finishes some of the open frames, and sends an acknowledgement. The caller holds f.mu.
 func (f *finisher) finish() {
 	for len(f.open) > 8 || len(f.open) > 0 && f.random.IntN(3) > 0 {
 		i := f.random.IntN(len(f.open))
@@ -189,7 +189,7 @@ func (f *finisher) arrive(number, session uint64, what string) {
 }
 
 // ack returns an acknowledgement of the numbers up to the last one that came, except the open ones.
-// It includes numbers that the edge left out on this link.
+// The acknowledged numbers include those that the edge left out on this link.
 func (f *finisher) ack() link.Ack {
 	var a link.Ack
 	a.Through = f.last

@@ -22,8 +22,8 @@ type dialled struct {
 	welcome link.Welcome
 }
 
-// dial makes one attempt to get a link from the relay at url, within dialTimeout. If connected is
-// not nil, dial calls it when the network connection is made.
+// dial makes one attempt to get a link from the relay at url, within dialTimeout. If the parameter
+// connected is not nil, dial calls this function when the network connection is made.
 func (u *Uplink) dial(
 	ctx context.Context, url string, generation uint64, connected func(),
 ) (*dialled, error) {
@@ -79,8 +79,8 @@ const (
 	backoffMax   = 5 * time.Second
 	// settled is how long a link must last to reset the back-off.
 	settled = 5 * time.Second
-	// refusedFor is the longest time for which a search leaves a relay out after that relay refused
-	// the key or the version, or after it lacked FeatureSDK.
+	// refusedFor is the longest time for which a search leaves out a relay that has refused the key
+	// or the version, or that lacks FeatureSDK.
 	refusedFor = 30 * time.Second
 )
 
@@ -94,8 +94,8 @@ func (b *backoff) next() time.Duration {
 
 func (b *backoff) reset() { b.bound = 0 }
 
-// refusals has, by URL, the candidates that a search leaves out for a while. These have refused
-// this edge, or the edge has refused them.
+// refusals has, by URL, the candidates that a search leaves out for a while. Either the candidate
+// has refused this edge, or this edge has refused the candidate.
 type refusals map[string]refusal
 
 type refusal struct {

@@ -36,8 +36,8 @@ func TestFailover(t *testing.T) {
 	})
 }
 
-// TestOutageIsOneLine has all dials fail for 30 s. The log must say why in one line, which names
-// each relay once.
+// TestOutageIsOneLine makes all dials fail for 30 s. One line of the edge's output must say why,
+// and must name each relay once.
 func TestOutageIsOneLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -64,8 +64,8 @@ func TestOutageIsOneLine(t *testing.T) {
 	})
 }
 
-// TestRaceAroundASilentRelay has one of two relays take connections and say nothing. The edge must
-// have a link to the other one soon after resolve.Stagger.
+// TestRaceAroundASilentRelay runs an edge with two relays. One of them takes connections and says
+// nothing. The edge must have a link to the other one soon after resolve.Stagger.
 func TestRaceAroundASilentRelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -80,9 +80,9 @@ func TestRaceAroundASilentRelay(t *testing.T) {
 	})
 }
 
-// TestAnEarlierDialHasTheHigherGeneration checks that of two dials in one round the earlier dial
-// has the higher generation. If both reach the same relay, that relay keeps the link with the
-// higher generation.
+// TestAnEarlierDialHasTheHigherGeneration compares two dials of one round. The earlier dial must
+// have the higher generation. If both dials reach the same relay, that relay keeps the link with
+// the higher generation.
 func TestAnEarlierDialHasTheHigherGeneration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -179,7 +179,7 @@ func TestNamesAreLookedUpAtEveryDial(t *testing.T) {
 	})
 }
 
-// TestC4_ALinkWhileTheFirstNameserverIsSilent has each look-up take longer than lookupWait. The
+// TestC4_ALinkWhileTheFirstNameserverIsSilent makes each look-up take longer than lookupWait. The
 // edge must get a link nevertheless, and another one when the name has another address.
 func TestC4_ALinkWhileTheFirstNameserverIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -228,9 +228,9 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// TestBackoffAfterALink has a relay close each link after Synced. The edge must then dial seldom.
-// When a link has lasted long enough to reset the back-off, the edge must be linked again within
-// backoffFirst of its end.
+// TestBackoffAfterALink runs a relay that closes each link after Synced. The edge must then dial
+// seldom. Later, links last long enough to reset the back-off. When such a link ends, the edge must
+// have a new one within backoffFirst.
 func TestBackoffAfterALink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -259,8 +259,8 @@ func TestBackoffAfterALink(t *testing.T) {
 	})
 }
 
-// most counts the times in each stretch of the given length, and returns the largest count. The
-// times must be in ascending order.
+// most returns how many of the times lie in the fullest stretch of the given length. The times must
+// be in ascending order.
 func most(times []time.Time, span time.Duration) (n int) {
 	for i, first := 0, 0; i < len(times); i++ {
 		for times[i].Sub(times[first]) >= span {
@@ -271,9 +271,10 @@ func most(times []time.Time, span time.Duration) (n int) {
 	return n
 }
 
-// TestManyEdgesComeBackToARelayOneByOne has fifty edges lose a relay at one moment. Each edge must
-// dial at random moments of its own, so that few edges dial within the same short time. All must
-// link to the relay when it is back. The test's bounds are wide, since the moments are random.
+// TestManyEdgesComeBackToARelayOneByOne stops the one relay of fifty edges, so that all lose it at
+// one moment. Each edge must dial at random moments of its own, so that few edges dial within the
+// same short time. All must link to the relay when it is back. The test's bounds are wide, since
+// the moments are random.
 func TestManyEdgesComeBackToARelayOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const edges = 50

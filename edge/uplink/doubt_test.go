@@ -28,8 +28,8 @@ func (n *network) relaysOf(t *testing.T, count int) (relays []*fakeRelay, urls [
 	return relays, urls
 }
 
-// linkedTo returns the relay of the link in use, and another of the relays, or nil if there is no
-// other. It fails the test if there is no link.
+// linkedTo returns the relay of the link in use, and another of the relays. The result other is nil
+// if there is no other relay. The test fails if there is no link.
 func (e *edge) linkedTo(relays []*fakeRelay) (used, other *fakeRelay) {
 	e.t.Helper()
 	synctest.Wait()
@@ -370,8 +370,8 @@ func TestAMoveResetsTheBackoff(t *testing.T) {
 	})
 }
 
-// The relay that was left by doubt is heard again, and the next one does not say Live. The edge
-// must go back, unless the next relay says that it is degraded.
+// The edge doubted a relay and left it. That relay is heard again, and the relay in use does not
+// say Live. The edge must go back, unless the relay in use says that it is degraded.
 func TestP12_TheEdgeReturnsIfTheNextRelayIsSlow(t *testing.T) {
 	for _, degraded := range []bool{false, true} {
 		t.Run(fmt.Sprint("degraded ", degraded), func(t *testing.T) {
@@ -417,7 +417,8 @@ func TestP12_TheEdgeReturnsIfTheNextRelayIsSlow(t *testing.T) {
 	}
 }
 
-// The second relay freezes as soon as the edge is there. The edge must move to another within 3 s.
+// The second relay freezes as soon as the edge is linked to it. The edge must move to another relay
+// within 3 s.
 func TestP12_TheNextRelayIsDoubtedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

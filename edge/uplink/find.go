@@ -29,15 +29,15 @@ func (c cause) String() string { return causeNames[c] }
 
 const (
 	// A search looks again and again whether a round may begin. Until the search is as old as
-	// eagerFor, the pause between two looks is random, from roundEvery to twice roundEvery, but
-	// never shorter than the round trip.
+	// eagerFor, the pause between two looks is a random time from roundEvery to twice roundEvery.
+	// The pause is never shorter than the round trip.
 	//
 	// A relay that has too much to do may take a connection and give no link. So if a relay has
-	// taken a connection of the latest round, and rounds are under way, the next round begins only
-	// when muteEvery has passed since the latest one began.
+	// taken a connection of the latest round, the search waits: until muteEvery has passed since
+	// that round began, a new round begins only if no round is under way.
 	roundEvery = 200 * time.Millisecond
 	muteEvery  = 700 * time.Millisecond
-	// mostRounds bounds the rounds of a search that are under way.
+	// mostRounds bounds how many rounds of a search are under way at one time.
 	mostRounds = 12
 	// doubtStagger is the time between two dials of a round, while the edge doubts its relay.
 	doubtStagger = 100 * time.Millisecond
@@ -45,9 +45,9 @@ const (
 	// relay.
 	doubtLookup = 300 * time.Millisecond
 	// roundWait bounds each dial of a round. If the product of roundTrips and the measured round
-	// trip is longer, the product is the bound. The round trip to a relay may be unknown, or longer
-	// than the measured one. So the bound is dialTimeout in every roundLong-th round, and in rounds
-	// that begin when the search is older than eagerFor.
+	// trip is longer, that product is the bound. But the round trip to a relay may be unknown, or
+	// longer than the measured one. So in every roundLong-th round the bound is dialTimeout, and
+	// also in rounds that begin when the search is older than eagerFor.
 	roundWait  = 1200 * time.Millisecond
 	roundTrips = 6
 	roundLong  = 4
@@ -182,8 +182,8 @@ func (s *search) mayBegin() bool {
 }
 
 // race looks up the candidates and dials them in a random order until one gives a link. It leaves
-// out those that refused this edge lately. The relay that the edge is leaving comes last. The given
-// time bounds each dial.
+// out the candidates that are in Uplink.refusals. The relay that the edge is leaving comes last.
+// The given time bounds each dial.
 func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
 	u := s.u
 	lookup, stagger := lookupWait, resolve.Stagger
@@ -229,9 +229,9 @@ func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
 	}
 }
 
-// suits returns why the edge does not take the dialled link l, or nil if it takes l. A relay that
-// is doubted may answer a dial. In that case suits waits up to againAfter for the old link to be
-// heard. If the old link stays silent, the new link is needed.
+// suits returns why the edge does not take the dialled link l, or nil if it takes l. The relay of a
+// silent link may answer a dial. In that case suits waits up to againAfter for the silent link to
+// be heard. If that link stays silent, the edge needs the new one.
 func (s *search) suits(ctx context.Context, l *dialled) error {
 	if !s.u.takes(l.conn.Features()) {
 		return errNoSDK
@@ -320,8 +320,9 @@ func (u *Uplink) refuse(url string, err error) {
 }
 
 // fail notes that no relay gave a link. It logs the reason, unless the previous call had the same
-// reason and no round has given a link since that call. If the edge gets no link because it has
-// sessions of SDKs, somebody must update the relays. So fail logs that as an error.
+// reason and no round has given a link since that call. If relays lack FeatureSDK, which this edge
+// needs for its sessions, somebody must update them. So fail logs that as an error when it first
+// happens.
 func (u *Uplink) fail(errs []error) {
 	refused, lacking := len(errs) > 0, false
 	for _, err := range errs {

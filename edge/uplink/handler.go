@@ -7,18 +7,18 @@ import "github.com/edgerelay/edgerelay/shared/link"
 // of a frame after they return.
 type Handler interface {
 	// Begin starts a link and returns the Feed for the link's frames. It calls the function session
-	// or the function client for each session, also for a dead one that is not yet forgotten. Then
-	// it calls the function held for each topic with members, in several parts when there are many
-	// members. Then it calls the function keep for each membership that has a keep. All these calls
-	// together show the tables as they are at one moment.
+	// or the function client for each session. A dead session that is not yet forgotten gets a
+	// call, too. Then Begin calls the function held for each topic with members, and more than once
+	// for a topic with many members. Then it calls the function keep for each membership that has a
+	// keep. All these calls together show the tables as they are at one moment.
 	Begin(session func(link.Session), client func(link.Client), held func(link.Held), keep func(link.Keep)) Feed
 
 	Answer(link.Answer)
 	// Forget is called when a session's End is finished. The session must then leave the tables.
 	Forget(session uint64)
-	// Digest returns the digest of the Hub's tables, with Heard left zero. The result comparable is
-	// false while the tables hold a dead session, or a session whose call of Links.Open or
-	// Links.OpenClient has not returned.
+	// Digest returns the digest of the Hub's tables. It leaves link.Digest.Heard at 0. The result
+	// comparable is false while the tables hold a dead session, or a session whose call of
+	// Links.Open or Links.OpenClient has not returned.
 	Digest() (d link.Digest, comparable bool)
 }
 
@@ -26,20 +26,20 @@ type Handler interface {
 // only. One goroutine at a time calls a Feed's methods, but Leaving and Staying may overlap with
 // the others. While the edge moves from one relay to another, calls of two Feeds may overlap.
 type Feed interface {
-	// BeginBatch is called before each frame of a batch, and EndBatch after the last one. EndBatch
-	// is not called after a frame that ends the link with an error. At EndBatch, the messages of
+	// BeginBatch is called before each frame of a batch. EndBatch is called after the last frame of
+	// a batch, but not after a frame that ends the link with an error. At EndBatch, the messages of
 	// the batch should be written to clients.
 	BeginBatch()
 	EndBatch()
 	Topic(link.TopicNumber)
 	Untopic(link.Untopic)
 	Opened(link.Opened)
-	// Joined and Left change memberships. If answer is true, the client's frame has not been
-	// answered yet, and the client gets the text.
+	// Joined and Left change memberships. If the parameter answer is true, the client's frame has
+	// not been answered yet, and the client gets the text.
 	Joined(f link.Joined, answer bool)
 	Left(f link.Left, answer bool)
 	// Confirmed, Refreshed and Bound change a session of an SDK in the tables. The parameter answer
-	// is as for Joined. An error ends the link.
+	// means the same as for Joined. An error ends the link.
 	Confirmed(f link.Confirmed, answer bool) error
 	Refreshed(f link.Refreshed, answer bool) error
 	Bound(f link.Bound, answer bool) error
@@ -52,11 +52,11 @@ type Feed interface {
 	Gap(link.Gap)
 	// Cost tells to how many sessions a user's message was delivered, on all edges of the relay.
 	Cost(link.Cost)
-	// BrokerBack tells that the relay reports nothing as degraded. The relay's broker can then be
-	// reached, and messages that the relay gave ahead until now belong to a past outage. BrokerBack
-	// may be called again without an outage in between.
+	// BrokerBack tells that the relay reports nothing as degraded. So the relay's broker can be
+	// reached. The messages that the relay has given ahead until now belong to a past outage.
+	// BrokerBack may be called again without an outage in between.
 	BrokerBack()
-	// Live tells that the link has brought all that the members of topics in the tables had missed.
+	// Live tells that the link has brought everything that members of topics had missed.
 	Live()
 	// Leaving tells that the edge looks for another link while this one is still up. Staying tells
 	// that the edge no longer looks for one.

@@ -11,9 +11,9 @@ import (
 
 // An edge that had to link to a far relay goes home to a nearer one: docs/design/uplink.md.
 const (
-	// homeAfter is how long an edge asks a nearer relay before it goes there. The relay must answer
-	// each question. homeSpread bounds a random time that is added, so that many edges do not go at
-	// once. homeAsk is the pause before each question.
+	// The edge asks a nearer relay for homeAfter before it goes there, and the relay must answer
+	// each question. A random time up to homeSpread is added, so that many edges do not go at once.
+	// The pause before each question is homeAsk.
 	homeAfter  = time.Minute
 	homeSpread = time.Minute
 	homeAsk    = 5 * time.Second
@@ -33,8 +33,8 @@ const (
 // distance is how far a candidate is.
 type distance []time.Duration // round trips of up to homeTrips surveys; never empty
 
-// measured returns d with one more round trip, and keeps the last homeTrips of them. A round trip
-// is the duration of a handshake, divided by handshakeTrips.
+// measured returns d with one more round trip. It keeps only the latest homeTrips round trips. A
+// round trip is the duration of a handshake, divided by handshakeTrips.
 func (d distance) measured(took time.Duration) distance {
 	if len(d) == homeTrips {
 		d = slices.Delete(d, 0, 1)
@@ -64,9 +64,9 @@ func (s *surveyor) nearer(used string, now time.Time) (url string) {
 }
 
 // goHome asks the nearer relay at url again and again, for homeAfter and up to homeSpread more. If
-// each question was answered, goHome then dials that relay and offers the link to Run. goHome gives
-// up if the relay in use says meanwhile that it is degraded, since the edge cannot know whether the
-// nearer relay is degraded too. The parameter used is the URL of the relay in use.
+// each question was answered, goHome then dials that relay and offers the link to Run. If the relay
+// in use says meanwhile that it is degraded, goHome gives up, since the nearer relay may also be
+// degraded without the edge's knowledge. The parameter used is the URL of the relay in use.
 func (s *surveyor) goHome(ctx context.Context, used, url string) {
 	u := s.uplink
 	for end := time.Now().Add(homeAfter + rand.N(homeSpread)); time.Now().Before(end); {
@@ -91,7 +91,7 @@ type offered struct {
 const offerWait = time.Second
 
 // offer dials a better relay and hands the link to Run. It reports whether Run took the link. Run
-// takes none while it looks for a relay itself.
+// takes no offered link while it looks for a relay itself.
 func (u *Uplink) offer(ctx context.Context, url, than string, why cause) (taken bool) {
 	u.mu.Lock()
 	u.generation++
@@ -119,9 +119,9 @@ func (u *Uplink) offer(ctx context.Context, url, than string, why cause) (taken 
 	return false
 }
 
-// improve moves the edge from its old link to the link that a better relay has given. In two cases
-// it closes the offered link and returns the old one: if the old link is at another URL than
-// to.than, and if it leads to the offered relay already.
+// improve moves the edge from its old link to the link that a better relay has given. It closes the
+// offered link and returns the old one in two cases: the URL of the old link is not to.than, or the
+// old link already leads to the offered relay.
 func (u *Uplink) improve(ctx context.Context, old *running, to offered) *running {
 	if to.than != old.url || to.welcome.Instance == old.welcome.Instance {
 		to.conn.CloseNow()

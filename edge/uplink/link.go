@@ -11,8 +11,8 @@ import (
 // EndBatch. The function wake asks the writer to call Fill again.
 //
 // Two Links may exist while the edge moves to another relay. The older one then sends nothing but
-// Moved. Of its relay's frames it takes only publications, gaps, costs and topic numbers. It
-// ignores all other frames, which could contradict what the new relay has been told.
+// Moved. From its relay it takes only publications, gaps, costs and topic numbers. All other frames
+// are ignored, since they could contradict what the new relay has been told.
 type Link struct {
 	links *Links
 	wake  func()
@@ -23,13 +23,13 @@ type Link struct {
 	names link.Names         // used by the reader alone
 
 	tables          // guarded by Links.mu
-	ended  []uint64 // sessions ended by the Ack under way; guarded by Links.mu
+	ended  []uint64 // sessions whose end the present Ack has finished; guarded by Links.mu
 }
 
 // NewLink starts a link, which is in use until its Down, or until the next NewLink. It rewinds the
 // log and copies the Handler's tables. Fill returns these tables as the link's first frames. The
-// parameter features has the features in force. The function wake must not block. From now on any
-// goroutine may call wake at any time.
+// parameter features holds the features in force. The function wake must not block. Any goroutine
+// may call wake at any time, even before NewLink returns.
 //
 // If the edge has sessions of SDKs and the link lacks FeatureSDK, NewLink returns nil and changes
 // nothing.
@@ -56,12 +56,13 @@ func NewLink(links *Links, features uint64, wake func()) *Link {
 	return l
 }
 
-// Drain returns a channel that brings a window when the relay is about to stop and asks the edge to
-// link elsewhere. The edge should begin at a random moment within that window.
+// Drain returns a channel. The channel brings a window when the relay is about to stop. The relay
+// then asks the edge to link elsewhere. The edge should begin to do so at a random moment within
+// that window.
 func (l *Link) Drain() <-chan time.Duration { return l.drain }
 
 // Live returns a channel that is closed when the relay has said Live. By then the relay has sent
-// everything that the members of the topics in the tables had missed.
+// everything that members of topics had missed.
 func (l *Link) Live() <-chan struct{} { return l.live }
 
 // Leaving tells the Feed that the edge looks for another link while this one is up.
@@ -71,8 +72,8 @@ func (l *Link) Leaving() { l.feed.Leaving() }
 func (l *Link) Staying() { l.feed.Staying() }
 
 // Leave tells the relay that another link has taken over. The relay then sends the publications
-// that were made so far, and ends this link. If the tables with which this link began are not all
-// sent yet, Leave returns false, and the link sends nothing more.
+// that were made so far, and ends this link. If some of the tables with which this link began are
+// not sent yet, Leave returns false, and the link sends nothing more.
 func (l *Link) Leave() bool {
 	l.links.mu.Lock()
 	defer l.links.mu.Unlock()

@@ -24,32 +24,33 @@ type LinksConfig struct {
 const defaultLogSize = 4 << 20
 
 // Links is the logic of an Uplink: it holds the log of clients' frames, and decides what each Link
-// sends. It has no goroutine and no clock, and does no I/O. It is stepped by the goroutines of an
-// Uplink, or by a single caller with a network of its own. Any goroutine may call its methods at
-// any time. Only WaitRoom and Flush block.
+// sends. It has no goroutine and no clock, and does no I/O. The goroutines of an Uplink step it, or
+// a single caller with a network of its own. Any goroutine may call its methods at any time. Only
+// WaitRoom and Flush block.
 type Links struct {
 	handler Handler
 	logger  *slog.Logger
 	metrics *metrics
 
-	// turn is held while a frame from the relay in use changes memberships or the log. It is also
-	// held while a new link reads the tables and rewinds the log, so that no frame changes them
-	// meanwhile. turn is taken before mu and never held across I/O.
+	// The lock turn is held while a frame from the relay in use changes memberships or the log. It
+	// is also held while a new link reads the tables and rewinds the log, so that no frame changes
+	// them meanwhile. It is taken before mu, and never held across I/O.
 	turn sync.Mutex
 
-	// mu gives one order to the actions of sessions: a Session frame goes before the session's
-	// messages, and the messages go before the session's end. mu is never held across I/O nor while
-	// the Handler is called.
+	// The lock mu gives one order to the actions of sessions: a Session frame goes before the
+	// session's messages, and the messages go before the session's end. It is not held across I/O,
+	// and not while the Handler is called.
 	mu        sync.Mutex // guards the following
 	log       *Log
 	admission *admission
 	newest    *Link // the latest link, until its Down; nil: none
-	// up is the latest link for which the tables were read, until its Down; nil: none.
+	// up is the latest link for which the tables were read. It is nil after that link's Down, and
+	// before the first link.
 	up       *Link
 	ever     bool
 	degraded []string      // Status.Degraded of the relay in use, as last told
 	changed  chan struct{} // closed when Flush should look again; nil: nobody waits
-	knowsSDK bool          // the newest link, or the last one if none is up, has FeatureSDK
+	knowsSDK bool          // the newest link has FeatureSDK, or without a link the last one had it
 	enrolled chan struct{} // closed when Enrol may succeed; nil: nobody waits
 }
 
@@ -64,8 +65,8 @@ func NewLinks(config LinksConfig, handler Handler) *Links {
 // ownerSeed is the seed of the hash that turns a user's name into an owner.
 var ownerSeed = maphash.MakeSeed()
 
-// Open tells the relay of a session that the Handler's tables have already. Without a link it
-// returns false. The session is then told with the tables of the next link.
+// Open tells the relay of a session that is already in the Handler's tables. Without a link it
+// returns false. In that case the next link tells of the session with its tables.
 func (s *Links) Open(session link.Session) (told bool) {
 	s.mu.Lock()
 	s.log.Own(session.ID, maphash.String(ownerSeed, session.User))
@@ -78,9 +79,9 @@ func (s *Links) Open(session link.Session) (told bool) {
 	return told
 }
 
-// Accept gives a client's frame its number and copies payload. From then on the frame is accepted:
-// each new link replays it until it is finished. Accept returns false when there is no room, or
-// when other sessions wait for the room that is left.
+// Accept gives a client's frame its number and copies the payload. From then on the frame is
+// accepted: each new link replays it until it is finished. Accept returns false when there is no
+// room, or when other sessions wait for the room that is left.
 func (s *Links) Accept(session uint64, payload []byte) bool {
 	s.mu.Lock()
 	ok := s.admission.accept(session, payload)
@@ -150,8 +151,8 @@ func (s *Links) Linked() (now, ever bool) {
 }
 
 // Flush blocks until everything in the log is finished, and returns 0. If ctx is done first, it
-// returns how many messages are not finished. Without a link it does not wait for ends of sessions,
-// since a relay removes the sessions of an edge that it has lost. New messages prolong the wait.
+// returns how many messages are not finished. Without a link it does not wait for ends of sessions:
+// a relay removes the sessions of an edge that it has lost. New messages prolong the wait.
 func (s *Links) Flush(ctx context.Context) (left int) {
 	for {
 		s.mu.Lock()
@@ -173,7 +174,7 @@ func (s *Links) Flush(ctx context.Context) (left int) {
 	}
 }
 
-// notify lets Flush look again. The caller holds mu.
+// notify makes Flush look again. The caller holds mu.
 func (s *Links) notify() {
 	if s.changed != nil {
 		close(s.changed)

@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// EntryCost is how many bytes the Log counts for each message in addition to the payload. So it
-// bounds the number of tiny messages. Ends of sessions cost nothing.
+// EntryCost is how many bytes the Log counts for each message in addition to the payload. So the
+// Log's size also bounds the number of tiny messages. Ends of sessions cost nothing.
 const EntryCost = 64
 
 // shares is how many owners fill the Log when each uses up its share.
@@ -36,8 +36,8 @@ type Log struct {
 	bytes    int
 	messages int
 	ends     int
-	// accounts is keyed by session. A session has an account while it has messages, and from Own
-	// until its end is finished or Disown is called.
+	// accounts is keyed by session. A session has an account while it has messages. After a call of
+	// Own it also has one without messages, until its end is finished or Disown is called.
 	accounts map[uint64]account
 	clients  int            // accounts for which OwnClient was called
 	used     map[uint64]int // bytes per owner; owners without bytes are left out
@@ -53,7 +53,7 @@ type account struct {
 	closed   bool // Close was called
 }
 
-// Entry is one numbered frame: a client's message or, with End, the end of its session.
+// Entry is one numbered frame. It is a client's message, or the end of a session if End is set.
 type Entry struct {
 	Number  uint64
 	Session uint64
@@ -61,7 +61,7 @@ type Entry struct {
 	End     bool
 	Replay  bool // sent before, on an earlier link
 	Granted bool // already in effect: the relay publishes it without judging or answering it
-	Void    bool // Close was called for its session: it is finished without being sent
+	Void    bool // Close was called for its session; it is finished without being sent
 }
 
 // ErrAck is returned for an acknowledgement or a grant that no correct relay sends.
@@ -91,9 +91,9 @@ func (l *Log) Move(session, owner uint64) {
 	}
 }
 
-// Close notes that the relay has closed a session. What came before that is finished or granted at
-// the relay, and what came behind it is not to be read. So the session's messages that are not
-// granted are void from here on.
+// Close notes that the relay has closed a session. From then on, each unfinished message of the
+// session is either granted or void. The messages that the relay took before the close are finished
+// or granted there. No relay may read the messages behind the close.
 func (l *Log) Close(session uint64) {
 	if a, ok := l.accounts[session]; ok {
 		a.closed = true
@@ -198,8 +198,9 @@ func (l *Log) Rewind() {
 	l.through = 0
 }
 
-// Ack drops the entries with numbers up to the parameter through, and those with numbers in one of
-// the ranges. It calls the given function for each dropped entry. An entry may be acknowledged
+// Ack drops the entries that a relay has finished. The parameter through is a number: all entries
+// with this number or a lower one are finished. The entries with a number in one of the ranges are
+// finished, too. Ack calls the given function for each dropped entry. An entry may be acknowledged
 // before it is sent on this link, if it was sent on an earlier link.
 //
 // Ack fails with ErrAck and changes nothing in three cases: a number was never sent, the parameter
@@ -249,8 +250,8 @@ func (l *Log) shift(dropped func(session uint64, end bool)) {
 }
 
 // finish drops the entries in r. The relay repeats a range in each Ack, and the range may have
-// grown. So finish stores in the first slot of r how many slots r has now. All slots in r are dead
-// then, and the next call skips them in one step.
+// grown. So finish stores in the first slot of r how many slots r has now. All slots in r are then
+// dead, and the next call skips them in one step.
 func (l *Log) finish(r link.Range, dropped func(session uint64, end bool)) {
 	start := l.entries.find(r.First)
 	i := start
@@ -313,9 +314,9 @@ func (l *Log) settle(session uint64, a account) {
 // once for each message. It returns false for an end, a finished message, and a number that was
 // never sent.
 //
-// If grants is false, the answer finishes its entry: the caller brings the frame's effect into the
-// edge's tables, so the entry must not be replayed. If grants is true, the entry stays, and new
-// links replay it as granted.
+// If the parameter grants is false, the answer finishes its entry: the caller brings the frame's
+// effect into the edge's tables, so the entry must not be replayed. If the parameter grants is
+// true, the entry stays, and new links replay it as granted.
 func (l *Log) Answer(number uint64, grants bool, dropped func(session uint64, end bool)) bool {
 	s := l.message(number)
 	if s == nil {
@@ -377,7 +378,7 @@ func (l *Log) First() uint64 {
 	return l.entries.at(0).number
 }
 
-// Last returns the last number given, or 0 if none was.
+// Last returns the highest number given so far, or 0 if none was given.
 func (l *Log) Last() uint64 { return l.last }
 
 // Bytes returns the cost of the unfinished messages: for each, its payload and EntryCost.

@@ -146,7 +146,7 @@ func (p *pair) step(choose choices) {
 		first := uint64(choose(len(p.m.entries) + 2))
 		r := link.Range{First: first, Last: first + uint64(choose(4))}
 		if r.Last > 0 && choose(8) == 0 {
-			r.Last-- // may be below r.First
+			r.Last-- // r.Last may now be below r.First
 		}
 		same(p.t, "Grant ok", p.l.Grant(r) == nil, p.m.grant(r))
 	case 0, 1, 2:
@@ -294,8 +294,8 @@ func drain(l *Log) {
 
 func ignore(uint64, bool) {}
 
-// TestLogForgetsBehindOneUnfinished leaves one number unfinished, and finishes 100,000 after it.
-// The Log's ring must stay small.
+// TestLogForgetsBehindOneUnfinished leaves one number unfinished, and finishes 100,000 higher
+// numbers. The Log's ring must stay small.
 func TestLogForgetsBehindOneUnfinished(t *testing.T) {
 	l := NewLog(1 << 20)
 	payload := make([]byte, 100)

@@ -21,8 +21,8 @@ const slowAfter = 1200 * time.Millisecond
 const leaveWait = 2 * time.Second
 
 // Uplink.drained finds another relay while the old link is still up, because the relay of the old
-// link stops soon. It returns the new link. If the old link ends or ctx is done before another
-// relay is found, it returns the old link.
+// link stops soon. It returns the new link. If the old link ends or ctx is done first, it returns
+// the old link.
 func (u *Uplink) drained(ctx context.Context, old *running, window time.Duration) *running {
 	u.logger.Info("relay stops: looking for another", "relay", old.welcome.Relay, "window", window)
 	old.Leaving()
@@ -94,8 +94,9 @@ func (u *Uplink) move(ctx context.Context, old *running, l *dialled, why cause) 
 	return next
 }
 
-// part calls awaitLive, and then ends the old link. If the cause is byDoubt, and the old link was
-// heard after the new one began, part passes the longest silence of the old link to Uplink.learn.
+// part calls awaitLive, and then ends the old link. If the edge has left a relay by doubt, and the
+// old link was heard after the new one began, part calls Uplink.learn with the longest silence of
+// the old link.
 func (u *Uplink) part(ctx context.Context, old, next *running, why cause) {
 	outcome := u.awaitLive(ctx, old, next, why)
 	u.metrics.moves.WithLabelValues(why.String(), outcome).Inc()
@@ -108,13 +109,13 @@ func (u *Uplink) part(ctx context.Context, old, next *running, why cause) {
 }
 
 // awaitLive waits until the relay of the new link has said Live, but for liveWait at most. The wait
-// also ends when one of the two links ends. awaitLive returns how the wait ended.
+// also ends when one of the two links ends. The result says how the wait ended.
 //
 // After slowAfter of waiting, the old relay may be the better one. A goroutine may then dial that
 // relay again and offer the link to Run. After a move byHome, the goroutine is always started.
-// After a move byDoubt, it is started if the old link was heard since the new one began, unless the
-// relay in use has said that it is degraded. If that relay is degraded, all relays may be unable to
-// say Live.
+// After a move byDoubt, it is started under two conditions: the old link was heard since the new
+// one began, and the relay in use has not said that it is degraded. If the relay in use is
+// degraded, the old relay may be just as unable to say Live.
 func (u *Uplink) awaitLive(ctx context.Context, old, next *running, why cause) (outcome string) {
 	most := time.NewTimer(liveWait)
 	defer most.Stop()
@@ -147,10 +148,10 @@ func (u *Uplink) isDegraded() bool {
 }
 
 // leave ends the old link after the new one has taken over. It asks the old relay to send the
-// publications made so far and to end the old link. It waits up to leaveWait for that end, and then
-// says Bye. If the new link is lost meanwhile, leave closes the old one at once. In three cases
-// leave does not ask, but says Bye at once: the new link is already lost, the old relay does not
-// know Moved, or the old relay was not yet told all tables.
+// publications made so far and to end the old link. If the old link is still up after leaveWait,
+// leave says Bye. If the new link is lost meanwhile, leave closes the old one at once. In three
+// cases leave does not ask, but says Bye at once: the new link is already lost, the old relay does
+// not know Moved, or the old relay was not yet told all tables.
 func (u *Uplink) leave(old, next *running) {
 	if next.over.Err() == nil && old.conn.Features()&link.FeatureMove != 0 && old.Leave() {
 		timer := time.NewTimer(leaveWait)
@@ -181,8 +182,8 @@ type patience struct {
 	since  time.Time // when factor changed last
 }
 
-// now returns the factor. It halves the factor for each span of calmAfter that has passed since the
-// factor changed last, down to 1.
+// now halves the factor once for each span of calmAfter that has passed since the factor's last
+// change, but not below 1. Then it returns the factor.
 func (p *patience) now(at time.Time) int {
 	for p.factor > 1 && at.Sub(p.since) >= calmAfter {
 		p.factor, p.since = p.factor/2, p.since.Add(calmAfter)

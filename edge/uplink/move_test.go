@@ -13,16 +13,16 @@ import (
 )
 
 // moving is an edge that has linked to a second relay, because its first relay asked it to move. At
-// first the list of its hub's recorded calls is empty.
+// first the hub's list of recorded calls is empty.
 type moving struct {
 	*edge
 	left, right *fakeRelay // the relay that the edge leaves, and the other
 	old, next   *fakeLink
 }
 
-// startMoving makes an edge with session 1 and three accepted messages, of which none is
-// acknowledged. It has the edge's relay ask the edge to move, and waits for the link to the other
-// relay.
+// startMoving makes an edge with session 1 and three accepted messages. None of the messages is
+// acknowledged. Then the edge's relay asks the edge to move, and startMoving waits for the link to
+// the other relay.
 func startMoving(t *testing.T, n *network) *moving {
 	t.Helper()
 	m := &moving{left: n.start(t, "r1:1"), right: n.start(t, "r2:1")}
@@ -214,8 +214,8 @@ func TestStopDuringAMove(t *testing.T) {
 	})
 }
 
-// TestNoMovedBeforeSynced has a relay ask its edge to move while the edge still tells it the
-// tables. The edge must not send Moved if it has not sent Synced.
+// TestNoMovedBeforeSynced makes a relay ask its edge to move, before the edge has told that relay
+// all tables. The edge must not send Moved if it has not sent Synced.
 func TestNoMovedBeforeSynced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

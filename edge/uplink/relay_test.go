@@ -65,7 +65,7 @@ func (n *network) dialCount() int {
 	return len(n.dials)
 }
 
-// fakeRelay accepts links and keeps the frames that came on each.
+// fakeRelay accepts links, and keeps the frames that came on each link.
 type fakeRelay struct {
 	t      testing.TB
 	name   string
@@ -93,7 +93,7 @@ func (n *network) start(t testing.TB, addr string) *fakeRelay {
 	return n.startWith(t, addr, link.Welcome{})
 }
 
-// startWith adds a relay to n at addr, which sends the given Welcome from its first link on.
+// startWith adds a relay to n at addr. The relay sends the given Welcome from its first link on.
 func (n *network) startWith(t testing.TB, addr string, welcome link.Welcome) *fakeRelay {
 	r := &fakeRelay{t: t, name: addr, net: memnet.Listen(), keys: testKeys(t, goodKey), welcome: welcome}
 	r.server = &http.Server{Handler: r}
@@ -213,8 +213,8 @@ func (r *fakeRelay) links() []*fakeLink {
 	return slices.Clone(r.accepted)
 }
 
-// last waits until all goroutines of the bubble are blocked, and returns the relay's last link. If
-// that is not the nth, it fails the test.
+// last waits until all goroutines of the bubble are blocked, and returns the relay's last link. The
+// test fails if the relay has not had n links.
 func (r *fakeRelay) last(n int) *fakeLink {
 	r.t.Helper()
 	synctest.Wait()
@@ -338,7 +338,7 @@ func (h *fakeHub) side(format string, n int) {
 	h.sides = append(h.sides, fmt.Sprintf(format, n))
 }
 
-// tookSides returns the calls of Begin, Leaving and Staying since the last tookSides.
+// tookSides returns the calls of Begin, Leaving and Staying since the previous call of tookSides.
 func (h *fakeHub) tookSides() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -384,8 +384,8 @@ type fakeFeed struct {
 	n int
 }
 
-// note records a call. If naming is set and this is not the first link, the link's number goes
-// before the call.
+// note records a call. If the field naming is set and this is not the first link, the link's number
+// goes before the call.
 func (f *fakeFeed) note(format string, args ...any) {
 	if f.naming && f.n > 1 {
 		format = fmt.Sprintf("%d: ", f.n) + format
@@ -450,7 +450,7 @@ func (h *fakeHub) Digest() (d link.Digest, comparable bool) {
 	return d, h.comparable && len(h.dead) == 0
 }
 
-// edge is an Uplink that runs, with its hub.
+// edge is a running Uplink with its hub.
 type edge struct {
 	*Uplink
 	t    testing.TB
@@ -500,8 +500,8 @@ func (e *edge) open(id uint64) link.Session {
 	return s
 }
 
-// withSession opens session 1. If network.run calls it, there is no link yet, so the first link
-// tells of the session once.
+// withSession opens session 1. As an argument of network.run it is called before there is a link,
+// so that the first link tells of the session once.
 func withSession(e *edge) { e.open(1) }
 
 func (e *edge) end(id uint64) {

@@ -18,9 +18,9 @@ type slot struct {
 func (s *slot) dead() bool { return s.skip > 0 }
 
 // ring is a queue of slots in ascending order of their numbers. It grows and shrinks with its
-// content. A slot in the middle of the ring can be killed. Dead slots are taken out when they are
-// first, or when they are many more than the live ones. So the memory for later numbers can be
-// freed while an early number is unfinished.
+// content. A slot in the middle of the ring can be killed. Dead slots are taken out at the front of
+// the ring, and also in the middle when they are many more than the live ones. So the memory for
+// later numbers can be freed while an early number is unfinished.
 type ring struct {
 	slots  []slot // its length is a power of two, or 0
 	head   int
@@ -69,7 +69,7 @@ func (r *ring) find(number uint64) int {
 	if number <= first {
 		return 0
 	}
-	// Numbers are dense until slots are taken out of the middle.
+	// The numbers have no gaps until slots are taken out of the middle.
 	if i := number - first; i < uint64(r.n) && r.at(int(i)).number == number {
 		return int(i)
 	}
@@ -77,9 +77,9 @@ func (r *ring) find(number uint64) int {
 }
 
 // tidy takes dead slots out when they outnumber the live ones by more than ringMin, and gives
-// memory back when little of it is used. It returns the new index of the slot that was at index i,
-// or of the next live one if that slot is taken out. The cost of tidy is amortized over earlier
-// calls of kill and shift.
+// memory back when little of it is used. It returns the new index of the slot that was at index i.
+// If that slot is taken out, it returns the new index of the next live slot. The cost of tidy is
+// amortized over earlier calls of kill and shift.
 func (r *ring) tidy(i int) int {
 	if r.killed > r.n-r.killed+ringMin {
 		i = r.sweep(i)

@@ -70,7 +70,7 @@ func (u *Uplink) compare(w link.Welcome) {
 	u.lastBroker, u.lastRelay = w.Broker, w.Relay
 }
 
-// down waits until the link has ended, and notes why.
+// down waits until the link has ended, and notes the reason.
 func (u *Uplink) down(ctx context.Context, r *running) {
 	<-r.over.Done()
 	u.mu.Lock()

@@ -16,8 +16,8 @@ var errNoSDK = errors.New("the relay does not know sessions of SDKs, and this ed
 // lacksSDK is in State.Degraded while errNoSDK keeps this edge from a link.
 const lacksSDK = "relays do not know SDKs"
 
-// take makes l the newest link. It returns false, and does nothing, if the edge has sessions of
-// SDKs that the relay of l could not be told of.
+// take makes l the newest link and returns true. If the edge has sessions of SDKs and l lacks
+// FeatureSDK, take does nothing and returns false.
 func (s *Links) take(l *Link) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,8 +113,9 @@ func handleOr[F any](body []byte, parse func([]byte) (F, error), use func(F) err
 	return use(f)
 }
 
-// handleConfirmed makes the session use its user's share of the log. The session's only message is
-// its connect, which leaves the log here. So no message changes its owner.
+// handleConfirmed makes the session use its user's share of the log. The only message of a guest in
+// the log is its connect, which is answered and dropped here. So no message moves from one share to
+// another.
 func (l *Link) handleConfirmed(f link.Confirmed) error {
 	first := l.answer(f.Number, false)
 	l.links.mu.Lock()
@@ -123,8 +124,8 @@ func (l *Link) handleConfirmed(f link.Confirmed) error {
 	return l.feed.Confirmed(f, first)
 }
 
-// handleClose notes that a session is closed. The next relay does not know it, and would read what
-// the client has sent behind the line that has ended its session.
+// handleClose notes in the log that the relay has closed a session. Otherwise the next relay, which
+// does not know of the close, would read what the client sent after it.
 func (l *Link) handleClose(f link.Close) {
 	if f.Within == 0 { // else the relay reads the session until the edge closes it
 		l.links.mu.Lock()

@@ -53,7 +53,7 @@ func enrolled(t *testing.T, s *Links, c link.Client) {
 }
 
 // TestWithSessionsOfSDKsThereIsNoLinkWithoutTheFeature checks that an edge with sessions of SDKs
-// takes no link without the feature. A session counts until its End is finished, or until Forget.
+// takes no link without FeatureSDK. A session counts until its End is finished, or until Forget.
 func TestWithSessionsOfSDKsThereIsNoLinkWithoutTheFeature(t *testing.T) {
 	s := NewLinks(LinksConfig{}, &fakeHub{})
 	old := NewLink(s, link.FeatureMove, func() {})
@@ -90,9 +90,9 @@ func TestWithSessionsOfSDKsThereIsNoLinkWithoutTheFeature(t *testing.T) {
 	l.Down()
 }
 
-// TestAnEnrolmentWaitsForTheFeature checks that a link with the feature closes the channel that
-// Enrol returned, and that no other link does. Without a link no session is enrolled, and KnowsSDK
-// tells of the last link.
+// TestAnEnrolmentWaitsForTheFeature checks that a link with FeatureSDK closes the channel that
+// Enrol returned, and that no other link does. Without a link, Enrol must enrol no session, and
+// KnowsSDK must say whether the last link had the feature.
 func TestAnEnrolmentWaitsForTheFeature(t *testing.T) {
 	s := NewLinks(LinksConfig{}, &fakeHub{})
 	first, second := s.Enrol(link.Client{ID: 1}), s.Enrol(link.Client{ID: 2})
@@ -118,8 +118,8 @@ func TestAnEnrolmentWaitsForTheFeature(t *testing.T) {
 	}
 }
 
-// TestClientsAreToldAsSessionsAre checks the order and the counts of the tables, and that a message
-// never comes before its Client.
+// TestClientsAreToldAsSessionsAre checks in which order a link sends the tables, and how it counts
+// them. A message must never come before its Client.
 func TestClientsAreToldAsSessionsAre(t *testing.T) {
 	hub := &fakeHub{
 		comparable: true,
@@ -168,8 +168,8 @@ func TestClientsAreToldAsSessionsAre(t *testing.T) {
 	}
 }
 
-// TestFramesOfTheFeatureAreHandledInTurn checks which answers are passed on to clients, and which
-// numbers they finish.
+// TestFramesOfTheFeatureAreHandledInTurn sends frames of FeatureSDK. It checks which of their
+// answers are passed on to clients, and which numbers these answers finish.
 func TestFramesOfTheFeatureAreHandledInTurn(t *testing.T) {
 	hub := &fakeHub{}
 	s := NewLinks(LinksConfig{}, hub)
@@ -210,8 +210,9 @@ func TestFramesOfTheFeatureAreHandledInTurn(t *testing.T) {
 	}
 }
 
-// TestALinkThatIsLeftBringsFormsOnly sends frames of the feature on a link that the edge is
-// leaving. Only Forms may count. All others could contradict what the new relay has been told.
+// TestALinkThatIsLeftBringsFormsOnly sends frames of FeatureSDK on a link that the edge is leaving.
+// Of these only link.Forms may have an effect. All others could contradict what the new relay has
+// been told.
 func TestALinkThatIsLeftBringsFormsOnly(t *testing.T) {
 	hub := &fakeHub{}
 	s := NewLinks(LinksConfig{}, hub)
@@ -267,7 +268,7 @@ func TestWhatIsBehindACloseIsNotReplayed(t *testing.T) {
 	}
 }
 
-// TestFramesOfTheFeatureNeedIt sends frames of the feature on a link without the feature. Each must
+// TestFramesOfTheFeatureNeedIt sends frames of FeatureSDK on a link without FeatureSDK. Each must
 // be an error.
 func TestFramesOfTheFeatureNeedIt(t *testing.T) {
 	hub := &fakeHub{}
@@ -296,9 +297,9 @@ func TestFramesOfTheFeatureNeedIt(t *testing.T) {
 	}
 }
 
-// TestP7_GuestsShareOneShareOfTheLog has many guests send. All guests together must take no more of
-// the log than one user may. Once its connect is answered, a session must use the share of its
-// user.
+// TestP7_GuestsShareOneShareOfTheLog makes several guests send. All guests together must take no
+// more of the log than one user may. Once its connect is answered, a session must use the share of
+// its user.
 func TestP7_GuestsShareOneShareOfTheLog(t *testing.T) {
 	const size, line = 16 * 1000, 400
 	s := NewLinks(LinksConfig{LogSize: size}, &fakeHub{})
@@ -340,7 +341,7 @@ func TestP7_GuestsShareOneShareOfTheLog(t *testing.T) {
 }
 
 // TestMoveLeavesASessionWithMessagesAlone checks that Log.Move gives no new owner to a session with
-// messages. Otherwise the bytes that owners use would be wrong.
+// messages. Otherwise the bytes of each owner would be counted wrongly.
 func TestMoveLeavesASessionWithMessagesAlone(t *testing.T) {
 	l := NewLog(1 << 20)
 	l.Move(9, 1)
@@ -355,9 +356,9 @@ func TestMoveLeavesASessionWithMessagesAlone(t *testing.T) {
 	}
 }
 
-// TestARelayWithoutTheFeatureIsLeftAlone has an edge with a session of an SDK lose its relay. The
-// edge must not link to a relay without the feature, even if no other is there. When a relay with
-// the feature is there again, the edge must link to it at once.
+// TestARelayWithoutTheFeatureIsLeftAlone takes the relay away from an edge with a session of an
+// SDK. The edge must not link to a relay without FeatureSDK, even if no other relay is there. When
+// a relay with the feature is there again, the edge must link to it at once.
 func TestARelayWithoutTheFeatureIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -430,8 +431,8 @@ func frames(r *fakeRelay) (n int) {
 	return n
 }
 
-// TestWithoutSessionsOfSDKsAnyRelayWillDo has an edge without sessions of SDKs. It must link to a
-// relay without the feature.
+// TestWithoutSessionsOfSDKsAnyRelayWillDo checks that an edge without sessions of SDKs links to a
+// relay without FeatureSDK.
 func TestWithoutSessionsOfSDKsAnyRelayWillDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -447,8 +448,8 @@ func TestWithoutSessionsOfSDKsAnyRelayWillDo(t *testing.T) {
 	})
 }
 
-// TestADrainDoesNotMoveToARelayWithoutTheFeature has a relay ask an edge with a session of an SDK
-// to move. The edge must stay until there is another relay with the feature.
+// TestADrainDoesNotMoveToARelayWithoutTheFeature makes a relay ask its edge to move. The edge has a
+// session of an SDK. It must stay until there is another relay with FeatureSDK.
 func TestADrainDoesNotMoveToARelayWithoutTheFeature(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -474,9 +475,9 @@ func TestADrainDoesNotMoveToARelayWithoutTheFeature(t *testing.T) {
 	})
 }
 
-// TestALinkIsNotBegunIfASessionCameMeanwhile has a guest come after a relay without the feature was
-// dialled, and before the link begins. The edge must close the link before its first frame, and
-// must not dial that relay again for a while.
+// TestALinkIsNotBegunIfASessionCameMeanwhile dials a relay without FeatureSDK. Before the link
+// begins, a guest comes. The edge must close the link before its first frame, and must not dial
+// that relay again for a while.
 func TestALinkIsNotBegunIfASessionCameMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

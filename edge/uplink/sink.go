@@ -49,8 +49,8 @@ func (l *Link) handleInTurn(t link.Type, body []byte) error {
 		return handle(body, link.ParseLeft, func(f link.Left) { l.feed.Left(f, l.answer(f.Number, f.Granted)) })
 	case link.TypeAnswer:
 		return handle(body, link.ParseAnswer, l.handleAnswer)
-	// HandleFrame ignores an Ahead on a link that is being left. If it counted, its message could
-	// overtake earlier messages of the topic, which the new relay has yet to bring.
+	// HandleFrame ignores an Ahead on a link that is being left. If such an Ahead counted, its
+	// message could overtake earlier messages of the topic, which the new relay has yet to bring.
 	case link.TypeAhead:
 		return handle(body, link.ParseAhead, l.feed.Ahead)
 	case link.TypeGranted:
@@ -84,9 +84,9 @@ func handle[F any](body []byte, parse func([]byte) (F, error), use func(F)) erro
 	return err
 }
 
-// answer notes in the log that the message with this number is answered. The message is then
-// granted if grants is true, and finished if not. answer reports whether the client should get the
-// answer.
+// answer notes in the log that the message with this number is answered. If the parameter grants is
+// true, the message is granted. Otherwise it is finished. The result says whether the client should
+// get the answer.
 func (l *Link) answer(number uint64, grants bool) bool {
 	l.links.mu.Lock()
 	first := l.links.log.Answer(number, grants, l.dropped)
@@ -164,7 +164,7 @@ func (l *Link) handleDrain(f link.Drain) {
 	}
 }
 
-// maxWindow is the longest window of a Drain, in milliseconds. A longer one is cut to it.
+// maxWindow is the longest window of a Drain, in milliseconds. A longer window is cut to maxWindow.
 const maxWindow = 60_000
 
 func (l *Link) handleLive(link.Live) {
@@ -202,8 +202,8 @@ func (l *Link) handleDigest(body []byte) error {
 }
 
 // allTold reports whether the relay has heard all Session and Client frames that this link has to
-// tell. It returns false if the log has an end of a session. The parameter heard is how many of
-// these frames the relay has heard on this link.
+// tell. It returns false if the log has an end of a session. The parameter heard is how many
+// Session and Client frames the relay has heard on this link.
 func (l *Link) allTold(heard uint64) bool {
 	l.links.mu.Lock()
 	defer l.links.mu.Unlock()

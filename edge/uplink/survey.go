@@ -19,7 +19,7 @@ const (
 	surveyFirst = 2 * time.Second  // pause before a survey; up to 2 s more, at random
 	surveyEvery = 45 * time.Second // time between two surveys; up to 32 s more, at random
 	surveyDial  = 3 * time.Second  // bound of each question to a relay
-	// surveyAgain is the time after which the log repeats that brokers differ.
+	// surveyAgain is the time after which an edge logs again that brokers differ.
 	surveyAgain = 10 * time.Minute
 )
 
@@ -40,10 +40,10 @@ type finding struct {
 }
 
 // survey dials all candidates now and then, while there is a link, and learns each relay's instance
-// and broker. It returns when ctx is done. So the edge can notice relays that do not form one
-// cluster. It can also notice that a spare relay is away before it needs that relay. A question
-// does not replace the link in use. When a nearer relay is found, the edge may go home to that
-// relay.
+// and broker. So the edge can notice relays that do not form one cluster. It can also notice that a
+// spare relay is away before it needs that relay. Such a dial does not replace the link in use.
+// When survey finds a nearer relay, the edge may go home to that relay. Once ctx is done, survey
+// returns.
 func (u *Uplink) survey(ctx context.Context) {
 	s := surveyor{uplink: u, distances: make(map[string]distance)}
 	for {
@@ -103,8 +103,8 @@ type surveyor struct {
 	went      time.Time           // when the edge last went home; zero: never
 }
 
-// take stores the findings of a survey. It returns the URL of the relay in use, and that of a
-// nearer relay to which the edge should go home, or "" if there is none.
+// take stores the findings of a survey. The result used is the URL of the relay in use. The result
+// nearer is the URL of a nearer relay to which the edge should go home, or "" if there is none.
 func (s *surveyor) take(found map[string]finding, now time.Time) (used, nearer string) {
 	u := s.uplink
 	count := map[string]int{relayReachable: 0, relayUnreachable: 0, relayRefused: 0}
@@ -152,7 +152,7 @@ func (s *surveyor) compare(url string, f finding) {
 	}
 }
 
-// tell logs which relays have which broker, if there are several brokers. It logs that again when
+// tell logs the relays of each broker, if there are several brokers. It logs them again when
 // something has changed, and after surveyAgain. It also logs when all relays have one broker again.
 func (s *surveyor) tell(brokers map[string][]string, now time.Time) {
 	if len(brokers) < 2 {

@@ -52,8 +52,8 @@ func TestSurveyFindsRelaysOfAnotherBroker(t *testing.T) {
 	})
 }
 
-// TestSurveyAsksWithGenerationZero waits for a survey. The edge must have one link, and its
-// questions must have generation 0 and bring no frame.
+// TestSurveyAsksWithGenerationZero waits for a survey. Meanwhile the edge must have only one link.
+// The survey's dials must have generation 0, and must bring the relays no frame.
 func TestSurveyAsksWithGenerationZero(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

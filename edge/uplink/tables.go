@@ -7,15 +7,15 @@ import (
 // tables has the rows that one link must tell in addition to the log: the edge's tables as they
 // were when the link began, and the sessions added since.
 //
-// Its memory grows with the edge's tables: it holds their memberships, and a Session frame for each
-// session. A session that is added while the tables are read may have two Session frames. When the
-// link begins, the edge's tables are encoded into chunks, in some 100 bytes for each session with
-// its topics. A chunk is freed when its frames are sent.
+// When the link begins, the edge's tables are encoded into chunks. These take about 100 bytes for
+// each session with its topics, so their memory grows with the edge's tables. A chunk is freed when
+// its frames are sent. A session that is added while the tables are read may have two Session
+// frames.
 type tables struct {
-	// chunks has the frames of the tables with which the link began, as far as they are not sent
-	// yet. A chunk that has BatchTarget bytes gets no further frame.
+	// chunks has the frames of the tables with which the link began. A chunk is removed when it is
+	// sent. A chunk that has BatchTarget bytes gets no further frame.
 	chunks  [][]byte
-	begun   uint64 // Session and Client frames that chunks had at first
+	begun   uint64 // how many Session and Client frames chunks had at first
 	synced  link.Synced
 	added   []link.Session
 	clients []link.Client // sessions of SDKs that were added

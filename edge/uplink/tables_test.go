@@ -17,9 +17,9 @@ func upPath() (*Links, *Link) {
 	return u, l
 }
 
-// TestFillStopsAtTheTarget has 3000 sessions wait to be told, and one message of each. Fill must
-// give everything once, in batches of about BatchTarget bytes. All Session frames must come before
-// the messages.
+// TestFillStopsAtTheTarget opens 3000 sessions and accepts one message of each. Fill must give each
+// Session frame and each message once, in batches of about BatchTarget bytes. All Session frames
+// must come before the messages.
 func TestFillStopsAtTheTarget(t *testing.T) {
 	u, l := upPath()
 	for i := range 3000 {
@@ -120,7 +120,7 @@ func TestALinkThatWasTakenOverSendsNothing(t *testing.T) {
 	}
 }
 
-// TestGrantedIsSentAgainAsSuch has a relay grant a join and a message. A new link must send them
+// TestGrantedIsSentAgainAsSuch makes a relay grant a join and a message. A new link must send them
 // again as granted if they are not finished. The answer to the join must be passed on once.
 func TestGrantedIsSentAgainAsSuch(t *testing.T) {
 	u, l := upPath()

@@ -1,6 +1,6 @@
 // Package uplink keeps the one link of an edge to a relay. It chooses a relay, dials it and tells
-// it the edge's tables. It keeps in a log the clients' frames that are not finished, and replays
-// the log on each new link.
+// it the edge's tables. It keeps the clients' unfinished frames in a log, and replays the log on
+// each new link.
 package uplink
 
 import (
@@ -35,9 +35,10 @@ type Config struct {
 	Metrics prometheus.Registerer // nil: none
 	Log     *slog.Logger          // nil: discarded
 
-	// NetDial makes the network connections; nil dials addresses that Lookup finds.
+	// NetDial makes the network connections. If it is nil, the Uplink dials the addresses that
+	// Lookup finds.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Lookup finds addresses of names; nil asks the system's resolver.
+	// Lookup finds the addresses of names. If it is nil, the system's resolver is asked.
 	Lookup resolve.Lookup
 }
 
@@ -61,7 +62,7 @@ type Uplink struct {
 	// Guarded by Links.mu.
 	used       *running // the link in use; nil: none
 	refusals   refusals
-	generation uint64        // the highest given to a dial so far
+	generation uint64        // the highest generation given to a dial so far
 	lastRTT    time.Duration // round trip of the last link that measured any; 0: none
 	patience   patience
 	divided    bool // the last survey found relays of different brokers
@@ -99,9 +100,9 @@ func New(config Config, handler Handler) (*Uplink, error) {
 	return u, nil
 }
 
-// Run keeps a link until ctx is cancelled. Then it says Bye on its links, gives the relays up to 2
-// s to close them, and returns nil. Messages that are still in the log are then lost, so the caller
-// should call Flush before it cancels ctx. Run may be called only once.
+// Run keeps a link until ctx is cancelled. Then it says Bye on its links, waits up to 2 s for the
+// relays to close them, and returns nil. Messages that are still in the log are then lost, so the
+// caller should call Flush before it cancels ctx. Run may be called only once.
 func (u *Uplink) Run(ctx context.Context) error {
 	defer u.names.Close()
 	var aside sync.WaitGroup
@@ -121,9 +122,9 @@ func (u *Uplink) Run(ctx context.Context) error {
 	return nil
 }
 
-// serve handles the events of l, and of each link to which the edge moves: drains, doubts, offers
-// and the end. It returns when the link then in use has ended. The result atOnce says whether Run
-// may dial the next link without a pause.
+// serve handles the events of l, and of each link to which the edge moves. The events are drains,
+// doubts, offers and the link's end. When the link then in use has ended, serve returns. The result
+// atOnce says whether Run may dial the next link without a pause.
 func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
 	for {
 		select {

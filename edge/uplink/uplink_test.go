@@ -102,8 +102,8 @@ func TestReplayLeavesOutWhatIsFinished(t *testing.T) {
 	})
 }
 
-// TestAnswersOnce has the relay send its answers again, on a second link. Each must be passed on to
-// a client once.
+// TestAnswersOnce sends each answer of a relay twice, on two links. Each answer must be passed on
+// to a client once.
 func TestAnswersOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -224,8 +224,8 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// told returns a function that makes the digest of a relay which heard this many Session frames and
-// agrees with the hub.
+// told returns a function that makes the digest of a relay. The relay has heard this many Session
+// frames, and its tables agree with those of the hub.
 func told(heard uint64) func(*edge) link.Digest {
 	return func(e *edge) link.Digest {
 		d, _ := e.hub.Digest()

@@ -65,8 +65,8 @@ func TestNumbersMatchASet(t *testing.T) {
 	}
 }
 
-// orders returns, by name, orders in which the numbers from 1 to n of an edge may finish. The
-// number n must be even.
+// orders returns permutations of the numbers from 1 to n, by name. In each such order the numbers
+// of an edge may finish. The number n must be even.
 func orders(n int) map[string][]uint64 {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var ascending, alternating []uint64
@@ -146,8 +146,8 @@ func wantNumbers(t *testing.T, name string, n *numbers, finished []bool) {
 	}
 }
 
-// BenchmarkNumbers measures the time of one call each of numbers.finish and numbers.finished. That
-// time should not depend on how many numbers there are.
+// BenchmarkNumbers measures the time of a call of numbers.finish together with a call of
+// numbers.finished. That time should not depend on how many numbers there are.
 func BenchmarkNumbers(b *testing.B) {
 	for _, total := range []int{10_000, 100_000, 600_000} {
 		for name, order := range orders(total) {

@@ -14,8 +14,8 @@ func inGroupG(user, msg string) string { return "group 【g】 user 【" + user 
 func joined(user, g string) string { return "user 【" + user + "】 add to group 【" + g + "】" }
 
 // TestP5_EdgesOfOneRelayTalkWhileTheBrokerIsAway checks that the edges of one relay reach each
-// other while the broker is away. Each message is published once when the broker is back, and
-// nobody is given it twice.
+// other while the broker is away. When the broker is back, each message must be published once, and
+// nobody may be given a message twice.
 func TestP5_EdgesOfOneRelayTalkWhileTheBrokerIsAway(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -122,8 +122,8 @@ func TestP5_JoinsAndLeavesAreInForceWhileTheBrokerIsAway(t *testing.T) {
 }
 
 // TestP5_AfterAChangeOfRelayNothingIsGivenAgain kills the relay of two edges during an outage.
-// Messages that this relay gave ahead are not given to the same clients again through another
-// relay. A message that a member sent before it left the group is published.
+// Another relay must not give the same clients again what the killed relay gave ahead. A message
+// that a member sent before it left the group must be published.
 func TestP5_AfterAChangeOfRelayNothingIsGivenAgain(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -222,8 +222,8 @@ func TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder(t *testing.T) {
 }
 
 // TestP1_WhoKnowsMoreThanTheRelayWaitsForTheBroker links an edge to a relay that has received less
-// of a topic than the edge. The relay must not send the edge the messages that it gave ahead. These
-// may be older than messages that the edge's members already have.
+// of a topic than the edge. The relay has given messages ahead. It must not send these messages to
+// the edge, since they may be older than messages that the edge's members already have.
 func TestP1_WhoKnowsMoreThanTheRelayWaitsForTheBroker(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -258,9 +258,9 @@ func TestP1_WhoKnowsMoreThanTheRelayWaitsForTheBroker(t *testing.T) {
 	d.quiet()
 }
 
-// TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack lets more messages wait than a history keeps. When
-// the broker is back, the relay publishes them slowly. So another relay, whose broker comes back
-// somewhat later, misses none of them.
+// TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack has more messages wait than a history keeps. When the
+// broker is back, the relay must publish them so slowly that another relay misses none. The broker
+// comes back to that relay somewhat later.
 func TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]

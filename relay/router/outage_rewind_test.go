@@ -78,8 +78,8 @@ func TestP6_WhoCameAfterALossIsNotGivenWhatWasLost(t *testing.T) {
 	}
 }
 
-// TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas has a follower that was behind when the loss
-// happened. It is sent the lost message from its relay's tail.
+// TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas has a follower that was behind when Redis lost a
+// message. The relay must send the follower this message from its tail.
 func TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas(t *testing.T) {
 	w, slow := rewound(t)
 	w.undeafen()
@@ -90,10 +90,10 @@ func TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas(t *testing.T) {
 }
 
 // TestP4_ALossAtTheEndOfAnEpochIsTold publishes five messages to a history with room for two, while
-// an edge has no link. In the cases with the flag aged, all five then expire. In the other cases
-// the last two stay. Then Redis restarts with all that it keeps, so the next publication begins an
-// epoch. This publication displaces the older of the two messages, if they stayed. When the edge
-// links again, it is told the loss and given the publications in the history.
+// an edge has no link. If aged is true, all five expire after that. Otherwise the last two stay.
+// Then Redis restarts with all that it keeps, so the next publication begins an epoch. If two
+// messages stayed, this publication displaces the older one. When the edge links again, the relay
+// must tell the edge the loss, and give it the publications in the history.
 func TestP4_ALossAtTheEndOfAnEpochIsTold(t *testing.T) {
 	for _, aged := range []bool{false, true} {
 		t.Run(fmt.Sprint("by age ", aged), func(t *testing.T) {

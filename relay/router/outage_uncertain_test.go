@@ -11,7 +11,7 @@ import (
 
 // TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead has a message published. The answer to
 // the publish is lost. Then the message's receiver connects, and gets the sender's next message.
-// When Redis goes away, the receiver is not given the older message.
+// When Redis goes away, the relay must not give the older message to the receiver.
 func TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -100,7 +100,8 @@ func TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly(t *testing.T)
 
 // TestP6_AConnectThatWaitedIsNotGivenWhatWasUnheardBefore has Redis go away while a connect waits.
 // Another client of the same edge is then given a message that was published and not heard. The
-// message is older than the connect. So the client that connects is not given the message.
+// message is older than the connect. So the relay must not give the message to the client that
+// connects.
 func TestP6_AConnectThatWaitedIsNotGivenWhatWasUnheardBefore(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

@@ -20,7 +20,7 @@ func TestP1_ADeafTopicIsNotHeardOut(t *testing.T) {
 	a, b := pair(w, there, here) // edge a is at the healthy relay
 	here.leave(false)
 	w.settle()
-	a.group(1, "g", "1") // the healthy relay publishes and acknowledges it
+	a.group(1, "g", "1") // the healthy relay publishes this message, and acknowledges it
 	w.settle()
 	a.linkTo(here)
 	w.settle()
@@ -42,7 +42,7 @@ func TestP1_ADeafTopicIsNotHeardOut(t *testing.T) {
 
 // TestP5_ATopicIsKeptWhileTheBrokerIsAway checks that a topic to which messages were given ahead is
 // kept until the broker is back, even if nobody follows the topic any more. When these messages are
-// published, they are not given to members who joined later.
+// published, members who joined later must not be given them.
 func TestP5_ATopicIsKeptWhileTheBrokerIsAway(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -163,8 +163,8 @@ func TestP5_AnEdgeThatIsHeardOutWhileTheBrokerIsAwayIsServed(t *testing.T) {
 	a.saw(4, joined("4", "g"))
 }
 
-// TestP5_WhatWasNotHeardIsAskedForAgain has a Flush answered with Heard false while the broker is
-// not away. The relay must then flush again.
+// TestP5_WhatWasNotHeardIsAskedForAgain has the broker answer a Flush with Heard false, although
+// the broker is not away. The relay must then flush again.
 func TestP5_WhatWasNotHeardIsAskedForAgain(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -187,8 +187,8 @@ func TestP5_WhatWasNotHeardIsAskedForAgain(t *testing.T) {
 	b.saw(2, inGroupG("1", "x"))
 }
 
-// TestP7_WhoJoinsAndLeavesCostsItsLinkLittle checks that one client that joins and leaves does not
-// make the relay send the tail again and again.
+// TestP7_WhoJoinsAndLeavesCostsItsLinkLittle has one client join and leave again and again. The
+// relay must not send the tail each time.
 func TestP7_WhoJoinsAndLeavesCostsItsLinkLittle(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -198,7 +198,7 @@ func TestP7_WhoJoinsAndLeavesCostsItsLinkLittle(t *testing.T) {
 	rl.leave(false)
 	w.settle()
 	for range 4 {
-		// In all 240 KiB, which is about a user's share of a log.
+		// The four messages have 240 KiB together, which is about a user's share of a log.
 		a.group(1, "g", strings.Repeat("x", 60<<10))
 	}
 	w.settle()
@@ -233,8 +233,8 @@ func TestP6_APlaceIsNotBehindThePageItWasLookedForIn(t *testing.T) {
 	a.join(1, "g")
 	w.settle()
 	a.saw(1, joined("1", "g"))
-	// The edge of the variable a is linked to its new relay now. Its former relay does not know
-	// this yet, and gets its broker back at this moment.
+	// Now edge a links to its new relay. Its former relay does not know this yet, and gets its
+	// broker back at this moment.
 	var page []broker.Event
 	there.broker.onEvent = func(ev broker.Event) bool {
 		if h, ok := ev.(broker.History); ok {
@@ -328,7 +328,8 @@ func TestP1_AnUnplacedReceiverThatMovesHereGetsAllInOrder(t *testing.T) {
 }
 
 // TestP6_ANoticeWhoseEchoIsLostWithItsHistoryTakesEffect has the notice of a join published and
-// answered. Its echo is lost, and Redis comes back empty. The join takes effect all the same.
+// answered. The echo of the notice is lost, and Redis comes back empty. The join must take effect
+// all the same.
 func TestP6_ANoticeWhoseEchoIsLostWithItsHistoryTakesEffect(t *testing.T) {
 	w := newWorld(t, 1)
 	empty := w.store.Save()

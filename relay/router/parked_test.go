@@ -8,10 +8,10 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestAParkedFrameIsAnsweredBesideALeave has an edge's former relay publish one session's leave
-// late. On the edge's new relay, a frame of another session is parked. The parked frame has a lower
-// number than the leave. The parked frame must be answered all the same, since it is refused and
-// not published.
+// TestAParkedFrameIsAnsweredBesideALeave has an edge whose former relay publishes the leave of one
+// session late. On the edge's new relay, a frame of another session is parked. The parked frame has
+// a lower number than the leave. The relay must answer the parked frame all the same, since it
+// refuses this frame and does not publish it.
 func TestAParkedFrameIsAnsweredBesideALeave(t *testing.T) {
 	w := newWorld(t, 2)
 	ra, rb := w.relays[0], w.relays[1]
@@ -29,7 +29,7 @@ func TestAParkedFrameIsAnsweredBesideALeave(t *testing.T) {
 	a.deaf = true
 	var leave []broker.Publish
 	ra.broker.onPublish = func(p broker.Publish) bool {
-		if p.Topic == "group:g" { // the publication is on its way to Redis for long
+		if p.Topic == "group:g" { // the publication takes long on its way to Redis
 			leave = append(leave, p)
 			return false
 		}

@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP2_WhoLeavesAndComesBackIsSentNothingTwice checks an edge that replays a leave and a join.
-// Before the broker answers them, somebody else sends a message, and the member gets it. When the
-// join takes effect, the message is not sent again.
+// TestP2_WhoLeavesAndComesBackIsSentNothingTwice has an edge replay a leave and a join. Before the
+// broker answers them, somebody else sends a message, and the member gets it. When the join takes
+// effect, the relay must not send the message again.
 func TestP2_WhoLeavesAndComesBackIsSentNothingTwice(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -135,8 +135,8 @@ func TestP5_ALeaveIsNotGivenAheadOfItsJoin(t *testing.T) {
 	a.quiet()
 }
 
-// TestWhoLeavesAndJoinsAgainIsNotTooMany has a session that is in as many topics as it may be. The
-// session must be able to leave a group and join it again at once.
+// TestWhoLeavesAndJoinsAgainIsNotTooMany has a session that is a member of as many topics as a
+// session may be. The session must be able to leave a group and join it again at once.
 func TestWhoLeavesAndJoinsAgainIsNotTooMany(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{MaxGroups: 3}) // the session's own two topics included
@@ -153,10 +153,10 @@ func TestWhoLeavesAndJoinsAgainIsNotTooMany(t *testing.T) {
 	a.quiet()
 }
 
-// TestP8_NothingIsKeptOfATopicThatNobodyFollows checks an edge that replays a join and a leave at a
-// new relay. Its former relay publishes both. The new relay loses the two echoes. It puts the join
-// and the leave in effect when it hears a later message. Then the topic has no followers at the new
-// relay, and that relay must keep nothing of the topic.
+// TestP8_NothingIsKeptOfATopicThatNobodyFollows has an edge replay a join and a leave at a new
+// relay. The former relay publishes both. The new relay loses the two echoes. It puts the join and
+// the leave in effect when it hears a later message. After that, the topic has no followers at the
+// new relay, and this relay must keep nothing of the topic.
 func TestP8_NothingIsKeptOfATopicThatNobodyFollows(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]

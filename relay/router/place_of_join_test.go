@@ -10,7 +10,7 @@ import (
 )
 
 // TestP6_AJoinBeginsAtItsNotice loses the notices of some joins on their way back from the broker.
-// Each new member still hears all that was published after its own notice, once and in order.
+// Each new member must still get all that was published after its own notice, once and in order.
 func TestP6_AJoinBeginsAtItsNotice(t *testing.T) {
 	const n = 6
 	notice := func(i int) string {

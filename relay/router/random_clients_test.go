@@ -29,8 +29,9 @@ func TestP1P2P4P6_AnyScheduleOfClients(t *testing.T) {
 	}
 }
 
-// clientRun is one schedule. On each edge session 1 speaks the chat and session 2 is a client. Both
-// stay, and are in group g. From session 3 on, clients come and go, and are in and out of topic v.
+// clientRun is one schedule. On each edge, session 1 speaks the chat, and session 2 is a client of
+// an SDK. Both stay, and are in group g. The sessions from 3 on are clients of SDKs that come and
+// go, and are in and out of topic v.
 type clientRun struct {
 	t     *testing.T
 	rnd   *rand.Rand
@@ -286,9 +287,10 @@ func (c *clientRun) checkReceived(e *testEdge, id uint64) {
 	}
 }
 
-// checkAnswers goes through the commands of one client in their order.
+// checkAnswers checks the answers to the commands of one client. The commands are in the order in
+// which the client sent them.
 func (c *clientRun) checkAnswers(k ofEdge, lines []lineSent, answers map[string][]string, lives bool) {
-	member, maybe := map[string]bool{"group:g": true}, false // maybe: the last Bind on v was late
+	member, maybe := map[string]bool{"group:g": true}, false // maybe: the last bind was "late"
 	for i, l := range lines {
 		got := answers[l.tag]
 		if len(got) > 1 || len(got) == 0 && lives {
@@ -308,7 +310,8 @@ func (c *clientRun) checkAnswers(k ofEdge, lines []lineSent, answers map[string]
 			member[l.topic], maybe = false, false
 		case "tell":
 			refused := got[0] == "not-member" || got[0] == "no-members" || got[0] == "undecided"
-			// A replay judges a stranger's publish as a member's if a later Bind was answered.
+			// A publish may be judged again in a replay. Then the client counts as a member if one
+			// of its later binds was answered.
 			bound := slices.ContainsFunc(lines[i:], func(l lineSent) bool {
 				return l.verb == "bind" && slices.Equal(answers[l.tag], []string{"done"})
 			})

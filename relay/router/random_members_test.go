@@ -87,7 +87,7 @@ func (m *members) command(e *testEdge, id uint64, g string, join bool) {
 		e.join(id, g)
 	} else {
 		e.leave(id, g)
-		k := mkey{e, id, ""} // lines of the group that have not come need not come any more
+		k := mkey{e, id, ""} // after the leave, the group's lines may come but need not
 		m.want[k] = slices.DeleteFunc(m.want[k], func(line string) bool {
 			return strings.HasPrefix(line, "group 【"+g+"】") && !slices.Contains(e.received[id], line)
 		})

@@ -6,10 +6,10 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestP6_ReplayOfAnsweredNotices checks an edge that replays joins and leaves. They were answered,
-// but their acknowledgements were lost. If the session's last answer said that it joined, the
-// session gets every message of the group, also during the replay. If that answer said that it
-// left, the session gets none.
+// TestP6_ReplayOfAnsweredNotices has an edge replay joins and leaves that were answered. Their
+// acknowledgements were lost. If the session's last answer said that it joined, the session must
+// get every message of the group, also during the replay. If that answer said that it left, the
+// session must get none.
 func TestP6_ReplayOfAnsweredNotices(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -35,7 +35,7 @@ func TestReplayIsPublishedAndAnsweredOnce(t *testing.T) {
 		t.Run(fmt.Sprint("to another relay ", other), func(t *testing.T) {
 			w := newWorld(t, 2)
 			a, b := pair(w, w.relays[0], w.relays[1])
-			a.deaf = true // what follows arrives at the relay, and no answer comes back
+			a.deaf = true // the relay gets the next frames, but its answers are lost
 			a.group(1, "g", "1")
 			a.join(1, "g")
 			a.say(1, "{")
@@ -162,7 +162,7 @@ func TestNewcomerGetsNothingOlder(t *testing.T) {
 }
 
 func TestStalledEdgeIsBehindAndCatchesUp(t *testing.T) {
-	for _, n := range []int{10, 200} { // fewer and more messages than a tail keeps
+	for _, n := range []int{10, 200} { // numbers of messages below and above what a tail keeps
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			w := newWorld(t, 1)
 			a, b := pair(w, w.relays[0], w.relays[0])
@@ -344,7 +344,7 @@ func TestP9_DeadEdgeLeavesAfterGrace(t *testing.T) {
 	w.wait(14 * time.Second)
 	a.group(3, "g", "x")
 	w.settle()
-	a.saw(3, "user 【3】 not in 【g】") // b's session still counts as a member
+	a.saw(3, "user 【3】 not in 【g】") // the session of edge b still counts as a member
 	w.wait(2 * time.Second)
 	a.group(3, "g", "x")
 	w.settle()
@@ -382,9 +382,9 @@ func TestLaterLinkOfOneBootReplacesTheOlder(t *testing.T) {
 	b.saw(2, "group 【g】 user 【1】 send:x")
 }
 
-// TestOlderLinkOfOneBootBringsNothing checks two links of one boot of an edge. Whichever of them
-// the relay sees first, the link with the higher generation stays. Frames of the other link do not
-// count.
+// TestOlderLinkOfOneBootBringsNothing has two links of one boot of an edge. The link with the
+// higher generation must stay, no matter which link the relay sees first. Frames of the other link
+// must not count.
 func TestOlderLinkOfOneBootBringsNothing(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

@@ -25,8 +25,9 @@ const (
 	nothingHere = "error: you may not read group 【g】, so nothing comes here, and this is not delivered"
 )
 
-// TestP14_ARefusedJoinIsAnsweredAndReadsNothing has user 1 ask for a group that nobody may
-// read. The refusals keep their places among the answers to user 1.
+// TestP14_ARefusedJoinIsAnsweredAndReadsNothing has user 1 try to join a group that nobody may
+// read. The relay must refuse this, and the refusals must keep their places among the answers to
+// user 1. The user must get no message of the group.
 func TestP14_ARefusedJoinIsAnsweredAndReadsNothing(t *testing.T) {
 	for _, away := range []bool{false, true} {
 		w := newWorld(t, 0)
@@ -68,8 +69,9 @@ func TestP14_ARefusedJoinIsAnsweredAndReadsNothing(t *testing.T) {
 }
 
 // TestP14_ASessionWithoutATopicIsOpenedAndAnswered connects a session at /chat/group whose user may
-// not read the group. The session must be opened while the broker is there and while the broker is
-// away, also if it was told in the tables of a new link. It must receive nothing but answers.
+// not read the group. The relay must open the session, whether the broker is away or not. It must
+// also open the session if an edge tells of it on a new link. The session must receive nothing but
+// answers.
 func TestP14_ASessionWithoutATopicIsOpenedAndAnswered(t *testing.T) {
 	const text = "group:* read=self write=any; * read=any write=any"
 	for _, away := range []bool{false, true} {
@@ -197,9 +199,9 @@ func TestP14_WhatARelayGrantedIsNotForbidden(t *testing.T) {
 	}
 }
 
-// TestP14_WiderRulesOpenTheTopicsThatWereLeftOut checks an edge that links to a relay which permits
-// more than its former relay. Its sessions must then be members of the topics that they may read
-// now. The rules of the first relay leave out the first of a session's two topics, also while the
+// TestP14_WiderRulesOpenTheTopicsThatWereLeftOut has an edge move to a relay that permits more than
+// its former relay. The edge's sessions must then be members of the topics that they may read now.
+// The rules of the former relay leave out the first of a session's two topics, also while the
 // broker is away.
 func TestP14_WiderRulesOpenTheTopicsThatWereLeftOut(t *testing.T) {
 	for _, away := range []bool{false, true} {
@@ -215,7 +217,7 @@ func TestP14_WiderRulesOpenTheTopicsThatWereLeftOut(t *testing.T) {
 		e.channel(1, "1")
 		e.channel(2, "2")
 		w.settle()
-		if !away { // otherwise the second relay would publish this message
+		if !away { // if the broker is away, this message would wait for the second relay
 			e.one(2, "1", "unread")
 		}
 		e.say(2, `{"MsgBody":"to all"}`)

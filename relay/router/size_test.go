@@ -5,8 +5,9 @@ import (
 	"unsafe"
 )
 
-// TestP8_WhatThereAreManyOfStaysSmall compares the types of which a relay has one for each session,
-// membership or unfinished message with the size classes of the allocator.
+// TestP8_WhatThereAreManyOfStaysSmall checks the sizes of types. A relay has a value of such a type
+// for each session, membership, topic or unfinished message. No type may outgrow its size class of
+// the allocator.
 func TestP8_WhatThereAreManyOfStaysSmall(t *testing.T) {
 	for _, c := range []struct {
 		name       string

@@ -25,7 +25,7 @@ func TestP5_AnEdgeStaysWholeThoughItsTakingWasCut(t *testing.T) {
 		rl.leave(false)
 		w.settle()
 		e.one(1, "uc", "first")
-		e.say(1, "{") // is answered, and so finished
+		e.say(1, "{") // the relay answers this line, which finishes it
 		e.one(1, "uc", "second")
 		w.settle()
 		e.cut()
@@ -45,8 +45,9 @@ func TestP5_AnEdgeStaysWholeThoughItsTakingWasCut(t *testing.T) {
 	}
 }
 
-// TestP5_HearingOutIsRepeatedDuringATaking has the first Flush of a link answered with Heard false.
-// The second Flush is due while the edge's tables are taken. The edge must become whole.
+// TestP5_HearingOutIsRepeatedDuringATaking has the broker answer the first Flush of a link with
+// Heard false. The second Flush is due while the relay takes the edge's tables. The edge must
+// become whole.
 func TestP5_HearingOutIsRepeatedDuringATaking(t *testing.T) {
 	for _, pieces := range []int{512, 1} {
 		w := newWorld(t, 0)
@@ -83,10 +84,10 @@ func TestP5_HearingOutIsRepeatedDuringATaking(t *testing.T) {
 	}
 }
 
-// TestP4_ALossThatIsFoundBetweenThePiecesIsTold has Redis lose a message. In the cases with the
-// flag between, the relay learns of the loss while it takes an edge's tables. The edge is then
-// ready, and the follower has no number yet. In the other cases the relay learns of the loss after
-// the taking. The client must be told the loss in both cases.
+// TestP4_ALossThatIsFoundBetweenThePiecesIsTold has Redis lose a message. In one case the relay
+// learns of the loss while it takes an edge's tables. The edge is then ready, and the follower has
+// no number yet. In the other case the relay learns of the loss after the taking. The client must
+// be told the loss in both cases.
 func TestP4_ALossThatIsFoundBetweenThePiecesIsTold(t *testing.T) {
 	for _, between := range []bool{false, true} {
 		w, _ := rewound(t)
@@ -191,8 +192,8 @@ func TestP6_AnUnplacedMemberGetsWhatComesBeforeItsTurn(t *testing.T) {
 	}
 }
 
-// TestP5_ABrokerThatIsBackDuringATakingIsAsked lets the broker come back while an edge's tables are
-// taken. In the next outage the edge's clients must reach each other.
+// TestP5_ABrokerThatIsBackDuringATakingIsAsked has the broker come back while the relay takes an
+// edge's tables. In the next outage the edge's clients must reach each other.
 func TestP5_ABrokerThatIsBackDuringATakingIsAsked(t *testing.T) {
 	for _, pieces := range []int{1, 512} {
 		w := newWorld(t, 0)

@@ -8,8 +8,9 @@ import (
 )
 
 // TestA2_ATopicTakesItsRateFromAllWhoWriteToIt has eight edges with one client each. All clients
-// send messages to the topic "all" at once. The messages are published at about the topic's rate,
-// and the edges take turns. Nothing is lost, and a message to another topic does not wait.
+// send messages to the topic "all" at once. The relay must publish these messages at about the
+// topic's rate, and the edges must take turns. No message may be lost, and a message to another
+// topic must not wait.
 func TestA2_ATopicTakesItsRateFromAllWhoWriteToIt(t *testing.T) {
 	const edges, each, size, rate = 8, 10, 10_000, 100_000
 	w := newWorld(t, 0)
@@ -67,8 +68,8 @@ func TestA2_ATopicTakesItsRateFromAllWhoWriteToIt(t *testing.T) {
 }
 
 // TestA2_WhatOtherRelaysPublishCounts has clients of two relays send messages to one topic. The
-// clients together send twice as much as the topic's rate permits. The relays together publish at
-// about the rate.
+// clients together send twice as much as the topic's rate permits. The relays together must publish
+// at about the rate.
 func TestA2_WhatOtherRelaysPublishCounts(t *testing.T) {
 	const size, rate, seconds = 5_000, 100_000, 10
 	w := newWorld(t, 0)

@@ -7,8 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// TestAnUnsubscribeWaitsForTheSubscribeBeforeIt sends a subscribe and then an unsubscribe while the
-// topic is not subscribed.
+// TestAnUnsubscribeWaitsForTheSubscribeBeforeIt has a client send a subscribe and then an
+// unsubscribe, while the broker has not confirmed the topic's subscription. Both must be answered
+// with success, in this order. In the end the relay must follow no topic.
 func TestAnUnsubscribeWaitsForTheSubscribeBeforeIt(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})

@@ -37,7 +37,7 @@ type filter struct {
 	*brokertest.Handle
 	onPublish func(broker.Publish) bool // false: Publish does not pass the request on
 	onEvent   func(broker.Event) bool   // false: the Router does not get the event
-	away      bool                      // the back end is out of reach, see lost
+	away      bool                      // the back end is out of reach; see the method lost
 	replies   bool                      // while away: answers to earlier publishes still come
 	published []broker.Publish
 	histories int
@@ -189,7 +189,7 @@ func (w *world) addSpeaking(cfg Config, d ...dialect.Dialect) *testRelay {
 	return rl
 }
 
-// kill ends a relay: its links are lost, its subscriptions end.
+// kill ends a relay: its links are lost, and its subscriptions end.
 func (w *world) kill(rl *testRelay) {
 	w.relays = without(w.relays, rl)
 	for _, e := range w.edges {

@@ -20,15 +20,15 @@ var errorOf = [dialect.Reasons]ErrorCode{
 	dialect.ManyKeeps:       ErrorLimitExceeded,
 }
 
-// replySize is the capacity in bytes that the buffer of a reply begins with. Most replies fit. The
-// reply to a connect may be longer.
+// replySize is the first capacity, in bytes, of the buffer for a reply. Most replies fit. The reply
+// to a connect may be longer.
 const replySize = 96
 
 // Answer implements dialect.Dialect.
 //
 // A Renew that the router refuses is answered with the push of a disconnect, and the client
-// connects anew. No error would do. On a temporary error the SDK for Go can block for ever, and on
-// any other error the client gives up for good.
+// connects anew. It cannot be answered with an error. After a temporary error the SDK for Go can
+// block for ever, and after any other error the client gives up for good.
 func (Dialect) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) []byte {
 	done := v.Reason == dialect.Done
 	switch {

@@ -38,7 +38,7 @@ func TestEachReasonHasAnError(t *testing.T) {
 	}
 }
 
-// TestEachCommandThatTakesEffectIsAnswered compares whole replies.
+// TestEachCommandThatTakesEffectIsAnswered compares whole replies with the expected ones.
 func TestEachCommandThatTakesEffectIsAnswered(t *testing.T) {
 	for line, want := range map[string]string{
 		`{"id":4294967295,"subscribe":{"channel":"all"}}`:           `{"id":4294967295,"subscribe":{}}`,
@@ -74,7 +74,7 @@ func TestRendering(t *testing.T) {
 		p    protocol.Content
 		want string
 	}{
-		// From the chat.
+		// These publications come from users of the chat.
 		{protocol.Content{From: "bob", Msg: `say "hi"`}, `"data":"say \"hi\"","info":{"user":"bob","client":""}`},
 		{protocol.Content{From: "bob", Msg: `{"a":1}`}, `"data":"{\"a\":1}","info":{"user":"bob","client":""}`},
 		{protocol.Content{From: "bob"}, `"data":"","info":{"user":"bob","client":""}`},

@@ -50,9 +50,9 @@ func (c ErrorCode) Message() string { return errorTexts[c].message }
 // IsTemporary reports whether the same command may succeed later.
 func (c ErrorCode) IsTemporary() bool { return errorTexts[c].temporary }
 
-// UnsubscribeCode says why the server ends a client's subscription. After a code below 2500 the SDK
-// does nothing more. After a code from 2500 on the SDK subscribes again at once, without any delay.
-// If the server itself made the subscription, the SDK ends it whatever the code is.
+// UnsubscribeCode says why the server ends a client's subscription. If the code is below 2500, the
+// SDK does nothing more. If the code is 2500 or higher, the SDK subscribes again at once, without
+// any delay. If the server itself made the subscription, the SDK ends it whatever the code is.
 type UnsubscribeCode uint16
 
 const (
@@ -72,8 +72,9 @@ var unsubscribeReasons = map[UnsubscribeCode]string{
 // Reason returns the text of the code.
 func (c UnsubscribeCode) Reason() string { return unsubscribeReasons[c] }
 
-// CloseCode says why a connection is closed, in the close frame of the WebSocket. An SDK comes back
-// by itself if the code is from 3000 to 3499. From 3500 to 3999 it does not.
+// CloseCode says why a connection is closed, in the close frame of the WebSocket. If the code is
+// from 3000 to 3499, an SDK comes back by itself. If the code is from 3500 to 3999, no SDK comes
+// back by itself.
 type CloseCode uint16
 
 const (
@@ -101,9 +102,9 @@ const (
 	CloseTooManyErrors         CloseCode = 3509
 )
 
-// closeReasons has each CloseCode. No reason may be empty: the SDK for JavaScript would come back
-// whatever the code is. No reason may be valid JSON, since that SDK would read it as JSON. A close
-// frame has room for 123 bytes of reason.
+// closeReasons has the reason of each CloseCode. No reason may be empty: after an empty one, the
+// SDK for JavaScript would come back whatever the code is. No reason may be valid JSON, since that
+// SDK would read it as JSON. A close frame has room for 123 bytes of reason.
 var closeReasons = map[CloseCode]string{
 	CloseShutdown:              "shutdown",
 	CloseInternal:              "internal server error",

@@ -73,8 +73,8 @@ func TestClosesAreThoseOfTheProtocol(t *testing.T) {
 	}
 }
 
-// TestReasonsOfClosesAreTakenAsText checks what the SDK for JavaScript needs of a reason: it is not
-// empty, no JSON, and fits into a close frame.
+// TestReasonsOfClosesAreTakenAsText checks what the SDK for JavaScript needs. A reason must not be
+// empty, must not be JSON, and must fit into a close frame.
 func TestReasonsOfClosesAreTakenAsText(t *testing.T) {
 	for c, reason := range closeReasons {
 		if c < 3000 || c > 3999 {

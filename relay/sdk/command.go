@@ -67,15 +67,16 @@ type Command struct {
 	HasSince bool     // History: asks for the publications after Since, or before it
 	Since    Position // ignored unless Recover or HasSince is set
 
-	Positioned  bool   // Subscribe
-	Recoverable bool   // Subscribe
+	Positioned  bool   // Subscribe: asks the server to notice lost publications
+	Recoverable bool   // Subscribe: asks for a position from which the SDK can recover
 	JoinLeave   bool   // Subscribe: asks for joins and leaves
 	Filtered    bool   // Subscribe: has a filter on tags
 	Delta       string // Subscribe: the delta format that the client asks for
 	Type        int32  // Subscribe, Publish: type of the channel; 0 is the ordinary one
 
-	// Flag may be set for Subscribe. Flag is a sum. 1 offers compaction of channels' names. 2 asks
-	// for ErrorUnrecoverablePosition where SubscribeResult.Recovered would be false.
+	// Flag may be set for Subscribe. It is a sum of values. The value 1 offers compaction of
+	// channels' names. The value 2 asks for ErrorUnrecoverablePosition where
+	// SubscribeResult.Recovered would be false.
 	Flag int64
 
 	Limit   int32 // History: 0 asks for the position only
@@ -91,7 +92,7 @@ type Position struct {
 	Offset uint64
 }
 
-// Sub is a channel that a client wants to be subscribed to by its connect.
+// Sub is a channel to which a client wants to be subscribed when it connects.
 type Sub struct {
 	Channel string // never empty
 	Recover bool   // asks for the publications after Since
@@ -104,9 +105,10 @@ const MaxSubs = 128
 // Refused returns the error with which c is answered, whatever rules and tokens say. It returns 0
 // if rules and tokens decide.
 //
-// Centrifugo has filters on tags, and channels of types other than 0. Here they are refused. The
-// delta format "fossil" is not refused: a client takes plain publications unless the reply promises
-// a delta. Any other format is refused with an error. Centrifugo would close the connection.
+// Centrifugo has filters on tags, and channels of types other than 0. This package refuses commands
+// with either. The delta format "fossil" is not refused: a client takes plain publications unless
+// the reply promises a delta. Any other format is refused with an error. Centrifugo would close the
+// connection.
 func (c *Command) Refused() ErrorCode {
 	switch {
 	case c.Method == Publish && c.Type != 0:

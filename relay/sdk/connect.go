@@ -13,8 +13,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/token"
 )
 
-// pingEvery is the time between two pings of an edge, in seconds. Clients are told this time. By it
-// they know when to take a silent connection for dead.
+// pingEvery is the time between two pings of an edge, in seconds. Clients are told this time. From
+// it they know when to take a silent connection for dead.
 const pingEvery = 25
 
 // connect confirms a guest, or ends its session.
@@ -76,7 +76,7 @@ func ended(id uint32, code ErrorCode) dialect.Command {
 // channels returns the channels to which the server subscribes a client at its connect: the channel
 // of the client's user, the channels that the client's token names, and the channels that its
 // connect asks for. Channels that the client may not read are left out. If the connect is refused,
-// the result end is the command that ends the session. Otherwise end is nil.
+// the second result is the command that ends the session. Otherwise the second result is nil.
 func (d Dialect) channels(s dialect.Session, k keep, named []string, c *Command) (subs []ServerSub, end *dialect.Command) {
 	add := func(channel string) *ServerSub {
 		i := slices.IndexFunc(subs, func(sub ServerSub) bool { return sub.Channel == channel })
@@ -113,9 +113,9 @@ func (d Dialect) channels(s dialect.Session, k keep, named []string, c *Command)
 	return subs, nil
 }
 
-// refresh lengthens the permission of a session. The answer is never a temporary error: the SDK for
-// Go can block for ever on it. A token that names other channels ends the session: its client then
-// connects anew, with that token.
+// refresh lengthens the permission of a session. The answer is never a temporary error, since the
+// SDK for Go can block for ever on such an error. A token that names other channels ends the
+// session. The client then connects anew, with that token.
 func (d Dialect) refresh(s dialect.Session, k keep, now time.Time, c *Command) dialect.Command {
 	if s.Open {
 		return dialect.Command{Text: string(AppendRefresh(nil, c.ID, 0))}

@@ -31,7 +31,7 @@ func TestConnecting(t *testing.T) {
 		{guest, connecting(`{"sub":"alice","exp":1899999990}`, ""), "confirm alice until 1900000020 in user:alice"},
 		{guest, connecting(`{"sub":"alice","exp":1e300}`, ""), "confirm alice until 253402300799 in user:alice"},
 
-		// Tokens that are not good.
+		// These tokens are not good.
 		{guest, `{"id":1,"connect":{"name":"js"}}`, bad},
 		{guest, `{"id":1,"connect":{"token":"x"}}`, invalid},
 		{guest, `{"id":1,"connect":{"token":"` + signedBy([]byte("0123456789abcdeg"), `{"sub":"alice"}`) + `"}}`, invalid},
@@ -42,13 +42,13 @@ func TestConnecting(t *testing.T) {
 		{guest, connecting(`{"sub":"a\u0007"}`, ""), invalid},
 		{guest, connecting(`{"sub":"`+strings.Repeat("x", protocol.MaxID+1)+`"}`, ""), invalid},
 
-		// Channels of the token. Channels that nobody may read are left out.
+		// The token names channels. Those that nobody may read are left out.
 		{guest, connecting(`{"sub":"alice","channels":["vip","group:g","vip","vip:*"]}`, ""), "confirm alice until 0 in user:alice vip group:g vip:*"},
 		{guest, connecting(`{"sub":"alice","channels":["shut","user:bob","user:alice","edgerelay:x"]}`, ""), "confirm alice until 0 in user:alice"},
 		{guest, connecting(`{"sub":"alice","channels":["group:g","news"]}`, ""), ends(ErrorUnknownChannel)},
 		{guest, connecting(`{"sub":"alice","channels":[""]}`, ""), ends(ErrorBadRequest)},
 
-		// Channels of the request. Channels that this user may not read are left out.
+		// The connect asks for channels. Those that this user may not read are left out.
 		{guest, connecting(`{"sub":"alice"}`, `"group:g":{},"vip":{},"user:alice":{},"shut":{},"user:bob":{}`), "confirm alice until 0 in user:alice group:g"},
 		{guest, connecting(`{"sub":"alice","channels":["vip"]}`, `"vip":{},"vip:*":{}`), "confirm alice until 0 in user:alice vip"},
 		{guest, connecting(`{"sub":"alice"}`, `"group:g":{},"news":{}`), bad},
@@ -101,7 +101,7 @@ func TestAConnectNames128Channels(t *testing.T) {
 	}
 }
 
-// TestTheReplyToAConnect compares whole replies.
+// TestTheReplyToAConnect compares whole replies with the expected ones.
 func TestTheReplyToAConnect(t *testing.T) {
 	d := withRules(t, "user:* read=self write=any; group:* read=any write=member; news read=any write=any")
 	for _, c := range []struct{ claims, subs, want string }{
@@ -138,8 +138,7 @@ func TestTheKeepOfAConnect(t *testing.T) {
 	}
 }
 
-// TestInfoIsThatOfAContent checks that whatever info a token may have, a publication may have it
-// too.
+// TestInfoIsThatOfAContent checks that a publication may have any info that a token may have.
 func TestInfoIsThatOfAContent(t *testing.T) {
 	for _, info := range []string{
 		strings.Repeat("[", token.MaxInfo/2) + strings.Repeat("]", token.MaxInfo/2),
@@ -240,7 +239,9 @@ func TestRepliesAreOneLine(t *testing.T) {
 	}
 }
 
-// TestWhatALossMeansToAMember has channels to which a client is subscribed in each way.
+// TestWhatALossMeansToAMember checks AfterLoss for channels that the server, the token, the connect
+// and a subscribe have given to a client. The session must be closed, except after a loss on the
+// channel of the subscribe.
 func TestWhatALossMeansToAMember(t *testing.T) {
 	line := connecting(`{"sub":"alice","channels":["group:named"]}`, `"group:asked":{},"group:named":{}`)
 	p := speaks.Parse(guest, now, []byte(line), false)

@@ -12,8 +12,9 @@ import (
 
 // Dialect is the SDKs' protocol as a relay speaks it.
 type Dialect struct {
-	// Tokens judges the tokens of connects and refreshes. It should be Endless, since tokens of
-	// Centrifugo need no exp. If the edge of a session vouches for the user, no token is judged.
+	// Tokens judges the tokens of connects and refreshes. Its field Endless should be set, since
+	// tokens of Centrifugo need no exp. If the edge of a session vouches for the user, no token is
+	// judged.
 	Tokens token.Judge
 	// Rules say what the user of a session may read and write. They judge neither an unsubscribe
 	// nor a command that was granted on an earlier link.
@@ -29,7 +30,7 @@ type Dialect struct {
 var _ dialect.Dialect = Dialect{}
 
 // MaxChannels is the greatest number of channels of one session. The channel of the session's own
-// user counts, too.
+// user is one of them.
 const MaxChannels = 128
 
 var errSession = errors.New("a session of an SDK with a user or a keep that cannot be")
@@ -53,9 +54,9 @@ func (Dialect) Topics(dst []protocol.Topic, _ dialect.Session) []protocol.Topic 
 // Lost implements dialect.Dialect. The protocol has no text that tells a loss.
 func (Dialect) Lost(protocol.Topic) []byte { return nil }
 
-// serverSide is the keep of a membership that a connect has asked for. No keep is needed where the
-// server subscribes the client by itself: to the channel of its user, and to those that its token
-// names.
+// serverSide is the keep of a membership that a connect has asked for. The server makes other
+// memberships by itself, and these need no keep. They are in the channel of the session's user, and
+// in the channels that the session's token names.
 const serverSide = 1
 
 // AfterLoss implements dialect.Dialect. The SDK subscribes again by itself, unless the server has

@@ -34,7 +34,7 @@ var (
 // clientAlice is the client id of all sessions above, since they have the same ID and Instance.
 const clientAlice = "b2f26ecc-e2dd-8115-b076-0281832a8164"
 
-// withRules returns the Dialect of the variable speaks, with other rules.
+// withRules returns a copy of the variable speaks, with other rules.
 func withRules(t testing.TB, text string) Dialect {
 	t.Helper()
 	d := speaks
@@ -242,7 +242,7 @@ func TestMethodsThatAreNotThere(t *testing.T) {
 	})
 }
 
-// TestTheRestIsConstant checks the methods whose results are the same for each session.
+// TestTheRestIsConstant checks the methods of Dialect whose results are the same for each session.
 func TestTheRestIsConstant(t *testing.T) {
 	if got := speaks.Topics([]protocol.Topic{"x"}, confirmed); !slices.Equal(got, []protocol.Topic{"x"}) {
 		t.Errorf("topics %v", got)
@@ -252,7 +252,8 @@ func TestTheRestIsConstant(t *testing.T) {
 	}
 }
 
-// FuzzParse checks that Parse returns a command that the router accepts, for arbitrary lines.
+// FuzzParse gives arbitrary lines to Parse. The router must accept every command that Parse
+// returns.
 func FuzzParse(f *testing.F) {
 	for _, line := range recorded(f, "->") {
 		line = strings.ReplaceAll(line, "<jwt>", signed(`{"sub":"alice","exp":1900000100,"channels":["vip"]}`))
@@ -270,7 +271,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// faultOf returns what the router could not accept of a command, or "" if it accepts all.
+// faultOf says why the router could not accept a command. It returns "" if the router can accept
+// it.
 func faultOf(s dialect.Session, p *dialect.Command) string {
 	oneLine := func(text []byte) bool { return json.Valid(text) && !strings.Contains(string(text), "\n") }
 	if int(p.Kind) >= len(speaks.Kinds()) {

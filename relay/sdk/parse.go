@@ -34,8 +34,8 @@ func (d Dialect) Parse(s dialect.Session, now time.Time, frame []byte, again boo
 	return p
 }
 
-// ask returns the router's command for a client's command, without Tag. Kind is kindForbidden or
-// zero.
+// ask returns the router's command for a client's command. In the router's command, Tag is not set
+// yet, and Kind is kindForbidden or 0.
 func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) dialect.Command {
 	if c.Method == Connect {
 		return d.connect(s, now, c)
@@ -141,7 +141,7 @@ func failed(id uint32, code ErrorCode) dialect.Command {
 }
 
 // forbidden returns a command that is answered with the error for a verdict, and has no effect. The
-// command is counted as forbidden, unless its channel's name cannot be a name.
+// command is counted as forbidden, unless the verdict is that there can be no such channel.
 func forbidden(id uint32, v rules.Verdict) dialect.Command {
 	p := failed(id, errorOfVerdict(v))
 	if v != rules.NoChannel {

@@ -29,7 +29,7 @@ func TestSubscribing(t *testing.T) {
 		{opened, sub("vip"), "bind vip"},
 		{opened, sub("user:bob"), denied},
 
-		// Where a rule has the word token, a token permits the channels that it names.
+		// If a rule has the word token, a client may use a channel that the client's token names.
 		{invited, sub("vip"), "bind vip"},
 		{invited, sub("user:bob"), denied},
 		{invited, sub("star*"), "bind star*"},
@@ -151,8 +151,8 @@ func TestStrictIDs(t *testing.T) {
 	})
 }
 
-// TestP8_CommandsThatWaitShareTheirInfo has two tokens take turns. All commands that carry the info
-// of one token, and may wait for long, must have it in the same memory.
+// TestP8_CommandsThatWaitShareTheirInfo parses commands under two tokens in turn. All commands with
+// the info of one token must have that info in the same memory, since they may wait for long.
 func TestP8_CommandsThatWaitShareTheirInfo(t *testing.T) {
 	var waiting []dialect.Command
 	at := map[string]*byte{}

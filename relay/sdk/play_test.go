@@ -66,8 +66,8 @@ func plainText(t *testing.T, text string) string {
 
 var ttlIn = regexp.MustCompile(`"ttl":(\d+)`)
 
-// recordedReplies returns the recorded texts by which the server answered a line. These are the
-// close for a send, the push and the reply for a publish, and the reply for any other line. The
+// recordedReplies returns the recorded texts by which the server answered a line. For a send that
+// is the close, and for a publish the push and the reply. For any other line it is the reply. The
 // parameter behind has the recorded lines that follow the line.
 func recordedReplies(line string, behind []string) (replies []string) {
 	c, _ := Read([]byte(line))
@@ -144,8 +144,8 @@ func claimsFor(replies []string) string {
 	return claims + "}"
 }
 
-// play returns the texts that a client gets for a line. It confirms the session if the line is a
-// connect.
+// play returns the texts that a client gets for a line. If the line is a connect, play confirms the
+// session.
 func (d Dialect) play(s *dialect.Session, line string) (texts []string) {
 	p := d.Parse(*s, now, []byte(line), false)
 	switch {

@@ -49,7 +49,7 @@ var lineErrors = []*LineError{errJSON, errTrailing, errID, errNoID, errMethod, e
 // counts as missing, except data: there null is a value.
 //
 // Two objects on one line are an error. Centrifugo would drop the second without a word, and its
-// sender would wait for the reply in vain. The line {} is an error, too: it answers a ping of the
+// sender would wait for the reply in vain. The line {} is also an error. It answers a ping of the
 // edge, and the edge does not forward it.
 //
 // Read does not judge names of channels and tokens. Command.Refused says which commands are

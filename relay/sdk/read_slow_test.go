@@ -125,8 +125,9 @@ func (c *Command) slowSubs(subs json.RawMessage) (label string) {
 	return ""
 }
 
-// slowFields reads members of an object into the variables that fields points to. It returns false
-// if a member is of the wrong type, even if a later member of the same name is not.
+// slowFields reads members of an object into the variables to which the parameter fields points. It
+// returns false if a member is of the wrong type, even if a later member of the same name is of the
+// right type.
 func slowFields(object json.RawMessage, fields map[string]any) bool {
 	for _, m := range slowMembers(object) {
 		switch v := fields[m.name].(type) {

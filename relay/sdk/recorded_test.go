@@ -59,7 +59,7 @@ func TestRecordedCommandsAreRead(t *testing.T) {
 var epochOfPub = regexp.MustCompile(`("offset":1),"epoch":"\w+"\}`)
 
 // TestRecordedTextsAreWritten reads each reply and each push that Centrifugo sent, and writes it
-// again. Except for the epoch in publications, it must be the same text.
+// again. The written text must be the one that was read, except for the epoch in publications.
 func TestRecordedTextsAreWritten(t *testing.T) {
 	written := map[string]int{}
 	for _, text := range recorded(t, "<-") {
@@ -125,8 +125,8 @@ func members(t testing.TB, object json.RawMessage) (all []member) {
 	return all
 }
 
-// encoding/json reads replies and pushes into these types. A json.RawMessage is the value's bytes
-// as written.
+// encoding/json reads replies and pushes into these types. A json.RawMessage holds the value's
+// bytes as they were written.
 type (
 	jsonInfo struct {
 		User, Client string

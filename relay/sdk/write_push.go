@@ -32,7 +32,8 @@ func AppendSubscribed(b []byte, channel string, s *Subscription) []byte {
 }
 
 // AppendUnsubscribed appends the push that says that the server has ended a subscription. The
-// channel must not be empty: the SDK for JavaScript would never read anything again.
+// channel must not be empty: after a push without a channel, the SDK for JavaScript would never
+// read anything again.
 func AppendUnsubscribed(b []byte, channel string, c UnsubscribeCode) []byte {
 	return append(appendCode(appendPush(b, channel, "unsubscribe"), uint64(c), c.Reason()), "}}}"...)
 }

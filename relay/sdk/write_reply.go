@@ -47,7 +47,7 @@ type SubscribeResult struct {
 	// Recovered says that nothing is lost. Offset must then be the one that the client named.
 	Recovered bool
 	// Publications are what the client missed, by ascending offset. They are written only if
-	// Recovered is true: without it an SDK would still take their offsets for its position.
+	// Recovered is true. If it is false, an SDK would still take their offsets for its position.
 	Publications []Pub
 }
 
@@ -112,7 +112,7 @@ func AppendPublish(b []byte, id uint32) []byte {
 	return append(appendResult(b, id, Publish), "}}"...)
 }
 
-// AppendHistory appends the reply to the command history.
+// AppendHistory appends the reply to a command with the method history.
 func AppendHistory(b []byte, id uint32, r *HistoryResult) []byte {
 	b = appendPubs(appendResult(b, id, History), r.Publications)
 	b = protocol.AppendQuoted(appendKey(b, "epoch"), r.Epoch)
@@ -120,7 +120,8 @@ func AppendHistory(b []byte, id uint32, r *HistoryResult) []byte {
 	return append(b, "}}"...)
 }
 
-// AppendPresence appends the reply to the command presence. No client may be in the list twice.
+// AppendPresence appends the reply to a command with the method presence. No client may be in the
+// list twice.
 func AppendPresence(b []byte, id uint32, clients []Info) []byte {
 	b = append(appendKey(appendResult(b, id, Presence), "presence"), '{')
 	for i := range clients {
@@ -129,8 +130,8 @@ func AppendPresence(b []byte, id uint32, clients []Info) []byte {
 	return append(b, "}}}"...)
 }
 
-// AppendPresenceStats appends the reply to the command presence_stats. Both numbers are written,
-// even if they are zero.
+// AppendPresenceStats appends the reply to a command with the method presence_stats. Both numbers
+// are written, even if they are zero.
 func AppendPresenceStats(b []byte, id, clients, users uint32) []byte {
 	b = appendResult(b, id, PresenceStats)
 	b = strconv.AppendUint(appendKey(b, "num_clients"), uint64(clients), 10)
@@ -144,13 +145,13 @@ func AppendRPC(b []byte, id uint32, data string) []byte {
 }
 
 // AppendRefresh appends the reply to a refresh. The next refresh must come within ttl seconds. If
-// ttl is 0, none must come.
+// ttl is 0, the client need not refresh again.
 func AppendRefresh(b []byte, id, ttl uint32) []byte {
 	return append(appendTTL(appendResult(b, id, Refresh), ttl), "}}"...)
 }
 
 // AppendSubRefresh appends the reply to a sub_refresh. The next sub_refresh must come within ttl
-// seconds. If ttl is 0, none must come.
+// seconds. If ttl is 0, the client need not send another one.
 func AppendSubRefresh(b []byte, id, ttl uint32) []byte {
 	return append(appendTTL(appendResult(b, id, SubRefresh), ttl), "}}"...)
 }

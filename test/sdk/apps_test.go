@@ -13,10 +13,10 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// TestTheGoProgramOfTheAppsPageTalks runs the Go program of docs/apps.md. The program gets the
-// address of one of the test's edges in place of the page's address. It must print its own
-// publications, and those that somebody makes to the channel of its user. Members of the program's
-// group must get the program's publications.
+// TestTheGoProgramOfTheAppsPageTalks runs the Go program of docs/apps.md. Before that, the test
+// replaces the address in the program by the address of an edge. The program must print its own
+// publications to its group. It must also print a publication that another client makes to the
+// channel of the program's user. A member of the group must get what the program publishes.
 func TestTheGoProgramOfTheAppsPageTalks(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../docs/apps.md")

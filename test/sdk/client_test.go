@@ -52,8 +52,9 @@ func connectWith(t testing.TB, e *cluster.Edge, user string, config centrifuge.C
 	return c
 }
 
-// dial makes a client and begins to connect it. If the connect fails, the SDK tries again by
-// itself. Unless the configuration says how to dial, dialWatched checks what the server sends.
+// dial makes a client, and begins to connect it. If the connect fails, the SDK tries again by
+// itself. If the configuration has no NetDialContext, dial sets it to dialWatched, which checks
+// what the server sends.
 func dial(t testing.TB, address, user string, config centrifuge.Config) *client {
 	t.Helper()
 	if config.NetDialContext == nil {

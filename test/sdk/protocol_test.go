@@ -18,8 +18,9 @@ import (
 )
 
 // TestTheFirstMessageOfTheSDKForJavaScript sends a connect and two subscribes in one message, as
-// the SDK for JavaScript does. The three are answered in their order, and both subscriptions are
-// live. The order of keys, unknown fields and a line feed at the end change nothing.
+// the SDK for JavaScript does. The edge must answer the three commands in their order, and both
+// subscriptions must be live. The order of keys, unknown fields and a line feed at the end must
+// change nothing.
 func TestTheFirstMessageOfTheSDKForJavaScript(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -79,8 +80,8 @@ func TestEachSuccessHasItsResult(t *testing.T) {
 }
 
 // TestWhatIsRefusedLeavesTheConnection subscribes to a channel for the second time, to a channel
-// that no rule knows, and to one that may not be read. Each of these is refused with an error of
-// its own, and the connection goes on.
+// that no rule knows, and to a channel that nobody may read. Each of these must be refused with an
+// error of its own, and the connection must go on.
 func TestWhatIsRefusedLeavesTheConnection(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -111,8 +112,8 @@ func TestWhatIsRefusedLeavesTheConnection(t *testing.T) {
 }
 
 // TestFeaturesThatAreNotOffered asks for delta compression, filters, compaction and other types of
-// channels. Each request is answered in a way that SDKs understand, and another subscription goes
-// on.
+// channels. Each request must be answered in a way that SDKs understand, and another subscription
+// must go on.
 func TestFeaturesThatAreNotOffered(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -150,7 +151,8 @@ func TestFeaturesThatAreNotOffered(t *testing.T) {
 	ann.isTold("disconnected 3508 not available")
 }
 
-// isTold waits until the connection ends, and checks what the SDK says about the first end.
+// isTold waits until the SDK reports an end of the connection. It fails the test if the first
+// report differs from the given text.
 func (c *client) isTold(what string) {
 	c.t.Helper()
 	c.await("is told "+what, func() bool { return len(c.ended) > 0 })
@@ -235,8 +237,8 @@ func TestP6_ASubscriptionIsWholeFromItsAnswerOn(t *testing.T) {
 	}
 }
 
-// hear waits for the next publication, and returns its number. The number must be the one behind
-// the given number, unless the given number is 0.
+// hear waits for the next publication, and returns its number. That number must be the given number
+// plus one, unless the given number is 0.
 func (w *raw) hear(channel string, last int) int {
 	w.t.Helper()
 	return w.heard(w.line(), channel, last)
@@ -253,8 +255,8 @@ func (w *raw) heard(line, channel string, last int) int {
 	return n
 }
 
-// TestConnectionsLast lets one client speak and another one be silent, for more than twice the time
-// that an SDK waits for a ping. Neither client may lose its connection.
+// TestConnectionsLast has one client publish and another client stay silent, for more than twice
+// the time that an SDK waits for a ping. Neither client may lose its connection.
 func TestConnectionsLast(t *testing.T) {
 	long.Only(t, "an SDK waits 35 s for a ping")
 	t.Parallel()
@@ -275,9 +277,9 @@ func TestConnectionsLast(t *testing.T) {
 	idle.stood()
 }
 
-// TestP3_AnEdgeThatStopsSendsSDKsElsewhere stops an edge behind a load balancer. Its clients are
-// told 3001, and come back to the other edge with their subscriptions. No client is told to stay
-// away.
+// TestP3_AnEdgeThatStopsSendsSDKsElsewhere stops an edge behind a load balancer. The edge must
+// close its clients' connections with 3001, and the clients must come back to the other edge with
+// their subscriptions. No client may be told to stay away.
 func TestP3_AnEdgeThatStopsSendsSDKsElsewhere(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))

@@ -16,14 +16,14 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// room is the group g, in which clients of the chat and of the SDK say numbered messages, until
-// each of them leaves. room checks that each member gets each message of the others once, and in
-// order.
+// room is the group g. Clients of the chat and of the SDK are its members, and each says numbered
+// messages until it leaves. The methods of room check that each member gets each message of every
+// other member once, and in order.
 type room struct {
 	t       *testing.T
 	members []*member
 
-	patient bool // the SDK may give up a publish, which is published all the same
+	patient bool // a publish may time out at the SDK, if its message is published all the same
 }
 
 // member is a client in the room. One of the fields chat and sdk is set.
@@ -32,13 +32,13 @@ type member struct {
 	chat *chatclient.Client
 	sdk  *client
 
-	leave    chan struct{} // closed when the member is to say no more
+	leave    chan struct{} // closed to make the member stop speaking
 	speaking sync.WaitGroup
 
 	mu   sync.Mutex
-	said int            // messages that were sent; those of an SDK's client are answered
-	seen int            // received messages that were checked
-	got  map[string]int // messages received, by speaker
+	said int            // messages sent; with an SDK, those that were answered or timed out
+	seen int            // received messages that check has read
+	got  map[string]int // number of the last message received, by speaker
 }
 
 const roomPace = 100 * time.Millisecond
@@ -62,7 +62,8 @@ func (r *room) joinSDK(e *cluster.Edge) *member {
 	return m
 }
 
-// begin lets a member speak.
+// begin adds a member to the room, and starts the goroutine in which the member says numbered
+// messages. The method hush ends the goroutine.
 func (r *room) begin(m *member, say func(n int) error) {
 	m.leave, m.got = make(chan struct{}), map[string]int{}
 	r.members = append(r.members, m)
@@ -87,7 +88,8 @@ func (r *room) begin(m *member, say func(n int) error) {
 	})
 }
 
-// hush lets the member say no more. What it has said may still be under way.
+// hush ends the member's goroutine, so that the member says nothing after the call. Its last
+// messages may still be under way.
 func (m *member) hush() {
 	select {
 	case <-m.leave:
@@ -103,7 +105,7 @@ func (m *member) spoken() int {
 	return m.said
 }
 
-// texts returns speakers and numbers of the messages that the member has got.
+// texts returns the speaker and the number of each message that the member has got.
 func (m *member) texts(t *testing.T) (all [][2]string) {
 	if m.sdk != nil {
 		m.sdk.mu.Lock()
@@ -123,8 +125,9 @@ func (m *member) texts(t *testing.T) (all [][2]string) {
 	return all
 }
 
-// check reads what the member received since the last check. The first message of a speaker may
-// have any number, since the member may have come later.
+// check reads what the member received since the last check. The messages of each speaker must have
+// consecutive numbers. The first of them may have any number, since the member may have joined
+// after the speaker began.
 func (m *member) check(t *testing.T) {
 	t.Helper()
 	all := m.texts(t)
@@ -138,7 +141,8 @@ func (m *member) check(t *testing.T) {
 	}
 }
 
-// flows waits until each member has said n more messages, and has got those of all other members.
+// flows waits until each member has said n more messages, and every member has received the last of
+// them. A client of the SDK also receives its own messages.
 func (r *room) flows(n int) {
 	r.t.Helper()
 	goal := map[*member]int{}
@@ -148,8 +152,8 @@ func (r *room) flows(n int) {
 	r.await(goal)
 }
 
-// closes lets all members say no more, waits until what they said is received, and checks that
-// nobody's connection has ended.
+// closes calls hush for all members, and waits until all members have received what was said. Then
+// the connection of each member must still be open.
 func (r *room) closes() {
 	r.t.Helper()
 	goal := map[*member]int{}
@@ -161,7 +165,7 @@ func (r *room) closes() {
 	r.stand(r.members)
 }
 
-// stand fails the test if the connection of one of the members has ended.
+// stand fails the test if the connection of any of these members has ended.
 func (r *room) stand(members []*member) {
 	r.t.Helper()
 	for _, m := range members {
@@ -196,8 +200,9 @@ func (r *room) await(goal map[*member]int) {
 	})
 }
 
-// leaves takes members out of the room before their edge is restarted. They say no more, and leaves
-// waits until their messages are received. Their connections must have lasted until then.
+// leaves takes members out of the room, so that their edge can be restarted. It calls hush for
+// these members, and waits until everybody in the room has received what was said. At that moment
+// the connections of the leaving members must still be open.
 func (r *room) leaves(gone ...*member) {
 	r.t.Helper()
 	for _, m := range gone {

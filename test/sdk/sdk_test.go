@@ -65,7 +65,8 @@ func TestTheSDKSubscribesPublishesAndHearsItself(t *testing.T) {
 }
 
 // TestEverybodyHasAChannelOfTheirOwn publishes to the channel of a user who has subscribed to
-// nothing. The server subscribes each user to that channel at the connect.
+// nothing. The user must get the publication, since the server subscribes each user to the user's
+// own channel at the connect.
 func TestEverybodyHasAChannelOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -79,8 +80,9 @@ func TestEverybodyHasAChannelOfTheirOwn(t *testing.T) {
 	}
 }
 
-// TestOneRoom lets a chat client and an SDK client talk in a group, in both directions. The chat
-// client is shown a JSON string as its text, and any other JSON as it is.
+// TestOneRoom has a chat client and an SDK client talk in a group, in both directions. If the SDK
+// client publishes a JSON string, the chat client must get the text of that string. If the SDK
+// client publishes other JSON, the chat client must get it unchanged.
 func TestOneRoom(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -103,8 +105,8 @@ func TestOneRoom(t *testing.T) {
 }
 
 // TestP3_ARelayThatIsKilledClosesNoSDKSession kills relays while clients publish. No client may
-// lose its connection. Each publish must be answered. Each message must come once, and the messages
-// of one user in order.
+// lose its connection, and each publish must be answered. Each client must get each message once,
+// and the messages of one user in order.
 func TestP3_ARelayThatIsKilledClosesNoSDKSession(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -148,8 +150,8 @@ func TestP3_ARelayThatIsKilledClosesNoSDKSession(t *testing.T) {
 }
 
 // TestP5_SDKsAreAnsweredWhileRedisIsAway freezes Redis. For clients of one relay, a connect, a
-// subscribe and a publish must be answered before an SDK gives up. These clients reach each other
-// meanwhile. When Redis is back, nothing comes again.
+// subscribe and a publish must be answered before an SDK gives up. While Redis is frozen, these
+// clients must get each other's messages. When Redis is back, no client may get a message again.
 func TestP5_SDKsAreAnsweredWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -185,8 +187,9 @@ func TestP5_SDKsAreAnsweredWhileRedisIsAway(t *testing.T) {
 }
 
 // TestP5_APublishForAnotherRelayIsAnsweredWhileRedisIsAway freezes Redis. A client publishes to a
-// client of another relay, which cannot be reached. Each publish must be answered before the SDK
-// gives up. When Redis is back, the other client gets each message once, in order.
+// user whose edge is linked to another relay, so nothing can reach that user. Each publish must be
+// answered before the SDK gives up. When Redis is back, the user must get each message once, in
+// order.
 func TestP5_APublishForAnotherRelayIsAnsweredWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))

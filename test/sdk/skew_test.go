@@ -9,7 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// startOf starts a relay. If old is set, the relay knows nothing of clients of SDKs.
+// startOf starts a relay. If old is true, the relay knows nothing of clients of SDKs.
 func startOf(t *testing.T, c *cluster.Cluster, old bool) *cluster.Relay {
 	t.Helper()
 	r := c.NewRelay(nil)
@@ -19,7 +19,7 @@ func startOf(t *testing.T, c *cluster.Cluster, old bool) *cluster.Relay {
 	return r
 }
 
-// replaceRelay stops a relay in order, and starts another one in its place.
+// replaceRelay terminates a relay, and starts another relay in its place.
 func replaceRelay(t *testing.T, r *cluster.Relay, old bool) {
 	t.Helper()
 	r.Terminate()
@@ -31,7 +31,8 @@ func replaceRelay(t *testing.T, r *cluster.Relay, old bool) {
 	cluster.Eventually(t, r.Name+" is live", r.Live)
 }
 
-// replaceEdge stops an edge in order, which closes its clients' sockets, and starts another one.
+// replaceEdge terminates an edge, which closes its clients' sockets. Then replaceEdge starts
+// another edge in its place.
 func replaceEdge(t *testing.T, e *cluster.Edge, old bool) {
 	t.Helper()
 	e.Terminate()
@@ -43,7 +44,7 @@ func replaceEdge(t *testing.T, e *cluster.Edge, old bool) {
 	cluster.Eventually(t, e.Name+" is ready", e.IsReady)
 }
 
-// refused checks that the edge answers 503 to clients of SDKs.
+// refused checks that the edge answers a client of an SDK with 503.
 func refused(t *testing.T, e *cluster.Edge) {
 	t.Helper()
 	_, res, err := chat.Try(t, e.URL("/connection/websocket?user=1"), chat.Options{})
@@ -99,8 +100,8 @@ func TestP3_SDKsAreRolledOutAndBack(t *testing.T) {
 
 // TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem has one relay that knows SDKs, and an old
 // relay that does not. The first relay stops. An edge with SDK sessions must wait until that relay
-// is back. It may neither use the old relay nor close a session. An edge without SDK sessions uses
-// the old relay.
+// is back. It may neither use the old relay nor close a session. An edge without SDK sessions must
+// use the old relay meanwhile.
 func TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*cluster.Relay){
@@ -137,8 +138,8 @@ func TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem(t *testing.T) {
 	}
 }
 
-// TestAnEdgeWhoseRelayDoesNotKnowSDKsRefusesThem starts a new edge with an old relay. Clients of
-// SDKs are refused with 503, until the relay is updated. The chat goes on all the time.
+// TestAnEdgeWhoseRelayDoesNotKnowSDKsRefusesThem starts a new edge with an old relay. The edge must
+// refuse clients of SDKs with 503, until the relay is updated. The chat must go on all the time.
 func TestAnEdgeWhoseRelayDoesNotKnowSDKsRefusesThem(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onProcesses(t))

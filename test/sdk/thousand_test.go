@@ -22,16 +22,17 @@ import (
 // not answered for that time, the SDK ends its connection.
 const patienceOfSDKs = 5 * time.Second
 
-// crowd is a number of clients, each a member of one room. A room's members are on all edges.
+// crowd is a number of clients in rooms. Each client is in one room, and the clients of a room are
+// spread over all edges.
 type crowd struct {
 	t       *testing.T
-	members int // members of each room
+	members int // number of clients in each room
 	clients []*client
 
 	mu      sync.Mutex
-	said    map[string]int // publishes, by user
+	said    map[string]int // number of publishes that were answered or timed out, by user
 	longest time.Duration  // the longest time until a publish was answered
-	late    []string       // publishes that an SDK has given up
+	late    []string       // the publishes that timed out at the SDK
 	began   time.Time      // when the talk began
 }
 
@@ -40,13 +41,15 @@ func gather(t *testing.T, rooms, members int, edges ...*cluster.Edge) *crowd {
 	t.Helper()
 	f := &crowd{t: t, members: members, clients: make([]*client, rooms*members), said: map[string]int{}}
 	config := centrifuge.Config{
-		// An SDK ends its connection if it has no CPU time for a second while it writes.
+		// By default, an SDK ends its connection if a write takes longer than a second. On a busy
+		// machine a client may get no CPU time for that long.
 		WriteTimeout: patienceOfSDKs,
-		// A client that looked at each frame would take more CPU time.
+		// This plain dialer replaces dialWatched, which reads each frame and so takes more CPU
+		// time.
 		NetDialContext: (&net.Dialer{}).DialContext,
 	}
 	var coming sync.WaitGroup
-	places := make(chan struct{}, 20) // an SDK gives up a handshake that takes a second
+	places := make(chan struct{}, 20) // an SDK gives up a handshake after a second, so 20 at a time
 	for i := range f.clients {
 		places <- struct{}{}
 		coming.Go(func() {
@@ -63,16 +66,16 @@ func gather(t *testing.T, rooms, members int, edges ...*cluster.Edge) *crowd {
 // room returns the channel of the client with the given index.
 func (f *crowd) room(i int) string { return fmt.Sprint("room:", i/f.members) }
 
-// talk lets each client publish once a second to its room, until the time is over. The first
-// publishes are spread over a second. Each publish must succeed. If an SDK gives up waiting for the
-// answer, its message must be published all the same.
+// talk has each client publish to its room once a second, until the period is over. The first
+// publishes are spread over a second. Each publish must succeed or time out at the SDK. If it times
+// out, its message must be published all the same.
 func (f *crowd) talk(period time.Duration) *sync.WaitGroup {
 	speaking := &sync.WaitGroup{}
 	f.began = time.Now()
 	end := f.began.Add(period)
 	for i, c := range f.clients {
 		speaking.Go(func() {
-			// The publishes of one room do not come all at once.
+			// The clients of one room do not publish at the same time.
 			of := (i%f.members)*len(f.clients)/f.members + i/f.members
 			time.Sleep(time.Duration(of) * time.Second / time.Duration(len(f.clients)))
 			tick := time.NewTicker(time.Second)
@@ -102,9 +105,11 @@ func (f *crowd) answered(user string, after time.Duration, late bool) {
 	f.said[user]++
 }
 
-// check waits until each client has got what was said in its room. Each publication must have come
-// once, and in the order of its publisher. No connection and no subscription may have ended. If
-// strict is set, all members of a room must have one order, and no answer may have come too late.
+// check waits until each client has got what was said in its room. Each client must have got each
+// publication once, and those of one publisher in order. No connection and no subscription may have
+// ended. If strict is true, three more things must hold. All members of a room must have got the
+// publications in the same order. No publish may have timed out. No client may have heard nothing
+// for as long as patienceOfSDKs.
 func (f *crowd) check(strict bool) {
 	f.t.Helper()
 	var first []received
@@ -139,8 +144,7 @@ func (f *crowd) check(strict bool) {
 	}
 }
 
-// inOrder checks that a user got the publications of each publisher in the order in which they were
-// made, without a hole.
+// inOrder checks that a user got the publications of each publisher in order, without a hole.
 func (f *crowd) inOrder(user string, got []received) {
 	f.t.Helper()
 	next := map[string]int{}
@@ -165,8 +169,8 @@ func used(t *testing.T, e *cluster.Edge, relays []*cluster.Relay) *cluster.Relay
 	return relays[i]
 }
 
-// probe asks a Redis ten times a second for a sign of life, until the function ended is called.
-// Then that function returns the longest time until an answer.
+// probe sends a PING to a Redis ten times a second, until the caller calls the returned function.
+// That function returns the longest time that Redis took for an answer.
 func probe(r *redistest.Server) (ended func() time.Duration) {
 	ctx, stop := context.WithCancel(context.Background())
 	longest := make(chan time.Duration)
@@ -184,14 +188,16 @@ func probe(r *redistest.Server) (ended func() time.Duration) {
 	return func() time.Duration { stop(); return <-longest }
 }
 
-// slowRedis is a time that Redis takes for an answer only if the machine has no time for Redis. A
-// relay may then believe that Redis is away, and its clients get messages in an order of their own.
+// slowRedis is the bound by which the test recognises a busy machine. Redis takes longer for an
+// answer only if it gets too little CPU time. A relay may then believe that Redis is away. The
+// relay's clients may get messages in another order than the clients of other relays.
 const slowRedis = 300 * time.Millisecond
 
 // TestP3_AThousandSDKSessionsOutliveRelays kills a relay, freezes another and cuts a link, while
 // 1,000 clients publish once a second each. No client may be told that it is connecting. Each
-// publish must be answered before an SDK gives up, and its message must come once to all members,
-// in one order. On a machine without time for Redis, answers may be late, and orders may differ.
+// publish must be answered before an SDK gives up. All members of a room must get its message once,
+// and all messages in the same order. If Redis was slower than slowRedis, answers may be late, and
+// the orders may differ.
 func TestP3_AThousandSDKSessionsOutliveRelays(t *testing.T) {
 	long.Only(t, "1,000 clients talk for half a minute")
 	c := cluster.New(t, onProcesses(t))

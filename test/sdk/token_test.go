@@ -15,7 +15,8 @@ import (
 
 const secret = "a-secret-of-clients-long-enough-for-a-warning-free-start"
 
-// sign makes a token as an application's back end does. The token ends after the given time.
+// sign makes a token as an application's back end does. The token expires when the given duration
+// has passed.
 func sign(t testing.TB, ends time.Duration, more jwt.MapClaims) string {
 	t.Helper()
 	claims := jwt.MapClaims{"sub": "ann", "exp": time.Now().Add(ends).Unix()}
@@ -29,8 +30,8 @@ func sign(t testing.TB, ends time.Duration, more jwt.MapClaims) string {
 	return s
 }
 
-// expired is the end of a token, long enough ago that no server takes the token. A server takes a
-// token that ended up to 30 s ago, since clocks may differ.
+// expired makes sign return a token that expired a minute ago. Every server refuses such a token. A
+// server still takes a token that expired up to 30 s ago, since clocks may differ.
 const expired = -time.Minute
 
 // startWithTokens starts an edge at which clients need tokens.
@@ -41,14 +42,16 @@ func startWithTokens(t *testing.T) *cluster.Edge {
 	return c.StartEdge(cluster.Env{"EDGE_AUTH": "jwt", "JWT_KEYS": keys["JWT_KEYS"]}, c.StartRelay(keys))
 }
 
-// dialWith begins to connect with a configuration that has a token.
+// dialWith begins to connect the user ann. The configuration has the token, or says how the SDK
+// gets it.
 func dialWith(t testing.TB, e *cluster.Edge, config centrifuge.Config) *client {
 	t.Helper()
 	return dial(t, e.URL("/connection/websocket"), "ann", config)
 }
 
-// TestTokensOfSDKs connects with good tokens, expired ones and bad ones. If its token has ended, an
-// SDK asks for another one, once. If its token is bad, an SDK stays away.
+// TestTokensOfSDKs connects with good tokens, expired tokens and bad tokens. If the token has
+// expired, the SDK must ask for another token, and only once. If the SDK can get no other token, or
+// if its token is bad, it must disconnect and not try again.
 func TestTokensOfSDKs(t *testing.T) {
 	t.Parallel()
 	e := startWithTokens(t)
@@ -107,8 +110,8 @@ func TestTokensOfSDKs(t *testing.T) {
 	})
 }
 
-// TestATokenIsRefreshedOnItsConnection lets an SDK refresh tokens of some seconds. The connection
-// stays the same.
+// TestATokenIsRefreshedOnItsConnection connects with tokens that last some seconds. The SDK must
+// refresh its token twice on one connection.
 func TestATokenIsRefreshedOnItsConnection(t *testing.T) {
 	t.Parallel()
 	e := startWithTokens(t)
@@ -117,7 +120,8 @@ func TestATokenIsRefreshedOnItsConnection(t *testing.T) {
 		asked.Add(1)
 		return sign(t, 4*time.Second, nil), nil
 	}})
-	// The SDK gets one token to connect. It asks for the fourth after the answers to two refreshes.
+	// The SDK asks for one token to connect, and for one more before each refresh. It asks for the
+	// fourth only after two refreshes were answered.
 	cluster.Eventually(t, "the token is refreshed twice", func() bool { return asked.Load() == 4 })
 	ann.stood()
 	if n := ann.connects(); n != 1 {
@@ -125,9 +129,9 @@ func TestATokenIsRefreshedOnItsConnection(t *testing.T) {
 	}
 }
 
-// TestATokenThatIsNotRefreshedEndsItsConnection lets a token end while the SDK can get no other
-// token. The edge closes the connection after 25 s of grace, and the SDK comes back with a newer
-// token.
+// TestATokenThatIsNotRefreshedEndsItsConnection connects with a token that expires while the SDK
+// can get no other token. The edge must close the connection after 25 s of grace. Then the SDK must
+// come back with a new token.
 func TestATokenThatIsNotRefreshedEndsItsConnection(t *testing.T) {
 	long.Only(t, "an edge waits 25 s for a refresh")
 	t.Parallel()

@@ -18,7 +18,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// reply is what this package reads from a line of the server.
+// reply has those parts of a server's line that this package reads.
 type reply struct {
 	ID    uint32
 	Error *struct {
@@ -35,7 +35,8 @@ type reply struct {
 	}
 }
 
-// problem says what in a message of the server would break an SDK. It returns "" if nothing would.
+// problem says why a message of the server would break an SDK. It returns "" if the message breaks
+// none.
 func problem(text []byte, isBinary bool) string {
 	if isBinary {
 		return "the message is binary: the SDK for JavaScript loses it"
@@ -78,8 +79,8 @@ func problemOfLine(line []byte) string {
 	return ""
 }
 
-// problemOfClose says what in the payload of a close frame would break an SDK. It returns "" if
-// nothing would.
+// problemOfClose says why the payload of a close frame would break an SDK. It returns "" if the
+// payload breaks none.
 func problemOfClose(payload []byte) string {
 	if len(payload) < 2 || binary.BigEndian.Uint16(payload) < 3000 {
 		return "" // the code is one of WebSocket's own: every SDK comes back
@@ -118,8 +119,8 @@ func TestWhatBreaksAnSDKIsFound(t *testing.T) {
 	}
 }
 
-// dialWatched connects an SDK. The functions problem and problemOfClose check everything that the
-// server sends.
+// dialWatched returns the function with which an SDK dials the server. The functions problem and
+// problemOfClose check everything that the server sends on the connection.
 func dialWatched(t testing.TB) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
@@ -189,7 +190,7 @@ func (w *watched) frame() bool {
 type raw struct {
 	*chat.Client
 	t       testing.TB
-	pending []string // lines that came and are not seen yet
+	pending []string // received lines that the method line has not returned yet
 }
 
 // dialRaw opens a connection, and sends nothing.
@@ -209,7 +210,7 @@ func connectRaw(t testing.TB, e *cluster.Edge, user string) *raw {
 	return w
 }
 
-// line waits for the next line. It answers pings, and does not return them.
+// line waits for the next line, and returns it. It answers pings itself.
 func (w *raw) line() string {
 	w.t.Helper()
 	for {
@@ -241,7 +242,7 @@ func (w *raw) expect(lines ...string) {
 	}
 }
 
-// ends waits until the server closes the connection, and checks the close.
+// ends waits until the server closes the connection, and checks the close code and the reason.
 func (w *raw) ends(code int, reason string) {
 	w.t.Helper()
 	w.Ended()

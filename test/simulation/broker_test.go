@@ -50,8 +50,8 @@ func (s *store) spread() {
 	}
 }
 
-// publish carries out the request p of the handle h. If this adds a publication to the store, the
-// model is told of it.
+// publish carries out the request p of the handle h. If this adds a publication to the store,
+// publish tells the model of it.
 func (s *store) publish(h *brokertest.Handle, p broker.Publish) (done broker.Published) {
 	h.Publish(p)
 	events := h.Take()
@@ -124,7 +124,7 @@ type relayBroker struct {
 	deafAt      time.Time
 	outages     []outage  // times when the store was out of reach
 	backAt      time.Time // time by which the relay knows that Redis is back
-	swallow     int       // how many of the next publications to lose silently
+	swallow     int       // number of coming publications to lose silently
 	missed      bool      // the present connection lost a publication silently
 }
 
@@ -176,8 +176,8 @@ func (b *relayBroker) ask(out, in *fifo, r request) {
 	})
 }
 
-// try carries out a request and answers it. Some requests go wrong instead, by the percentage
-// store.trouble. Such a request is answered with a failure, and is carried out at once, later or
+// try carries out a request, and answers it. The field store.trouble is the percentage of requests
+// that go wrong. Such a request is answered with a failure, and it is carried out at once, later or
 // never.
 func (b *relayBroker) try(in *fifo, r request) {
 	if !b.w.chance(b.store.trouble) {
@@ -313,9 +313,8 @@ func (b *relayBroker) dispatch(ev broker.Event) {
 	})
 }
 
-// stepped tells the model that the delivered publications are not on their way any more. It is
-// called after the relay's router has handled all events that were delivered, or when the relay
-// dies.
+// stepped tells the model that the delivered publications are no longer on their way. It is called
+// when the relay's router has handled all delivered events, and when the relay dies.
 func (b *relayBroker) stepped() {
 	for _, p := range b.heard {
 		b.w.model.flies(p, -1)
@@ -329,8 +328,8 @@ func (b *relayBroker) hearsNot() bool {
 	return b.unreachable && !b.away || b.w.now.Sub(b.deafAt) < 2*time.Millisecond
 }
 
-// deafen ends all subscriptions, or the subscription of topic t alone. Events of an ended
-// subscription that are still on the way are lost. The relay gets a broker.Deaf.
+// deafen ends all subscriptions if all is true, and otherwise the subscription of topic t. Events
+// of an ended subscription that are still on the way are lost. The relay gets a broker.Deaf.
 func (b *relayBroker) deafen(all bool, t protocol.Topic) {
 	for _, s := range b.order {
 		if s.on && (all || s.topic == t) {
@@ -356,9 +355,9 @@ func (b *relayBroker) listen(within time.Duration) {
 	}
 }
 
-// lose makes the store unreachable from this relay. If frozen is set, the store carries out hung
+// lose makes the store unreachable from this relay. If frozen is true, the store carries out hung
 // requests when it is back, and the subscriptions stay until the loss is reported. The relay's
-// broker reports the loss within three seconds, unless the store can be reached again by then.
+// broker reports the loss within three seconds, unless the store is reachable again before that.
 func (b *relayBroker) lose(frozen bool) {
 	if b.unreachable || b.dead {
 		return
@@ -380,9 +379,9 @@ func (b *relayBroker) lose(frozen bool) {
 	b.w.after(b.w.between(0, 3*time.Second), b.giveUp)
 }
 
-// outage is a time in which a relay had no Redis: from the loss of Redis until the relay knows that
-// Redis is back. When Redis can be reached again, the field back is set to the time by which the
-// relay knows that.
+// outage is a time in which a relay had no Redis. It begins with the loss of Redis. The field back
+// is zero while Redis is out of reach. Afterwards it is the time by which the relay has learnt that
+// Redis is back.
 type outage struct{ lost, back time.Time }
 
 // giveUp makes the relay's broker notice that the store is unreachable.
@@ -442,7 +441,8 @@ func (b *relayBroker) regain() {
 	}
 }
 
-// die ends the broker with its relay. Requests that it sent may still be carried out.
+// die ends the broker when its relay dies. The store may still carry out requests that the broker
+// has sent.
 func (b *relayBroker) die() {
 	b.dead = true
 	b.stepped()

@@ -89,7 +89,7 @@ func (w *world) text() string {
 	return fmt.Sprint("#", w.model.texts)
 }
 
-// populate gives an edge its first clients as soon as the edge has had a link.
+// populate gives an edge its first clients once the edge has had a link.
 func (w *world) populate(e *edge) {
 	w.after(50*time.Millisecond, func() {
 		if _, ever := e.links.Linked(); !ever && e.alive {
@@ -123,7 +123,7 @@ func (w *world) connect() {
 func (w *world) connectTo(e *edge, at protocol.Endpoint) *session {
 	now, ever := e.links.Linked()
 	if !ever || !e.alive {
-		return nil // before its first link an edge answers 503
+		return nil // before its first link, an edge answers 503
 	}
 	s := &session{e: e, user: pick(w, users), endpoint: at, ready: !now}
 	if at == protocol.EndpointGroup {
@@ -155,8 +155,8 @@ func (w *world) disconnect(s *session) {
 	}
 }
 
-// say picks a session that is ready, and lets its client say something. Without such a session it
-// does nothing.
+// say picks a session that is ready, and has its client say something. If no session is ready,
+// nothing happens.
 func (w *world) say() {
 	if s := w.someone(); s != nil {
 		w.speak(s)
@@ -201,7 +201,8 @@ func (w *world) speak(s *session) {
 	}
 }
 
-// command lets a client join or leave a group, if the client is on /chat/channel.
+// command has a client of an SDK subscribe or unsubscribe, and a client on /chat/channel join or
+// leave a group. Other clients do nothing.
 func (w *world) command(s *session) {
 	if s.sdk != nil {
 		w.subscribe(s)

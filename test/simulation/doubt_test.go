@@ -2,8 +2,8 @@ package simulation
 
 import "time"
 
-// doubt begins the search for another relay, since the given link has fallen silent. If the edge is
-// searching already, or does not use this link any more, doubt does nothing.
+// doubt begins the search for another relay, because the given link has fallen silent. The call has
+// no effect if the edge is searching already, or does not use this link any more.
 func (e *edge) doubt(a *attachment) {
 	if e.used != a || e.seeking || !e.alive {
 		return
@@ -24,7 +24,7 @@ func (e *edge) seek(a *attachment) {
 		return
 	}
 	again := func() { e.w.after(e.w.between(200*time.Millisecond, 400*time.Millisecond), func() { e.seek(a) }) }
-	if e.w.chance(20) { // a relay that does not answer is dialled first
+	if e.w.chance(20) { // in some cases the edge dials the silent relay first
 		if a.relay.alive && a.relay.frozen {
 			e.knock(a)
 		}
@@ -47,7 +47,7 @@ func (e *edge) seek(a *attachment) {
 			case e.takeOver(a, next):
 				e.w.doubts.moved++
 			case r != a.relay:
-				e.seek(a) // the next one at once
+				e.seek(a) // tries the next relay at once
 			}
 		}
 		switch {
@@ -102,8 +102,8 @@ func (e *edge) knock(a *attachment) {
 	})
 }
 
-// calledOff reports whether bytes have come on the given silent link since the doubt began. If so,
-// calledOff ends the doubt, and the edge stays on this link.
+// calledOff reports whether bytes have come on the given silent link since the doubt began. If they
+// have, calledOff ends the doubt, and the edge stays on this link.
 func (e *edge) calledOff(a *attachment) bool {
 	if a.end.silent() {
 		return false
@@ -116,12 +116,12 @@ func (e *edge) calledOff(a *attachment) bool {
 	return true
 }
 
-// promisedSilence is the longest time that an edge may be without a byte while a relay takes links.
-// The time before that relay began to take links does not count.
+// promisedSilence is the longest time for which an edge may hear nothing while some relay takes
+// links. The time before that relay began to take links does not count.
 const promisedSilence = 3 * time.Second
 
 // watchSilence fails the run if the edge has heard nothing for longer than promisedSilence while a
-// relay takes links. A stalled edge is left out.
+// relay takes links. A stalled edge is not checked.
 func (e *edge) watchSilence() {
 	e.w.after(100*time.Millisecond, func() {
 		if !e.alive {

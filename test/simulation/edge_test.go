@@ -38,12 +38,12 @@ type edge struct {
 	failed   bool      // the edge's last handshake was lost
 	unlinked time.Time // latest of: edge's start, end of a used link, end of a stall
 
-	refused map[*relay]time.Time // relays without FeatureSDK, and until when they are left out
+	refused map[*relay]time.Time // relays without FeatureSDK, and when the edge may dial them again
 
 	sessions []*session // live sessions
 	closing  []*session // sessions that the relay has closed and that have not ended yet
 	ended    []*session // the sessions that ended most recently
-	compared int        // how often tables were compared, since the start or world.mend
+	compared int        // how often tables were compared since the start, or since world.mend
 }
 
 // attachment is a link of an edge, from the handshake on.
@@ -51,7 +51,7 @@ type attachment struct {
 	relay  *relay
 	end    *end
 	link   *uplink.Link
-	left   bool // edge.leave was called for the link
+	left   bool // edge.leave was called for this link
 	live   bool // the relay's Live has come
 	began  time.Time
 	byMove bool // the link began while an older link was up
@@ -60,8 +60,8 @@ type attachment struct {
 	// again after a call of link.Staying.
 	leaving time.Time
 	// counted is the time from which the hub counts publications without a position. If the edge
-	// moved to this link from another link, counted is a copy of the other link's field leaving.
-	// Otherwise counted is zero.
+	// moved to this link from another link, counted is a copy of that link's leaving. Otherwise it
+	// is zero.
 	counted time.Time
 }
 
@@ -117,7 +117,7 @@ func (e *edge) dial(after time.Duration) {
 					a.end.shut()
 				case e.begin(a):
 					won = true
-				default: // the next one at once
+				default: // tries the next relay at once
 					e.dialling = false
 					e.dial(0)
 				}
@@ -141,7 +141,8 @@ func (e *edge) dial(after time.Duration) {
 	})
 }
 
-// choose picks a relay that takes links, but not the given one. It returns nil if there is none.
+// choose picks a relay that takes links, except the relay that the edge is leaving and those that
+// it leaves out for want of FeatureSDK. It returns nil if there is no such relay.
 func (e *edge) choose(leaving *relay) *relay {
 	w := e.w
 	var free []*relay
@@ -156,8 +157,8 @@ func (e *edge) choose(leaving *relay) *relay {
 	return pick(w, free)
 }
 
-// handshake dials a relay, and calls done with the new link. The relay has the link before the edge
-// does. If the handshake fails, done gets nil.
+// handshake dials a relay, and passes the new link to the callback. The relay has the link before
+// the edge does. If the handshake fails, the callback gets nil.
 func (e *edge) handshake(r *relay, done func(*attachment)) {
 	w := e.w
 	c, hello := e.connect(r)
@@ -206,8 +207,8 @@ func (e *edge) connect(r *relay) (*conn, link.Hello) {
 	return c, hello
 }
 
-// welcome brings the relay's Welcome to the edge, and then calls done with the link. If the
-// connection or the edge has ended by then, done gets nil.
+// welcome brings the relay's Welcome to the edge, and then passes the link to the callback. If the
+// connection or the edge has ended before that, the callback gets nil.
 func (e *edge) welcome(r *relay, c *conn, done func(*attachment)) {
 	e.w.after(e.w.between(100*time.Microsecond, 5*time.Millisecond), func() {
 		if c.cut || c.edge.lost || !e.alive {
@@ -261,8 +262,8 @@ func (e *edge) down(a *attachment, cause *link.CloseError) {
 	e.dial(e.w.between(0, 200*time.Millisecond))
 }
 
-// look acts on what a link has signalled: that its relay asks the edge to move, or that the link is
-// live.
+// look acts on the signals of a link. The link signals that its relay asks the edge to move, or
+// that the link is live.
 func (e *edge) look(a *attachment) {
 	select {
 	case window := <-a.link.Drain():
@@ -310,14 +311,14 @@ func (e *edge) move(a *attachment) {
 		case !e.alive || e.used != a:
 			next.end.shut()
 		case !e.takeOver(a, next):
-			e.move(a) // the next one at once
+			e.move(a) // tries the next relay at once
 		}
 	})
 }
 
-// takeOver takes a new link into use in place of the old one. The edge leaves the old link as soon
-// as edge.look finds the new link live, and after 5 s in any case. If the new link cannot be used,
-// takeOver reports false, and the edge stays.
+// takeOver takes a new link into use in place of the old link. The edge leaves the old link when
+// edge.look finds the new link live, but after 5 s at the latest. If the edge cannot use the new
+// link, it stays on the old link, and takeOver returns false.
 func (e *edge) takeOver(a, next *attachment) bool {
 	e.w.tracef("%s: moves from %s to %s", e.name, a.relay.name, next.relay.name)
 	e.parting, next.counted = append(e.parting, a), a.leaving
@@ -380,7 +381,7 @@ func (e *edge) unstall() {
 	}
 }
 
-// die ends the process. If silent is set, the relays do not see that their connections end.
+// die ends the process. If silent is true, the relays do not see that their connections end.
 func (e *edge) die(silent bool) {
 	if !e.alive {
 		return

@@ -25,8 +25,8 @@ func (s sink) HandleFrame(t link.Type, body []byte) error {
 func (s sink) EndBatch() error { return s.a.link.EndBatch() }
 
 // handler gives frames to the hub, and then collects what the sessions got because of these frames.
-// When the edge tells its tables to a relay, handler sorts them. The hub's tables are maps, which
-// would give another order in every run.
+// It also sorts the tables that the edge tells to a relay. The hub's tables are maps, which would
+// give another order in every run.
 type handler struct {
 	*gateway.Hub
 	e *edge
@@ -83,10 +83,11 @@ type feed struct {
 	*gateway.Feed
 	e *edge
 	a *attachment
-	// names has the topics by number. A number that comes on a link that is no longer in use is
-	// not in names, since it has no effect.
+	// names has the topics by number. It lacks the numbers that came on a link after the edge had
+	// taken a newer link into use, since such numbers have no effect.
 	names map[uint64]protocol.Topic
-	// dropped has the position of the last frame that lacks has found, by topic.
+	// dropped has, by topic, the position of the last frame that the hub dropped. The method lacks
+	// sets it.
 	dropped map[protocol.Topic]protocol.Position
 }
 
@@ -124,8 +125,8 @@ func (f *feed) Publication(p link.Publication) {
 	f.publication(p, chatOnly, func() { f.Feed.Publication(p) })
 }
 
-// publication is called for a Publication, and for a Forms, whose text of the chat is p.Payload.
-// The parameter bring gives it to the hub.
+// publication handles a Publication frame or a Forms frame. For a Forms frame, p.Payload is the
+// text in the form of the chat. The function bring passes the frame to the hub.
 func (f *feed) publication(p link.Publication, has forms, bring func()) {
 	topic := f.names[p.Topic]
 	dropped := !p.Position.IsZero() && f.lacks(topic, p.Position, has)
@@ -142,7 +143,8 @@ func (f *feed) publication(p link.Publication, has forms, bring func()) {
 
 func (f *feed) Ahead(a link.Ahead) { f.ahead(a.Topic, a.ID, func() { f.Feed.Ahead(a) }) }
 
-// ahead is called for an Ahead and an AheadForms. The parameter bring gives it to the hub.
+// ahead handles an Ahead frame or an AheadForms frame. The function bring passes the frame to the
+// hub.
 func (f *feed) ahead(number, id uint64, bring func()) {
 	topic := f.names[number]
 	bring()

@@ -27,7 +27,7 @@ type numbered struct {
 	last   map[protocol.Topic]uint64 // number of the last frame stored, by topic
 	at     map[protocol.Topic]protocol.Position
 
-	unplaced map[protocol.Topic]bool // the members' position is not known yet
+	unplaced map[protocol.Topic]bool // topics whose position is not known yet at the edge
 	ahead    map[uint64]bool         // IDs of messages that came ahead
 	given    uint64                  // ID of the last message that a session got ahead
 }
@@ -41,7 +41,7 @@ type frame struct {
 	number   uint64
 	at       time.Time // time of acceptance
 	s        *session
-	topic    protocol.Topic // "": not a command
+	topic    protocol.Topic // "": the frame concerns no topic
 	msg      string         // text to publish
 	kind     protocol.Kind
 	interest *interest // the interest that the frame changes; nil: none
@@ -122,14 +122,15 @@ type interest struct {
 	wants  bool      // membership that the last command asks for
 	awaits int       // unanswered commands to join or leave
 	leaves int       // unanswered commands to leave
-	came   time.Time // when the session connected or asked to join
-	since  time.Time // of a client of an SDK: when that was answered
+	came   time.Time // when the session connected, or asked to join
+	since  time.Time // of a client of an SDK: when its membership was confirmed
 	// loose is set to the result of awaySince when the connect or the join is answered. It is zero
 	// if every relay had Redis from the time interest.came until that answer. Otherwise the session
 	// may get any publication that was stored later than loose.
 	loose time.Time
-	// place is where the edge was when a client of an SDK came, if placed is set. If a relay had no
-	// Redis then, the client is sent all that the edge lacks, however old that is.
+	// place is the edge's position in the topic when a client of an SDK became a member. It counts
+	// only if placed is true. If a relay had no Redis at that time, the client may get every
+	// publication behind place, however old.
 	place    protocol.Position
 	placed   bool
 	expected []*expected
@@ -149,7 +150,7 @@ type expected struct {
 	*entry
 	class   class
 	excused bool // the session was told that the entry is lost
-	owed    bool // class is must by model.owed alone
+	owed    bool // the class is must only because of model.owed
 	got     bool
 }
 

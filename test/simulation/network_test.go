@@ -38,7 +38,7 @@ type end struct {
 	closed   bool
 	paused   bool          // while set: no reads, no writes, no watching
 	received time.Duration // time from end.began to the last byte that came
-	progress time.Duration // time from end.began to the last send, or to a later read by the peer
+	progress time.Duration // time from end.began to the last send or the peer's last read
 	sent     uint64
 	flying   int       // bytes sent that the peer has not read
 	arrives  int       // after a cut: how many bytes in flight still arrive
@@ -88,7 +88,7 @@ func (e *end) Bye(code link.Code, text string) { e.talk.Bye(code, text, e.now())
 // Features implements downlink.Conn.
 func (e *end) Features() uint64 { return e.features }
 
-// write sends batches until there are none left, or until this end can send no more.
+// write sends batches until no batch is left, or until this end can send no more.
 func (e *end) write() {
 	e.woken = false
 	for !e.closed && !e.spoken && !e.paused && e.src != nil && !e.full() {
@@ -215,8 +215,8 @@ func (e *end) resume() {
 	e.Wake()
 }
 
-// shut closes this end. The peer is told after the last byte that was sent. If the conn is cut, the
-// peer is not told.
+// shut closes this end. The peer learns of the end when it has received the last byte that was
+// sent. If the conn is cut, the peer does not learn of the end.
 func (e *end) shut() {
 	if e.closed {
 		return

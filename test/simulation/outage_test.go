@@ -56,9 +56,10 @@ func (w *world) everyoneSpeaks() (said []*frame) {
 	return said
 }
 
-// newcomers connects a new client to each edge that has a link, and lets the client join a group.
-// The client must not receive messages that its relay has already given ahead to others. For the
-// topics that the client is in at the end, the IDs of these messages are put into session.never.
+// newcomers connects new clients to each edge that has a link: one of the chat, which joins a
+// group, and one of an SDK if the edge takes such clients. A new client must not receive a message
+// that its relay has already given ahead to others. For the topics in which the client is a member
+// after a second, newcomers puts the IDs of these messages into session.never.
 func (w *world) newcomers() {
 	given := map[*relay][]*frame{}
 	for _, e := range w.edges {
@@ -85,7 +86,7 @@ func (w *world) newcomers() {
 	w.pass(time.Second)
 	for _, s := range all {
 		for _, f := range given[s.e.used.relay] {
-			// A join that is not in force yet waits for Redis.
+			// A client that is not a member yet has a join that waits for Redis.
 			if i := s.interests[f.topic]; i != nil && i.in {
 				s.never[protocol.BriefID(f.s.e.instance, f.number)] = true
 			}
@@ -94,8 +95,8 @@ func (w *world) newcomers() {
 }
 
 // servedBy checks that each frame has reached every member on the sender's relay who must get it,
-// and that the frame is not published yet. It also checks that every session is in some topic. In
-// the first outage, and after a failure, it checks nothing.
+// and that the frame is not published yet. It also checks that every session is a member of some
+// topic. In the first outage, and after a failure, servedBy checks nothing.
 func (w *world) servedBy(said []*frame) {
 	if !w.settledOnce || w.failure != "" {
 		return
@@ -125,7 +126,7 @@ func (w *world) servedBy(said []*frame) {
 		for _, s := range e.sessions {
 			in := slices.ContainsFunc(sortedKeys(s.interests), func(t protocol.Topic) bool { return s.interests[t].in })
 			if s.sdk != nil {
-				in = s.sdk.confirmed || len(s.sdk.frames) == 0 // no room for its connect yet
+				in = s.sdk.confirmed || len(s.sdk.frames) == 0 // no frames: the log has no room
 			}
 			if !in {
 				w.fail("P5: %s/%d (%s) has connected, and is in nothing, while redis is away", e.name, s.id, s.user)

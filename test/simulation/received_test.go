@@ -28,8 +28,8 @@ func (m *model) stale(e *entry) bool {
 	return e.restored || e.gone && !m.awaySince(m.w.now).IsZero()
 }
 
-// isLoose reports whether the session came while a relay had no Redis, and the entry was stored
-// later than i.loose.
+// isLoose reports whether the session came while a relay had no Redis, and may therefore get the
+// entry. It may get an entry that was stored after i.loose, or that is behind i.place.
 func (i *interest) isLoose(e *entry) bool {
 	return !i.loose.IsZero() && (e.at.After(i.loose) || i.placed && i.place.Before(e.position))
 }
@@ -42,13 +42,13 @@ func (m *model) told(e *edge, t protocol.Topic, at protocol.Position) {
 	}
 }
 
-// numbered takes note of what an edge is told with a topic's number: the topic's position, or that
-// no position is known yet.
+// numbered takes note of a TopicNumber that came to an edge. The frame has the topic's position, or
+// says that no position is known yet.
 func (m *model) numbered(e *edge, n link.TopicNumber) {
 	known := m.edges[e.instance]
 	known.unplaced[n.Topic] = n.Position.IsUnplaced()
 	if len(e.members(n.Topic)) == 0 {
-		delete(known.at, n.Topic) // no member is left here
+		delete(known.at, n.Topic) // the edge has no member
 	}
 	if !n.Position.IsUnplaced() {
 		m.told(e, n.Topic, n.Position)
@@ -95,7 +95,7 @@ func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 }
 
 // gap checks a Gap that came to an edge, and takes note of the loss. It returns how many messages
-// are lost. If this number cannot be told, the result known is false.
+// are lost. If nobody can tell this number, the second result is false.
 func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known bool) {
 	at := m.edges[e.instance].at[t]
 	if !at.Before(g.Position) {
@@ -125,7 +125,7 @@ func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known b
 		if i == nil {
 			continue
 		}
-		if s.sdk != nil && i.in && s.sdk.end == nil { // else it is to be closed in any case
+		if s.sdk != nil && i.in && s.sdk.end == nil { // else the session is closed in any case
 			m.w.fail("P4: %s/%d (%s) is told of no loss on %s, and others of its edge are", e.name, s.id, s.user, t)
 		}
 		for _, x := range i.expected[i.next:] {
@@ -138,7 +138,7 @@ func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known b
 	return lost, known
 }
 
-// delivered checks a text that the frame c brought to the session s.
+// delivered checks a text that came to the session s because of the frame that c describes.
 func (m *model) delivered(s *session, c cause, text string) {
 	fail := func(promise, what string) {
 		m.w.fail("%s: %s/%d (%s) got %q (on %s at %v), %s", promise, s.e.name, s.id, s.user, text, c.topic, c.position, what)
@@ -332,7 +332,9 @@ func (e *edge) broughtLater(bare *entry) bool {
 }
 
 // broughtFirst takes note that a link has brought a publication without a position to an edge. If
-// no link brought it there earlier, broughtFirst checks that every member at the edge has got it.
+// no link brought it there earlier, broughtFirst checks that every member at the edge has got it. A
+// member may lack it if the publication came without the member's form, and model.formMissed
+// permits that.
 func (m *model) broughtFirst(e *edge, t protocol.Topic, text string, has forms) {
 	bare := m.stream(t).bares[text]
 	if bare == nil || bare.given[e] {

@@ -58,7 +58,8 @@ func (w *world) startRelay() *relay {
 	return r
 }
 
-// dialects returns what the relay gives to router.New, as relay.New does.
+// dialects returns the dialects of the relay's router. As in relay.New, the dialect of SDKs is
+// among them only if the relay knows SDKs.
 func (r *relay) dialects() []dialect.Dialect {
 	if !r.knowsSDK() {
 		return []dialect.Dialect{chat.Dialect{}}
@@ -141,7 +142,7 @@ func (r *relay) accept(c *conn, h link.Hello) {
 	})
 }
 
-// kill ends the process. If silent is set, the edges do not see that their connections end.
+// kill ends the process. If silent is true, the edges do not see that their connections end.
 func (r *relay) kill(silent bool) {
 	if !r.alive {
 		return

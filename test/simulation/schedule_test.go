@@ -33,8 +33,9 @@ const actions = 160
 // plan makes a random schedule, which depends on the seed alone.
 func plan(seed uint64) schedule { return planOf(seed, 0xac7104, kinds) }
 
-// planOf makes a random schedule of some kinds of actions. The number more makes it another one
-// than those of other kinds.
+// planOf makes a random schedule from the given kinds of actions. The random numbers depend on the
+// parameters seed and more. Each list of kinds has its own value of more, so that its schedules
+// differ from those of another list.
 func planOf(seed, more uint64, kinds []kind) schedule {
 	rnd := rand.New(rand.NewPCG(seed, more))
 	one := func(of ...int) int { return of[rnd.IntN(len(of))] }
@@ -86,7 +87,7 @@ func wait(rnd *rand.Rand) time.Duration {
 	return time.Duration(rnd.Int64N(int64(5 * time.Second)))
 }
 
-// kind is a kind of action. A kind of twice the weight is drawn twice as often. A lossy kind is
+// kind is a kind of action. The higher its weight, the more often it is drawn. A lossy kind is
 // drawn only if config.lossy is set.
 type kind struct {
 	name   string
@@ -220,9 +221,9 @@ func (s *store) save() {
 }
 
 // load empties the store if back is false. If back is true, load replaces the contents of the store
-// with a random saved state, or does nothing if no state was saved. With either change, the relays
-// that can reach the store lose their subscriptions, and get them back at random moments in the
-// next 200 ms.
+// with a random saved state. If no state was saved, it then does nothing. After a change, the
+// relays that can reach the store lose their subscriptions, and get them back at random moments in
+// the next 200 ms.
 func (s *store) load(back bool) {
 	old := saved{}
 	if back {
@@ -240,8 +241,9 @@ func (s *store) load(back bool) {
 			c.deafen(true, "")
 			c.listen(200 * time.Millisecond)
 		case s.w.config.sdk:
-			// Another server, or one with other data, has no connections from before. Schedules of
-			// the chat alone do without this rule, so that they stay as they were.
+			// Redis with other contents is another server, to which the relay's old connections do
+			// not lead. So the hung requests are not carried out later. Schedules of the chat alone
+			// do without this step, so that they stay as they were.
 			c.frozen = false
 		}
 	}
@@ -273,14 +275,14 @@ func (w *world) play(s schedule) {
 	w.pass(30 * time.Second)
 	w.model.caughtUp()
 	for _, t := range sortedKeys(w.model.topics) {
-		// By this, a relay notices if it missed the topic's last publication.
+		// If a relay missed the topic's last publication, it notices that when this one comes.
 		w.store.elsewhere(t, "elsewhere", w.text())
 	}
 	w.pass(11 * time.Second) // tables are compared at least once
 	if w.failure == "" {
 		w.model.finish()
 	}
-	if s.seed%4 == 2 { // not every run has outages, since an outage takes long
+	if s.seed%4 == 2 { // only some runs have outages, since outages take long
 		w.outage()
 	}
 	w.bareReachesAll()
@@ -298,7 +300,7 @@ func (w *world) mend() {
 	for _, r := range w.relays {
 		r.broker.swallow = 0
 	}
-	w.config.skew = false // what starts from now on knows clients of SDKs
+	w.config.skew = false // edges and relays that start from now on know clients of SDKs
 	for w.serving(true) < 2 {
 		w.startRelay()
 	}
@@ -326,8 +328,8 @@ func (w *world) bareReachesAll() {
 	}
 }
 
-// serving returns how many relays take links or will. If modern is set, those that do not know
-// clients of SDKs do not count.
+// serving returns how many living relays do not refuse links. Frozen relays are among them. If
+// modern is true, serving leaves out the relays that do not know clients of SDKs.
 func (w *world) serving(modern bool) (n int) {
 	for _, r := range w.relays {
 		if r.alive && !r.refusing && !(modern && r.old) {

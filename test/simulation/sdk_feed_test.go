@@ -31,8 +31,8 @@ func (s *session) form() link.Form {
 	return link.FormChat
 }
 
-// members returns the sessions of an edge that are in a topic, those included that the relay has
-// closed and that have not ended yet.
+// members returns the sessions of an edge that are in a topic. They include the sessions that the
+// relay has closed and that have not ended yet.
 func (e *edge) members(t protocol.Topic) (in []*session) {
 	for _, s := range slices.Concat(e.sessions, e.closing) {
 		if i := s.interests[t]; i != nil && i.in {
@@ -42,8 +42,9 @@ func (e *edge) members(t protocol.Topic) (in []*session) {
 	return in
 }
 
-// lacks reports whether the hub drops a frame at a position since it has come by a link that is
-// being left, and has no text for one of the members, or is behind such a frame.
+// lacks reports whether the hub drops a frame that came on a link which the edge is leaving. The
+// hub drops a frame that has no text in the form of some member of the topic. It also drops the
+// frames behind a dropped frame, until the edge has the dropped frame's position.
 func (f *feed) lacks(t protocol.Topic, at protocol.Position, has forms) bool {
 	if f.a == f.e.used {
 		return false
@@ -97,8 +98,8 @@ func (f *feed) Bound(n link.Bound, answer bool) error {
 	return err
 }
 
-// told takes note of a frame that answers a number. If first is not set, the number was answered
-// before.
+// told takes note of a frame that answers a number. If first is false, an earlier frame has
+// answered that number, and the model is told nothing.
 func (f *feed) told(number, session uint64, as answer, text []byte, first bool) {
 	if first {
 		f.e.w.model.answered(f.e, number, session, as, text)
@@ -106,8 +107,8 @@ func (f *feed) told(number, session uint64, as answer, text []byte, first bool) 
 	f.e.collect(cause{number: number, session: session})
 }
 
-// Unbound tells a client that its membership has ended, since it has lost messages. The Gap comes
-// behind it.
+// Unbound takes note of an Unbound, which tells a client that it has lost messages and is no longer
+// a member. The Gap follows after the Unbound.
 func (f *feed) Unbound(n link.Unbound) {
 	topic := f.names[n.Topic]
 	f.e.w.model.unbound(f.e, n, topic)

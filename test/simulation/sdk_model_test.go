@@ -11,37 +11,40 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// command is what only the frame of a client of an SDK has.
+// command is the part of a frame that only frames of clients of SDKs have.
 type command struct {
 	id     uint32
 	method string
-	claims claims           // of a connect and a refresh
-	said   protocol.Content // of a publish, without Info
-	topics []protocol.Topic // to which a connect subscribes
+	claims claims           // what the token says, of a connect or a refresh
+	said   protocol.Content // what a publish says, without Info
+	topics []protocol.Topic // the topics to which a connect subscribes
 
-	code     int    // the error that must be the answer; 0: none must be
+	code     int    // the error code that the answer must have; 0: no error is certain
 	closes   bool   // the relay must close the session
-	closing  uint16 // with this code
-	unread   bool   // it is behind such a line
-	may      bool   // of a publish: whether it is permitted depends on the frame before
-	before   *frame // subscribe of the same channel that was not answered yet; nil: none
-	from     int    // of a publish: index in client.infos of the info in force
+	closing  uint16 // the code with which the relay must close the session
+	unread   bool   // behind a line that closes the session, so the relay does not read it
+	may      bool   // of a publish: perhaps permitted, perhaps not
+	before   *frame // an earlier, unanswered command for the same channel; nil: none
+	from     int    // of a publish: index in client.infos of the info then in force
 	text     string // the answer
 	done     bool   // the answer is a success
-	answered int    // the answer's error
+	answered int    // the error code of the answer; 0: no error
 	told     bool   // the client has got the answer
 }
 
-// ends says that the line closes the session.
+// ends notes that the relay must close the session at this line, with the given code.
 func (k *command) ends(code uint16) { k.closes, k.closing = true, code }
 
-// endsWith says that the line is answered with an error and then closes the session.
+// endsWith notes that the relay must answer this line with the given error, and then close the
+// session.
 func (k *command) endsWith(code int) { k.closes, k.code = true, code }
 
-// mayStore reports whether a publish of a client of an SDK is perhaps permitted.
+// mayStore returns command.may for a frame of a client of an SDK: a publish is perhaps permitted.
+// For a frame of a client of the chat it returns false.
 func (f *frame) mayStore() bool { return f.sdk != nil && f.sdk.may }
 
-// published reports whether a publish was answered as published, and so must be.
+// published reports whether a publish was answered with success, so that its message must be
+// published.
 func (k *command) published() bool { return k.method == "publish" && k.done }
 
 // interest returns the session's part in a topic.
@@ -106,7 +109,7 @@ func (m *model) acceptedSDK(s *session, f *frame) {
 	}
 }
 
-// acceptedPublish says whether a publish is permitted.
+// acceptedPublish takes note whether a publish must, may or must not be published.
 func (m *model) acceptedPublish(s *session, f *frame) {
 	c, k, channel := s.sdk, f.sdk, string(f.topic)
 	switch before := c.pending[channel]; {
@@ -124,13 +127,15 @@ func (m *model) acceptedPublish(s *session, f *frame) {
 	}
 }
 
-// info reports whether a publish may have an info. It may have that of the last token before it. If
-// it was judged again, it may have that of a later one.
+// info reports whether the message of a publish may have the given info. It may be the info of the
+// last token that came before the publish. If the relay judged the publish again, it may be the
+// info of a later token.
 func (f *frame) info(info string) bool {
 	return slices.Contains(f.s.sdk.infos[f.sdk.from:], info)
 }
 
-// mayStore checks a publication of a client of an SDK.
+// mayStore reports whether the broker may store a publication of a client of an SDK. If it may not,
+// mayStore fails the run.
 func (m *model) mayStore(f *frame, p broker.Publish) bool {
 	k, n := f.sdk, m.edges[p.Instance]
 	switch {
@@ -146,7 +151,7 @@ func (m *model) mayStore(f *frame, p broker.Publish) bool {
 	return false
 }
 
-// says reports whether a content is that of a client's frame.
+// says reports whether a publication has the content of the given frame.
 func (m *model) says(f *frame, c protocol.Content) bool {
 	if f.sdk == nil {
 		return c == protocol.Content{From: f.s.user, Msg: f.msg}
@@ -194,7 +199,7 @@ type reply struct {
 	}
 }
 
-// read reads a line that a client was sent.
+// read parses a line that the server sent to a client.
 func read(text string) (r reply, ok bool) {
 	return r, json.Unmarshal([]byte(text), &r) == nil && !strings.Contains(text, "\n")
 }
@@ -299,7 +304,7 @@ func (m *model) answeredUnsubscribe(f *frame, as answer, r reply, fail func(stri
 	if want := map[bool]answer{true: answerLeft, false: answerOnly}[i.in]; r.Unsubscribe == nil || as != want {
 		fail("which is the wrong answer")
 	}
-	if i.in { // it misses what was on its way, since an unsubscribe is carried out when it comes
+	if i.in { // the unsubscribe did not wait for publications that are on their way
 		i.in = false
 		for _, x := range i.expected[i.next:] {
 			if x.class == must {
@@ -325,8 +330,9 @@ func (m *model) answeredPublish(f *frame, as answer, r reply, fail func(string))
 	case r.Publish != nil:
 		k.done = true
 	case k.answered == 100 && (s.e.used == nil || s.e.used.began.After(f.at)):
-		// It was replayed, and is not in history. Nobody knows whether it was published: another
-		// relay may have refused it.
+		// The edge sent the publish again on a new link, and its message is not in the history. The
+		// relay of the earlier link may have refused it. So nobody knows whether the message was
+		// published.
 		f.stores = false
 	case k.answered != 103 || f.stores:
 		fail("which is the wrong error")
@@ -382,7 +388,8 @@ func (m *model) refreshed(e *edge, n link.Refreshed) {
 	m.w.expire(f.s)
 }
 
-// closed checks a Close. It returns the session that ends by it, or nil if it is ending already.
+// closed checks a Close frame. It returns the session that the frame ends. If that session is
+// ending already, closed returns nil.
 func (m *model) closed(e *edge, n link.Close) *session {
 	ours := func(s *session) bool { return s.id == n.Session }
 	i := slices.IndexFunc(e.sessions, ours)
@@ -413,7 +420,7 @@ func (m *model) closed(e *edge, n link.Close) *session {
 	return s
 }
 
-// mayHaveLost reports whether a session has not got all that it must get on some topic.
+// mayHaveLost reports whether on some topic a session lacks publications that it must get.
 func (m *model) mayHaveLost(s *session) bool {
 	for t := range s.interests {
 		if m.missed(s, t) {
@@ -423,9 +430,10 @@ func (m *model) mayHaveLost(s *session) bool {
 	return false
 }
 
-// missed reports whether the edge of a member has not got all that is published on a topic. What
-// was given ahead counts as missing until it comes with its position: another relay cannot know of
-// it. While an edge moves, the old link may bring what the new relay takes for lost.
+// missed reports whether the edge of a member lacks publications of a topic, or may lack some. A
+// message that was given ahead counts as lacking until its publication comes, since another relay
+// cannot know that the message was given ahead. If the edge moved to its link, missed returns true:
+// the new relay may count messages as lost that the old link brought.
 func (m *model) missed(s *session, t protocol.Topic) bool {
 	i, n := s.interests[t], m.edges[s.e.instance]
 	moved := s.e.used != nil && s.e.used.byMove
@@ -446,7 +454,7 @@ func (m *model) unbound(e *edge, n link.Unbound, t protocol.Topic) {
 		m.w.count("unsubscribed by a loss")
 		i := s.interest(t)
 		i.in = false
-		for _, f := range s.sdk.frames { // publishes that come to the relay behind the loss
+		for _, f := range s.sdk.frames { // publishes that the relay judges after the loss
 			if f.stores && f.answered == 0 && f.topic == t && t.IsGroup() {
 				f.stores, f.sdk.may = false, true
 			}
@@ -467,7 +475,7 @@ func (m *model) deliveredLoss(s *session, c cause, text string, fail func(promis
 	}
 }
 
-// deliveredReply checks a line that came to a client of an SDK and that is no push.
+// deliveredReply checks a line that came to a client of an SDK and is not a push.
 func (m *model) deliveredReply(s *session, c cause, text string, fail func(promise, what string)) {
 	f := m.edges[s.e.instance].frames[c.number]
 	switch {
@@ -482,8 +490,8 @@ func (m *model) deliveredReply(s *session, c cause, text string, fail func(promi
 	}
 }
 
-// pushed checks the form of a line that a topic's frame brought to a client of an SDK. It returns
-// the text that a client of the chat gets, or "" after a failure.
+// pushed checks the form of a line that came to a client of an SDK because of a topic's frame. It
+// returns the text that a client of the chat would get, or "" after a failure.
 func (m *model) pushed(s *session, c cause, text string, fail func(promise, what string)) string {
 	r, ok := read(text)
 	if !ok || r.Push == nil || r.Push.Channel != string(c.topic) || r.Push.Pub == nil || r.Push.Pub.Info == nil {
@@ -507,8 +515,9 @@ func (m *model) pushed(s *session, c cause, text string, fail func(promise, what
 	return chat
 }
 
-// published reports whether a content was published, or was given ahead, by the frame that has
-// brought it. The parameter chat is its text for the chat.
+// published reports whether the given content may come in the frame that c describes. It may come
+// if it was published at the frame's position, or if the frame gives it ahead. For a publication
+// without a position, the parameter chat is its text in the form of the chat.
 func (m *model) published(c cause, said protocol.Content, chat string) bool {
 	t := m.stream(c.topic)
 	switch {

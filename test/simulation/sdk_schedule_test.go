@@ -7,16 +7,16 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// planSDK makes a random schedule in which clients of SDKs come, too. In every third of these
-// schedules, some edges and relays do not know such clients.
+// planSDK makes a random schedule that has clients of SDKs besides those of the chat. In every
+// third of these schedules, some edges and relays do not know clients of SDKs.
 func planSDK(seed uint64) schedule {
 	s := planOf(seed, 0x5dc, slices.Concat(kinds, sdkKinds))
 	s.config.sdk, s.config.skew = true, seed%3 == 1
 	return s
 }
 
-// sdkKinds are the actions that only clients of SDKs take. Other actions, such as to say something,
-// are theirs too.
+// sdkKinds are actions in which only clients of SDKs take part. These clients also take part in the
+// actions of the list kinds.
 var sdkKinds = []kind{
 	{"an SDK comes", 70, false, func(w *world) {
 		if e := w.edge(); e != nil {

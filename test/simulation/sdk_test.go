@@ -14,21 +14,22 @@ import (
 	"github.com/edgerelay/edgerelay/shared/token"
 )
 
-// client is what only a client of an SDK has, and what its edge's reader has of it.
+// client is the part of a session that only sessions of clients of SDKs have. It holds what the
+// client knows, and what the reader of its edge knows of the client.
 type client struct {
 	open      bool   // its edge vouches for its user, so it needs no token
-	id        string // by the reply to its connect
+	id        string // the client id in the reply to the connect
 	asked     uint32 // the id of its last command
 	confirmed bool
-	claims    claims   // of its connect
-	infos     []string // info of its tokens, by the order of connect and refreshes
+	claims    claims   // what the token of the connect says
+	infos     []string // infos of its tokens, that of the connect first
 	until     int64    // Unix seconds; 0: for ever
 	frames    []*frame // its lines that the log has accepted
 	// pending has the last subscribe or unsubscribe that is not answered, by channel.
 	pending map[string]*frame
 	end     *frame // the line that ends the session; nil: none yet
 
-	// What its edge's reader knows:
+	// The fields below are for the edge's reader.
 	lines []line
 	known bool            // the hub has the session in its tables
 	waits <-chan struct{} // closed when the reader may go on; nil: it may
@@ -45,18 +46,20 @@ type line struct {
 type claims struct {
 	user     string
 	info     string   // JSON; "": none
-	channels []string // for which the rules ask for a token
+	channels []string // channels that the token names
 	exp      int64    // Unix seconds; 0: none
 }
 
 var (
 	tokens = token.Judge{Keys: keyring.Keys{{ID: "k", Secret: []byte("a secret of thirty-two characters")}}, Endless: true}
-	// news are channels of clients of SDKs alone. Whoever has a token that names one may read and
-	// write it.
+	// news are channels that only clients of SDKs use. A client with a token may read and write
+	// such a channel if its token names the channel. A client without a token may read and write
+	// all of them.
 	news = []protocol.Topic{"news:1", "news:2"}
 )
 
-// sign makes a token. A key with another id, or another secret, makes one that relays refuse.
+// sign makes a token with the given key. Relays refuse the token if they have no key with the same
+// id and the same secret.
 func (c claims) sign(key keyring.Key) string {
 	m := jwt.MapClaims{"sub": c.user}
 	if c.info != "" {
@@ -77,12 +80,13 @@ func (c claims) sign(key keyring.Key) string {
 	return text
 }
 
-// names reports whether the token names a channel. Where no token is asked for, all are named.
+// names reports whether the token of the session names a channel. For a client that needs no token,
+// it always returns true.
 func (s *session) names(channel string) bool {
 	return s.sdk.open || slices.Contains(s.sdk.claims.channels, channel)
 }
 
-// mayRead is what the rules of RELAY_CHANNELS say by default.
+// mayRead reports whether the default rules of RELAY_CHANNELS permit the session to read a channel.
 func (s *session) mayRead(channel string) bool {
 	t := protocol.Topic(channel)
 	switch {
@@ -99,8 +103,9 @@ func (s *session) mayRead(channel string) bool {
 // count notes that something has happened once more.
 func (w *world) count(what string) { w.counts[what]++ }
 
-// connectSDK lets a client of an SDK come to an edge, and send its connect, perhaps a while later.
-// It returns nil if the edge does not take such clients now.
+// connectSDK opens a session of a client of an SDK at an edge. The client sends its connect at
+// once, or within half a second. If late is true, it never sends the connect at once. If the edge
+// takes no such clients now, connectSDK returns nil.
 func (w *world) connectSDK(e *edge, late bool) *session {
 	if _, ever := e.links.Linked(); e.old || !e.alive || !ever || !e.links.KnowsSDK() || len(e.sessions) >= 14 {
 		return nil
@@ -120,12 +125,12 @@ func (w *world) connectSDK(e *edge, late bool) *session {
 	w.count("came")
 	text, f := w.connectLine(s)
 	lines := []line{{text, f}}
-	for range w.rnd.IntN(5) - 1 { // behind the connect, in the same message
+	for range w.rnd.IntN(5) - 1 { // up to three lines behind the connect, in the same message
 		lines = append(lines, w.randomLine(s))
 	}
 	if w.chance(80) && !late {
 		w.sends(s, lines)
-	} else { // its upgrade was answered, and its connect comes later
+	} else { // the edge has answered the upgrade, and the connect comes later
 		w.after(w.between(0, 500*time.Millisecond), func() { w.sends(s, lines) })
 	}
 	return s
@@ -158,7 +163,8 @@ func (c *client) nextID() uint32 {
 	return c.asked
 }
 
-// connectLine returns a client's first line. A few of them are refused.
+// connectLine returns a client's first line. A few of these lines are wrong, so that the edge or
+// the relay refuses them.
 func (w *world) connectLine(s *session) (string, *frame) {
 	c, k := s.sdk, &command{method: "connect"}
 	k.id = c.nextID()
@@ -248,7 +254,7 @@ func (w *world) publishLine(s *session, channel string) line {
 	case 0:
 		data = fmt.Sprintf(`{"n":%q, "x":[1.50]}`, text)
 	case 1:
-		data = fmt.Sprintf(`"\u0023%s"`, text[1:]) // the relay would write it in another way
+		data = fmt.Sprintf(`"\u0023%s"`, text[1:]) // the relay would not write this escape
 	default:
 		data = fmt.Sprintf("%q", text)
 	}
@@ -377,9 +383,9 @@ func (w *world) someSDK() *session {
 // confirmWait is how long an edge waits for the answer to a connect.
 const confirmWait = 4 * time.Second
 
-// read takes the lines of a client as far as its edge's reader would. The reader takes nothing
-// behind the first line before the connect is confirmed. A later line that finds no room is
-// dropped, as if the client had not sent it.
+// read gives the lines of a client to the log, as the edge's reader does. Until the connect is
+// confirmed, the log gets only the first line. If the log has no room for a later line, that line
+// is dropped, as if the client had not sent it.
 func (w *world) read(s *session) {
 	c, e := s.sdk, s.e
 	for len(c.lines) > 0 && !s.gone {
@@ -415,8 +421,8 @@ func (w *world) read(s *session) {
 	}
 }
 
-// introduced gives a guest's first line to the log, once there is room for it. A guest for whose
-// line there is no room within 2 s is sent away.
+// introduced gives a guest's first line to the log, once the log has room for it. If the log has no
+// room within 2 s, the guest is disconnected.
 func (w *world) introduced(s *session, l line, confirmed <-chan struct{}) {
 	began := w.now
 	var try func()
@@ -433,7 +439,7 @@ func (w *world) introduced(s *session, l line, confirmed <-chan struct{}) {
 			w.disconnect(s)
 		}
 	}
-	s.sdk.waits = make(chan struct{}) // until there was room
+	s.sdk.waits = make(chan struct{}) // the function try replaces this channel
 	try()
 }
 
@@ -448,7 +454,7 @@ func (w *world) accept(s *session, l line) bool {
 	return true
 }
 
-// shortened leaves out the middle of a long line, which is a token.
+// shortened leaves out the middle of a long line. Long lines are those with a token.
 func shortened(text string) string {
 	if len(text) > 160 {
 		return text[:60] + "…" + text[len(text)-60:]
@@ -456,7 +462,8 @@ func shortened(text string) string {
 	return text
 }
 
-// readAll lets the reader of each client go on that can. It is called when a link begins.
+// readAll has the reader of each waiting client go on if it can. It is called when a link begins,
+// and when a connect is confirmed.
 func (e *edge) readAll() {
 	for _, s := range e.sessions {
 		if s.sdk != nil && s.sdk.waits != nil {
@@ -465,7 +472,7 @@ func (e *edge) readAll() {
 	}
 }
 
-// giveUp ends a guest whose connect was not confirmed in time.
+// giveUp disconnects a guest whose connect was not confirmed in time.
 func (w *world) giveUp(s *session) {
 	if s.gone || s.sdk.confirmed || slices.Contains(s.e.closing, s) || !s.e.alive {
 		return
@@ -482,7 +489,8 @@ func (w *world) inOutage() bool {
 	return slices.ContainsFunc(w.relays, func(r *relay) bool { return r.alive && (r.broker.unreachable || r.broker.away) })
 }
 
-// expire ends a session at the end of what it was given, with the grace that edges give.
+// expire plans the end of a session whose token expires, and adds the 25 s of grace that edges
+// give. A later token of the session cancels that end.
 func (w *world) expire(s *session) {
 	until := s.sdk.until
 	if until == 0 {
@@ -496,7 +504,8 @@ func (w *world) expire(s *session) {
 	})
 }
 
-// closed lets a session go that its relay has closed.
+// closed handles a session that its relay has closed: the session ends some time later, as on a
+// real edge.
 func (w *world) closed(s *session) {
 	e := s.e
 	e.sessions = slices.DeleteFunc(e.sessions, func(o *session) bool { return o == s })

@@ -24,7 +24,7 @@ var (
 // edges without clients of SDKs, or when they come.
 func TestSimulation(t *testing.T) { simulate(t, plan) }
 
-// TestSimulationWithSDKs does the same with clients of the chat and of SDKs.
+// TestSimulationWithSDKs does what TestSimulation does, with clients of the chat and of SDKs.
 func TestSimulationWithSDKs(t *testing.T) { simulate(t, planSDK) }
 
 func simulate(t *testing.T, plan func(seed uint64) schedule) {

@@ -11,7 +11,8 @@ import (
 
 // arriving takes note that a session comes to a topic. The session may receive publications that
 // are still on their way to a relay, since that relay does not know them yet when the session
-// comes. The parameter user is "" for a client of an SDK, which is left out of nothing.
+// comes. Clients of the chat do not get their own publications. For a client of an SDK, which gets
+// them, the parameter user is "".
 func (m *model) arriving(t protocol.Topic, i *interest, user string) {
 	for _, e := range m.stream(t).entries {
 		if e.flying == 0 || user != "" && !t.IsUser() && e.from == user {
@@ -91,8 +92,8 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool, by *brokertest.Ha
 			if s.sdk == nil && !t.IsUser() && s.user == e.from || s.had[e.id] {
 				c = mustNot
 			} else if c == must && (again || m.edges[edge.instance].ahead[e.id]) {
-				// The session may have had the entry already. Or its edge was given the entry
-				// ahead, and must not give it to anybody again.
+				// The session may have had the entry already. Or the edge was given the message
+				// ahead of the entry, and may give the entry to no other session.
 				c = may
 			}
 			i.expected = append(i.expected, &expected{entry: e, class: c, got: s.had[e.id], owed: owed})
@@ -100,17 +101,18 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool, by *brokertest.Ha
 	}
 }
 
-// owed reports whether a client of an SDK must get what its own relay publishes, although it came
-// while Redis was away and has no position yet. Its subscribe is final, so it is owed all that is
-// said from then on. A relay that the edge came to later does not know when the client came.
+// owed reports whether a client of an SDK must get what its own relay publishes. That is so
+// although the client came while Redis was away, and its edge knows no position yet. Its subscribe
+// was confirmed, so it must get all that was said later. A relay to which the edge linked after the
+// client came owes it nothing, since that relay does not know when the client came.
 func (m *model) owed(s *session, i *interest, e *entry, by *brokertest.Handle) bool {
 	here, f := s.e.used, m.ids[e.id]
 	return s.sdk != nil && i.in && i.leaves == 0 && f != nil && f.at.After(i.since) &&
 		here != nil && here.relay.broker.handle == by && here.began.Before(i.came)
 }
 
-// linked takes note that an edge begins a link. Its members who have no position yet may miss what
-// they were owed on the link before.
+// linked takes note that an edge begins a link. If a topic has no known position at the edge, its
+// members there may now miss publications that the relay of the earlier link owed them.
 func (m *model) linked(e *edge) {
 	for _, s := range e.sessions {
 		for t, i := range s.interests {
@@ -153,10 +155,10 @@ func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 	}
 }
 
-// lose takes note that Redis goes back to a saved state, or is emptied. The given map is the result
-// of model.count from when the state was saved. It is nil if Redis is emptied. All entries of a
-// topic beyond its count in the map are lost. Marks against duplicates may be lost too, so any
-// frame may be stored again.
+// lose takes note that Redis goes back to a saved state, or is emptied. The parameter kept is what
+// model.count returned when that state was saved. It is nil if Redis is emptied. All entries of a
+// topic beyond its count in kept are lost. Marks against duplicates may be lost too, so any frame
+// may be stored again.
 func (m *model) lose(kept map[protocol.Topic]int) {
 	m.lossy = true
 	for t, s := range m.topics {

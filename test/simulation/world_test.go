@@ -39,7 +39,7 @@ type world struct {
 
 	settledOnce bool           // the first outage of world.outage is over
 	calm        time.Time      // when all was mended; zero: not yet
-	counts      map[string]int // what clients of SDKs did and were told, by a name
+	counts      map[string]int // how often each event of clients of SDKs happened
 	doubts      struct{ begun, moved, cancelled int }
 }
 
@@ -57,7 +57,7 @@ type config struct {
 	pieces     int // how many pieces of jobs a relay does in one step at most
 
 	sdk  bool // clients of SDKs come too
-	skew bool // with sdk: some edges and relays do not know them
+	skew bool // some edges and relays do not know clients of SDKs; only with sdk
 }
 
 // result is the outcome of a run.

@@ -1,4 +1,5 @@
-// Command edge ends client WebSockets and carries their messages over one link to a relay.
+// Command edge accepts the WebSockets of clients, and carries their messages over one link to a
+// relay.
 package main
 
 import (

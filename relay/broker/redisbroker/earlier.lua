@@ -1,5 +1,5 @@
--- Takes over a topic's history and last position, as relays of the earlier layout left them. Its
--- marks are taken over by publish.lua.
+-- Takes over a topic's history and last position, as relays of the earlier layout left them. The
+-- relay takes over the topic's marks with publish.lua.
 --
 -- KEYS[1] the topic's record      KEYS[2] the list of its history
 -- KEYS[3] the earlier layout's history, a stream whose entry ids are positions
@@ -7,11 +7,12 @@
 --         gave it, separated by commas.
 -- ARGV[1] milliseconds the history is kept      [2] milliseconds the last position is kept
 --
--- What is taken over counts as published now. Of the history, the script takes over the entries
--- that lead to the last position without a gap. If the topic has a record that says a position and
--- is not too old, the script takes over nothing: the list is left as it is. In any case the script
--- deletes the keys of the earlier layout. A key whose contents have another form is no such key,
--- and stays. Returns how many keys it deleted.
+-- The entries and the last position count as published at the time of the call. Of the history, the
+-- script takes over the entries that lead to the last position without a gap. It takes over nothing
+-- if the topic has a record with a credible position that is not too old, or if the earlier layout
+-- left no credible position. Then the list stays as it is. In any case the script deletes the keys
+-- of the earlier layout. If the contents of a key have another form, they are not of that layout,
+-- and the key stays. Returns how many keys it deleted.
 
 local age, keep = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = call('TIME')

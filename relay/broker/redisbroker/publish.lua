@@ -17,14 +17,14 @@
 --   "failed" and an error
 --
 -- All is written before anything is published. If Redis lacks memory, or is a replica, it refuses
--- the first write. After a write has succeeded, it refuses no later one for these reasons. So of
--- each message either all happens or nothing. A command to publish that is not permitted would fail
--- too late. So a Redis that does not permit it is not used at all.
+-- the first write. After a write has succeeded, it refuses no later one for these reasons. So each
+-- message is either written and published, or neither. If a relay may not run PUBLISH or SPUBLISH,
+-- the script would fail after its writes. So relays use no such Redis.
 
 -- The numbers of a message: instance, number, predecessor and floor; epoch and offset of the
 -- highest position that the publisher knows (0 0: none); the number of the topic in KEYS; the
--- message's place in the answer. The last two count from 1. In an item the topic's number is at
--- topicat.
+-- message's place in the answer. The last two count from 1. The topic's number begins at the byte
+-- topicat of an item.
 local item, topicat = '>c16I8I8I8I8I8I2I2', 57
 
 local size, age, markage, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -78,31 +78,34 @@ local function ended(list)
   return 0, 0
 end
 
--- Publishes the messages of one topic whose numbers and JSON are in ARGV from first to last.
+-- Publishes messages to one topic. The numbers of the first message are ARGV[first], and those of
+-- the last message are ARGV[last]. The JSON of a message is the argument behind its numbers.
 local function publish(topic, first, last)
   local record, list, hash, channel = KEYS[3 * topic - 2], KEYS[3 * topic - 1], KEYS[3 * topic], ARGV[7 + topic]
   local epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = open(record)
   local found = epoch
   if not found then
     epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = 0, 0, 0, '', 0, 0, 0, 0, 0, ''
-    -- Redis may have evicted the record alone.
+    -- Redis may have evicted only the record, and not the hash.
     if call('HLEN', hash) > 0 then hashed = 1 end
   end
   local before = stamp
 
-  -- A last position that is too old is forgotten. A position that is not credible is forgotten if
-  -- it is in the last epoch or after it. In an earlier epoch, a position is not credible if it is
-  -- beyond the last offset. Its epoch still counts then, and a later epoch begins below. In all
-  -- these cases the givers and the list do not count any more.
+  -- In three cases the givers and the list do not count any more:
+  -- - The last position is too old. It is forgotten.
+  -- - The last position is not credible, and is in the last epoch or after it. It is forgotten.
+  -- - The last position is not credible, since it is beyond the last offset of an earlier epoch. It
+  --   is kept, so that the next message begins a later epoch.
   local afresh = now - stamp >= age -- whether the list has nothing that counts
   if now - stamp >= keep or not credible(epoch, offset) then
     if now - stamp >= keep or epoch >= lastepoch then epoch, offset = 0, 0 end
     others, ng, afresh = sub(others, 8 * ng + 1), 0, true
   end
 
-  -- gave says that this server's identity is among the givers. It need not be the newest giver. A
-  -- server never returns to an earlier identity. So an earlier identity that comes back is told by
-  -- a proxy, which tells other identities on other connections. That says nothing about the data.
+  -- The variable gave says whether this server's identity is among the givers, newest or not. A
+  -- server never gets back an earlier identity of its own. But behind a proxy, each connection may
+  -- lead to another server, and an earlier identity may come back. That says nothing about the
+  -- data.
   local gave = identity ~= '' and find(sub(others, 1, 8 * ng), identity, 1, true)
 
   local entries = {} -- for the list
@@ -157,9 +160,9 @@ local function publish(topic, first, last)
         id = format('%d-%d', epoch, offset)
         json = json .. id .. '"}'
       else
-        -- If the record alone was lost, the list tells the last position.
+        -- If only the record was lost, the list tells the last position.
         if stamp == 0 then epoch, offset = ended(list) end
-        -- The clock may have been set back.
+        -- The clock may have been set back. So the new epoch is later than all that are known.
         local born = math.max(micros, knownepoch + 1, epoch + 1, latest + 1)
         id = format('%d-1', born)
         if epoch > 0 and offset <= lastoffset then
@@ -181,8 +184,9 @@ local function publish(topic, first, last)
   end
   if not dirty then return end
 
-  -- The marks that go to the hash may be those of publications of this call. So the append must not
-  -- fail after they are written. If the list's key holds no list, LLEN fails before that.
+  -- The marks that go to the hash may be those of messages that this call publishes. Once they are
+  -- in the hash, RPUSH must not fail. It would fail if the list's key held no list. So the script
+  -- runs LLEN first, which fails for the same reason.
   if displaced then
     local new = 0
     if entries[1] then call('LLEN', list) end

@@ -10,7 +10,8 @@
 --   the top (0-0: none is known)
 --   the identities of the servers that gave the last positions
 --   1 if there are entries behind the page, else 0
---   for each entry its position and its JSON. The JSON is empty if it names another position.
+--   for each entry its position and its JSON. The script returns an empty JSON in place of one that
+--   names another position.
 --
 -- The last entry has the position of the top. Each entry before it has an offset that is lower by
 -- one. The first entry of an epoch says where the epoch before it ended.
@@ -30,7 +31,8 @@ local reply = {format('%d-%d', epoch, offset), sub(others, 1, 8 * ng), 0}
 -- Entries are up to 1 MiB long, so they are read a few at a time.
 local few = 8
 local count = old < age and math.min(call('LLEN', KEYS[2]), size) or 0
--- A part of the list. The variable from is the number of its first entry, counted from the end.
+-- The variable entries has a part of the list. The variable from is the number of the part's first
+-- entry, counted from the end of the list.
 local entries, from = {}, 0
 
 -- Returns the i-th entry from the end, or an empty string if there is none.
@@ -41,14 +43,16 @@ local function entry(i)
   return entries[from - i + 1] or ''
 end
 
--- Returns the JSON of the i-th entry from the end, or an empty string if it names another position.
+-- Returns the JSON of the i-th entry from the end. If the JSON names another position, it returns
+-- an empty string.
 local function at(i, position)
   local json = entry(i)
   return find(json, '"Pos":"' .. position .. '"', 1, true) and json or ''
 end
 
--- The epochs that the page may have entries of, the latest first. Each has the epoch, the offset of
--- its last entry, and the number of entries behind that entry.
+-- A list of the epochs from which the page may have entries, the latest first. An item has three
+-- numbers: the epoch, the offset of the epoch's last entry, and how many entries of the history are
+-- behind that entry.
 local epochs = {{epoch, offset, 0}}
 local first -- number of the page's first entry, counted from the end
 while not first do

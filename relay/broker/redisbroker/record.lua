@@ -2,9 +2,9 @@
 -- marks, one behind the other.
 --   head     the fields that are listed below, 59 bytes
 --   givers   the identities of servers that gave positions, the newest first, 8 bytes each
---   marks    of the writers before the last one, the latest first, 32 bytes each. A mark has
+--   marks    the marks of earlier writers, the latest writer first, 32 bytes each. A mark has
 --            instance, number, and the time when it was set.
--- Times are Redis' own, in milliseconds. What has another form counts as no record.
+-- Times are Redis' own, in milliseconds. A value of another form counts as no record.
 local call, format = redis.call, string.format
 local pack, unpack, sub, find = struct.pack, struct.unpack, string.sub, string.find
 
@@ -29,14 +29,14 @@ local function open(key)
   return epoch, offset, stamp, writer, mark, set, ng, nm, hashed, sub(record, headlength + 1)
 end
 
--- Returns whether a position is within the last credible epoch and offset, and another position can
--- follow it.
+-- Returns whether a position is credible, and another position can come after it. Behind the last
+-- offset of an epoch, that other position is in a later epoch.
 local function credible(epoch, offset)
   return epoch > 0 and offset <= lastoffset and (epoch < lastepoch or epoch == lastepoch and offset < lastoffset)
 end
 
--- Returns an eighth of the time that a history is kept. A key's expiry is set at the first
--- publication in each such span of time. So the expiry is set to one span more than the key must
+-- Returns an eighth of the time that a history is kept. Scripts renew the expiry of a key only at
+-- the first publication in each such eighth. So they give the key an eighth more time than it must
 -- last.
 local function eighthof(age) return math.ceil(age / 8) end
 

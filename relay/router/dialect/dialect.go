@@ -15,14 +15,13 @@ import (
 // other methods are called only by the caller that steps the Router, one at a time. The methods do
 // not block, and keep none of the slices that they are given.
 type Dialect interface {
-	// Check returns nil for a session that an edge may have, and an error for any other session. On
-	// an error, the router closes the link of the session's edge.
+	// Check returns nil for a session that an edge may have, and an error for any other session.
+	// After an error, the router closes the link of the session's edge.
 	Check(s Session) error
-	// Topics appends to dst the topics that s is a member of from its connect on, before any
-	// command. There are two such topics at most. The connect of a session that has none is
-	// confirmed at once. All calls for one session append the same topics in the same order. A
-	// dialect whose connect is a command (see Confirm) appends none. The router often calls this
-	// method.
+	// Topics appends to dst the topics of which s is a member from its connect on, before any
+	// command. There are two such topics at most. If s has no such topic, its connect is confirmed
+	// at once. All calls for one session append the same topics in the same order. A dialect whose
+	// connect is a command (see Confirm) appends none. The router often calls this method.
 	Topics(dst []protocol.Topic, s Session) []protocol.Topic
 	// Parse returns what a client's frame asks for. The parameter again says that the frame was
 	// granted on an earlier link, while the broker was away. Rules that may differ from relay to
@@ -30,14 +29,15 @@ type Dialect interface {
 	Parse(s Session, now time.Time, frame []byte, again bool) Command
 	// Content returns the Content that c publishes on its topic. For a Join or a Leave that is the
 	// notice. Content is called when c is published, and perhaps again. Each call must return the
-	// same.
+	// same Content.
 	Content(s Session, c *Command) protocol.Content
-	// Answer returns the text by which a client learns what became of its command. The reason in v
-	// is Done for a command that takes effect, or that is published and has Answered set.
+	// Answer returns the text by which a client learns what became of its command. If the command
+	// takes effect, v.Reason is Done. If the command has Answered set, v.Reason is Done when the
+	// command is published or granted.
 	Answer(s Session, c *Command, v Verdict) []byte
-	// Render appends to b the text that members of t who speak this dialect are sent for a
-	// publication. The result except names a user whose sessions are not sent the text. If except
-	// is "", all members are sent it. All relays that share a broker must render alike.
+	// Render appends to b the text of the publication p for those members of t that speak this
+	// dialect. The result except names a user whose sessions do not get the text. If except is "",
+	// all these members get the text. All relays that share a broker must render alike.
 	Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byte, except string)
 	// Lost returns the text that tells members of t that they lost messages. It is for dialects
 	// whose Order is InOrder.
@@ -46,12 +46,13 @@ type Dialect interface {
 	// is the membership's keep. AfterLoss is for dialects whose Order is ByTopic.
 	AfterLoss(s Session, t protocol.Topic, keep []byte) Loss
 	// Kinds returns the names by which commands are counted. Every Command.Kind is an index in the
-	// result. Commands of two dialects that have a name in common are counted together.
+	// result. If two dialects have a name in common, their commands of that name are counted
+	// together.
 	Kinds() []string
-	// Order says which earlier commands of its session a command waits for.
+	// Order says for which earlier commands of the same session a command waits.
 	Order() Order
-	// MaxTopics returns how many topics one session may be in. 0 means as many as Config.MaxGroups
-	// of the router says.
+	// MaxTopics returns how many topics one session may be in. The result 0 stands for
+	// Config.MaxGroups of the router.
 	MaxTopics() int
 }
 
@@ -80,7 +81,7 @@ type Loss struct {
 	Reason string // not empty
 }
 
-// Order says which earlier commands of its session a command waits for.
+// Order says for which earlier commands of the same session a command waits.
 type Order uint8
 
 const (
@@ -89,8 +90,8 @@ const (
 	InOrder Order = iota
 	// ByTopic means that answers name their commands. A command waits only for earlier commands of
 	// its session on its own topic, as docs/design/sdk.md says. The verbs from Confirm on are for
-	// this order, and Join and Leave are for InOrder. The sessions of a dialect with this order are
-	// told as link.Client.
+	// this order, and Join and Leave are for InOrder. An edge tells of the sessions of such a
+	// dialect with link.Client frames.
 	ByTopic
 )
 
@@ -103,15 +104,16 @@ const (
 	MemberPublish             // publishes, if the session is a member
 	Join                      // publishes a notice, and makes the session a member
 	Leave                     // publishes a notice, and ends the membership
-	// Confirm confirms the session as that of Terms.User, and makes it a member of Terms.Topics. It
-	// is answered once the session is bound to all of them. If the router refuses a Confirm, the
-	// client is sent the answer, and the session ends as by a Close with code 0.
+	// Confirm confirms the session as that of Terms.User, and makes it a member of Terms.Topics.
+	// The command is answered once the session is bound to all these topics. If the router refuses
+	// a Confirm, the client is sent the answer, and the session ends as by a Close with code 0.
 	Confirm
 	Bind   // makes the session a member without a notice; Terms.Keep is the membership's keep
 	Unbind // ends the membership without a notice
 	Renew  // changes Terms.Until and Terms.Keep of the session
 	// Close ends the session, with Terms.Code and with Text as the reason. If the code is 0, there
-	// is no reason: Text is then the answer, which the client is sent first, and "" is no answer.
+	// is no reason. Text is then an answer: the client gets it before the session ends. With code 0
+	// and an empty Text the client gets no answer.
 	Close
 )
 
@@ -122,18 +124,18 @@ type Command struct {
 	// Fixed means that clients cannot choose the topic's name. The router bounds how many topics
 	// one user may address. A Publish or a MemberPublish with Fixed set does not count for that
 	// bound, and is never refused for it. Any other Publish or MemberPublish, and any Join, is
-	// refused as ManyAddressed if its topic exceeds the bound. A command that was granted on an
-	// earlier link is not refused.
+	// refused for the reason ManyAddressed if its topic exceeds the bound. A command that was
+	// granted on an earlier link is not refused.
 	Fixed bool
 	// Answered says that a Publish or a MemberPublish is answered when it is published, or when it
 	// is granted.
 	Answered bool
 	Tag      uint32 // opaque to the router, for Answer
 	Topic    protocol.Topic
-	// Text is what is published, in at most protocol.MaxMsg bytes of UTF-8. For Nothing it is the
-	// answer. For Close see the comment there. For a Confirm, a Bind, an Unbind and a Renew the
-	// router does not look at Text, and keeps it for Answer. For a Join and a Leave, Parse must
-	// leave Text empty.
+	// Text is what is published, in at most protocol.MaxMsg bytes of UTF-8. For the verb Nothing,
+	// Text is the answer. For the verb Close, see the comment there. For a Confirm, a Bind, an
+	// Unbind and a Renew the router does not look at Text, and keeps it for Answer. For a Join and
+	// a Leave, Parse must leave Text empty.
 	Text  string
 	Terms *Terms // not nil for a Confirm, a Bind, a Renew and a Close
 }
@@ -146,10 +148,10 @@ type Terms struct {
 	Topics []Binding        // of a Confirm, each topic once
 	Code   uint16           // of a Close; 0: the socket ends without a close frame
 	Said   protocol.Content // of a Publish whose content is more than Text
-	Shared any              // what Said shares with other commands; the router only holds it
+	Shared any              // keeps alive the memory that Said shares with other commands
 }
 
-// Binding is a topic that Confirm makes the session a member of, with the membership's keep.
+// Binding is a topic of which a Confirm makes the session a member. Keep is the membership's keep.
 type Binding struct {
 	Topic protocol.Topic
 	Keep  []byte
@@ -161,16 +163,16 @@ type Reason uint8
 const (
 	Done Reason = iota // the command has its effect
 	// The session is not a member of the topic. As the answer to a MemberPublish, NotMember also
-	// says that the topic has members or subscribers. As the answer to a Leave or an Unbind it says
-	// nothing about others.
+	// says that the topic has members or subscribers. As the answer to a Leave or an Unbind, it
+	// does not say whether others are members.
 	NotMember
 	NoMembers       // nobody is a member or a subscriber
 	Undecided       // the broker cannot say now whether anybody is a member
 	ManyTopics      // the session is in Verdict.Most topics or more
 	ManyMemberships // the session's edge has no room for more memberships, or for longer keeps
 	ManyAddressed   // the user has addressed Verdict.Most topics within Verdict.Window
-	// The command's topic has used up its rate, so the message would have to wait. But the edge's
-	// messages that already wait for the rates of their topics take too many bytes.
+	// The command's topic has used up its rate, so the message would have to wait. But too many
+	// bytes of the edge's messages already wait for the rates of their topics.
 	TooMuch
 	AlreadyMember // Bind: the session is a member, or will be
 	Late          // Bind: the topic could not be bound for some seconds; it may be later
@@ -185,6 +187,6 @@ const (
 // Verdict is the router's decision on a command.
 type Verdict struct {
 	Reason Reason
-	Most   int           // the bound, for ManyTopics, ManyAddressed and ManyKeeps
-	Window time.Duration // the window of the bound, for ManyAddressed
+	Most   int           // the bound, if Reason is ManyTopics, ManyAddressed or ManyKeeps
+	Window time.Duration // the window of the bound, if Reason is ManyAddressed
 }
