@@ -222,7 +222,7 @@ func (h *Hub) passLocked(f *Feed, t *topic, p link.Publication, r *renderings) (
 	if h.dropOverlapLocked(); h.overlap == nil {
 		return true
 	}
-	sum, reason := h.overlap.sum(p.Payload, p.Except), dropRepeated
+	sum, full := h.overlap.sum(p.Payload, p.Except), false
 	for form := range r.has {
 		if !r.has[form] {
 			continue
@@ -232,12 +232,15 @@ func (h *Hub) passLocked(f *Feed, t *topic, p link.Publication, r *renderings) (
 			passes = true
 			continue
 		case excess:
-			reason = dropOverlap
+			full = true
 		}
 		r.texts[form], r.has[form] = nil, false
 	}
-	if !passes {
-		h.metrics.dropped[reason].Inc()
+	switch {
+	case full: // counted even if another form is passed on
+		h.metrics.dropped[dropOverlap].Inc()
+	case !passes:
+		h.metrics.dropped[dropRepeated].Inc()
 	}
 	return passes
 }

@@ -375,15 +375,15 @@ func (h *Hub) count(result pushed, n int) {
 	}
 }
 
-// Opened binds a session to its own topics. The session's first Opened, confirmed or not, releases
-// the connect that waits for it.
+// Opened binds a session of the chat to its own topics. The session's first Opened, confirmed or
+// not, releases the connect that waits for it.
 func (f *Feed) Opened(o link.Opened) {
 	h := f.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.sessions[o.Session]
-	if s == nil {
-		return // the session was forgotten meanwhile
+	if s == nil || s.sdk != nil {
+		return // the session was forgotten meanwhile, or the relay is wrong
 	}
 	for _, number := range o.Topics {
 		if t := f.numberedLocked(number); t != nil {
@@ -399,8 +399,8 @@ func (f *Feed) Opened(o link.Opened) {
 	}
 }
 
-// Joined binds a session to a group. If the parameter answer is true, Joined also queues o.Text for
-// the client, before the group's later messages.
+// Joined binds a session of the chat to a group. If the parameter answer is true, Joined also
+// queues o.Text for the client, before the group's later messages.
 func (f *Feed) Joined(o link.Joined, answer bool) {
 	h := f.hub
 	h.mu.Lock()
@@ -409,7 +409,7 @@ func (f *Feed) Joined(o link.Joined, answer bool) {
 	if s == nil {
 		return
 	}
-	if t := f.numberedLocked(o.Topic); t != nil {
+	if t := f.numberedLocked(o.Topic); t != nil && s.sdk == nil {
 		h.bindLocked(s, t)
 	}
 	if answer {

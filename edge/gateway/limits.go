@@ -163,6 +163,20 @@ func (r *rates) charge(user string, deliveries uint64) {
 	a.messagesDue = due
 }
 
+// admit makes a user pay for a connect by which a relay has bound the user's client to the given
+// number of channels. Each channel costs as much as a subscribe would, but the first one is free:
+// it is the user's own, to which every connect is bound. If the cost is not available, or if a
+// session waits for the allowance, admit takes nothing and returns false. So clients that are
+// refused do not keep their user from connecting later.
+func (r *rates) admit(user string, channels int) bool {
+	if r.perSecond <= 0 || channels <= 1 {
+		return true
+	}
+	a := r.join(user)
+	defer r.leave(user, a)
+	return a.waiting.Load() == 0 && a.pay(r.time(float64(channels-1)), 0) == 0
+}
+
 // take takes the cost of a message of the given size. It fails if the cost is not available, or if
 // a session waits for the allowance.
 func (a *allowance) take(bytes int) bool {
@@ -173,17 +187,20 @@ func (a *allowance) take(bytes int) bool {
 // returns how long the caller should wait before it tries again. A message that costs more than a
 // burst may be taken once all earlier ones are paid for.
 func (a *allowance) spend(bytes int) (delay time.Duration) {
-	r := a.rates
 	bytes = max(bytes, 1)
-	messages := r.time(float64((bytes + rateUnit - 1) / rateUnit))
-	weight := r.time(float64(bytes) / rateUnit)
+	return a.pay(a.rates.time(float64((bytes+rateUnit-1)/rateUnit)), a.rates.time(float64(bytes)/rateUnit))
+}
+
+// pay does the work of spend. The parameters are the times until the message is paid for, as a
+// message and in bytes.
+func (a *allowance) pay(messages, weight time.Duration) (delay time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
 	messagesDue, bytesDue := later(a.messagesDue, now), later(a.bytesDue, now)
 	delay = max(
 		messagesDue.Sub(now)+min(messages, rateBurst)-rateBurst,
-		bytesDue.Sub(now)+min(weight, r.byteBurst)-r.byteBurst)
+		bytesDue.Sub(now)+min(weight, a.rates.byteBurst)-a.rates.byteBurst)
 	if delay > 0 {
 		return delay
 	}

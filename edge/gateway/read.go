@@ -252,7 +252,7 @@ func (c *conn) forward(message []byte) error {
 		s.deliver(notDelivered)
 		return nil
 	}
-	if v.up.Accept(s.info.ID, message) || !s.starved && c.awaitRoom(message, roomWait) {
+	if v.up.Accept(s.info.ID, message) || !s.starved && c.awaitRoom(message, roomWait, nil) {
 		s.starved = false
 		return nil
 	}
@@ -321,11 +321,23 @@ func (c *conn) pause(wait func(ended <-chan struct{}) paced) paced {
 	return wait(ended)
 }
 
-// awaitRoom waits for room upstream, for the given time at most. It reports whether the upstream
-// has accepted the message.
-func (c *conn) awaitRoom(message []byte, most time.Duration) bool {
+// awaitRoom waits for room upstream, for the given time at most, and only until the given channel
+// is closed. The channel may be nil. It reports whether the upstream has accepted the message.
+func (c *conn) awaitRoom(message []byte, most time.Duration, ended <-chan struct{}) bool {
 	ctx, cancel := context.WithTimeout(c.server.ctx, most)
 	defer cancel()
+	if ended != nil {
+		var watch sync.WaitGroup
+		defer watch.Wait()
+		defer cancel()
+		watch.Go(func() {
+			select {
+			case <-ended:
+				cancel()
+			case <-ctx.Done():
+			}
+		})
+	}
 	up, id := c.server.up, c.session.info.ID
 	for ctx.Err() == nil && up.WaitRoom(ctx, id, len(message)) {
 		if up.Accept(id, message) {

@@ -37,7 +37,7 @@ const (
 	ReasonGuests      // too many guests, and this one gave way
 	ReasonGuestBytes  // guests have sent too much, and this one gave way
 	ReasonNoRoom      // a line found no room upstream
-	ReasonRate        // a line waited too long for its user's allowance
+	ReasonRate        // the user's allowance did not suffice for a line or for a connect's channels
 	ReasonUserLimit   // the user has Config.PerUser sessions already
 	reasons
 )

@@ -31,8 +31,8 @@ func (h *Hub) memberLocked(id uint64, confirmed bool) (*Session, error) {
 
 // Confirmed makes a guest a session of the user that the relay names, and binds the session to its
 // topics. From then on the session counts for its user, is pinged, and is read on. If answer is
-// set, Confirmed also queues n.Text for the client. If the user has too many sessions, the session
-// is closed.
+// set, Confirmed also queues n.Text for the client. If the user has too many sessions, or cannot
+// pay for the channels, the session is closed.
 //
 // An error ends the link. Confirmed returns one if the session is confirmed already, speaks the
 // chat's protocol, or would have too many bytes of keeps.
@@ -65,22 +65,26 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 		}
 	}
 	if !s.dead {
-		h.beginLocked(s, n.Text, answer)
+		h.beginLocked(s, n, answer)
 	}
 	return nil
 }
 
-// beginLocked begins the confirmed session of s: it counts s for its user, answers the client, and
-// starts the pings. h.mu must be held.
-func (h *Hub) beginLocked(s *Session, text []byte, answer bool) {
+// beginLocked begins the confirmed session of s: it counts s for its user, has the user pay for the
+// channels, answers the client, and starts the pings. h.mu must be held.
+func (h *Hub) beginLocked(s *Session, n link.Confirmed, answer bool) {
 	h.guests.leave(s)
 	defer s.sdk.releaseLocked()
 	if h.users != nil && !h.users.enter(s) {
 		s.close(ReasonUserLimit, closeWait)
 		return
 	}
+	if h.rates != nil && !h.rates.admit(n.User, len(n.Channels)) {
+		s.close(ReasonRate, closeWait)
+		return
+	}
 	if answer {
-		h.answerLocked(s, text)
+		h.answerLocked(s, n.Text)
 	}
 	if c := s.conn.Load(); c != nil {
 		c.server.confirmed(c, s.sdk.until)
@@ -117,7 +121,9 @@ func (f *Feed) Refreshed(n link.Refreshed, answer bool) error {
 }
 
 // Bound binds a session to a topic with a keep. If answer is set, it also queues n.Text for the
-// client, before the topic's later messages. The error, if any, ends the link.
+// client, before the topic's later messages. The error, if any, ends the link. A session that would
+// have more than link.MaxMemberships memberships is an error, since the next relay would not take
+// it.
 func (f *Feed) Bound(n link.Bound, answer bool) error {
 	h := f.hub
 	h.mu.Lock()
@@ -130,6 +136,10 @@ func (f *Feed) Bound(n link.Bound, answer bool) error {
 		had := 0
 		if slot := s.findLocked(t); slot >= 0 {
 			had = len(s.sdk.keepLocked(slot))
+		} else if len(s.memberships) >= link.MaxMemberships {
+			return &link.CloseError{
+				Code: link.CodeLimit, Text: fmt.Sprintf("session %d in more than %d topics", n.Session, link.MaxMemberships),
+			}
 		}
 		if err := h.roomLocked(s, len(n.Keep)-had); err != nil {
 			return err

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -102,6 +104,22 @@ func TestP2_BareFormsComeOnceDuringAMove(t *testing.T) {
 	old.Publication(link.Publication{Topic: f.Topic, Payload: f.Texts[0].Text})
 	wantTexts(t, chat, "chat a", "chat a")
 	wantTexts(t, sdk, "json a", "json a")
+}
+
+// TestP10_AFormForWhichThereIsNoRoomIsCounted brings more texts during a move than overlapTexts.
+// Then one form of a publication is passed on, and the other form is dropped. The drop must be
+// counted.
+func TestP10_AFormForWhichThereIsNoRoomIsCounted(t *testing.T) {
+	h, _, older, newer := twoLinks()
+	bring(newer, 2, "a")
+	for i := range overlapTexts {
+		bring(older, 1, fmt.Sprint(i))
+	}
+	dropped := testutil.ToFloat64(h.metrics.dropped[dropOverlap])
+	newer.Forms(link.Forms{Topic: 2, Texts: []link.Rendering{{Form: link.FormChat, Text: []byte("a")}, {Form: link.FormJSON, Text: []byte("json a")}}})
+	if n := testutil.ToFloat64(h.metrics.dropped[dropOverlap]) - dropped; n != 1 {
+		t.Errorf("%v drops are counted, want 1", n)
+	}
 }
 
 // TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome has the new relay bind a client of an SDK. The

@@ -182,7 +182,8 @@ func (h *Hub) introduce(s *Session, up Upstream) {
 // read meanwhile. While no relay can take guests, connectGuest holds the line back. So the log does
 // not fill with lines of guests. Server.checkSDK ends the wait after confirmWait.
 //
-// The line is charged to nobody: a guest has one line, and no user yet.
+// The line is charged to nobody: a guest has one line, and no user yet. The user pays for the
+// channels of the connect when the relay has confirmed it, see rates.admit.
 func (r *reader) connectGuest(line []byte) error {
 	s, v := r.session, r.server
 	ended := make(chan struct{})
@@ -194,7 +195,10 @@ func (r *reader) connectGuest(line []byte) error {
 	}
 	ready := s.sdk.ready // read now, since Confirmed sets the field to nil
 	v.hub.introduce(s, v.up)
-	if !v.up.Accept(s.info.ID, line) && !r.awaitRoom(line, v.guestDue(s.sdk)-v.now()) {
+	if !v.up.Accept(s.info.ID, line) && !r.awaitRoom(line, v.guestDue(s.sdk)-v.now(), ended) {
+		if _, ending := s.Reason(); ending {
+			return r.dropLate(line)
+		}
 		v.hub.metrics.dropped[dropNoRoom].Inc()
 		return errNoRoom
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -453,6 +454,30 @@ func TestP7_GuestsThatARelayHasRefusedGiveWay(t *testing.T) {
 		synctest.Wait()
 		if open := b.server.Active(); open != most {
 			t.Errorf("%d sockets are open, want %d", open, most)
+		}
+	})
+}
+
+// TestP8_AGuestThatGaveWayKeepsNoMessage has guests send large messages, which wait since the log
+// has no room. If a guest gives way, its socket must be closed after giveWayWait, and not only
+// after confirmWait.
+func TestP8_AGuestThatGaveWayKeepsNoMessage(t *testing.T) {
+	up := silentRelay()
+	up.accept = func(uint64, []byte) bool { return false }
+	up.waitRoom = func(ctx context.Context, _ uint64, _ int) bool { <-ctx.Done(); return false }
+	const most = 1 << 20
+	inBubble(t, up, func(c *Config) { c.Unfinished = most }, func(t *testing.T, b *bubbled) {
+		for range 40 {
+			b.connect().send(textOf("connect", strings.Repeat("x", 60<<10)))
+			synctest.Wait()
+		}
+		time.Sleep(giveWayWait)
+		synctest.Wait()
+		if guests := b.metric("guests", ""); guests == 0 || guests != float64(b.server.Active()) {
+			t.Errorf("%v guests, and %d sockets are open", guests, b.server.Active())
+		}
+		if bytes := b.metric("guest_bytes", ""); bytes == 0 || bytes > most/guestBytesShare {
+			t.Errorf("messages of %v bytes are kept", bytes)
 		}
 	})
 }

@@ -128,7 +128,7 @@ func (r *reader) forwardLine(line []byte) error {
 	case result == pacedLate:
 		v.hub.metrics.dropped[dropLate].Inc()
 		return errRate
-	case v.up.Accept(s.info.ID, line) || r.awaitRoom(line, r.patience()):
+	case v.up.Accept(s.info.ID, line) || r.awaitRoom(line, r.patience(), nil):
 		return nil
 	}
 	v.hub.metrics.dropped[dropNoRoom].Inc()

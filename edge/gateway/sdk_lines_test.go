@@ -344,3 +344,47 @@ func TestAMillionEmptyObjectsCostTheirUserOnly(t *testing.T) {
 		}
 	})
 }
+
+// TestP7_ChannelsOfConnectsAreChargedToTheirUser has clients of one user connect, and the relay
+// bind each to 128 channels. As many clients as a burst allows must be answered. The next one must
+// be closed, and must cost nothing, so that it gets in as soon as the burst allows it. Another user
+// is not affected.
+func TestP7_ChannelsOfConnectsAreChargedToTheirUser(t *testing.T) {
+	inBubble(t, silentRelay(), func(c *Config) { c.Rate, c.FanOut = 100, 250 }, func(t *testing.T, b *bubbled) {
+		connect := func(user string, channels int) *rawClient {
+			c := b.connect()
+			c.send(textOf("connect"))
+			synctest.Wait()
+			n := link.Confirmed{Session: b.hub.last, User: user, Channels: make([]link.Channel, channels), Text: []byte("connected")}
+			if err := b.hub.Confirmed(n, true); err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		refused := func() {
+			t.Helper()
+			c := connect("1", link.MaxChannels)
+			c.wantCode(3004)
+			c.Close()
+		}
+		for range 7 {
+			connect("1", link.MaxChannels).wantFrame(textByte, "connected")
+		}
+		for range 20 {
+			refused()
+		}
+		connect("2", link.MaxChannels).wantFrame(textByte, "connected")
+		time.Sleep(150 * time.Millisecond) // the burst is 1,000, and 8 clients cost 8*127
+		refused()
+		connect("1", 1).wantFrame(textByte, "connected") // only the user's own channel
+		time.Sleep(20 * time.Millisecond)
+		connect("1", link.MaxChannels).wantFrame(textByte, "connected")
+		b.hub.Cost(link.Cost{User: "1", Deliveries: 1 << 40})
+		connect("1", 1).wantFrame(textByte, "connected") // even with the greatest debt
+		refused()
+		synctest.Wait()
+		if n := b.metric("sessions_ended_total", "rate"); n != 22 {
+			t.Errorf("%v sessions are counted", n)
+		}
+	})
+}

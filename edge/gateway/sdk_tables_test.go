@@ -175,3 +175,50 @@ func TestKeepsAreBounded(t *testing.T) {
 		t.Errorf("%d bytes are counted after the end", h.keeps)
 	}
 }
+
+// TestMembershipsAreBounded has a relay bind a session of an SDK to more topics than the next relay
+// would take. The frame must return an error, which ends the link, and must change nothing.
+func TestMembershipsAreBounded(t *testing.T) {
+	h := newMirror(HubConfig{})
+	id := sdkMember(t, h, "1", "user:1").info.ID
+	bind := func(n uint64) error {
+		h.Topic(link.TopicNumber{ID: n, Topic: protocol.Topic(fmt.Sprint("channel", n))})
+		return h.Bound(link.Bound{Session: id, Topic: n}, true)
+	}
+	for n := range uint64(link.MaxMemberships - 1) {
+		if err := bind(1000 + n); err != nil {
+			t.Fatalf("membership %d: %v", n+2, err)
+		}
+	}
+	if err := bind(1000); err != nil {
+		t.Errorf("a member is bound again: %v", err)
+	}
+	before, _ := h.Digest()
+	err := bind(2000)
+	if end, ok := errors.AsType[*link.CloseError](err); !ok || end.Code != link.CodeLimit {
+		t.Errorf("error %v, want that of a limit", err)
+	}
+	if got, _ := h.Digest(); got != before || got.Bindings != link.MaxMemberships {
+		t.Errorf("%d memberships", got.Bindings)
+	}
+	h.Unbound(link.Unbound{Session: id, Topic: 1000})
+	if err := bind(2000); err != nil {
+		t.Errorf("after another one has ended: %v", err)
+	}
+}
+
+// TestFramesOfTheChatDoNotBindSDKs has a relay say Opened and Joined of a session of an SDK. The
+// next relay might not take such a membership.
+func TestFramesOfTheChatDoNotBindSDKs(t *testing.T) {
+	h := newMirror(HubConfig{})
+	s, waiting := sdkMember(t, h, "1"), guest(h, &fakeUpstream{})
+	h.Topic(link.TopicNumber{ID: 1, Topic: "all"})
+	for _, id := range []uint64{s.info.ID, waiting.info.ID} {
+		h.Opened(link.Opened{Session: id, Confirmed: true, Topics: []uint64{1}})
+		h.Joined(link.Joined{Number: 1, Session: id, Topic: 1, Text: []byte("x")}, true)
+	}
+	if got := tablesOf(h.Hub); len(got.held) != 0 {
+		t.Errorf("told %+v", got.held)
+	}
+	wantTexts(t, s, "x")
+}

@@ -24,8 +24,9 @@ func TestOnlyWhatPublishesCanBeGranted(t *testing.T) {
 	w.done(e)
 }
 
-// TestAPublishIsAnsweredOnce loses a link or a relay around the answer to a publish. The client is
-// told once that its message is published, and receivers get the message once.
+// TestAPublishIsAnsweredOnce cuts the link while a publish is answered. In some runs the relay dies
+// too. The client must be told once that its message is published, and receivers must get the
+// message once.
 func TestAPublishIsAnsweredOnce(t *testing.T) {
 	for cut := range 12 {
 		for _, dies := range []bool{false, true} {
@@ -60,7 +61,7 @@ func TestAPublishIsAnsweredOnce(t *testing.T) {
 
 // TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore has a client publish to a group, and a
 // chat session of the same edge leave the group. The broker's answers are lost. The echo of the
-// leave shows that the earlier message was published, so the client is answered.
+// leave shows that the earlier message was published, so the client must be answered.
 func TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -84,9 +85,9 @@ func TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore(t *testing.T) {
 	e.quiet()
 }
 
-// TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted has a relay grant and answer publishes. The
-// relay then dies or, in the cases with the flag stays, lives on. The messages are published when
-// the broker is back, and no publish is answered again.
+// TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted has a relay grant and answer publishes. In
+// one case the relay then dies, in the other it lives on. The messages must be published when the
+// broker is back, and no publish may be answered again.
 func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 	for _, stays := range []bool{false, true} {
 		w, e := serving(t, 2)
@@ -119,7 +120,7 @@ func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 		if e.say(1, "ping 7"); stays { // this relay has sent Close, so it does not read the ping
 			w.settle()
 			e.saw(1)
-		} else { // the new relay knows no earlier Close, and granted publishes hold up no unbind
+		} else { // the new relay has not sent Close; the unbind need not wait for granted publishes
 			e.say(1, "unbind 8 y")
 			w.settle()
 			e.saw(1, "7 done", "8 done")
@@ -138,8 +139,8 @@ func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 
 // TestP5_APublishThatCannotBeGivenAheadIsAnswered has clients publish while the broker is away, to
 // topics that nobody follows at their relay. One publish is under way when the broker goes away.
-// All of them are answered before the broker is back. Then they are published, once and in order,
-// by their relay or by the next one. No publish is answered again.
+// All of them must be answered before the broker is back. Then they must be published, once and in
+// order, by their relay or by the next one. No publish may be answered again.
 func TestP5_APublishThatCannotBeGivenAheadIsAnswered(t *testing.T) {
 	for _, moves := range []string{"", "meanwhile", "later"} {
 		w, e := serving(t, 2)
@@ -153,7 +154,7 @@ func TestP5_APublishThatCannotBeGivenAheadIsAnswered(t *testing.T) {
 		b.cut()
 		b.linkTo(there)
 		w.settle()
-		here.broker.away = true // and not told yet
+		here.broker.away = true // the relay has not been told yet
 		e.say(1, "say 1 y one")
 		w.settle()
 		e.saw(1)
@@ -187,8 +188,8 @@ func TestP5_APublishThatCannotBeGivenAheadIsAnswered(t *testing.T) {
 }
 
 // TestP5_APublishBehindAGapIsAnswered has a client publish to its own topic while the broker is
-// away. An echo is missing there, so nothing can be given ahead. The publish is answered all the
-// same. An unsubscribe behind it need not wait.
+// away. An echo of that topic may be missing, so nothing can be given ahead. The publish must be
+// answered all the same, and an unsubscribe behind it need not wait.
 func TestP5_APublishBehindAGapIsAnswered(t *testing.T) {
 	w, e := serving(t, 1)
 	e.client(1, "7", "x")
@@ -229,9 +230,10 @@ func TestAStrangersPublishIsRefusedAtOnce(t *testing.T) {
 }
 
 // TestP15_ARefusedPublishIsNotAnsweredAsPublished loses the answers of a relay that refuses a
-// publish. A later publish of the edge to that topic moves the mark past the refused one. The next
-// relay would let it pass, and the broker takes it for a duplicate. In some runs the broker is away
-// when the edge links to the next relay, or when that relay looks for the publish.
+// publish. A later publish of the edge to the same topic moves the mark past the refused publish.
+// The next relay does not refuse the replay, but the broker takes the replay for a duplicate. The
+// client must be told that nobody knows whether its message was published. In some runs the broker
+// is away when the edge links to the next relay, or when that relay looks for the publish.
 func TestP15_ARefusedPublishIsNotAnsweredAsPublished(t *testing.T) {
 	for _, away := range []string{"", "at the look-up", "at the link"} {
 		w := newWorld(t, 0)

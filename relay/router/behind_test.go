@@ -41,8 +41,8 @@ func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	}
 }
 
-// TestP4_NewLinkAfterFullOne gives an edge a new link in the step in which the queue of its full
-// link was sampled. The sampled length must not be used for the new link.
+// TestP4_NewLinkAfterFullOne samples how much is queued on an edge's full link. In the same step
+// the edge gets a new link. The sample must not be used for the new link.
 func TestP4_NewLinkAfterFullOne(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

@@ -7,10 +7,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// A Bind or a Confirm makes a session a member without a notice. It waits until the edge's follower
-// of each of its topics can take a member. Until then none of these followers is forgotten. The
-// frame waits in rare.binders of the first follower that cannot take a member yet. A frame is in
-// one such list at a time.
+// A Bind or a Confirm makes a session a member without a notice. Each topic that the frame names
+// has a follower of the session's edge. The frame waits until all these followers can take a
+// member. Until then none of them is forgotten. The frame waits in rare.binders of the first
+// follower that cannot take a member yet. A frame is in one such list at a time.
 
 // bindTo begins a Bind or a Confirm. It refuses the frame, or binds its session now, or makes it
 // wait.
@@ -46,9 +46,8 @@ func (fr *frame) bindings() []dialect.Binding {
 	return []dialect.Binding{{Topic: fr.topic(), Keep: fr.command.Terms.Keep}}
 }
 
-// keepBytes returns how many bytes the keeps of a Bind or a Confirm have. These bytes count in
-// tables.keeps from the judgement of the frame on, so that waiting frames together cannot exceed
-// the bounds.
+// keepBytes returns how many bytes the keeps of a Bind or a Confirm have. Once the frame is judged,
+// these bytes count in tables.keeps. So the frames that wait cannot exceed the bounds together.
 func (fr *frame) keepBytes() (n int) {
 	if fr.command.Verb == dialect.Confirm {
 		n = len(fr.command.Terms.Keep)
@@ -94,10 +93,11 @@ func (r *Router) noRoomFor(s *session, more int) dialect.Verdict {
 	return dialect.Verdict{}
 }
 
-// mayBind reports whether f can take a member now. While the broker is away f always can, since
-// nobody knows how long the outage lasts. Members then begin at f's position, or unplaced if f has
-// no position yet. So if f is behind, a new member is sent messages that are older than its
-// membership. If these were left out, later messages might be lost.
+// mayBind reports whether f can take a member now. While the broker is away, every follower whose
+// edge has told its tables can take members, since nobody knows how long the outage lasts. Members
+// then begin at f's position, or unplaced if f has no position yet. So if f is behind, a new member
+// is sent messages that are older than its membership. If these were left out, later messages might
+// be lost.
 func (r *Router) mayBind(f *follower) bool {
 	return f.bindable() || r.outage.away && f.edge.outbox.ready
 }
@@ -173,10 +173,13 @@ func (r *Router) bindNow(fr *frame) {
 	r.finish(fr)
 }
 
-// bindLate refuses a Bind whose bindWait is over and which still waits at its follower. If the Bind
-// is parked, it is refused when its turn comes, unless it can be bound at once then. While the Bind
-// waits, its session may publish as a member. So the Bind is not refused before these publishes are
-// finished or granted. Otherwise a replay could judge them to be a stranger's.
+// bindLate is called when the bindWait of a Bind is over. It refuses the Bind if the Bind waits at
+// its follower. A Bind that is still parked is bound or refused when its turn comes: it is refused
+// if it would have to wait then.
+//
+// While a Bind waits at its follower, its session may publish as a member. So bindLate does not
+// refuse the Bind before these publishes are finished or granted. Otherwise a replay could judge
+// them to be a stranger's.
 func (r *Router) bindLate(fr *frame) {
 	fr.late = true
 	if fr.effect >= effectFinished || fr.waits == nil || fr.session.client().ways[fr.topic()].saying > 0 {

@@ -11,8 +11,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestASubscribeBindsAndAnUnsubscribeEndsThat has a client subscribe to a group of a chat session,
-// publish there, and unsubscribe. The client may publish and receive only while it is subscribed.
+// TestASubscribeBindsAndAnUnsubscribeEndsThat has a client subscribe to a group that has a member
+// of the chat, publish to the group, and unsubscribe. The client may publish and receive only while
+// it is subscribed.
 func TestASubscribeBindsAndAnUnsubscribeEndsThat(t *testing.T) {
 	w, e := serving(t, 1)
 	e.client(1, "7", "x")
@@ -53,8 +54,9 @@ func TestWhatWaitsToBeBound(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		then func(w *world, rl *testRelay, e *testEdge)
-		// The texts that the client must receive: bind if it waits with a subscribe, and connect if
-		// it waits with a connect. The text "last" is published after the wait.
+		// The texts that the client must receive. They are those of the first list if a subscribe
+		// waits, and those of the second if a connect waits. The text "last" is published after the
+		// wait.
 		bind, connect []string
 	}{
 		{"the topic is subscribed", func(w *world, rl *testRelay, e *testEdge) { rl.broker.slow = false },
@@ -208,9 +210,10 @@ func TestWhoWaitsForMembersThatLeaveIsBound(t *testing.T) {
 	w.done(e)
 }
 
-// TestASubscribeThatWasParkedForTooLongIsLate has a subscribe wait behind an unsubscribe, which
-// waits for the broker's answer to a publish. When the turn of the subscribe comes, the topic has
-// no follower any more and is subscribed anew.
+// TestASubscribeThatWasParkedForTooLongIsLate parks a subscribe behind an unsubscribe, which waits
+// for the broker's answer to a publish. After the unsubscribe, the topic has no follower any more,
+// so the subscribe would have to wait for a new subscription. If bindWait is over by then, the
+// subscribe must be refused at once. Otherwise it must be answered when the topic is subscribed.
 func TestASubscribeThatWasParkedForTooLongIsLate(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		w, e := serving(t, 1)
@@ -253,8 +256,8 @@ func TestASubscribeThatWasParkedForTooLongIsLate(t *testing.T) {
 }
 
 // TestALateSubscribeWaitsForWhatItPermitted has a client publish while its subscribe waits. The
-// subscribe becomes late while the broker's answer to the publish is on its way, or lost together
-// with the link. The publish is never judged as a stranger's.
+// subscribe becomes late while the broker's answer to the publish is on its way. In one case the
+// link is cut, and the answer is lost. The publish must never be judged as a stranger's.
 func TestALateSubscribeWaitsForWhatItPermitted(t *testing.T) {
 	for _, cut := range []bool{false, true} {
 		w, e := serving(t, 1)
@@ -317,8 +320,9 @@ func TestASubscribeLetsWhatWaitedForAFollowerGo(t *testing.T) {
 }
 
 // TestP6_WhoSubscribedWhileTheBrokerWasAwayMissesNothing has a client subscribe at a relay whose
-// broker is away, and be given a message ahead. The edge loses its link before it is told a
-// position. Somebody publishes, and the edge links to another relay.
+// broker is away. The client is given a message ahead, and its edge loses its link before it is
+// told a position. Then somebody publishes, and the edge links to another relay. The client must
+// receive that publication, and must not receive the first message again.
 func TestP6_WhoSubscribedWhileTheBrokerWasAwayMissesNothing(t *testing.T) {
 	w, e := serving(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -347,7 +351,7 @@ func TestP6_WhoSubscribedWhileTheBrokerWasAwayMissesNothing(t *testing.T) {
 }
 
 // TestWhoIsBoundInAnOutageMissesNothingOfItsEnd binds a session to a topic while the broker is
-// away, and has another session publish there when the broker is back, before the topic is
+// away. When the broker is back, another session publishes to the topic before the topic is
 // subscribed. The first session must be sent that publication.
 func TestWhoIsBoundInAnOutageMissesNothingOfItsEnd(t *testing.T) {
 	w, e := serving(t, 1)
@@ -373,9 +377,9 @@ func TestWhoIsBoundInAnOutageMissesNothingOfItsEnd(t *testing.T) {
 	w.done(e)
 }
 
-// TestP5_WhoComesInAnOutageIsAnsweredThoughMembersAreBehind kills a relay. The broker is away from
-// the next relay, so the members of a topic stay behind there until the broker is back. A connect
-// and a subscribe to that topic must be answered meanwhile. They must miss nothing that is said
+// TestP5_WhoComesInAnOutageIsAnsweredThoughMembersAreBehind kills a relay. At the next relay the
+// broker is away, so the members of a topic stay behind until the broker is back. A connect and a
+// subscribe to that topic must be answered meanwhile. They must miss nothing that is said
 // afterwards.
 func TestP5_WhoComesInAnOutageIsAnsweredThoughMembersAreBehind(t *testing.T) {
 	w, e := serving(t, 2)

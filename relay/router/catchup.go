@@ -31,6 +31,7 @@ type lag struct {
 	// If history ends before target, a gap is told.
 	target protocol.Position
 	echoes []*frame // joins and leaves that wait until the follower reaches them
+	loss   *losing  // a loss that the members are being told; nil: none
 }
 
 func (r *Router) fallBehind(f *follower) {
@@ -50,10 +51,13 @@ func (c *catchup) add(f *follower) {
 	}
 }
 
-// remove takes f off catchup.behind, if f is listed there, and clears lag.held.
+// remove takes f off catchup.behind, if f is listed there. It clears lag.held and lag.loss.
 func (c *catchup) remove(f *follower) {
 	g := f.lag()
-	if g == nil || g.index == 0 {
+	if g == nil {
+		return
+	}
+	if g.loss = nil; g.index == 0 {
 		return
 	}
 	end := len(c.behind) - 1
@@ -100,6 +104,10 @@ func (r *Router) advance(f *follower) {
 func (r *Router) advanceOn(f *follower) (again bool) {
 	g := f.lag()
 	if !f.isBehind || !f.edge.outbox.ready || !f.numbered || g.reading != 0 || !f.topic.subscribed && !r.outage.away || r.outage.away && g.held {
+		return false
+	}
+	if g.loss != nil {
+		r.goOn(g.loss)
 		return false
 	}
 	tail := &tail{base: f.topic.top}
@@ -247,7 +255,7 @@ func (r *Router) history(ev broker.History) {
 		g.reading = 0
 		f.compact()
 	}
-	if !asked || !f.isBehind || !f.edge.outbox.ready {
+	if !asked || !f.isBehind || !f.edge.outbox.ready || g.loss != nil {
 		r.readOn(f.edge)
 		return
 	}
@@ -272,7 +280,10 @@ func (r *Router) history(ev broker.History) {
 		if lost, hole := missed(f.position, p); hole {
 			before := p.Position
 			before.Offset--
-			r.gap(f, before, lost)
+			if !r.gap(f, before, lost) {
+				r.readOn(f.edge)
+				return
+			}
 		}
 		r.m.fromHistory.Inc()
 		r.sendPublication(f, p.Position, bytes)
@@ -295,13 +306,19 @@ func (r *Router) history(ev broker.History) {
 	if f.position.Before(ev.Through) {
 		// The publications at the end of the page could not be read. They are lost.
 		lost, _ := missing(f.position, ev.Through)
-		r.gap(f, ev.Through, lost+1)
+		if !r.gap(f, ev.Through, lost+1) {
+			r.readOn(f.edge)
+			return
+		}
 	}
 	if target := g.target; !ev.More && f.position.Before(target) {
 		// History ends before a position that is known to be published. The publications in between
 		// are lost.
 		lost, _ := missing(f.position, target)
-		r.gap(f, target, lost+1)
+		if !r.gap(f, target, lost+1) {
+			r.readOn(f.edge)
+			return
+		}
 	}
 	r.advance(f)
 	r.readOn(f.edge)

@@ -7,7 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// client is the further state of a session that its edge told as a link.Client.
+// client is the further state of a session of an SDK. The edge tells of such a session by a
+// link.Client.
 type client struct {
 	open      bool   // the edge vouches for the user
 	confirmed bool   // its connect is confirmed
@@ -35,7 +36,7 @@ type kept struct {
 	keep     []byte
 }
 
-// row returns the link.Client by which the edge would now tell of the session s.
+// row returns the link.Client that would tell of the session s as it is now.
 func (c *client) row(s *session) link.Client {
 	return link.Client{ID: s.id, Confirmed: c.confirmed, Open: c.open, Until: c.until, User: s.user, Keep: c.keep}
 }
@@ -77,8 +78,8 @@ func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 //
 // The edge counts its keeps too, and ends the link beyond its bound. So what counts here is never
 // less than what the edge counts when it has taken all frames up to now. Keeps count from the
-// judgement of the frame that brings them. They count until the frame is sent by which the edge
-// drops them. For the keeps of a session that ends, that is the Ack of its End.
+// judgement of the frame that brings them. Some later frame makes the edge drop them, and they
+// count until that frame is sent. When a session ends, that frame is the Ack of the End.
 func (t *tables) count(c *client, more int) {
 	c.bytes += more
 	t.keeps += more

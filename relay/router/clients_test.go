@@ -65,8 +65,8 @@ func (rl *testRelay) idle() {
 }
 
 // TestOrderOnOneTopic gives a relay commands of one session on a topic that is not subscribed yet,
-// and on another topic. A command is answered as soon as no earlier command on the same topic holds
-// it up.
+// and on another topic. A command must be answered as soon as no earlier command on the same topic
+// holds it up.
 func TestOrderOnOneTopic(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -132,7 +132,8 @@ func TestWhatIsParkedKeepsItsPlace(t *testing.T) {
 }
 
 // TestWhatIsForgottenIsNotReleased has an unsubscribe wait for the broker's answer to a publish.
-// The answer comes in the step in which the edge links anew. The edge sends the unsubscribe again.
+// The answer comes in the step in which the edge links anew, so the relay has forgotten both
+// frames. The edge sends them again. Each of the two must be answered once.
 func TestWhatIsForgottenIsNotReleased(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -241,7 +242,8 @@ func TestP8_MembershipsOfClientsAreBounded(t *testing.T) {
 	w.settle()
 	tables := &rl.router.directory.edges[e.instance].tables
 	last := uint64(0)
-	// fill has sessions of a user come until one of them is refused. It returns what was used then.
+	// fill has sessions of a user come until one of them is refused. It returns tables.grouped as
+	// it is then.
 	fill := func(user func() string) int {
 		for last < 1000 {
 			last++
@@ -275,10 +277,10 @@ func TestP8_MembershipsOfClientsAreBounded(t *testing.T) {
 	w.done(e)
 }
 
-// TestP8_KeepsOfASessionThatEndsCountUntilTheEdgeDropsThem ends sessions that have keeps, and lets
-// other sessions come, at an edge whose keeps are at their bound. The edge must never have more
-// than that, also between the frames of one step and while the end of a session waits for what it
-// has published.
+// TestP8_KeepsOfASessionThatEndsCountUntilTheEdgeDropsThem has an edge whose keeps are at their
+// bound. Sessions with keeps end there, and other sessions come. The edge's keeps must never exceed
+// the bound. That also holds between the frames of one step, and while the end of a session waits
+// for the session's publishes.
 func TestP8_KeepsOfASessionThatEndsCountUntilTheEdgeDropsThem(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addSpeaking(Config{KeepBytes: 20}, speakers()...)

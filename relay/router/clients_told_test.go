@@ -107,9 +107,9 @@ func TestP8_KeepsThatAreToldAreBounded(t *testing.T) {
 	}
 }
 
-// TestToldClientsAreInTheTables has an edge tell of sessions of both kinds, with keeps, and
-// compares the digests. The tables are taken one piece in each step. Meanwhile the edge sends a new
-// Client and an End.
+// TestToldClientsAreInTheTables has an edge tell of sessions of both kinds, with keeps. The tables
+// are taken one piece in each step. Meanwhile the edge sends a new Client and an End. In the end
+// the digests of the edge and the relay must be equal.
 func TestToldClientsAreInTheTables(t *testing.T) {
 	for _, pieces := range []int{1, 2, 0} {
 		w := newWorld(t, 0)

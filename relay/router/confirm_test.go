@@ -8,8 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// TestAConnectIsConfirmed connects a guest at one edge, and lets a user of another edge write to
-// the topics to which the connect binds it.
+// TestAConnectIsConfirmed has a guest connect at one edge. The connect must be confirmed and bind
+// the guest to three topics. A user of another edge writes to two of them, and the guest must
+// receive both messages.
 func TestAConnectIsConfirmed(t *testing.T) {
 	w, a := serving(t, 2)
 	b := w.edge("b")

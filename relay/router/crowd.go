@@ -1,6 +1,6 @@
 package router
 
-// crowdIndex is the number of followers at which a crowd gets its map of followers by edge.
+// crowdIndex is the number of followers from which on a crowd has its map of followers by edge.
 const crowdIndex = 16
 
 // crowd holds the followers of a topic that has had more than one follower. The time to find a
@@ -39,7 +39,7 @@ func (t *topic) followed() bool {
 }
 
 // all iterates over the followers that exist when it begins. Meanwhile any of them may be removed,
-// and others added. A follower that is removed before its turn is still visited.
+// and other followers may be added. A follower that is removed before its turn is still visited.
 func (t *topic) all(yield func(*follower) bool) {
 	c := t.crowd
 	if c == nil {

@@ -61,7 +61,7 @@ func TestP9_ARelayTellsItsTablesEveryTenSeconds(t *testing.T) {
 	}
 }
 
-// TestP9_TablesThatDriftAreToldAnew has a relay's tables go wrong. The edge notices that by the
+// TestP9_TablesThatDriftAreToldAnew makes a relay's tables wrong. The edge notices that by the
 // Digest, and renews its link. The relay goes on with the tables that the edge then tells.
 func TestP9_TablesThatDriftAreToldAnew(t *testing.T) {
 	g, h := protocol.GroupTopic("g"), protocol.GroupTopic("h")

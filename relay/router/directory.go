@@ -85,8 +85,8 @@ func (d *directory) inOrder() []*edge {
 	return d.ordered
 }
 
-// activeInOrder calls want with the recent state of each active topic. It returns the topics for
-// which want returns true, in the order of their names.
+// activeInOrder calls the given function with the recent state of each active topic. It returns the
+// topics for which the function returns true, in the order of their names.
 func (d *directory) activeInOrder(want func(*recent) bool) (some []*topic) {
 	for t := range d.active {
 		if want(t.recent) {

@@ -22,25 +22,25 @@ type edge struct {
 
 	followers []*follower // unordered
 	leaving   uint64      // token of Router.moved's Flush on this link; 0: no Moved came
-	// The map passed has, for each topic, the number of the last tail item that passOver has looked
-	// at. Synced empties the map, and so does the broker's return.
+	// For each topic, passed has the number of the last tail item that passOver has looked at.
+	// Synced empties the map, and so does the broker's return.
 	passed map[protocol.Topic]uint64
 
 	addressed map[string]*addressed // by user
 }
 
-// tables has an edge's sessions and their memberships: as the edge told them, with all changes
-// since.
+// tables has an edge's sessions and their memberships. It is what the edge has told, with all
+// changes since.
 type tables struct {
-	told      *told   // rows that were told so far; nil: none are expected
-	taking    *taking // job that replaces the tables by told ones; nil: none is under way
+	told      *told   // rows told so far; nil: no rows are expected
+	taking    *taking // job that replaces the tables by the told rows; nil: none is under way
 	strayed   bool    // the edge may have linked elsewhere since it told its tables here
 	digestDue bool
 
 	sessions map[uint64]*session
-	grouped  int // bytes of the memberships that follower.share counts
-	// groupedBy has, by user, what the field grouped would be if the user were alone at the edge
-	// and its sessions shared no topic.
+	grouped  int // bytes of all memberships, as follower.share counts them
+	// For each user, groupedBy has the number of bytes that edge.tables.grouped would be if the
+	// user were alone at the edge, and no two of the user's sessions shared a topic.
 	groupedBy map[string]int
 	keeps     int     // bytes of all keeps, see tables.count
 	ended     []ended // sessions whose keeps count until their End is acknowledged
@@ -52,8 +52,8 @@ type tables struct {
 	bindingHash uint64
 }
 
-// told has the rows that an edge has told of its tables, as frames of the link. After Synced, a
-// taking replaces the tables by these rows.
+// told has the frames by which an edge tells its tables on a new link. Each frame is one row. After
+// Synced, a taking replaces the tables by these rows.
 type told struct {
 	sessions []any            // link.Session and link.Client
 	held     []any            // link.Held
@@ -64,16 +64,15 @@ type told struct {
 	kept     int              // bytes of all keeps, those of sessions included
 }
 
-// The size of a told row is the length of its texts and of its keep plus these costs, in bytes.
+// In bytes, a told row has the size of its texts and its keep, plus these costs.
 const (
 	rowCost    = 64 // for each Session, Client, Held and Keep
 	memberCost = 8  // for each member in a Held
 )
 
 // connected takes a new link, and closes an older link of the same instance. It refuses a link that
-// is not newer than the present one. It also refuses a link if the edge declares too large a log,
-// and every link while the relay is stopping. Another instance with the same node ID is another
-// edge.
+// is not newer than the present one, and a link whose edge declares too large a log. While the
+// relay is stopping, it refuses every link. Another instance with the same node ID is another edge.
 func (r *Router) connected(l Link, h link.Hello) {
 	if r.stopping {
 		l.Close(link.CodeNormal, "this relay is stopping")
@@ -132,11 +131,11 @@ func (r *Router) awaitTables(e *edge, l Link, bytes int) {
 	})
 }
 
-// tellLeast is how much of its tables an edge must tell in each Config.TellWait, in bytes.
+// tellLeast is the number of bytes of its tables that an edge must tell in each Config.TellWait.
 const tellLeast = 1 << 10
 
-// disconnected handles the end of a link. If the edge does not link again, it is removed
-// Config.Grace after lastReceived.
+// disconnected handles the end of a link. If the edge does not link again, it is removed when
+// Config.Grace has passed since the last byte came on the link.
 func (r *Router) disconnected(l Link, lastReceived time.Time, err error) {
 	e := r.directory.links[l]
 	if e == nil {

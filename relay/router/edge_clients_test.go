@@ -21,7 +21,8 @@ func (e *testEdge) tellClient(c link.Client) {
 	e.send(c)
 }
 
-// client adds a session that is confirmed in the tables already, and a member of some topics.
+// client adds a session to the tables that the edge tells on its next link. The session is
+// confirmed, and is a member of some topics.
 func (e *testEdge) client(id uint64, user string, topics ...protocol.Topic) {
 	e.sessions[id] = link.Session{ID: id, User: user}
 	e.clients[id] = link.Client{ID: id, User: user, Confirmed: true}

@@ -261,9 +261,9 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// compare checks the relay's tables, as the Digest d has them, against the edge's. While a Session
-// or an End is on its way, compare checks nothing. If the tables differ, the edge renews its link
-// or the test fails, see renews.
+// compare checks that the edge's tables are those of the Digest d. While a Session or an End is on
+// its way, compare checks nothing. If the tables differ, the edge renews its link or the test
+// fails, see testEdge.renews.
 func (e *testEdge) compare(d link.Digest) {
 	e.digest = d
 	if d.Heard != e.heard || len(e.dead) > 0 {

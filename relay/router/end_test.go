@@ -7,7 +7,7 @@ import (
 )
 
 // TestP2_LastWords ends a session whose last message is not published yet. Then the edge's relay
-// dies. The next relay publishes the message and ends the session.
+// dies. The next relay must publish the message and end the session.
 func TestP2_LastWords(t *testing.T) {
 	w := newWorld(t, 2)
 	rl := w.relays[0]

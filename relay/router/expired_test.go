@@ -63,8 +63,8 @@ func TestP4_LossOfAnExpiredHistoryIsTold(t *testing.T) {
 	}
 }
 
-// TestP4_UnreadableEntriesAreToldAsLost has a history with entries that cannot be read. They are
-// skipped and told as lost.
+// TestP4_UnreadableEntriesAreToldAsLost has a history with entries that cannot be read. They must
+// be skipped and told as lost.
 func TestP4_UnreadableEntriesAreToldAsLost(t *testing.T) {
 	const missed = 2*broker.PageSize + 10
 	for _, c := range []struct {

@@ -9,10 +9,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// follower is one edge's place in one topic. Its position says how far the edge's members have been
-// sent the topic. The edge of a live follower is sent publications when they come. A follower that
-// is behind reads the publications that it misses. It reads them from the topic's tail if the tail
-// reaches back far enough, and otherwise from history, page by page.
+// follower is one edge's place in one topic. Its position says how much of the topic the edge's
+// members have been sent. The edge of a live follower is sent publications when they come. A
+// follower that is behind reads the publications that it misses. It reads them from the topic's
+// tail if the tail reaches back far enough, and otherwise from history, page by page.
 type follower struct {
 	topic *topic
 	edge  *edge
@@ -20,9 +20,9 @@ type follower struct {
 	position protocol.Position
 	rare     *rare // nil: the zero value
 	bound    int32 // members at this edge
-	// The field since is the moment of the last gap, if gapped is set. Otherwise it is the moment
-	// at which the first member came. If the first member may have come while the edge was linked
-	// to another relay, it is 0.
+	// If gapped is set, the field since is the moment of the last gap. Otherwise it is the moment
+	// at which the first member came. It is 0 if the first member may have come while the edge was
+	// linked to another relay.
 	since   moment
 	inTopic uint32 // index in its topic's crowd, if there is one
 	inEdge  uint32 // index in its edge's followers
@@ -138,6 +138,7 @@ func (r *Router) dropFollower(f *follower) {
 	f.compact()
 	r.arrived(f)
 	f.topic.clients -= f.clients()
+	f.rare = nil // a topic's first follower is stored in the topic, and would keep its sessions
 	f.topic.remove(f)
 	r.dropTopic(f.topic)
 }
@@ -304,7 +305,7 @@ func (f *follower) noticed(more int32) {
 // clients are the members of a follower that were told as link.Client. Most topics of users have
 // one such member.
 type clients struct {
-	one  *session // the only member; nil: none, or see the field many
+	one  *session // the only member; nil: none, or see clients.many
 	many *many    // nil: there are no two members
 }
 

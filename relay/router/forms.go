@@ -31,15 +31,15 @@ func (f *follower) need() need {
 	return needBoth
 }
 
-// said is a publication, or a message given ahead, with the frames that were made of it. It exists
-// where an edge may need other forms than that of the chat.
+// said is a publication, or a message given ahead, with the frames that were made of it. A tail
+// item has a said if an edge may need other forms than that of the chat.
 type said struct {
 	position protocol.Position
 	id       uint64 // as in link.Publication, and in link.Ahead
 	ahead    bool   // given ahead
 	content  protocol.Content
 	frames   [needs][]byte // encoded frames; nil: not made yet
-	kept     bool          // this value was added to a tail: later frames count in tails.bytes
+	kept     bool          // added to a tail; frames made since then count in tails.bytes
 }
 
 // size returns how many bytes s takes in a tail.
@@ -51,8 +51,8 @@ func (s *said) size() int {
 	return n
 }
 
-// prepare makes the frames that the edges of served followers of t need, before the item comes to
-// the tail. So these frames are made once, even if the tail has no room for them.
+// prepare is called before the item is added to the tail of t. It makes the frames for the edges of
+// all served followers of t. So these frames are made once, even if the tail has no room for them.
 func (r *Router) prepare(t *topic, item *tailItem) {
 	for f := range t.all {
 		if f.served() {
@@ -61,8 +61,8 @@ func (r *Router) prepare(t *topic, item *tailItem) {
 	}
 }
 
-// frameFor returns the frame of an item of the tail of f's topic for f's edge. An item whose field
-// said is nil has the frame for members of the chat alone.
+// frameFor returns the frame that f's edge is sent for an item of the topic's tail. If
+// tailItem.said is nil, the item has only the frame for members of the chat.
 func (r *Router) frameFor(f *follower, item *tailItem) []byte {
 	s := item.said
 	if s == nil {
@@ -90,7 +90,7 @@ func (r *Router) compose(t *topic, s *said, n need) []byte {
 	count, except := 0, ""
 	r.scratch.text = r.scratch.text[:0]
 	if n == needSDK && s.position.IsZero() && !s.ahead {
-		n = needBoth // the edge counts publications without a position by the text of the chat
+		n = needBoth // an edge recognizes a publication without a position by its chat text
 	}
 	var ends [link.MaxForms]int
 	if n != needSDK {
@@ -99,7 +99,7 @@ func (r *Router) compose(t *topic, s *said, n need) []byte {
 		count++
 	}
 	if n != needChat {
-		// No user is left out of a form of the SDKs.
+		// The second result is dropped, since no user is left out of the form of the SDKs.
 		r.scratch.text, _ = r.dialects[link.FormJSON].Render(r.scratch.text, t.name, &s.content)
 		texts[count].Form, ends[count] = link.FormJSON, len(r.scratch.text)
 		count++

@@ -12,9 +12,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// mixed returns three edges that are linked to the first of some relays. The members of group g and
-// of "all" at the first edge speak the chat, at the second they are clients of SDKs, and at the
-// third there is one of each.
+// mixed returns three edges that are linked to the first of some relays. All three have members of
+// group g and of "all". At the first edge they speak the chat, and at the second they are clients
+// of SDKs. The third edge has a member of each kind in both topics.
 func mixed(t *testing.T, relays int) (w *world, chats, clients, both *testEdge) {
 	w = newWorld(t, 0)
 	for range relays {
@@ -224,8 +224,8 @@ func TestWhatIsGivenAheadHasTheFormsThatAreNeeded(t *testing.T) {
 }
 
 // TestWhatIsGivenAheadInTheChatAloneIsKeptForClients gives a message ahead while the topic has no
-// client of an SDK. Before the outage is over an edge with such a client links, and must be given
-// the message.
+// client of an SDK. Before the outage is over, an edge with such a client links. This edge must be
+// given the message.
 func TestWhatIsGivenAheadInTheChatAloneIsKeptForClients(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -283,8 +283,8 @@ func TestWhatWasGivenAheadBeforeASubscribeIsNotGivenAgain(t *testing.T) {
 }
 
 // TestP8_FramesInTailsAreBounded has an edge with clients of SDKs, an edge with sessions of the
-// chat, and an edge with both. The first and the last link anew again and again, and catch up from
-// a small tail. After each message, tails.bytes must be the size of all items.
+// chat, and an edge with both. The two edges with clients link anew again and again, and catch up
+// from a small tail. After each message, tails.bytes must be the size of all items.
 func TestP8_FramesInTailsAreBounded(t *testing.T) {
 	const most, size = 16 << 10, 1 << 10
 	w := newWorld(t, 0)
@@ -338,7 +338,7 @@ func TestP8_FramesInTailsAreBounded(t *testing.T) {
 	w.done(edges...)
 }
 
-// counting is the dialect lines, and counts calls of Render.
+// counting is the dialect of lines, but also counts the calls of Render.
 type counting struct {
 	lines
 	rendered *int
@@ -349,8 +349,8 @@ func (c counting) Render(b []byte, t protocol.Topic, p *protocol.Content) ([]byt
 	return c.lines.Render(b, t, p)
 }
 
-// TestAPublicationIsRenderedOnce publishes to members on many edges. Each text is rendered once,
-// even if the tail has no room for it.
+// TestAPublicationIsRenderedOnce publishes to members on many edges. Each text must be rendered
+// once, even if the tail has no room for it.
 func TestAPublicationIsRenderedOnce(t *testing.T) {
 	rendered := 0
 	w := newWorld(t, 0)
@@ -381,8 +381,9 @@ func TestAPublicationIsRenderedOnce(t *testing.T) {
 	}
 }
 
-// TestFanOutWithoutClientsCostsNoMore counts a relay's allocations and sent bytes for a
-// publication, with and without a second dialect. Both must be equal.
+// TestFanOutWithoutClientsCostsNoMore measures what a publication costs a relay with one dialect
+// and with two. With two dialects the relay must not make more allocations, and must send the same
+// number of bytes.
 func TestFanOutWithoutClientsCostsNoMore(t *testing.T) {
 	cost := func(dialects ...dialect.Dialect) (allocs float64, bytes int) {
 		s := newStage(3, dialects...)
@@ -433,8 +434,8 @@ func TestAnEdgeWithoutTheFeatureIsSentNothingOfIt(t *testing.T) {
 }
 
 // TestP2_WhatHasNoPositionComesOnceWhileTablesAreTaken has an original server publish while the
-// tables of an edge are being taken, at any of their pieces. Each member at the edge must get the
-// publication once.
+// tables of an edge are being taken. Each run publishes after another number of pieces. Each member
+// at the edge must get the publication once.
 func TestP2_WhatHasNoPositionComesOnceWhileTablesAreTaken(t *testing.T) {
 	for pieces := 1; ; pieces++ {
 		w := newWorld(t, 0)

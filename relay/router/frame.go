@@ -22,9 +22,9 @@ type frame struct {
 	command dialect.Command
 
 	lane  *lane             // the lane that it was put into; nil: none
-	prev  *frame            // the frame before this one, in the lane or at waits; nil: none
-	next  *frame            // the frame after this one, in the lane or at waits; nil: none
-	waits *follower         // the follower at which it waits to bind its session; nil: none
+	prev  *frame            // previous frame in the lane or in waits.rare.binders; nil: none
+	next  *frame            // next frame in the lane or in waits.rare.binders; nil: none
+	waits *follower         // the follower in whose binders it waits to bind its session; nil: none
 	at    protocol.Position // the position of its publication, or a later one; zero: unknown
 
 	end     bool // true: the session's end; false: a command
@@ -71,8 +71,8 @@ func (fr *frame) notice() bool {
 	return fr.effect < effectGranted && (fr.command.Verb == dialect.Join || fr.command.Verb == dialect.Leave)
 }
 
-// joins reports whether the frame must not be published before lane.placed returns true. It returns
-// true for joins and leaves that are not in effect, and for granted joins, since the positions of
+// joins reports whether the frame must wait until lane.placed returns true before it is published.
+// That is so for joins and leaves that are not in effect, and for granted joins. The positions of
 // their publications mark where memberships begin and end.
 func (fr *frame) joins() bool {
 	return fr.notice() || fr.effect == effectGranted && fr.command.Verb == dialect.Join
@@ -110,7 +110,8 @@ func (r *Router) arrive(e *edge, m link.Message) *violation {
 	if fr == nil {
 		return v
 	}
-	if c := fr.session.client(); c != nil && c.closing && !m.Again { // granted ones are published
+	// Granted messages have Again set, and are published even if their session is closing.
+	if c := fr.session.client(); c != nil && c.closing && !m.Again {
 		r.m.dropped("closed", 1)
 		r.finish(fr)
 		return nil
@@ -192,8 +193,9 @@ func (r *Router) judge(fr *frame) {
 	case fr.end:
 		r.endSession(s, fr.number)
 		if s.unfinished > 1 {
-			// The end is finished after the session's earlier frames. Until then the session is in
-			// the tables that the edge tells, so it is known if these frames are sent again.
+			// The end is finished after the session's earlier frames. The edge tells the session in
+			// its tables until then. So if the edge sends these frames again, their relay knows the
+			// session.
 			s.grow().end = fr
 			return
 		}
@@ -237,9 +239,9 @@ func (r *Router) judgeTerms(fr *frame) {
 }
 
 // memberOf reports whether s counts as a member of t when a frame of s is judged. The joins and
-// leaves of s that are under way count as if they were in effect, and so does a Bind that waits at
-// its follower. Until its connect is confirmed, a session also counts as a member of its own
-// topics.
+// leaves of s that are under way count as if they were in effect. A Bind that waits at its follower
+// counts in the same way. Until its connect is confirmed, a session also counts as a member of its
+// own topics.
 func (r *Router) memberOf(s *session, t protocol.Topic) bool {
 	if c := s.client(); c != nil && c.ways[t] != nil && c.ways[t].binding != nil {
 		return true
@@ -257,8 +259,8 @@ func (r *Router) verdict(fr *frame, v dialect.Verdict) []byte {
 	return r.speaks(fr.session).Answer(fr.session.who(), &fr.command, v)
 }
 
-// finish marks a frame's number as finished. flush and tellFinished acknowledge the number. An end
-// that waits for earlier frames of its session is finished after the last of them.
+// finish marks a frame's number as finished. Router.flush and Router.tellFinished acknowledge the
+// number. An end that waits for earlier frames of its session is finished after the last of them.
 func (r *Router) finish(fr *frame) {
 	if fr.effect >= effectFinished {
 		return
@@ -280,9 +282,9 @@ func (r *Router) finish(fr *frame) {
 	}
 }
 
-// finishPublished finishes a frame that is published. If its command has Answered set and it was
-// not granted, the client is answered now. The client of a granted frame was answered when the
-// frame was granted.
+// finishPublished finishes a frame that is published. If dialect.Command.Answered is set and the
+// frame was not granted, the client is answered now. The client of a granted frame was answered
+// when the frame was granted.
 func (r *Router) finishPublished(fr *frame) {
 	if fr.command.Answered && fr.effect < effectGranted {
 		r.answer(fr, r.doneText(fr))

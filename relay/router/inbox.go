@@ -2,17 +2,20 @@ package router
 
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
-// inbox has the numbers that an edge has sent from its log, and the frames that are not finished.
+// inbox records which numbers of its log an edge has sent, and holds the frames that are not
+// finished.
 type inbox struct {
 	logSize uint64 // size of the edge's log in bytes, as its Hello said
 
 	numbers numbers
-	whole   bool    // messages of the edge may be given ahead, see begun
-	acked   uint64  // numbers up to this one were finished when the link began
-	last    uint64  // last number of the edge's log when the link began; replays end there
-	began   moment  // moment of the link's Synced
-	hearing uint64  // token of hearOut's Flush; 0: none is awaited
-	earlier numbers // numbers of the previous link here, if the edge was whole; cleared by heardOut
+	whole   bool   // the edge is whole, so its messages may be given ahead, see Router.begun
+	acked   uint64 // numbers up to this one were finished when the link began
+	last    uint64 // last number of the edge's log when the link began; replays end there
+	began   moment // moment of the link's Synced
+	hearing uint64 // token of hearOut's Flush; 0: none is awaited
+	// earlier has the numbers of the edge's previous link to this relay, if the edge was whole on
+	// that link. The method heardOut clears it.
+	earlier numbers
 
 	frames  map[uint64]*frame // unfinished frames, by number
 	bytes   uint64            // sum of the sizes of the unfinished frames

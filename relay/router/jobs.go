@@ -2,8 +2,8 @@ package router
 
 // job is work on an edge, done piece by piece, so that no step takes long.
 type job interface {
-	// do carries out the next pieces of the job, up to the given number, which is above 0. It
-	// returns how many of that number were not needed, and whether the job is done.
+	// do carries out the given number of pieces of the job, or fewer if the job is done before. The
+	// number is above 0. The result left is the number of pieces that were not needed.
 	do(r *Router, pieces int) (left int, done bool)
 }
 
@@ -22,8 +22,7 @@ func (r *Router) work() {
 	}
 }
 
-// Busy reports whether jobs are left that another Step would continue. It must be called by the
-// caller of Step.
+// Busy reports whether unfinished jobs need another Step. It must be called by the caller of Step.
 func (r *Router) Busy() bool { return len(r.jobs) > 0 }
 
 // forgetting is the job that drops the followers of an edge that is gone.

@@ -11,9 +11,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// lines is a dialect for tests, by which a testEdge plays clients of SDKs. A frame consists of
-// words. The first two are the command and the number by which the answer names it. More words
-// depend on the command:
+// lines is a dialect for tests. The functions of edge_clients_test.go use it to play clients of
+// SDKs. A frame consists of words. The first two are the command and the number by which the answer
+// names it. Further words depend on the command:
 //
 //	connect 1 user until keep [topic=keep ...]
 //	bind 2 topic [keep]

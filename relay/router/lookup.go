@@ -9,11 +9,14 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// A publish that is answered may have been refused on an earlier link, and its answer may have been
-// lost. Later numbers of its edge may have been published since. Then the broker takes the replay
-// for a duplicate, though nothing was published. So a replay that the broker takes for a duplicate
-// is doubted, and looked up in history. If it is not there, nobody knows what became of it, and the
-// client is told so.
+// Some publishes are answered when they are published, see dialect.Command.Answered. A relay may
+// have refused such a publish on an earlier link, and its answer may have been lost. Later numbers
+// of the same edge may have been published since. Then the broker takes a replay of the refused
+// publish for a duplicate, though nothing was published.
+//
+// So if the broker takes such a replay for a duplicate, the replay is doubted, and looked up in
+// history. If history does not have it, nobody knows whether it was published, and the client is
+// told so.
 
 // lookup looks for doubted frames of one edge and topic in the topic's history.
 type lookup struct {
@@ -41,14 +44,14 @@ func (r *Router) doubt(fr *frame) {
 		in.lookups[l.topic] = l
 	}
 	if l.next = append(l.next, fr); len(l.frames) == 0 && len(l.next) == 1 {
-		r.after(0, func() { r.lookUp(l) }) // together with all others of this step
+		r.after(0, func() { r.lookUp(l) }) // one call for all frames that this step doubts
 	}
 }
 
 // ended reports whether the frames of l are forgotten or answered.
 func (l *lookup) ended() bool { return l.edge.inbox.lookups[l.topic] != l }
 
-// lookUp begins to read for the frames in lookup.next. If there are none, l ends.
+// lookUp begins to read history for the frames in lookup.next. If there are none, l ends.
 func (r *Router) lookUp(l *lookup) {
 	if l.ended() {
 		return

@@ -12,63 +12,162 @@ import (
 // clients all connect again, so the sessions are not all closed at one moment.
 const lossWithin = 5 * time.Second
 
-// gap tells a follower's members that they lost messages, and takes the follower past them. The
-// parameter at is the position of the last lost message.
-func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
+const (
+	// replayWait is how long the telling of a loss waits for the replays of an edge. Numbers at the
+	// end of the edge's log may be finished, and are then never replayed.
+	replayWait = time.Second
+	// replayPoll is the pause before replays that are awaited are looked for again.
+	replayPoll = 50 * time.Millisecond
+)
+
+// gap tells a follower's members that they lost messages, takes the follower past them, and returns
+// true. The parameter at is the position of the last lost message. If there are clients of SDKs
+// among the members, gap only begins to do so, and returns false. The follower then stays where it
+// is until the job of type losing is done, which goes on with Router.advance.
+func (r *Router) gap(f *follower, at protocol.Position, lost uint64) bool {
+	if f.clients() == 0 {
+		r.passLoss(f, at, lost)
+		return true
+	}
+	r.fallBehind(f) // a follower that is behind already stays behind
+	g := f.lag()
+	if g.loss == nil {
+		g.loss = &losing{
+			follower: f, lag: g, at: at, lost: lost,
+			members: slices.Clone(f.rare.clients.all()),
+			until:   r.clock + replayWait,
+		}
+	} else if g.loss.at.Before(at) {
+		g.loss.at, g.loss.lost = at, max(g.loss.lost, lost)
+	}
+	r.goOn(g.loss)
+	return false
+}
+
+// passLoss takes a follower past a loss, and sends the edge the Gap.
+func (r *Router) passLoss(f *follower, at protocol.Position, lost uint64) {
 	r.m.gaps.Inc()
 	r.m.lost.Add(float64(lost))
 	r.cfg.Log.Warn("messages lost to the members of a topic on an edge", "topic", f.topic.name, "node", f.edge.node, "lost", lost)
 	// The edge must be told the topic's number with the old position. With the new position the
 	// edge would drop the Gap.
 	r.number(f)
-	chat := f.need() != needSDK
-	r.tellClients(f)
 	f.position = at
 	f.since, f.gapped = r.tick(), true
 	gap := link.Gap{Topic: f.topic.number, Position: at, Lost: lost}
-	if chat {
+	if f.bound > f.clients() {
 		gap.Text = r.dialects[link.FormChat].Lost(f.topic.name)
 	}
 	r.send(f.edge, gap.Append)
 }
 
-// tellClients ends the memberships of clients of SDKs that have lost messages, or makes the edge
-// close their sessions. It is called before the Gap is sent. Behind the Gap the edge's position is
-// past the loss, so another relay would not know of it any more.
-func (r *Router) tellClients(f *follower) {
-	if f.clients() == 0 {
-		return
-	}
-	for _, s := range slices.Clone(f.rare.clients.all()) {
-		c := s.client()
-		loss := r.speaks(s).AfterLoss(s.who(), f.topic.name, c.keepAt(f))
-		switch {
-		case c.closing, c.leaving:
-		case loss.Closes, c.ways[f.topic.name].busy(), s.edge.replays():
-			c.leaving = true
-			r.m.close(loss.Code)
-			r.send(s.edge, link.Close{
-				Session: s.id, Code: loss.Code, Reason: loss.Reason, Within: uint64(lossWithin.Milliseconds()),
-			}.Append)
-		default:
-			r.tellFinished(s)
-			r.m.unsubscribed.Inc()
-			r.send(s.edge, link.Unbound{Session: s.id, Topic: f.topic.number, Text: loss.Text}.Append)
-			r.part(s, f)
-		}
-	}
-	if f.bound == 0 { // the caller is still at work with f
-		r.after(0, func() {
-			if f.edge.tables.taking == nil { // otherwise takeDrop does this
-				r.dropIfIdle(f)
-			}
-		})
+// losing is the job that tells a loss to those members of a follower that are clients of SDKs. It
+// ends their memberships, or has their sessions closed. When all of them are told, the Gap is sent.
+// Behind the Gap the edge's position is past the loss, so another relay would not know of it any
+// more. If the link ends before the Gap, the next link begins anew.
+//
+// The job ends early if the link has no room, or if replays are awaited. Router.advance queues it
+// again. While it exists, its follower is behind. So the job of type taking that bound the members
+// is done when this one begins, and a session that becomes a member meanwhile has lost nothing.
+type losing struct {
+	follower *follower
+	lag      *lag              // lag.loss is this job until the loss is told or forgotten
+	at       protocol.Position // position of the last lost message
+	lost     uint64
+	members  []*session    // clients of SDKs, as of the loss
+	next     int           // index of the next member to tell
+	until    time.Duration // Router.clock up to which replays are awaited
+	queued   bool          // listed in Router.jobs
+	polls    bool          // a timer is pending
+}
+
+// goOn queues a losing, unless it is queued.
+func (r *Router) goOn(j *losing) {
+	if !j.queued {
+		j.queued = true
+		r.jobs = append(r.jobs, j)
 	}
 }
 
-// replays reports whether the edge has yet to send numbers that it has told as a replay. Some of
-// them may be of members, as busy says.
-func (e *edge) replays() bool { return e.inbox.numbers.arrived < e.inbox.last }
+func (j *losing) do(r *Router, pieces int) (left int, done bool) {
+	f := j.follower
+	e := f.edge
+	switch {
+	case f.lag() != j.lag || j.lag.loss != j: // the members have left, or are told anew
+		return pieces, true
+	case !e.outbox.ready:
+		j.queued = false
+		return pieces, true
+	case e.inbox.replaying() && r.clock < j.until:
+		j.queued = false
+		r.poll(j)
+		return pieces, true
+	}
+	r.number(f) // with the position before the loss
+	for ; j.next < len(j.members); j.next++ {
+		if pieces == 0 {
+			return 0, false
+		}
+		if !r.tellLoss(j.members[j.next], f) {
+			j.queued = false
+			return pieces, true // Writable or lookAgain resumes f
+		}
+		pieces--
+	}
+	j.lag.loss = nil
+	r.passLoss(f, j.at, j.lost)
+	if f.bound == 0 {
+		r.dropIfIdle(f)
+	} else {
+		r.advance(f)
+	}
+	r.readOn(e)
+	return pieces, true
+}
+
+// poll goes on with a losing after replayPoll.
+func (r *Router) poll(j *losing) {
+	if j.polls {
+		return
+	}
+	j.polls = true
+	r.after(replayPoll, func() {
+		j.polls = false
+		if j.follower.lag() == j.lag && j.lag.loss == j {
+			r.goOn(j)
+		}
+	})
+}
+
+// tellLoss ends the membership of a client of an SDK at f, or has its session closed. If the link
+// has no room for that, tellLoss returns false.
+func (r *Router) tellLoss(s *session, f *follower) (told bool) {
+	c := s.client()
+	if c.closing || c.leaving || !s.member(f) {
+		return true
+	}
+	loss := r.speaks(s).AfterLoss(s.who(), f.topic.name, c.keepAt(f))
+	if !r.room(s.edge, len(loss.Text)+len(loss.Reason)) {
+		return false
+	}
+	// A replay that is still to come may be about this topic.
+	if loss.Closes || c.ways[f.topic.name].busy() || s.edge.inbox.replaying() {
+		c.leaving = true
+		r.m.close(loss.Code)
+		r.send(s.edge, link.Close{
+			Session: s.id, Code: loss.Code, Reason: loss.Reason, Within: uint64(lossWithin.Milliseconds()),
+		}.Append)
+		return true
+	}
+	r.tellFinished(s)
+	r.m.unsubscribed.Inc()
+	r.send(s.edge, link.Unbound{Session: s.id, Topic: f.topic.number, Text: loss.Text}.Append)
+	r.part(s, f)
+	return true
+}
+
+// replaying reports whether frames of the edge's log may come that it sent on an earlier link.
+func (i *inbox) replaying() bool { return i.numbers.arrived < i.last }
 
 // busy reports whether frames about the topic are judged and not done, or wait to be judged. If the
 // membership ended before these frames, a replay could judge a member's publish to be a stranger's.

@@ -91,9 +91,9 @@ func (r *Router) heardNotice(t *topic, fr *frame) {
 }
 
 // takeNotice puts a join or a leave in effect at its place among the publications. The parameter f
-// is the follower of the session's edge. If f is behind and has members, the notice waits in f's
-// lag until f has reached that place. If the place is unknown, the notice waits there until f is
-// live.
+// is the follower of the session's edge. If f is behind and has members, the notice is put into f's
+// lag. It stays in the lag until f has reached that place, or until f is live if the place is
+// unknown.
 func (r *Router) takeNotice(f *follower, fr *frame) {
 	if f.isBehind && f.bound > 0 && (fr.at.IsZero() || f.position.Before(fr.at)) {
 		f.rare.lag.echoes = append(f.rare.lag.echoes, fr)
@@ -103,8 +103,8 @@ func (r *Router) takeNotice(f *follower, fr *frame) {
 }
 
 // takeEchoes puts in effect, in order, the joins and leaves that wait in f's lag. It stops at the
-// first one whose place is unknown, or is not reached yet. takeEchoes reports whether it took any
-// from the lag. If so, f may now be live, or at another position.
+// first one whose place is unknown, or is not reached yet. takeEchoes reports whether it took a
+// join or a leave from the lag. If so, f may now be live, or at another position.
 func (r *Router) takeEchoes(f *follower) (any bool) {
 	for g := f.lag(); f.isBehind && len(g.echoes) > 0; g = f.lag() {
 		fr := g.echoes[0]
@@ -172,11 +172,15 @@ func (r *Router) completeNotice(fr *frame) {
 }
 
 // settleEarlier is called when fr, which is a leave, takes effect at its place. It finishes the
-// frames before fr in fr's lane, except parked frames, joins and leaves that are not in effect, and
-// frames that are to be looked up. The frames that it finishes are published by then, since the
-// broker publishes the notice of fr after them. The edge must learn that these frames are finished
-// before it hears that the session left. Otherwise the edge could replay a message that was
-// published as a member's, and the replay would be judged as a non-member's.
+// frames that precede fr in its lane. They have been published by then, since the broker publishes
+// the notice of fr after them. Three kinds of frames are left out:
+//   - parked frames;
+//   - joins and leaves that are not in effect;
+//   - frames that are to be looked up.
+//
+// The edge must learn that the frames are finished before it hears that the session left. Otherwise
+// the edge could replay a message that was published as a member's, and the replay would be judged
+// as a non-member's.
 func (r *Router) settleEarlier(fr *frame) {
 	for earlier := fr.lane.first; earlier != nil && earlier.number < fr.number; earlier = earlier.next {
 		if earlier.stage >= stageReady && !earlier.notice() && !earlier.doubtful() {
@@ -207,8 +211,8 @@ func (r *Router) tellFinished(s *session) {
 }
 
 // nonMember answers a group message or a leave of a session that is not in the group. Granted
-// frames do not come here. A replay is answered like any other frame. settleEarlier keeps the edge
-// from replaying a message that a former member has published as a member.
+// frames do not come here. A replay is answered like any other frame. Router.settleEarlier keeps
+// the edge from replaying a message that a former member has published as a member.
 func (r *Router) nonMember(fr *frame) {
 	r.leaveLane(fr)
 	if r.orders[fr.session.form] == dialect.InOrder {
@@ -218,17 +222,17 @@ func (r *Router) nonMember(fr *frame) {
 	r.refuse(fr)
 }
 
-// refuse answers a non-member. A leave is answered with NotMember. So is a message of a client of
-// an SDK, and one to a group that has members at this relay. If the group has none and the broker
-// is away, the message is answered with Undecided. If the broker is there, it counts the group's
-// subscribers, and Router.counted then sends the answer.
+// refuse answers a non-member's frame. The answer to a leave, or to any message of a client of an
+// SDK, is NotMember. A message of the chat is to a group. If the group has members at this relay,
+// the answer is NotMember. If it has none and the broker is away, the answer is Undecided. If the
+// broker is there, it counts the group's subscribers, and Router.counted then sends the answer.
 func (r *Router) refuse(fr *frame) {
 	t := r.directory.topics[fr.topic()]
 	switch {
 	case t != nil && t.populated() || fr.command.Verb == dialect.Leave || fr.session.client() != nil:
-		// Clients of SDKs are not told whether others are there. Nor may their answer wait for a
-		// count. If a later subscribe took effect during that wait, a replay of this message would
-		// be permitted.
+		// Clients of SDKs are not told whether a topic has other members. Their answer must not
+		// wait for a count either. If a later subscribe took effect during that wait, a replay of
+		// this message would be permitted.
 		r.refuseAs(fr, dialect.NotMember)
 	case r.outage.away:
 		r.refuseAs(fr, dialect.Undecided)

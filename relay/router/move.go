@@ -8,7 +8,7 @@ import (
 )
 
 // moveAll asks each edge to link elsewhere, if the edge can move. Each edge begins to move at a
-// random moment within window. Edges that link later are asked too.
+// random moment within the given time. Edges that link later are asked too.
 func (r *Router) moveAll(window time.Duration) {
 	r.window = window
 	for _, e := range r.directory.inOrder() {
@@ -26,8 +26,8 @@ func (r *Router) askToMove(l Link) {
 	}
 }
 
-// holdLive makes link.Live wait until f is live or dropped, if f has members. The edge has told f's
-// topic on this link.
+// holdLive makes link.Live wait until f is live or dropped, if f has members. It is called for
+// followers of topics that the edge has told on this link.
 func (r *Router) holdLive(f *follower) {
 	if f.bound > 0 && !f.holdsLive {
 		f.holdsLive = true
@@ -56,9 +56,9 @@ func (r *Router) tellLive(e *edge) {
 	r.send(e, link.Live{}.Append)
 }
 
-// moved handles Moved: another link of the edge has taken over. The link that brought Moved ends
-// when the broker has answered a Flush, or after leaveWait. By then the old link has usually
-// carried all that was published before Moved came.
+// moved handles Moved: another link of the edge has taken over. The link on which Moved came ends
+// when the broker has answered a Flush, or after leaveWait. Usually this link has by then carried
+// all that was published before Moved came.
 func (r *Router) moved(e *edge) *violation {
 	if !e.outbox.ready || !e.outbox.link.Moves() || e.leaving != 0 {
 		return &violation{link.CodeProtocol, "Moved where it can not be"}

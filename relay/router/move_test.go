@@ -158,7 +158,7 @@ func TestP2_ARelayThatStopsDoesNotWaitForEdgesThatMoved(t *testing.T) {
 
 // TestP4_WhatTheOldRelayHasYetToReceiveIsNotLostByAMove has an original server publish a message
 // before the new relay subscribes. The old relay receives the message only after Live came on the
-// new link, and still delivers it.
+// new link. It must still deliver the message.
 func TestP4_WhatTheOldRelayHasYetToReceiveIsNotLostByAMove(t *testing.T) {
 	w := newWorld(t, 2)
 	old, next := w.relays[0], w.relays[1]

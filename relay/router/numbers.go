@@ -15,7 +15,8 @@ type numbers struct {
 	changed bool   // a number was finished since flush last sent an Ack
 }
 
-// start resets the numbers when an edge has told its tables. All numbers below first are finished.
+// start resets the numbers when an edge has told its tables. The parameter first is the lowest
+// number that may be unfinished.
 func (n *numbers) start(first uint64) {
 	*n = numbers{through: first - 1, arrived: first - 1}
 }
@@ -57,8 +58,8 @@ func (n *numbers) finished(first, last uint64) bool {
 	return r != nil && r.First <= max(first, n.through+1)
 }
 
-// ack returns the next Ack for the edge. It has link.MaxRanges ranges at most. Later Acks tell of
-// the others.
+// ack returns the next Ack for the edge. It has link.MaxRanges ranges at most. Later Acks tell the
+// further ranges.
 func (n *numbers) ack() link.Ack {
 	return link.Ack{Through: n.through, Finished: n.above.upTo(link.MaxRanges)}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// This file keeps the order of one session's frames if its dialect orders them dialect.InOrder. For
-// the other order see order_topic.go.
+// This file keeps the order of one session's frames. It is for dialects whose order is
+// dialect.InOrder. For dialects whose order is dialect.ByTopic see order_topic.go.
 //
 // A session gets its answers in the order of its commands. A join or a leave that is not refused is
 // answered when it takes effect. Usually it takes effect when its notice is heard. Such a join or
@@ -75,7 +75,7 @@ func (r *Router) mayGo(fr *frame, behind bool) bool {
 // memberSoon reports whether s will be a member of t once its frames under way are in effect.
 func (r *Router) memberSoon(s *session, t protocol.Topic) bool {
 	if way := s.peek().underway; len(way) > 0 {
-		// If the last frame has no lane, it is a non-member's, and changes nothing.
+		// If the last frame has no lane, it is a frame of a non-member, and changes nothing.
 		if last := way[len(way)-1]; last.topic() == t && last.lane != nil {
 			return last.command.Verb == dialect.Join
 		}
@@ -125,9 +125,9 @@ func (r *Router) done(fr *frame) {
 	r.release(fr)
 }
 
-// release takes fr off the session's frames under way, and judges the parked frames, as far as they
-// may go. A frame may be done as soon as it is judged, which leads to another call of release. That
-// inner call leaves the remaining frames to the loop of the outer call.
+// release takes fr off the session's frames under way. Then it judges the parked frames, until one
+// of them has to wait. A frame may be done as soon as it is judged, which leads to another call of
+// release. That inner call leaves the remaining frames to the loop of the outer call.
 func (r *Router) release(fr *frame) {
 	s := fr.session
 	x := s.peek()

@@ -7,7 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// This file keeps the order of one session's frames if its dialect orders them dialect.ByTopic.
+// This file keeps the order of one session's frames. It is for dialects whose order is
+// dialect.ByTopic.
 //
 // Answers name their commands, so they may come in any order. A frame waits only for earlier frames
 // of its session on its own topic:
@@ -24,14 +25,15 @@ import (
 // and its topic are listed in Router.freed. Router.releaseFreed goes through that list at the end
 // of the step, where no other change is under way.
 
-// way is the state of one session's commands on one topic, by which later commands there wait.
+// way has the commands of one session on one topic that make later commands on the topic wait.
 type way struct {
 	binding *frame   // Bind that was judged and waits at its follower; nil: none
-	saying  int      // publishes that were judged and are held
+	saying  int      // number of publishes that were judged and are held
 	parked  []*frame // frames that wait, in number order; the first one is a Bind or an Unbind
 }
 
-// freed names a session and a topic. A frame of the session on that topic is not held any more.
+// freed names a session and a topic. One of the session's frames on that topic was held, and is not
+// held any more.
 type freed struct {
 	session *session
 	topic   protocol.Topic

@@ -3,8 +3,8 @@ package router
 import "github.com/edgerelay/edgerelay/relay/broker"
 
 // outage is the router's state that concerns outages of the broker. docs/outage.md describes
-// outages. Publications that were made here and not heard are kept at all times, since nobody knows
-// beforehand when the broker goes away, see unheard.
+// outages. Nobody knows beforehand when the broker goes away. So recent.unheard keeps publications
+// of this relay also while there is no outage.
 type outage struct {
 	away         bool    // the broker is away, as its last State says
 	deafened     int     // number of topics whose subscription is lost
@@ -25,7 +25,9 @@ func (r *Router) state(ev broker.State) {
 		r.sendStatus(e)
 	}
 	if r.outage.away {
-		r.goAhead() // comes first: sessions that openUnconfirmed binds need not get these messages
+		// This call comes before openUnconfirmed. The sessions that openUnconfirmed binds need not
+		// get the messages that this call gives ahead.
+		r.goAhead()
 		for _, e := range r.directory.inOrder() {
 			if e.outbox.ready {
 				r.openUnconfirmed(e)

@@ -16,10 +16,10 @@ import (
 //
 // The messages of one connection to one topic keep their order, because a message is given ahead
 // only where no message before it can be missing:
-//   - The sending edge is whole, see begun: this relay knows every publication of those frames that
-//     the edge does not replay.
-//   - The topic is level: every publication that was made here for a whole edge has come back or
-//     was given ahead, see topic.level.
+//   - The sending edge is whole, see Router.begun. This relay knows all publications of those
+//     frames of the edge that the edge does not replay.
+//   - The topic is level, see topic.level. Every publication that was made here for a whole edge
+//     has come back or was given ahead.
 //   - The messages of a lane are given in the lane's order, from its first frame on.
 //   - The receiving edges are not behind on the topic. An edge that is behind is first sent the
 //     topic's tail, which keeps the messages given ahead. If some of these have left the tail, such
@@ -74,7 +74,7 @@ func (r *Router) giveFrame(fr *frame) bool {
 		return true
 	}
 	if fr.doubted {
-		return false // perhaps it was refused
+		return false // an earlier relay may have refused it
 	}
 	if fr.effect == effectFinished { // fr is published, but its echo may not have come
 		if fr.stage == stageAnswered {
@@ -96,12 +96,12 @@ func (r *Router) giveFrame(fr *frame) bool {
 }
 
 // grantAnswered grants a publish whose client waits for the answer, even if the message cannot be
-// given ahead yet. It is called while the broker is away, for a frame that has a lane. To give a
-// message ahead says that nothing before it is missing. To grant it says only that it will be
-// published, and that needs no more than the frame's place in its lane and in its edge's log.
+// given ahead yet. It is called while the broker is away, for a frame that has a lane. A message is
+// given ahead only if nothing before it is missing. A grant says less: only that the message will
+// be published. For a grant it is enough that the frame is in its lane and in its edge's log.
 //
-// A frame that was sent on an earlier link is not granted here. A relay may have refused it there,
-// and then the broker may take it for a duplicate, see lookup.go.
+// A frame that was sent on an earlier link is not granted here. A relay may have refused it on that
+// link, and then the broker may take it for a duplicate, see lookup.go.
 func (r *Router) grantAnswered(fr *frame) {
 	if fr.command.Answered && fr.stage >= stageReady && fr.effect < effectGranted && !fr.again {
 		r.grant(fr)
@@ -202,13 +202,14 @@ func (r *Router) comeBack() {
 	}
 }
 
-// begun decides, at an edge's Synced, whether the edge is whole. The parameters first and last are
-// those of Synced. An edge is whole if this relay knows every publication of those frames that the
-// edge does not replay. Then no earlier message is missing here, so messages of the edge can be
-// given ahead. An edge that replays from number 1 on is whole. An edge that was whole stays whole
-// if all numbers that its Synced tells as finished were finished on its previous link to this
-// relay. Later passedOver may find that the edge is not whole, and heardOut can make any edge
-// whole.
+// begun decides, at an edge's Synced, whether the edge is whole. The parameters are First and Last
+// of Synced. All numbers below First are finished, and the edge replays its unfinished frames up to
+// Last. The edge is whole if this relay knows every publication of the frames that it does not
+// replay. Then no earlier message is missing here, so messages of the edge can be given ahead.
+//
+// An edge that replays from number 1 on is whole. An edge that was whole stays whole if all numbers
+// below First were finished on its previous link to this relay. Later passedOver may find that the
+// edge is not whole, and heardOut can make any edge whole.
 func (r *Router) begun(e *edge, first, last uint64) {
 	e.inbox.earlier = numbers{}
 	if e.inbox.whole { // if not, another relay may have finished some of the numbers
@@ -228,9 +229,9 @@ func (e *edge) passedOver(first, next uint64) {
 	}
 }
 
-// hearOut asks the broker for a Flush. If the answer's Heard is true, this relay has received every
-// publication of e's frames that other relays made before this link began, on topics that are
-// subscribed here.
+// hearOut asks the broker for a Flush. Other relays may have published frames of e before this link
+// began. If the answer's Heard is true, this relay has received all these publications on the
+// topics that are subscribed here.
 func (r *Router) hearOut(e *edge) {
 	e.inbox.hearing = r.requests.ask(e)
 	r.brk.Flush(e.inbox.hearing)

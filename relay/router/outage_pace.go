@@ -17,7 +17,7 @@ const paceFor = 2 * time.Second
 // If a topic is followed here and not subscribed, the same bound holds until the topic is
 // subscribed.
 //
-// The size of the map spent is bounded by the number of topics that are published to in paceFor.
+// The map pace.spent has one entry for each topic that this relay publishes to within paceFor.
 type pace struct {
 	quarter int                    // a quarter of the length of a history, at least 1
 	spent   map[protocol.Topic]int // publications since the broker's return; nil: not pacing
@@ -43,8 +43,8 @@ func (p *pace) begin(r *Router) {
 	})
 }
 
-// take counts one more publication to a topic, or returns false if that publication has to wait.
-// The parameter t is nil if nobody here follows the topic.
+// take counts one more publication to a topic, and returns true. If that publication has to wait,
+// take counts nothing and returns false. The parameter t is nil if nobody here follows the topic.
 func (p *pace) take(r *Router, name protocol.Topic, t *topic) bool {
 	blind := t != nil && !t.subscribed
 	if blind && int(r.recently(t).blind) >= p.quarter || p.spent != nil && p.spent[name] >= p.quarter {

@@ -2,11 +2,14 @@ package router
 
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
-// rewind is a loss of publications by the back end on one topic. The lost publications lie after
-// the position rewind.from, up to and including the position rewind.to. This relay may still have
-// them in its tail. A position p with from <= p < to is ambiguous. An edge may be at such a
-// position because it missed these publications. Or its members came after the loss, and were
-// placed at the end of the remaining history. So the publications may be older than the members.
+// rewind is a loss of publications of one topic at the broker. The lost publications lie after the
+// position rewind.from, up to and including the position rewind.to. This relay may still have them
+// in its tail. A position p with from <= p < to is ambiguous, since an edge may be there for two
+// reasons:
+//   - It missed these publications.
+//   - Its members came after the loss, and were placed at the end of the remaining history. Then
+//     the publications may be older than the members.
+//
 // passRewind tells such an edge a loss, and takes it past the publications.
 type rewind struct{ from, to protocol.Position }
 
@@ -16,10 +19,10 @@ func (w rewind) ambiguous(p protocol.Position) bool {
 	return !p.IsUnplaced() && !p.Before(w.from) && p.Before(w.to)
 }
 
-// wentBack is given the topic's top at the back end, and compares it with this relay's tail. If the
-// tail has publications beyond that top, the back end has lost them, and a rewind is noted. A
-// follower that is behind at an ambiguous position is taken past the loss, unless it reads the tail
-// already.
+// wentBack compares the given position, which is the topic's top at the broker, with this relay's
+// tail. If the tail has publications beyond that top, the broker has lost them, and wentBack notes
+// a rewind. A follower that is behind at an ambiguous position is taken past the loss, unless it
+// reads the tail already.
 func (r *Router) wentBack(t *topic, top protocol.Position) {
 	if t.recent == nil {
 		return

@@ -12,8 +12,8 @@ const maxUnheard = 8 << 20
 type unheard struct {
 	frames []*frame // in the order in which they left their lanes
 	given  int32    // number of frames, from the first on, given ahead or skipped in this outage
-	// blurred means that publications whose echo has not come may be missing in frames. It lasts
-	// until the top reaches recent.said.
+	// blurred means that the list unheard.frames may lack publications whose echo has not come. It
+	// lasts until the top reaches recent.said.
 	blurred bool
 }
 
@@ -104,7 +104,7 @@ func (r *Router) giveUnheard(t *topic) {
 			continue
 		}
 		if f := t.find(fr.session.edge); f.isBehind && f.bound > 0 {
-			r.heardNotice(t, fr) // the notice waits for earlier messages
+			r.heardNotice(t, fr) // f is behind, so this puts the notice into f's lag
 		} else {
 			r.takeEffect(fr, f)
 		}

@@ -61,8 +61,8 @@ func (r *Router) touch(e *edge) {
 	}
 }
 
-// room reports whether size more bytes of publications fit into e's outgoing buffer. An empty
-// buffer has room for any size. If they do not fit, lookAgain is called.
+// room reports whether a number of further bytes of publications fits into e's outgoing buffer. An
+// empty buffer has room for any number. If there is no room, room calls lookAgain.
 func (r *Router) room(e *edge, size int) bool {
 	waiting := e.outbox.waiting()
 	r.touch(e) // so that flush clears outbox.sampled

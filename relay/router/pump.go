@@ -37,7 +37,7 @@ const tick = 100 * time.Millisecond
 type Pump struct {
 	router *Router
 	taken  []Input       // inputs taken from the mailbox together; owned by Step's caller
-	next   int           // index in taken of the next input to be stepped
+	next   int           // index in Pump.taken of the next input for a step
 	now    []Input       // inputs of one step; owned by Step's caller
 	wake   chan struct{} // cap 1; Pump.put makes sure that it holds a value
 
@@ -53,8 +53,9 @@ type Pump struct {
 	degraded []string
 }
 
-// share has one link's part of the mailbox. The field bytes is the size of the link's batches in
-// the mailbox. If round is not Pump.round, these batches have been taken, and bytes does not count.
+// share has one link's part of the mailbox. The field share.bytes is the size of the link's batches
+// in the mailbox. If share.round differs from Pump.round, these batches have been taken out, and
+// share.bytes is out of date.
 type share struct {
 	round   uint64
 	bytes   int
@@ -218,8 +219,9 @@ func (p *Pump) Received(l Link, frames []any, size int) error {
 	return nil
 }
 
-// over reports whether a share has too little room for size more bytes. The parameter used is the
-// size of the inputs that the share holds. An empty share has room for everything.
+// over reports whether a share of the mailbox has no room for some further bytes. The parameters
+// are the bytes that the share holds, the further bytes, and the bound of the share. An empty share
+// has room for everything.
 func over(used, size, share int) bool { return used > 0 && used+size > share }
 
 // shareLocked returns the share of a link in the present round. The caller must hold mu.
@@ -283,8 +285,8 @@ func (p *Pump) Degraded() []string {
 }
 
 // Move asks edges to link to another relay. It asks every edge that has the feature of moving, also
-// those that link later. Each edge begins to move at a random moment within window. All work goes
-// on meanwhile. Move does not block.
+// those that link later. Each edge begins to move at a random moment within the given time. All
+// work goes on meanwhile. Move does not block.
 func (p *Pump) Move(window time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

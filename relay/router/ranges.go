@@ -7,18 +7,19 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// ranges is a list of ranges of numbers: ascending, disjoint and not adjacent. Clients decide in
-// which order numbers are added, by the topics that they name. Clients could choose the order that
-// is slowest to store. So the list is stored in blocks. An addition moves the elements of at most
-// one block and, rarely, the list of blocks.
+// ranges is a list of ranges of numbers: ascending, disjoint and not adjacent. The order in which
+// numbers are added depends on the topics that clients name. So clients could choose the order that
+// is slowest to store. Therefore the list is stored in blocks. An addition moves the elements of at
+// most one block and, rarely, the list of blocks.
 type ranges struct {
 	blocks [][]link.Range // none is empty or longer than maxBlock
 }
 
 const maxBlock = 512
 
-// find returns the place of the first range that ends at number or after it: a block, and an index
-// in it. If there is none, it returns the place after the last block.
+// find looks for the first range that ends at the given number or after it. It returns the range's
+// place: a block, and an index in it. If there is no such range, find returns the place after the
+// last block.
 func (rs *ranges) find(number uint64) (b, i int) {
 	b = sort.Search(len(rs.blocks), func(b int) bool { return rs.blocks[b][len(rs.blocks[b])-1].Last >= number })
 	if b < len(rs.blocks) {
@@ -39,8 +40,7 @@ func (rs *ranges) at(b, i int) *link.Range {
 	return &rs.blocks[b][i]
 }
 
-// add adds the numbers from first to last. None of them may be in the list already, and first
-// must be above 0.
+// add adds the numbers from first to last. None of them may be 0, or be in the list already.
 func (rs *ranges) add(first, last uint64) {
 	b, i := rs.find(first - 1)
 	at := rs.at(b, i)

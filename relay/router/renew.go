@@ -19,8 +19,8 @@ func (r *Router) renew(fr *frame) {
 	r.finish(fr)
 }
 
-// change replaces until and keep of s, and updates the hash for the digest. The function more makes
-// further changes to the session's row.
+// change replaces the fields client.until and client.keep of s, and updates the hash for the
+// digest. The given function makes further changes to the session's row.
 func (r *Router) change(s *session, until int64, keep []byte, more func(*client)) {
 	c, t := s.client(), &s.edge.tables
 	t.sessionHash ^= s.hash()

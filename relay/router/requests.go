@@ -6,8 +6,10 @@ import "github.com/edgerelay/edgerelay/shared/protocol"
 type requests struct {
 	tokens    uint64            // the last token given out
 	publishes map[uint64]*frame // frames in flight, by token
-	// asked has, by token, the asker that waits for an answer. A *frame of a non-member waits for
-	// Counted, a *follower or a *lookup for History, and a mover or an *edge for Flushed.
+	// asked has, by token, the asker that waits for an answer:
+	//   - a *frame of a non-member waits for Counted;
+	//   - a *follower or a *lookup waits for History;
+	//   - a mover or an *edge waits for Flushed.
 	asked map[uint64]any
 	// orphaned has, by edge, the size in bytes of the frames in flight that came on earlier links.
 	// While that is more than the edge's log may hold, the edge's lanes publish nothing.
@@ -52,8 +54,8 @@ func asker[T any](q *requests, token uint64) T {
 // orphan notes that a frame in flight belongs to a link that its edge has left.
 func (q *requests) orphan(fr *frame) { q.orphaned[fr.session.edge.instance] += fr.size }
 
-// unorphan undoes orphan for a frame, which has been answered now. It returns the orphaned bytes of
-// the frame's edge before and after that.
+// unorphan undoes orphan for a frame that has been answered. It returns the orphaned bytes of the
+// frame's edge, before and after.
 func (q *requests) unorphan(fr *frame) (had, left uint64) {
 	instance := fr.session.edge.instance
 	had = q.orphaned[instance]

@@ -47,8 +47,9 @@ type Config struct {
 	// TopicRate bounds what all senders together publish to one topic, in bytes a second. Messages
 	// beyond it wait, and are refused once too many wait. 0 means no bound.
 	TopicRate int
-	// MaxGroups bounds the topics of a session; default 1,000. A session in MaxGroups topics or
-	// more may join no further group. The session's own topics count too.
+	// MaxGroups bounds the topics of a session of the chat; default 1,000. A session in MaxGroups
+	// topics or more may join no further group. The session's own topics count too. Another dialect
+	// has a bound of its own.
 	MaxGroups int
 	// TellBytes bounds the tables that an edge tells on a new link, in bytes; default 256 MiB. Once
 	// an edge's group memberships take half of TellBytes, joins of further groups are refused.
@@ -123,8 +124,8 @@ type scratch struct {
 	own           []protocol.Topic // used by Router.own
 }
 
-// reset frees slices that have grown large, and keeps the smaller ones for the next step. flush
-// calls it at the end of a step.
+// reset frees slices that have grown large, and keeps the smaller ones for the next step.
+// Router.flush calls it at the end of a step.
 func (s *scratch) reset() {
 	if cap(s.text)+cap(s.encoded) > maxScratch {
 		s.text, s.encoded = nil, nil
@@ -138,8 +139,8 @@ func (s *scratch) reset() {
 }
 
 // New returns a Router that publishes through brk, for clients that speak the given dialects. The
-// place of a dialect is the link.Form of its texts. The first one is the chat, which is for the
-// sessions that edges tell as link.Session.
+// place of a dialect is the link.Form of its texts. The first dialect is the chat. An edge tells
+// the chat's sessions by link.Session, and all others by link.Client.
 func New(cfg Config, brk broker.Broker, dialects ...dialect.Dialect) *Router {
 	def := func(v *int, d int) {
 		if *v == 0 {

@@ -16,7 +16,7 @@ type session struct {
 	id   uint64
 	user string // shares the memory of its user topic's name, once bound to that topic
 
-	few   [2]*follower // followers of topics it is bound to; nil: free
+	few   [2]*follower // followers of topics that it is bound to; nil: free
 	extra *extra       // nil: the zero value
 
 	endpoint   protocol.Endpoint
@@ -32,14 +32,15 @@ type extra struct {
 
 	more []*follower // the other followers that it is bound to
 
-	// underway has the joins and leaves that are judged and not in effect yet. Or it has a single
-	// frame of a non-member that is not answered yet. All its frames are about one group.
+	// The list underway has the joins and leaves that are judged and not in effect yet. Or it has a
+	// single frame of a non-member that is not answered yet. All frames in the list are about one
+	// group.
 	underway  []*frame
 	parked    []*frame               // frames that wait for earlier frames, in number order
 	about     map[protocol.Topic]int // number of parked frames that are in a lane, by topic
-	releasing bool                   // Router.release goes through the list parked
+	releasing bool                   // Router.release is going through extra.parked
 
-	said uint64 // highest group message finished since the last tellFinished; 0: none
+	said uint64 // number of the last group message for tellFinished to tell; 0: none
 	end  *frame // its End, if judge made it wait for earlier frames
 
 	client *client // nil: it was told as a link.Session
@@ -55,8 +56,8 @@ func (s *session) peek() *extra {
 	return s.extra
 }
 
-// grow returns the extra state of s for changing, and creates it if there is none. compact frees it
-// again.
+// grow returns the extra state of s for changing, and creates it if there is none. The method
+// compact frees it again.
 func (s *session) grow() *extra {
 	if s.extra == nil {
 		s.extra = &extra{}
@@ -105,8 +106,9 @@ func (s *session) hash() uint64 {
 	return link.SessionHash(link.Session{ID: s.id, Endpoint: s.endpoint, User: s.user, Group: x.group})
 }
 
-// addSession enters a told session into its edge's tables. A session that is already known is left
-// unchanged. The parameter told is a link.Session or a link.Client.
+// addSession enters a session into the tables of its edge. The parameter told is the link.Session
+// or the link.Client by which the edge told of the session. If the session is known already, it is
+// left unchanged.
 func (r *Router) addSession(e *edge, told any) *session {
 	var s *session
 	switch told := told.(type) {
@@ -131,8 +133,8 @@ func (r *Router) addSession(e *edge, told any) *session {
 	return s
 }
 
-// endSession removes a session whose End, which has the given number, is judged. Its keeps count
-// until the End is acknowledged.
+// endSession removes a session when its End is judged. The parameter number is the number of that
+// End. The session's keeps count until the End is acknowledged.
 func (r *Router) endSession(s *session, number uint64) {
 	t := &s.edge.tables
 	held := t.keeps
@@ -173,7 +175,7 @@ func (r *Router) removeSession(s *session) {
 }
 
 // member reports whether s is bound at f, which may be nil. It searches the topics of s, of which
-// there are Config.MaxGroups+2 at most.
+// there are Router.mostTold at most.
 func (s *session) member(f *follower) bool {
 	return f != nil && (s.few[0] == f || s.few[1] == f || slices.Contains(s.peek().more, f))
 }
@@ -269,14 +271,15 @@ func (r *Router) part(s *session, f *follower) bool {
 	return true
 }
 
-// joined reports whether members of f may have come by a command. A chat session comes by a command
-// to groups alone. The session's other topics come with its connect.
+// joined reports whether members of f may have come by a command. By a command, a session of the
+// chat becomes a member of groups only. It gets its other topics by its connect.
 func (f *follower) joined() bool { return f.bound > 0 && (f.topic.name.IsGroup() || f.clients() > 0) }
 
 // share returns how many bytes s adds to edge.tables.grouped as a member of f. It is called after s
-// is bound, and before s is unbound. If f has no other member that was told as s was, s also adds
-// the size of the topic's row. At the topic of another user, a client of an SDK always adds that
-// size, since that user's own sessions add nothing.
+// is bound, and before s is unbound. Sessions of the chat and clients of SDKs are counted apart. If
+// s is f's only member of its kind, it also adds the size of the topic's row. At the topic of
+// another user, a client of an SDK always adds that size, since that user's own sessions add
+// nothing.
 func (f *follower) share(s *session) int {
 	members := f.clients()
 	if s.form == link.FormChat {
@@ -289,9 +292,9 @@ func (f *follower) share(s *session) int {
 }
 
 // shareAlone returns how many bytes s would add to edge.tables.grouped if f had no other member.
-// The own topics of a session count nothing: whoever may connect may be in them. A session of the
-// chat joins groups alone, and all its other topics are its own. A client of an SDK has one topic
-// of its own: that of its user.
+// The own topics of a session add nothing: whoever may connect may be in them. A session of the
+// chat joins only groups, and all its other topics are its own. A client of an SDK has one topic of
+// its own: that of its user.
 func (f *follower) shareAlone(s *session) int {
 	name := f.topic.name
 	if s.form == link.FormChat && !name.IsGroup() || s.form != link.FormChat && isOf(name, s.user) {
@@ -303,8 +306,9 @@ func (f *follower) shareAlone(s *session) int {
 // isOf reports whether t is the topic of the given user.
 func isOf(t protocol.Topic, user string) bool { return t.IsUser() && t.Name() == user }
 
-// group adds to what the memberships of a user count. The last argument is what would be added if
-// the user were alone at the edge and its sessions shared no topic.
+// group counts a change of a user's memberships. It adds the parameter more to tables.grouped, and
+// the parameter alone to the user's entry in tables.groupedBy. Both are in bytes. The second is
+// what the first would be if the user were alone at the edge and its sessions shared no topic.
 func (t *tables) group(user string, more, alone int) {
 	if alone == 0 {
 		return
@@ -345,8 +349,8 @@ func (r *Router) open(s *session) {
 	}
 }
 
-// tryOpen binds s to its own topics, if the edge's follower of each of them is bindable. It then
-// sends the edge an Opened with Confirmed set.
+// tryOpen binds s to its own topics, if each of them has a follower of the edge that is bindable.
+// It then sends the edge an Opened with Confirmed set.
 func (r *Router) tryOpen(s *session, own []protocol.Topic) {
 	for _, t := range own {
 		if f := r.directory.follower(s.edge, t); f == nil || !f.bindable() {
@@ -367,7 +371,8 @@ func (r *Router) tryOpen(s *session, own []protocol.Topic) {
 }
 
 // openUnconfirmed answers an edge's waiting connects when the broker goes away. tryOpen confirms
-// them later. A Bind or a Confirm that waits is put in effect now, and is not confirmed again.
+// these connects later. The Binds and Confirms that wait are put in effect now, and need nothing
+// more later.
 func (r *Router) openUnconfirmed(e *edge) {
 	waiting := slices.DeleteFunc(slices.Clone(e.followers), func(f *follower) bool {
 		return !f.opens() && (f.rare == nil || f.rare.binders.first == nil)
@@ -383,9 +388,9 @@ func (r *Router) openUnconfirmed(e *edge) {
 	}
 }
 
-// openAhead sends the edge an Opened without Confirmed, by which the edge can answer the connect.
-// If a follower of the session's own topics has members and is behind, the session is not bound
-// yet. Otherwise it is bound, and may be sent messages given ahead.
+// openAhead sends the edge an Opened without Confirmed. With it the edge can answer the connect. If
+// a follower of the session's own topics has members and is behind, the session is not bound yet.
+// Otherwise it is bound, and may be sent messages given ahead.
 func (r *Router) openAhead(s *session, own []protocol.Topic) {
 	opened := link.Opened{Session: s.id, Topics: r.scratch.opened[:0]}
 	if !slices.ContainsFunc(own, func(t protocol.Topic) bool { f := r.directory.follower(s.edge, t); return f.bound > 0 && f.isBehind }) {

@@ -42,7 +42,7 @@ func (r *Router) tell(e *edge, f any) *violation {
 	return nil
 }
 
-// rowSize returns the bytes that a Session, a Client or a Keep counts in the tables.
+// rowSize returns the size of a told Session, Client or Keep, in bytes.
 func rowSize(f any) int {
 	switch row := f.(type) {
 	case link.Session:
@@ -151,8 +151,8 @@ func (r *Router) toldHeld(e *edge, h link.Held) *violation {
 	return nil
 }
 
-// synced checks the tables that an edge told, and begins to replace the edge's tables here by them.
-// Topics that stay followed are not unsubscribed in between.
+// synced checks the tables that an edge told. Then it begins to replace this relay's tables of the
+// edge by the told ones. Topics that stay followed are not unsubscribed in between.
 func (r *Router) synced(e *edge, f link.Synced) *violation {
 	told := e.tables.told
 	if told == nil {
@@ -170,8 +170,8 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 	return nil
 }
 
-// mostTold returns the largest number of topics that an edge may tell of one session. It leaves
-// room for two own topics of the session beyond Router.most.
+// mostTold returns in how many topics an edge may tell one session at most. That is two more than
+// Router.most, so that there is room for own topics of the session.
 func (r *Router) mostTold(form link.Form) int { return r.most[form] + 2 }
 
 // resume lets the follower of a told topic catch up from its position. The follower has been behind

@@ -8,14 +8,14 @@ import (
 )
 
 // tail has the recent publications of one topic, numbered in order of arrival. It holds the
-// publications with a position after base, up to the topic's top. It also holds publications
+// publications with a position after tail.base, up to the topic's top. It also holds publications
 // without a position: bare ones, which original servers published, and messages given ahead.
 type tail struct {
 	base  protocol.Position // equals the topic's top if the tail is empty
-	plain protocol.Position // position of the last item without said; zero: none
+	plain protocol.Position // highest position of an item added without said; zero: none
 	items []tailItem
 	next  uint64 // the next item that is added gets the number next+1
-	ahead int32  // number of items given ahead
+	ahead int32  // number of items in the tail that were given ahead
 	torn  bool   // an item given ahead has left, and the outage is not over
 }
 
@@ -31,7 +31,7 @@ type tailItem struct {
 	at protocol.Position // the position of its publication, or a later one; zero: unknown
 }
 
-// size returns the bytes that an item counts in tails.bytes.
+// size returns how many bytes of tails.bytes an item takes.
 func (i *tailItem) size() int {
 	if i.said != nil {
 		return i.said.size()
@@ -91,7 +91,7 @@ type tails struct {
 	bytes int
 	order []tailEntry // in order of arrival
 	head  int
-	cut   uint64 // number of entries that were cut off at the front of order
+	cut   uint64 // number of entries that were cut off at the front of tails.order
 }
 
 // tailEntry refers to an item of a tail. When the item leaves before its turn, the entry stays in
@@ -105,8 +105,9 @@ type tailEntry struct {
 // added returns how many items were ever added to all tails together.
 func (ts *tails) added() uint64 { return ts.cut + uint64(len(ts.order)) }
 
-// since returns the number of the first item of t's tail that came after tails.added had the given
-// result. If there is none yet, since returns the lowest number that the next item can get.
+// since returns the number of the first item of t's tail that was added after a certain moment. The
+// parameter is the result of tails.added at that moment. If there is no such item yet, since
+// returns the lowest number that the next item can get.
 func (ts *tails) since(t *topic, added uint64) uint64 {
 	if t.recent == nil {
 		return ts.added() + 1 // the numbers of t's next tail begin there

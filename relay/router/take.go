@@ -41,7 +41,7 @@ const (
 	takeSessions                  // enter each told session
 	takeHeld                      // bind each told member
 	takeKeeps                     // set each told keep of a membership
-	takeResume                    // let each follower of the field held catch up
+	takeResume                    // let each follower in taking.held catch up
 	takeOpen                      // open the sessions that are not bound to their own topics
 	takeDrop                      // drop the followers that have no reason to stay
 	takeLater                     // handle the frames that came meanwhile
@@ -225,8 +225,8 @@ func (j *taking) reset(f *follower) {
 	*f = follower{topic: f.topic, edge: f.edge, inTopic: f.inTopic, inEdge: f.inEdge, since: since, gapped: f.gapped}
 }
 
-// hold binds the next session that the edge told as a member of a topic. The topic's follower
-// begins at the position that the edge told, and is behind.
+// hold binds the next told member of a topic. Before the first member it gives the topic's follower
+// the told position. With the first member the follower falls behind.
 func (j *taking) hold(r *Router, h link.Held) *violation {
 	e := j.edge
 	f := j.held[j.next]
@@ -258,7 +258,7 @@ func (j *taking) hold(r *Router, h link.Held) *violation {
 	return nil
 }
 
-// keep sets the keep of a membership that the edge told.
+// keep sets the told keep of a membership.
 func (j *taking) keep(r *Router, k link.Keep) *violation {
 	s, f := j.edge.tables.sessions[k.Session], r.directory.follower(j.edge, k.Topic)
 	switch {

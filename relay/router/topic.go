@@ -60,7 +60,7 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 	if t.recent != nil {
 		t.recent.blind = 0
 	}
-	// The highest known position may lie beyond ev.Top, for instance if the back end has lost
+	// The highest known position may lie beyond ev.Top, for instance if the broker has lost
 	// publications. The topic goes on at the highest known position. Followers that have not
 	// reached it read history. Publications that history lacks are told as a gap.
 	top := ev.Top
@@ -134,7 +134,8 @@ func (r *Router) releaseOpeners(t *topic) {
 	}
 }
 
-// tryOpeners tries to bind the sessions that wait at f, by a connect or by a frame.
+// tryOpeners tries to bind the sessions that wait at f: those whose connect waits, and those that
+// have a frame in rare.binders.
 func (r *Router) tryOpeners(f *follower) {
 	r.tryBinders(f)
 	if !f.opens() || !f.bindable() {
@@ -175,8 +176,9 @@ func (r *Router) receive(p broker.Publication) {
 		}
 	}
 	item := tailItem{position: p.Position}
-	// Tables that are being taken may bring members that need other forms. Publications with a
-	// position can be read from history, see tail.plain.
+	// If no client of an SDK is a member, the chat's form is enough. But if the edge's tables are
+	// being taken, they may bring members that need other forms. These members can read the
+	// publication from history if it has a position, see tail.plain.
 	if t.clients == 0 && (len(r.dialects) == 1 || !p.Position.IsZero()) {
 		item.bytes = bytes.Clone(r.encode(t, p, needChat))
 	} else {
@@ -223,8 +225,8 @@ func (r *Router) account(t *topic, p broker.Publication, members int) {
 	}
 }
 
-// encode renders a publication into the frame for edges of need n. The result is valid until the
-// next call of encode or compose.
+// encode renders a publication into the frame for an edge with the need n. The result is valid
+// until the next call of encode or compose.
 func (r *Router) encode(t *topic, p broker.Publication, n need) []byte {
 	r.scratch.said = said{position: p.Position, id: idOf(p), content: p.Content}
 	return r.compose(t, &r.scratch.said, n)

@@ -30,14 +30,14 @@ const (
 // lanes, and the lanes take turns.
 //
 // The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). Each
-// publication takes up a time: its size divided by the rate. The field paid has, for each topic,
-// the moment at which the times of all its publications are over. More may be published while that
-// moment is less than topicBurst in the future. Publications of other relays count when they are
-// heard. So relays that publish to one topic at the same time may publish a burst each. After that
-// each of them counts the bursts of all.
+// publication takes up a time: its size divided by the rate. For each topic, the map paid has a
+// moment. At that moment the times of all the topic's publications will be over. More may be
+// published while the moment is less than topicBurst in the future. Publications of other relays
+// count when they are heard. So relays that publish to one topic at the same time may publish a
+// burst each. After that each of them counts the bursts of all.
 type topicRates struct {
 	rate    int                              // bytes a second; 0: there is no bound
-	paid    map[protocol.Topic]time.Duration // the moments, as times of Router.clock
+	paid    map[protocol.Topic]time.Duration // by topic: the moment, as a time of Router.clock
 	waiting map[protocol.Topic]*turns        // the topics whose lanes wait
 	swept   time.Duration                    // Router.clock at the last sweep
 }
@@ -57,7 +57,8 @@ type turns struct {
 	left  int   // bytes left of that lane's turn
 }
 
-// mayPublish reports whether l may publish now by its topic's rate. If not, l gets a turn later.
+// mayPublish reports whether the rate of l's topic permits that l publishes now. If not, l gets a
+// turn later.
 func (r *Router) mayPublish(l *lane) bool {
 	rates := &r.rates
 	if rates.rate == 0 {

@@ -33,15 +33,12 @@ var _ dialect.Dialect = Dialect{}
 // user is one of them.
 const MaxChannels = 128
 
-var errSession = errors.New("a session of an SDK with a user or a keep that cannot be")
+var errSession = errors.New("a session of an SDK with a user that cannot be")
 
-// Check implements dialect.Dialect. Check permits a keep of an unknown version, see errVersion.
+// Check implements dialect.Dialect. Check permits any keep, see errKeep.
 func (Dialect) Check(s dialect.Session) error {
 	known := s.Confirmed || s.Open // only a guest whose token is not judged yet has no user
 	if known && protocol.CheckID(s.User) != nil || !known && s.User != "" {
-		return errSession
-	}
-	if _, err := readKeep(s.Keep); err != nil && err != errVersion {
 		return errSession
 	}
 	return nil

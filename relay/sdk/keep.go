@@ -91,23 +91,21 @@ func (k keep) encode() []byte {
 	return append(append(b, k.info...), k.marks...)
 }
 
-var (
-	errKeep = errors.New("a keep that is not well formed")
-	// errVersion says that a relay of another version made the keep. A session with such a keep
-	// goes on receiving publications. The session's next command makes the relay close it, so that
-	// the client connects anew. Only a publish that was granted on an earlier link is still carried
-	// out.
-	errVersion = errors.New("a keep of another version")
-)
+// errKeep says that a keep is of another version, or not well formed: a relay of another build made
+// the keep. A session with such a keep goes on receiving publications. The session's next command
+// makes the relay close it, so that the client connects anew. Only a publish that was granted on an
+// earlier link is still carried out. The keep does not end the link: the edge would tell it to the
+// next relay too, and no link would last.
+var errKeep = errors.New("a keep that cannot be read")
 
-// readKeep reads a keep as encode writes it. The result shares memory with b. The error is errKeep
-// or errVersion.
+// readKeep reads a keep as encode writes it. The result shares memory with b. The error, if any, is
+// errKeep.
 func readKeep(b []byte) (keep, error) {
 	if len(b) == 0 {
 		return keep{}, nil
 	}
 	if b[0] != keepVersion {
-		return keep{}, errVersion
+		return keep{}, errKeep
 	}
 	n, size := binary.Uvarint(b[1:])
 	if size <= 0 || n > uint64(len(b)-1-size) {

@@ -41,7 +41,7 @@ func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) d
 		return d.connect(s, now, c)
 	}
 	k, err := readKeep(s.Keep)
-	if err != nil && !again { // it is errVersion, since Check permits no other error
+	if err != nil && !again {
 		return closing(CloseForceReconnect)
 	}
 	if code := c.Refused(); code != 0 {

@@ -112,10 +112,11 @@ func TestWhatAPublishCarries(t *testing.T) {
 func TestWhatWasGrantedIsPublished(t *testing.T) {
 	d := withRules(t, "group:* read=any write=member; shut read=none write=none")
 	d.StrictIDs = true
-	later := confirmed
+	later, broken := confirmed, confirmed
 	later.Keep = []byte{2} // this keep has a version that is not known here
+	broken.Keep = []byte{1, 0xff}
 	for _, channel := range []string{"shut", "unknown", "group:g", "group:【"} {
-		for _, s := range []dialect.Session{confirmed, later} {
+		for _, s := range []dialect.Session{confirmed, later, broken} {
 			p := d.Parse(s, now, []byte(`{"id":2,"publish":{"channel":"`+channel+`","data":1}}`), true)
 			if p.Verb != dialect.Publish || !p.Answered || string(p.Topic) != channel {
 				t.Errorf("%s: %s", channel, words(d, s, &p))

@@ -40,10 +40,11 @@ func (t TopicNumber) Append(b []byte) []byte {
 	return finish(b, at, hint)
 }
 
-// ParseTopicNumber parses a body.
+// ParseTopicNumber parses a body. A topic that clients cannot have is an error.
 func ParseTopicNumber(body []byte) (TopicNumber, error) {
 	f := fields{b: body}
 	t := TopicNumber{ID: f.uvarint(), Position: f.position(), Topic: protocol.Topic(f.string())}
+	f.checkTopic(t.Topic)
 	return t, f.end("topic")
 }
 
@@ -74,11 +75,11 @@ func (o Opened) Append(b []byte) []byte {
 	return finish(b, at, hint)
 }
 
-// ParseOpened parses a body.
+// ParseOpened parses a body. More than MaxChannels topics are an error.
 func ParseOpened(body []byte) (Opened, error) {
 	f := fields{b: body}
 	o := Opened{Session: f.uvarint(), Confirmed: f.bool()}
-	if n := f.count(1); n > 0 {
+	if n := f.channels(1); n > 0 {
 		o.Topics = make([]uint64, n)
 		for i := range o.Topics {
 			o.Topics[i] = f.uvarint()

@@ -9,9 +9,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// The Parse functions in this file check that names and Close.Reason are valid UTF-8. They do not
-// check texts, which the relay makes. If an invalid text ended the link, the relay would send the
-// text again on the next link, and end that link too. ParseAnswer and ParsePublication do not check
+// The Parse functions in this file check names, and that Close.Reason is valid UTF-8. An edge would
+// tell a wrong name to each later relay, and no link would last. The Parse functions do not check
+// texts, which the relay makes. If an invalid text ended the link, the relay would send the text
+// again on the next link, and end that link too. ParseAnswer and ParsePublication do not check
 // texts either.
 
 // Bits of the flags in Client.
@@ -54,7 +55,9 @@ func ParseClient(body []byte) (Client, error) {
 	}
 	c.Confirmed, c.Open = flags&flagConfirmed != 0, flags&flagOpen != 0
 	c.Until = f.until()
-	c.User = f.name()
+	if c.User = f.string(); c.Confirmed || c.Open {
+		f.checkUser(c.User)
+	}
 	c.Keep = f.bounded(f.remainder())
 	if !c.Confirmed && (c.Until != 0 || len(c.Keep) > 0 || c.User != "" && !c.Open) {
 		f.fail(errGuest)
@@ -77,7 +80,8 @@ var errNoKeep = errors.New("the keep is empty")
 // ParseKeep parses a body. An empty keep is an error.
 func ParseKeep(body []byte) (Keep, error) {
 	f := fields{b: body}
-	k := Keep{Session: f.uvarint(), Topic: protocol.Topic(f.name()), Keep: f.bounded(f.remainder())}
+	k := Keep{Session: f.uvarint(), Topic: protocol.Topic(f.string()), Keep: f.bounded(f.remainder())}
+	f.checkTopic(k.Topic)
 	if len(k.Keep) == 0 {
 		f.fail(errNoKeep)
 	}
@@ -105,12 +109,14 @@ func (c Confirmed) Append(b []byte) []byte {
 	return finish(b, at, hint)
 }
 
-// ParseConfirmed parses a body. Keeps of more than MaxKeeps bytes together are an error.
+// ParseConfirmed parses a body. More than MaxChannels channels are an error, and so are keeps of
+// more than MaxKeeps bytes together.
 func ParseConfirmed(body []byte) (Confirmed, error) {
 	f := fields{b: body}
-	c := Confirmed{Number: f.uvarint(), Session: f.uvarint(), Until: f.until(), User: f.name(), Keep: f.bytes()}
+	c := Confirmed{Number: f.uvarint(), Session: f.uvarint(), Until: f.until(), User: f.string(), Keep: f.bytes()}
+	f.checkUser(c.User)
 	keeps := len(c.Keep)
-	if n := f.count(2); n > 0 {
+	if n := f.channels(2); n > 0 {
 		c.Channels = make([]Channel, n)
 		for i := range c.Channels {
 			c.Channels[i] = Channel{Topic: f.uvarint(), Keep: f.bytes()}
@@ -311,14 +317,29 @@ func (f *fields) texts(dst *[MaxForms]Rendering) []Rendering {
 
 var errUTF8 = errors.New("text is not valid UTF-8")
 
-// fields.name reads the name of a user or a topic. The name must be valid UTF-8.
-func (f *fields) name() string {
-	b := f.bytes()
-	if !utf8.Valid(b) {
-		f.fail(errUTF8)
-		return ""
+// fields.channels does what fields.count does, for topics to which one frame binds a session. More
+// than MaxChannels of them are an error. An edge searches the memberships of the session for each.
+func (f *fields) channels(size int) int {
+	n := f.count(size)
+	if n > MaxChannels {
+		f.fail(fmt.Errorf("%d topics in one frame, at most %d", n, MaxChannels))
+		return 0
 	}
-	return string(b)
+	return n
+}
+
+// fields.checkUser makes it an error if user is not the id of a user.
+func (f *fields) checkUser(user string) {
+	if err := protocol.CheckID(user); err != nil {
+		f.fail(fmt.Errorf("user: %w", err))
+	}
+}
+
+// fields.checkTopic makes it an error if clients cannot have the topic t.
+func (f *fields) checkTopic(t protocol.Topic) {
+	if err := protocol.CheckChannel(string(t)); err != nil {
+		f.fail(fmt.Errorf("topic: %w", err))
+	}
 }
 
 // fields.until reads the time at which a session expires.

@@ -13,6 +13,14 @@ const (
 	MaxEdgeKeeps = 64 << 20 // all keeps of one edge together
 )
 
+// Limits of the topics of one session.
+const (
+	MaxChannels = 128 // topics in one Confirmed or Opened; channels of a session of an SDK
+	// MaxMemberships is how many memberships of a session of an SDK a relay takes when an edge
+	// tells it of them.
+	MaxMemberships = MaxChannels + 2
+)
+
 // MaxUntil is the greatest Until, in Unix seconds: the end of the year 9999. A relay tells a later
 // time as 0, which means for ever.
 const MaxUntil = 253402300799
