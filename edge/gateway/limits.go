@@ -163,10 +163,10 @@ func (r *rates) charge(user string, deliveries uint64) {
 	a.messagesDue = due
 }
 
-// admit makes a user pay for a connect by which a relay has bound the user's client to the given
-// number of channels. Each channel costs as much as a subscribe would, but the first one is free:
-// it is the user's own, to which every connect is bound. If the cost is not available, or if a
-// session waits for the allowance, admit takes nothing and returns false. So clients that are
+// admit is called when a relay has confirmed a connect and bound it to the given number of
+// channels. The user pays as much for each channel as for a subscribe. But the first channel is
+// free: it is the user's own, to which every connect is bound. If the cost is not available, or if
+// a session waits for the allowance, admit takes nothing and returns false. So clients that are
 // refused do not keep their user from connecting later.
 func (r *rates) admit(user string, channels int) bool {
 	if r.perSecond <= 0 || channels <= 1 {
@@ -191,8 +191,8 @@ func (a *allowance) spend(bytes int) (delay time.Duration) {
 	return a.pay(a.rates.time(float64((bytes+rateUnit-1)/rateUnit)), a.rates.time(float64(bytes)/rateUnit))
 }
 
-// pay does the work of spend. The parameters are the times until the message is paid for, as a
-// message and in bytes.
+// pay does the work of spend. Its parameters are the two costs of a message: the time until the
+// message is paid for as a message, and the time until its bytes are paid for.
 func (a *allowance) pay(messages, weight time.Duration) (delay time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -30,12 +30,12 @@ func (h *Hub) memberLocked(id uint64, confirmed bool) (*Session, error) {
 }
 
 // Confirmed makes a guest a session of the user that the relay names, and binds the session to its
-// topics. From then on the session counts for its user, is pinged, and is read on. If answer is
-// set, Confirmed also queues n.Text for the client. If the user has too many sessions, or cannot
-// pay for the channels, the session is closed.
+// topics. From then on the session counts for its user, is pinged, and is read on. If the parameter
+// answer is true, Confirmed also queues n.Text for the client. If the user has too many sessions,
+// or cannot pay for the channels, the session is closed.
 //
-// An error ends the link. Confirmed returns one if the session is confirmed already, speaks the
-// chat's protocol, or would have too many bytes of keeps.
+// An error ends the link. Confirmed returns an error if the session is confirmed already, speaks
+// the chat's protocol, or would have too many bytes of keeps.
 func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 	h := f.hub
 	h.mu.Lock()
@@ -70,8 +70,8 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 	return nil
 }
 
-// beginLocked begins the confirmed session of s: it counts s for its user, has the user pay for the
-// channels, answers the client, and starts the pings. h.mu must be held.
+// beginLocked is called when the relay has confirmed s. It counts s for its user, makes the user
+// pay for the channels, answers the client, and starts the pings. h.mu must be held.
 func (h *Hub) beginLocked(s *Session, n link.Confirmed, answer bool) {
 	h.guests.leave(s)
 	defer s.sdk.releaseLocked()
@@ -120,10 +120,10 @@ func (f *Feed) Refreshed(n link.Refreshed, answer bool) error {
 	return nil
 }
 
-// Bound binds a session to a topic with a keep. If answer is set, it also queues n.Text for the
-// client, before the topic's later messages. The error, if any, ends the link. A session that would
-// have more than link.MaxMemberships memberships is an error, since the next relay would not take
-// it.
+// Bound binds a session to a topic with a keep. If the parameter answer is true, Bound also queues
+// n.Text for the client, before the topic's later messages. The error, if any, ends the link. A
+// session may have link.MaxMemberships memberships, since the next relay would not take more.
+// Beyond that number Bound returns an error.
 func (f *Feed) Bound(n link.Bound, answer bool) error {
 	h := f.hub
 	h.mu.Lock()

@@ -182,8 +182,8 @@ func (h *Hub) introduce(s *Session, up Upstream) {
 // read meanwhile. While no relay can take guests, connectGuest holds the line back. So the log does
 // not fill with lines of guests. Server.checkSDK ends the wait after confirmWait.
 //
-// The line is charged to nobody: a guest has one line, and no user yet. The user pays for the
-// channels of the connect when the relay has confirmed it, see rates.admit.
+// The line is charged to nobody: a guest has one line, and no user yet. When the relay has
+// confirmed the connect, the user pays for its channels: see rates.admit.
 func (r *reader) connectGuest(line []byte) error {
 	s, v := r.session, r.server
 	ended := make(chan struct{})

@@ -345,10 +345,10 @@ func TestAMillionEmptyObjectsCostTheirUserOnly(t *testing.T) {
 	})
 }
 
-// TestP7_ChannelsOfConnectsAreChargedToTheirUser has clients of one user connect, and the relay
-// bind each to 128 channels. As many clients as a burst allows must be answered. The next one must
-// be closed, and must cost nothing, so that it gets in as soon as the burst allows it. Another user
-// is not affected.
+// TestP7_ChannelsOfConnectsAreChargedToTheirUser confirms connects of clients of one user, each
+// with 128 channels. As many clients as a burst allows must be answered. The next client must be
+// closed. It must cost nothing, so that it gets in as soon as the burst allows it. Clients of
+// another user must be answered.
 func TestP7_ChannelsOfConnectsAreChargedToTheirUser(t *testing.T) {
 	inBubble(t, silentRelay(), func(c *Config) { c.Rate, c.FanOut = 100, 250 }, func(t *testing.T, b *bubbled) {
 		connect := func(user string, channels int) *rawClient {

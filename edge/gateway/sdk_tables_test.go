@@ -207,8 +207,8 @@ func TestMembershipsAreBounded(t *testing.T) {
 	}
 }
 
-// TestFramesOfTheChatDoNotBindSDKs has a relay say Opened and Joined of a session of an SDK. The
-// next relay might not take such a membership.
+// TestFramesOfTheChatDoNotBindSDKs brings Opened and Joined for a session of an SDK. They must not
+// bind the session, since the next relay might not take such a membership.
 func TestFramesOfTheChatDoNotBindSDKs(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s, waiting := sdkMember(t, h, "1"), guest(h, &fakeUpstream{})
