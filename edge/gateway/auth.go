@@ -13,7 +13,8 @@ import (
 // Auth checks whether a client may connect as the user that the request's path names. The zero Auth
 // admits nobody.
 type Auth struct {
-	// Open admits each client without a token, under the id in the path of its request.
+	// Open admits every client, and asks for no token. A client of the chat is then the user that
+	// the path of its request names.
 	Open bool
 	// Tokens judges the tokens of requests.
 	Tokens token.Judge

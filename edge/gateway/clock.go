@@ -53,9 +53,10 @@ func (v *Server) tick(now time.Duration) {
 	}
 }
 
-// beat is called about every wheelTick. It is given the present moment by the wall clock and by
-// Server.now. While the machine is suspended, the wall clock goes on and the monotonic clock may
-// stand still. beat records the difference of the two clocks, which Server.expires reads.
+// beat is called about every wheelTick. Its parameters are the present moment by the wall clock,
+// and the same moment by Server.now. While the machine is suspended, the wall clock goes on and the
+// monotonic clock may stand still. beat records the difference of the two clocks, which
+// Server.expires reads.
 //
 // If a call of beat is late by timing.Suspended or more, by either clock, beat calls resume first.
 // In any case beat calls tick, and then starts the writers. The writers are started even while an
@@ -96,8 +97,8 @@ func (v *Server) wallSince(wall time.Time) time.Duration {
 
 // expires returns when a session's token ends, as a time of Server.now; 0 means never. The end is
 // computed by the wall clock and by the monotonic clock, and the earlier end counts. The wall clock
-// also measures the time of a suspension. If the wall clock is set back, the end by the monotonic
-// clock still holds.
+// also measures the time of a suspension. If somebody sets the wall clock back, the session still
+// ends by the monotonic clock.
 func (v *Server) expires(c *conn) time.Duration {
 	expires := time.Duration(c.expires.Load())
 	if expires == 0 {
@@ -205,7 +206,7 @@ func (v *Server) check(c *conn, now time.Duration) bool {
 // is no such moment, the timer stays as it is. A sign of life does not move the timer: check looks
 // for signs of life when the timer has fired. A pinged client is checked pongWait after the ping.
 // If Config.Ping is shorter than pongWait, the client is also checked when Config.Ping has passed
-// since the ping. A client that answered at once is due for its next ping then.
+// since the ping. At that moment the next ping is due for a client that answered at once.
 func (v *Server) arm(c *conn, now time.Duration) {
 	var due time.Duration
 	switch {
@@ -226,7 +227,8 @@ func (v *Server) arm(c *conn, now time.Duration) {
 	if due != 0 {
 		v.clock.set(c.session, due)
 	}
-	// The timer may have been hastened just before set moved it, so these deadlines are set last.
+	// A concurrent call of hasten may have set an earlier time, which the call of set above has
+	// replaced. So the times below are set anew.
 	if expires := v.expires(c); expires != 0 {
 		v.clock.hasten(c.session, expires)
 	}
@@ -242,7 +244,8 @@ func (v *Server) arm(c *conn, now time.Duration) {
 }
 
 // wheelTick is the usual time between two steps, and the wheel's precision. A step fires no timer
-// early. It fires every timer that was set, and became due, at least wheelTick before the step.
+// early. It fires each timer that has been due for wheelTick or longer, unless the timer was set
+// less than wheelTick ago.
 const wheelTick = 250 * time.Millisecond
 
 // wheelSlots is the number of slots. One step visits each slot once at most. A timer may be due

@@ -81,7 +81,7 @@ func TestC5_ShortPingIntervalsAreKept(t *testing.T) {
 			seen := time.Hour
 			s.seen.Store(int64(seen))
 			now := seen
-			g.server.tick(now) // this tick sets the session's timer, by s.seen as stored above
+			g.server.tick(now) // this tick sets the session's timer from the value of s.seen
 			for n := range 5 {
 				for g.metric("pings_total", "") == float64(n) {
 					if now += wheelTick; now > seen+ping+2*wheelTick {

@@ -130,7 +130,8 @@ func (c *rawClient) wantEnd(code int) {
 }
 
 // framingCases are the cases 1.*. Most of them send a message whose length is near a limit at which
-// the header takes another form. Each such message is written once whole, and once in pieces.
+// the header takes another form. Each of these messages is sent in two ways: in one write, and in
+// several writes.
 func framingCases() (cases []conformanceCase) {
 	for _, kind := range []struct {
 		number string
@@ -300,7 +301,7 @@ var (
 		"\ufffe", "\uffff", "\U00010000", "\U0001fffe", "\U0010fffe", "\U0010ffff", "\ufdd0\ufdef", "\ufeff", "a\u0300\U0001f468\u200d\U0001f469",
 	}
 	utf8Bad = []string{
-		// Continuation bytes without a beginning, one and many.
+		// One or several continuation bytes without the first byte of a sequence.
 		"\x80", "\xbf", "\x80\xbf", "\x80\xbf\x80", "\x80\xbf\x80\xbf", "\x80\xbf\x80\xbf\x80\xbf", "Hello\x80",
 		// Sequences whose last bytes are missing, and a long text with a surrogate in it.
 		"\xc2 ", "\xdf ", "\xe0 ", "\xef ", "\xf0 ", "\xf4 ", "\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited",
@@ -361,7 +362,7 @@ func utf8Cases() (cases []conformanceCase) {
 }
 
 // inFragments returns the frames of a text message: an empty first fragment, and a fragment for
-// each byte. If last is set, an empty last fragment ends the message.
+// each byte. If the parameter last is true, an empty fragment ends the message.
 func inFragments(s string, last bool) (frames []string) {
 	frames = append(frames, frameOf(opText, ""))
 	for i := range len(s) {

@@ -29,7 +29,7 @@ type conn struct {
 	// pinged is the time of the last ping, by Server.now. It is 0 if there was no ping, or if
 	// Server.check has seen a sign of life or a resume after the ping. For a session of an SDK it
 	// is the time from which sdkPongWait counts. While the ping waits behind other frames, pingHeld
-	// moves it on.
+	// sets the field pinged to a later time.
 	pinged atomic.Int64
 
 	deferred atomic.Pointer[deferredPong] // nil: no pong is deferred

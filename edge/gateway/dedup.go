@@ -81,7 +81,7 @@ func newOverlap(feeds []*Feed) *overlap {
 	return &overlap{links: slices.Clone(feeds), seed: maphash.MakeSeed(), counts: map[bare][]int{}}
 }
 
-// Leaving says that the edge looks for another link while this one is still up.
+// Leaving says that the edge looks for another link while the link of f is still up.
 func (f *Feed) Leaving() {
 	h := f.hub
 	h.mu.Lock()
@@ -128,7 +128,7 @@ func (h *Hub) dropOverlapLocked() {
 	}
 }
 
-// Live says that the link has brought all that the members had missed when it began.
+// Live says that the link has brought all that the members had missed when the link began.
 func (f *Feed) Live() {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
@@ -326,8 +326,9 @@ func (g *given) aftermath() bool {
 }
 
 // takePublished records a publication, and reports whether it is a repeat. A publication is a
-// repeat if takeAhead has recorded its id. With early set, a publication whose id is in g.recent is
-// a repeat too. The caller sets early for offsets up to givenEarly while aftermath returns true.
+// repeat if takeAhead has recorded its id. If the parameter early is true, a publication whose id
+// is in g.recent is a repeat too. The caller passes true for offsets up to givenEarly while
+// aftermath returns true.
 func (g *given) takePublished(id uint64, early bool) (had bool) {
 	if had = len(g.ahead)+len(g.older) > 0 && g.has(id); had {
 		delete(g.ahead, id)
@@ -358,8 +359,8 @@ func (g *given) has(id uint64) bool {
 	return ahead || older
 }
 
-// wasRecent reports whether id is in g.recent. Only takeAhead, and takePublished with early set,
-// call it. The first call builds g.index.
+// wasRecent reports whether id is in g.recent. Its callers are takeAhead, and takePublished if the
+// parameter early is true. The first call builds g.index.
 func (g *given) wasRecent(id uint64) bool {
 	if g.index == nil {
 		g.index = make(map[uint64]int32, len(g.recent))

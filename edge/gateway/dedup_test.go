@@ -78,9 +78,10 @@ func TestTwoLinksBringMessagesWithoutAPosition(t *testing.T) {
 	})
 }
 
-// TestP2_ASlowLinkBringsNothingTwice has a new link that is slow. It brings a publication long
-// after the old link, which brought the same publication, has ended. The member must get the
-// publication once. Since the relay never says Live, the counts are forgotten some time later.
+// TestP2_ASlowLinkBringsNothingTwice has an old link bring two publications and end. A slow new
+// link brings the first of them again 10 s later. The member must not get that publication twice.
+// Since the relay never says Live, the counts are forgotten some time later. From then on a repeat
+// is passed on.
 func TestP2_ASlowLinkBringsNothingTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, s, older, newer := twoLinks()
@@ -98,7 +99,7 @@ func TestP2_ASlowLinkBringsNothingTwice(t *testing.T) {
 }
 
 // TestP4_MovesInQuickSuccession begins a third link while the second link has not yet brought all
-// publications of the first.
+// publications of the first. The member must get each publication once.
 func TestP4_MovesInQuickSuccession(t *testing.T) {
 	h, s, first, second := twoLinks()
 	bring(first, 1, "a", "b")
@@ -133,8 +134,8 @@ func TestOfTooManyTextsTheNewerLinkPassesOnNone(t *testing.T) {
 	}
 }
 
-// TestATopicThatIsNumberedOnTheOldLinkBringsNothing checks a topic that the old relay begins at its
-// own top. The members get no messages of the topic by the old link, since the new relay has yet to
+// TestATopicThatIsNumberedOnTheOldLinkBringsNothing checks a topic that the old relay begins at the
+// present top. The old link's messages of this topic are dropped, since the new relay has yet to
 // bring the messages before that top.
 func TestATopicThatIsNumberedOnTheOldLinkBringsNothing(t *testing.T) {
 	_, s, older, newer := twoLinks()
@@ -364,7 +365,7 @@ func TestP5_GivenAheadOutlivesTheTopic(t *testing.T) {
 }
 
 // TestP2_APublicationOfALostEpochIsNotGivenTwice checks a Redis that comes back empty. The messages
-// that were under way are published again, in a new epoch.
+// that were under way are published again, in a new epoch. The member must get each of them once.
 func TestP2_APublicationOfALostEpochIsNotGivenTwice(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]

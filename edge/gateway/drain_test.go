@@ -174,9 +174,9 @@ func TestADrainOfNobodyIsOverAtOnce(t *testing.T) {
 	}
 }
 
-// TestARefusedRequestIsReplayedElsewhereOnce checks answers of 503. If Replay is set, the answer
-// asks Fly's proxy to try another machine. A request that was replayed before is not replayed
-// again.
+// TestARefusedRequestIsReplayedElsewhereOnce checks answers of 503. If Config.Replay is set, the
+// answer asks Fly's proxy to try another machine. If the request has been replayed before, the
+// answer does not ask for another replay.
 func TestARefusedRequestIsReplayedElsewhereOnce(t *testing.T) {
 	for _, c := range []struct {
 		replay bool
@@ -198,7 +198,7 @@ func TestARefusedRequestIsReplayedElsewhereOnce(t *testing.T) {
 		if got := res.Header.Get("Fly-Replay"); got != c.want {
 			t.Errorf("replay %v, source %q: fly-replay is %q, want %q", c.replay, c.source, got, c.want)
 		}
-		// A request that every machine would refuse is not sent on.
+		// Every machine would refuse this request, so the answer does not ask for a replay.
 		res2, err := http.Get(g.http.URL + "/chat/user/1")
 		if err != nil {
 			t.Fatal(err)
@@ -210,9 +210,9 @@ func TestARefusedRequestIsReplayedElsewhereOnce(t *testing.T) {
 	}
 }
 
-// TestAConnectUnderWayIsRefusedByADrain checks that a client that is being connected when the drain
-// begins is refused at once. Another server can then take the client. If the client were admitted,
-// it would soon be closed.
+// TestAConnectUnderWayIsRefusedByADrain begins a drain while a connect waits for the relay's
+// answer. The client must be refused at once, so that another server can take it. If the client
+// were admitted, it would soon be closed.
 func TestAConnectUnderWayIsRefusedByADrain(t *testing.T) {
 	opening := make(chan struct{})
 	g := start(t, &fakeUpstream{open: func(link.Session) { close(opening) }}, func(c *Config) { c.Replay = true })

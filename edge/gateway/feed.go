@@ -16,11 +16,12 @@ type Feed struct {
 	hub     *Hub
 	numbers map[uint64]*topic // topics by the relay's numbers; nil: the number is muted, see Topic
 	holding bool              // set between BeginBatch and EndBatch
-	queued  int               // topic members, summed over fan-outs since the last release
+	queued  int               // members, summed over the fan-outs since the last release
 	live    bool              // Live was called; guarded by Hub.mu
 	bytes   int               // bytes of the texts that were fanned out since the last release
-	// dropped has the position of the last frame that lacksLocked has had dropped, by the topic's
-	// number. A topic leaves it when the topic's position has come so far.
+	// dropped has, by topic number, the position of the last frame that was dropped because
+	// lacksLocked returned true. The entry is removed when the topic has reached that position and
+	// no member lacks a text.
 	dropped map[uint64]protocol.Position
 }
 
@@ -58,12 +59,12 @@ func (f *Feed) fanOutLocked(t *topic, r *renderings, except string) {
 }
 
 // Begin starts a link. It calls tellSession for every session of the chat and tellClient for every
-// session of an SDK, and then tellMembers for the members of every topic. Last it calls tellKeep
+// session of an SDK, and then tellMembers for the members of every topic. At last it calls tellKeep
 // for every membership that has a keep. Dead sessions are included. Begin holds the Hub's lock, so
-// the functions must only append to a buffer. A session that is being opened may be told both here
-// and by Upstream.Open or Upstream.OpenClient. That is harmless, since these frames are idempotent.
-// The functions tellClient and tellKeep may be nil while no session is enrolled: see
-// Upstream.Enrol.
+// the functions must only append to a buffer. If a session is being opened, the relay may learn of
+// the session twice: from Begin, and from Upstream.Open or Upstream.OpenClient. That is harmless,
+// since these frames are idempotent. The functions tellClient and tellKeep may be nil while no
+// session is enrolled: see Upstream.Enrol.
 func (h *Hub) Begin(
 	tellSession func(link.Session), tellClient func(link.Client), tellMembers func(link.Held), tellKeep func(link.Keep),
 ) *Feed {
@@ -308,12 +309,16 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 	return t
 }
 
-// lacksLocked reports whether the link is being left, and r has no text for a living member of the
-// topic. The relay of such a link does not know members that the newer link has bound. If the topic
-// moved on, such a member would miss the message. So the caller drops the frame. The newer link
-// brings the same message for all members. Until it has, lacksLocked also returns true for later
-// frames of the topic on the older link, which would move the topic past the dropped frame. The
-// parameter at is the position of the frame. Hub.mu must be held.
+// lacksLocked is called before a frame of the link moves the topic. The parameter at is the frame's
+// position. If lacksLocked returns true, the caller drops the frame. On the newest link it returns
+// false.
+//
+// An older link's relay does not know the members that the newest link has bound. So r may have no
+// text for one of these members. If the topic then moved on, the member would miss the message. The
+// newest link brings the message for all members. So lacksLocked returns true if a living member
+// has no text in r. It also returns true until the topic has reached the last frame that was
+// dropped. Otherwise a later frame of the older link could move the topic past that frame. Hub.mu
+// must be held.
 func (f *Feed) lacksLocked(number uint64, at protocol.Position, r *renderings) bool {
 	t := f.numbers[number]
 	if f.hub.newest == f || t == nil {
@@ -333,9 +338,9 @@ func (f *Feed) lacksLocked(number uint64, at protocol.Position, r *renderings) b
 	return true
 }
 
-// fanOutLocked queues for each living member of t the text of its form, if r has it. If except
-// names a user, that user's sessions of FormChat are left out. All queues share one frame for each
-// form. h.mu must be held.
+// fanOutLocked queues a text of r for each living member of t. A member gets the text of its form,
+// or nothing if r has no such text. If the parameter except names a user, that user's sessions of
+// FormChat are left out. All queues share one frame for each form. h.mu must be held.
 func (h *Hub) fanOutLocked(t *topic, r *renderings, except string) {
 	var frames [link.MaxForms][]byte // made when the first member needs them
 	var results [pushSealed + 1]int
@@ -394,8 +399,8 @@ func (f *Feed) Opened(o link.Opened) {
 	}
 }
 
-// Joined binds a session of the chat to a group. If answer is set, Joined also queues o.Text for
-// the client, before the group's later messages.
+// Joined binds a session of the chat to a group. If the parameter answer is true, Joined also
+// queues o.Text for the client, before the group's later messages.
 func (f *Feed) Joined(o link.Joined, answer bool) {
 	h := f.hub
 	h.mu.Lock()
@@ -412,8 +417,8 @@ func (f *Feed) Joined(o link.Joined, answer bool) {
 	}
 }
 
-// Left unbinds a session from a group. If answer is set, Left also queues o.Text for the client,
-// after the group's earlier messages.
+// Left unbinds a session from a group. If the parameter answer is true, Left also queues o.Text for
+// the client, after the group's earlier messages.
 func (f *Feed) Left(o link.Left, answer bool) {
 	h := f.hub
 	h.mu.Lock()
@@ -454,8 +459,8 @@ func (h *Hub) answerLocked(s *Session, text []byte) {
 // heldChunk is the largest number of members in one Held.
 const heldChunk = 1024
 
-// tell calls tellMembers with the members of t, in chunks of heldChunk or fewer. Hub.mu must be
-// held.
+// tell calls tellMembers with the members of t, in chunks of heldChunk members or fewer. Hub.mu
+// must be held.
 func (t *topic) tell(tellMembers func(link.Held)) {
 	for remainder := t.members; len(remainder) > 0; {
 		chunk := remainder[:min(len(remainder), heldChunk)]

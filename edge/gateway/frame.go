@@ -58,8 +58,8 @@ func headerLen(n int) int {
 	return 10
 }
 
-// closeFrame encodes a close frame. Its text may have at most 123 bytes. With noStatus the frame
-// has neither a code nor a text.
+// closeFrame encodes a close frame. Its text may have at most 123 bytes. If the code is noStatus,
+// the frame has neither a code nor a text.
 func closeFrame(code int, text string) []byte {
 	if code == noStatus {
 		return []byte{closeByte, 0}
@@ -196,8 +196,8 @@ func (r *reader) readFrame() error {
 }
 
 // awaitMore is called before a read that may wait for the remainder of a message or frame. The
-// first call for a message starts the message's timer, and counts its buffer in Server.unfinished,
-// or in Hub.guests. A later call counts the buffer anew if the buffer has grown.
+// first call for a message starts the message's timer, and counts the message's buffer in
+// Server.unfinished, or in Hub.guests. A later call counts the buffer anew if the buffer has grown.
 func (r *reader) awaitMore() {
 	v := r.server
 	if r.awaitedSince.Load() == 0 {

@@ -106,7 +106,7 @@ type pieces struct {
 
 func (p *pieces) Read(b []byte) (int, error) {
 	if len(p.all) == 0 {
-		return 0, io.ErrUnexpectedEOF // to the library, io.EOF would be the end of a message
+		return 0, io.ErrUnexpectedEOF // the library takes io.EOF for the end of a message
 	}
 	n := copy(b, p.all[:min(p.size, len(p.all))])
 	p.all = p.all[n:]

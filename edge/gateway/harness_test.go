@@ -199,7 +199,7 @@ func newMirror(cfg HubConfig) *mirror {
 	return m
 }
 
-// begin begins a link without telling its relay the tables.
+// begin begins a link. The relay of that link is not given the tables.
 func (m *mirror) begin() *Feed {
 	return m.Begin(func(link.Session) {}, func(link.Client) {}, func(link.Held) {}, func(link.Keep) {})
 }
@@ -302,7 +302,7 @@ func wantClose(t *testing.T, c *websocket.Conn, code int) {
 	}
 }
 
-// signToken makes a token that testTokens finds good for ttl.
+// signToken makes a token for the user sub, which testTokens accepts for the duration ttl.
 func signToken(t *testing.T, sub string, ttl time.Duration) string {
 	t.Helper()
 	text, err := testTokens.Sign(sub, time.Now(), ttl)

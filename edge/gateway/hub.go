@@ -25,10 +25,10 @@ type HubConfig struct {
 //
 // A guest is not in the tables before its first line: see sdk_guest.go.
 //
-// A session that has ended stays in the Hub, dead, until Forget. Nothing more is queued for it. A
-// new link is still told of the session, since the relay must know the session whose messages are
-// replayed. If no relay was told of the session and the log has no message of it, the session is
-// forgotten as soon as it ends.
+// A session that has ended stays in the Hub, dead, until Forget. Nothing more is queued for it. The
+// relay of a new link still learns of the session, since that relay must know each session whose
+// messages are replayed. If no relay was told of the session and the log has no message of it, the
+// session is forgotten as soon as it ends.
 type Hub struct {
 	log     *slog.Logger
 	metrics *hubMetrics
@@ -65,8 +65,8 @@ func NewHub(cfg HubConfig) *Hub {
 	return h
 }
 
-// Open gives s the next id, adds s to the tables, and tells the relay of s by up.Open. The channel
-// is closed when the relay has answered with Opened.
+// Open gives s the next id, adds s to the tables, and announces s to the relay by up.Open. The
+// channel is closed when the relay has answered with Opened.
 func (h *Hub) Open(s *Session, up Upstream) (opened <-chan struct{}) {
 	opened, _ = h.open(s, up, 0)
 	return opened
@@ -86,8 +86,8 @@ func (h *Hub) open(s *Session, up Upstream, limit int) (opened <-chan struct{}, 
 	return opened, true
 }
 
-// add puts s into the tables. The caller tells the relay of s only afterwards, since the relay may
-// answer at once. add returns false if the number of sessions has reached the limit already. A
+// add puts s into the tables. The caller announces s to the relay only afterwards, since the relay
+// may answer at once. add returns false if the number of sessions has reached the limit already. A
 // limit of 0 means no limit.
 func (h *Hub) add(s *Session, limit int) (opened <-chan struct{}, ok bool) {
 	h.mu.Lock()
@@ -128,9 +128,9 @@ func (s *Session) rowLocked() uint64 {
 	return link.SessionHash(s.info)
 }
 
-// End makes s dead. It logs the session's end by up.End, or forgets s if no relay was told of s and
-// the log has no message of s. So a client that comes and goes while there is no link, and sends no
-// message, leaves nothing behind.
+// End makes s dead. It appends the session's end to the log by up.End. But if no relay was told of
+// s and the log has no message of s, End forgets s instead. So a client that comes and goes while
+// there is no link, and sends no message, leaves nothing behind.
 //
 // End must be called once, after the session's last Upstream.Accept. Frames that are queued for the
 // client stay queued.
@@ -148,7 +148,7 @@ func (h *Hub) End(s *Session, up Upstream) {
 
 // die makes s dead. It forgets s in two cases: s is a guest that is not in the tables, or no relay
 // was told of s and unacknowledged is false. die reads s.told and removes s from the tables under
-// one lock. So no link can begin in between and tell a relay of s.
+// one lock. So no link can begin in between and announce s to its relay.
 func (h *Hub) die(s *Session, unacknowledged bool) (forgotten bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -196,7 +196,7 @@ func (h *Hub) forgetLocked(s *Session) {
 	h.metrics.dead.Dec()
 }
 
-// Len returns how many sessions there are, and how many of them are dead.
+// Len returns how many sessions are in the tables, and how many of them are dead.
 func (h *Hub) Len() (all, dead int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -297,9 +297,9 @@ func (s *Session) findLocked(t *topic) int {
 	return -1
 }
 
-// unbindLocked ends the membership in the given slot. The last membership of s moves to the slot
-// that becomes free. In the list of the topic's members, the last member likewise takes the free
-// slot. h.mu must be held.
+// unbindLocked ends the membership in the given slot. The last membership of s moves to that slot.
+// The last member of the topic likewise moves to the place that s had among the members. h.mu must
+// be held.
 func (h *Hub) unbindLocked(s *Session, slot int) {
 	t, memberSlot := s.memberships[slot].topic, s.memberships[slot].slot
 	if s.sdk != nil {

@@ -72,8 +72,8 @@ const (
 
 // newRates returns rates that limit users to perSecond messages a second. If perSecond is 0, there
 // is no limit. A burst may have queue/rateShare bytes, or rateUnit bytes if that is more. The
-// parameter fanOut is how many deliveries of a user's messages cost that user as much as one
-// message. If fanOut is 0, deliveries cost nothing.
+// parameter fanOut is a number of deliveries. That many deliveries of a user's messages cost that
+// user as much as one message. If fanOut is 0, deliveries cost nothing.
 func newRates(perSecond float64, queue, fanOut int) *rates {
 	r := &rates{perSecond: perSecond, fanOut: fanOut, users: make(map[string]*allowance)}
 	if perSecond > 0 {
@@ -132,9 +132,9 @@ func (r *rates) leave(user string, a *allowance) {
 	r.ended[user] = a
 }
 
-// rotateLocked drops the allowances in r.older, and moves those in r.ended to r.older. It does so
-// only if more than rateBurst+rateDebt has passed since the last time. So an allowance is kept for
-// at least that long after its user has left. r.mu must be held.
+// rotateLocked drops the allowances in r.older, and moves those in r.ended to r.older. It does
+// nothing until more than rateBurst+rateDebt has passed since it last moved allowances. So an
+// allowance is kept for at least that long after its user has left. r.mu must be held.
 func (r *rates) rotateLocked() {
 	if now := time.Now(); now.Sub(r.rotated) > rateBurst+rateDebt {
 		r.older, r.ended, r.rotated = r.ended, nil, now
@@ -163,10 +163,10 @@ func (r *rates) charge(user string, deliveries uint64) {
 	a.messagesDue = due
 }
 
-// admit makes a user pay for a connect by which a relay has bound the user's client to the given
-// number of channels. Each channel costs as much as a subscribe would, but the first one is free:
-// it is the user's own, to which every connect is bound. If the cost is not available, or if a
-// session waits for the allowance, admit takes nothing and returns false. So clients that are
+// admit is called when a relay has confirmed a connect and bound it to the given number of
+// channels. The user pays as much for each channel as for a subscribe. But the first channel is
+// free: it is the user's own, to which every connect is bound. If the cost is not available, or if
+// a session waits for the allowance, admit takes nothing and returns false. So clients that are
 // refused do not keep their user from connecting later.
 func (r *rates) admit(user string, channels int) bool {
 	if r.perSecond <= 0 || channels <= 1 {
@@ -191,8 +191,8 @@ func (a *allowance) spend(bytes int) (delay time.Duration) {
 	return a.pay(a.rates.time(float64((bytes+rateUnit-1)/rateUnit)), a.rates.time(float64(bytes)/rateUnit))
 }
 
-// pay does the work of spend. The parameters are the times until the message is paid for, as a
-// message and in bytes.
+// pay does the work of spend. Its parameters are the two costs of a message: the time until the
+// message is paid for as a message, and the time until its bytes are paid for.
 func (a *allowance) pay(messages, weight time.Duration) (delay time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -328,9 +328,9 @@ const (
 // unfinished bounds the memory of unfinished messages. A message is unfinished when it was begun
 // and its reader has to wait for the remainder.
 //
-// A session may need room while its user holds more than one user's share. Then the user's sessions
-// that have waited longer than this session give way, the longest first. If that is not enough, the
-// user may exceed the share.
+// A session may need room while its user holds more than one user's share. Then those of the user's
+// sessions give way that have waited longer than this session. The session that has waited longest
+// goes first. If that is not enough, the user may exceed the share.
 //
 // If all users together hold more than the bound, the user who holds most loses the session that
 // has waited longest. This is repeated until the bound holds. A session that is alone may exceed

@@ -10,7 +10,8 @@ import (
 )
 
 // TestOriginPatterns checks that each accepted pattern admits the origin in its row. A refused
-// pattern must not admit the origin in its row. Of the empty pattern, only the refusal is checked.
+// pattern must not admit the origin in its row. For the empty pattern, the test checks only the
+// refusal.
 func TestOriginPatterns(t *testing.T) {
 	for _, test := range []struct {
 		pattern, origin string

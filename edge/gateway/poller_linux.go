@@ -87,8 +87,8 @@ func (p *poller) watch(c *conn) bool {
 	if w.fd < 0 {
 		return false
 	}
-	// While EpollCtl tells the kernel of c, nobody may wake c and close its socket. So the lock is
-	// held during that call, which does not block.
+	// EpollCtl makes the kernel watch c. During that call nobody may wake c and close its socket,
+	// so the lock is held. EpollCtl does not block.
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	// Whoever ends c first marks c as ending, and then takes p.mu to wake c. If c is not marked

@@ -3,7 +3,7 @@
 package gateway
 
 // askArrived asks the kernel how many bytes of a socket have arrived and were not read: FIONREAD of
-// the BSDs and of macOS. On systems with another number, the answer is an error.
+// the BSDs and of macOS. On systems where FIONREAD has another value, the answer is an error.
 const askArrived = 0x4004667f
 
 // watched is what the poller stores in a conn. It is empty, since this poller watches nothing.

@@ -54,13 +54,13 @@ func (q *queue) push(frame []byte) pushed {
 	return pushOK
 }
 
-// heldMost is how often pingHeld may return true for one ping.
+// heldMost is the largest number of times that pingHeld returns true for one ping.
 const heldMost = 3
 
 // pushPing does what push does, for a ping.
 func (q *queue) pushPing(frame []byte) pushed {
 	q.mu.Lock()
-	if q.ahead == 0 { // otherwise an earlier ping still waits, and its grace counts
+	if q.ahead == 0 { // else an earlier ping still waits, and grace counts for that ping
 		if q.grace = 0; q.size > 0 {
 			q.ahead, q.grace = int32(min(q.size, math.MaxInt32)), heldMost
 		}
@@ -69,9 +69,9 @@ func (q *queue) pushPing(frame []byte) pushed {
 	return q.push(frame)
 }
 
-// pingHeld reports whether the last ping has waited behind other frames since it was pushed, or
-// since the last call. It returns true heldMost times at most for one ping. Otherwise a client that
-// takes no more bytes would be waited for without end.
+// pingHeld reports whether the last ping has waited behind other frames since the ping was pushed,
+// or since the last call of pingHeld. It returns true heldMost times at most for one ping.
+// Otherwise a client that takes no more bytes would be waited for without end.
 func (q *queue) pingHeld() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -118,9 +118,9 @@ func (q *queue) attach(start func()) {
 	q.startLocked()
 }
 
-// seal makes the queue refuse all later frames. If asked to discard, seal first drops the frames
-// that the writer has not taken. Then it appends the given frame, unless that is nil. If the queue
-// is sealed already, seal does nothing.
+// seal makes the queue refuse all later frames. If the parameter discard is true, seal first drops
+// the frames that the writer has not taken. Then it appends the given frame, unless the given frame
+// is nil. If the queue is sealed already, seal does nothing.
 func (q *queue) seal(last []byte, discard bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -48,7 +48,7 @@ type reader struct {
 	inside  bool               // a frame or a message was begun and is not complete
 	message message            // valid while a message is being read
 	size    int                // capacity of the message's buffer, in bytes
-	counted int                // the size that Server.unfinished was last told
+	counted int                // the size that is counted in Server.unfinished or in Hub.guests
 	entry   *unfinishedMessage // the message's entry in Server.unfinished; nil: not counted
 	small   [16]byte           // readHead reads into small, and unparsed then points into small
 
@@ -321,8 +321,8 @@ func (c *conn) pause(wait func(ended <-chan struct{}) paced) paced {
 	return wait(ended)
 }
 
-// awaitRoom tries to have the message accepted within the given time, and reports whether it was.
-// If the given channel is closed, awaitRoom returns. The channel may be nil.
+// awaitRoom waits for room upstream, for the given time at most, and only until the given channel
+// is closed. The channel may be nil. It reports whether the upstream has accepted the message.
 func (c *conn) awaitRoom(message []byte, most time.Duration, ended <-chan struct{}) bool {
 	ctx, cancel := context.WithTimeout(c.server.ctx, most)
 	defer cancel()
@@ -360,7 +360,7 @@ const (
 	messageExtra = 3 * frameExtra
 )
 
-// errFlood is returned by a read when extras.tooMany reports a flood.
+// errFlood ends the reading if a client has sent too much: see extras.tooMany and conn.dropLate.
 var errFlood = errors.New("too many frames without a message")
 
 // extras has the count that extraPerSecond bounds. The method tooMany reads the clock only when the

@@ -49,7 +49,7 @@ type closing struct {
 	text string
 }
 
-// none is for a reason for which the gateway has no close frame of its own.
+// none is the closing of a reason for which the gateway has no close frame of its own.
 var none closing
 
 // reasonRow is a reason's label, and its close frames for the two protocols. A text for SDKs must

@@ -18,7 +18,7 @@ type sdk struct {
 
 	connected bool // the reader has seen the confirmation; only the reader uses this
 
-	// The following fields are guarded by Hub.mu. The reader alone sets known.
+	// The following fields are guarded by Hub.mu. Only the reader sets the field known.
 	known     bool          // the session is in the Hub's tables
 	confirmed bool          // the relay has confirmed the connect
 	ready     chan struct{} // closed, and set to nil, at Confirmed
@@ -27,13 +27,13 @@ type sdk struct {
 	keeps     [][]byte      // keeps of the memberships, by their slots; nil: there are none
 	held      int           // bytes of keep and keeps
 
-	// Times are of Server.now.
+	// The following times are by Server.now.
 	since atomic.Int64 // when the upgrade was answered, or when the first line came
 	ping  atomic.Int64 // when the next ping is due; 0: not confirmed
 	asked atomic.Bool  // the first line has come
 	owed  atomic.Int32 // pings that wait for their pong
 
-	leave atomic.Pointer[leave] // nil: the relay has not asked to close it later
+	leave atomic.Pointer[leave] // the end that the relay has asked for; nil: none
 }
 
 // newGuest makes a session of an SDK, for Hub.enterGuest. If user is not "", the edge vouches for
@@ -45,12 +45,12 @@ func newGuest(user string, queueBytes int) *Session {
 }
 
 // isGuest reports whether the reader has not yet seen the confirmation of s. Only the reader may
-// call it. Of such a session, the reader must not use Session.info.User, which the confirmation
-// changes.
+// call it. While isGuest returns true, the reader must not use Session.info.User, since the
+// confirmation may change it.
 func (s *Session) isGuest() bool { return s.sdk != nil && !s.sdk.connected }
 
-// owner returns the user in whose share of Config.Unfinished the reader's message counts. Only the
-// reader may call it. For a session that ended as a guest, owner returns "".
+// owner returns the user whose share of Config.Unfinished the reader's message uses up. Only the
+// reader may call owner. While isGuest returns true, owner returns "".
 func (s *Session) owner() string {
 	if s.isGuest() {
 		return ""
@@ -66,8 +66,8 @@ func (s *Session) form() link.Form {
 	return link.FormChat
 }
 
-// clientLocked returns the Client by which a relay is told of a session of an SDK. Hub.mu must be
-// held.
+// clientLocked returns the link.Client that describes a session of an SDK to a relay. Hub.mu must
+// be held.
 func (s *Session) clientLocked() link.Client {
 	k := s.sdk
 	return link.Client{ID: s.info.ID, Confirmed: k.confirmed, Open: k.open, Until: k.until, User: s.info.User, Keep: k.keep}
@@ -126,8 +126,8 @@ func (h *Hub) setKeepLocked(s *Session, slot int, keep []byte) {
 	k.keeps[slot] = copyOf(keep)
 }
 
-// moveKeepLocked moves the keep of the last membership to the slot of one that ends. Hub.mu must be
-// held.
+// moveKeepLocked moves the keep of the last membership to the slot of a membership that ends.
+// Hub.mu must be held.
 func (k *sdk) moveKeepLocked(last, slot int) {
 	if k.keeps != nil {
 		k.keeps[slot], k.keeps[last] = k.keeps[last], nil
@@ -135,7 +135,8 @@ func (k *sdk) moveKeepLocked(last, slot int) {
 	}
 }
 
-// tellKeepsLocked calls tell for each membership of s that has a keep. Hub.mu must be held.
+// tellKeepsLocked calls the function tell for each membership of s that has a keep. Hub.mu must be
+// held.
 func (s *Session) tellKeepsLocked(tell func(link.Keep)) {
 	if s.sdk == nil {
 		return
@@ -147,7 +148,7 @@ func (s *Session) tellKeepsLocked(tell func(link.Keep)) {
 	}
 }
 
-// copyOf copies a keep. The copy of an empty one is nil.
+// copyOf copies a keep. The copy of an empty keep is nil.
 func copyOf(keep []byte) []byte { return append([]byte(nil), keep...) }
 
 // renderings are the texts of one publication, by form.

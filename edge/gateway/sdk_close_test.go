@@ -87,8 +87,8 @@ func TestAClientThatTheRelayLetsGoHasFiveSeconds(t *testing.T) {
 	})
 }
 
-// TestARelayClosesManyWithinSomeTime has a relay close many sessions within some time. They must be
-// closed at random moments of that time, and go on until then.
+// TestARelayClosesManyWithinSomeTime has a relay ask the edge to close many sessions, each at a
+// random moment of the next 5 s. Each session must go on until its moment, and end then.
 func TestARelayClosesManyWithinSomeTime(t *testing.T) {
 	inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {
 		const most = 5 * time.Second

@@ -30,12 +30,12 @@ func (h *Hub) memberLocked(id uint64, confirmed bool) (*Session, error) {
 }
 
 // Confirmed makes a guest a session of the user that the relay names, and binds the session to its
-// topics. From then on the session counts for its user, is pinged, and is read on. If answer is
-// set, Confirmed also queues n.Text for the client. If the user has too many sessions, or cannot
-// pay for the channels, the session is closed.
+// topics. From then on the session counts for its user, is pinged, and is read on. If the parameter
+// answer is true, Confirmed also queues n.Text for the client. If the user has too many sessions,
+// or cannot pay for the channels, the session is closed.
 //
-// An error ends the link. Confirmed returns one if the session is confirmed already, speaks the
-// chat's protocol, or would have too many bytes of keeps.
+// An error ends the link. Confirmed returns an error if the session is confirmed already, speaks
+// the chat's protocol, or would have too many bytes of keeps.
 func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 	h := f.hub
 	h.mu.Lock()
@@ -53,7 +53,7 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 	}
 	h.digest.SessionHash ^= s.rowLocked()
 	s.sdk.confirmed = true
-	if s.info.User != n.User { // if unchanged, the reader may be reading it
+	if s.info.User != n.User { // not written if equal: the reader may be reading it
 		s.info.User = n.User
 	}
 	h.digest.SessionHash ^= s.rowLocked()
@@ -70,8 +70,8 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 	return nil
 }
 
-// beginLocked begins the confirmed session of s: it counts s for its user, has the user pay for the
-// channels, answers the client, and starts the pings. h.mu must be held.
+// beginLocked is called when the relay has confirmed s. It counts s for its user, makes the user
+// pay for the channels, answers the client, and starts the pings. h.mu must be held.
 func (h *Hub) beginLocked(s *Session, n link.Confirmed, answer bool) {
 	h.guests.leave(s)
 	defer s.sdk.releaseLocked()
@@ -97,8 +97,8 @@ func (k *sdk) releaseLocked() {
 	k.ready = nil
 }
 
-// Refreshed gives a session another expiry and another keep. If answer is set, it also queues
-// n.Text for the client. The error, if any, ends the link.
+// Refreshed gives a session another expiry and another keep. If the parameter answer is true,
+// Refreshed also queues n.Text for the client. The error, if any, ends the link.
 func (f *Feed) Refreshed(n link.Refreshed, answer bool) error {
 	h := f.hub
 	h.mu.Lock()
@@ -120,10 +120,10 @@ func (f *Feed) Refreshed(n link.Refreshed, answer bool) error {
 	return nil
 }
 
-// Bound binds a session to a topic with a keep. If answer is set, it also queues n.Text for the
-// client, before the topic's later messages. The error, if any, ends the link. A session that would
-// have more than link.MaxMemberships memberships is an error, since the next relay would not take
-// it.
+// Bound binds a session to a topic with a keep. If the parameter answer is true, Bound also queues
+// n.Text for the client, before the topic's later messages. The error, if any, ends the link. A
+// session may have link.MaxMemberships memberships, since the next relay would not take more.
+// Beyond that number Bound returns an error.
 func (f *Feed) Bound(n link.Bound, answer bool) error {
 	h := f.hub
 	h.mu.Lock()
@@ -161,7 +161,7 @@ func (f *Feed) Unbound(n link.Unbound) {
 
 // Close closes a session. Frames that are queued for its client are written first. If n.Code is 0,
 // the client gets no close frame, and has leaveWait to close its connection. Nothing that the
-// client still sends is accepted. If n.Within is set, the session goes on until a random moment
+// client still sends is accepted. If n.Within is not 0, the session goes on until a random moment
 // within that time. Close does nothing if the session has ended.
 func (f *Feed) Close(n link.Close) {
 	h := f.hub

@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// guest adds a guest whose first line has come, as its reader does.
+// guest adds a guest to the tables, as the guest's reader does when the first line has come.
 func guest(h *mirror, up Upstream) *Session {
 	s := newGuest("", 1<<20)
 	h.enterGuest(s, netip.Addr{}, 1<<20)
@@ -77,8 +77,9 @@ func TestConfirmedMakesAMember(t *testing.T) {
 	}
 }
 
-// TestAnAnswerToAnSDKIsPassedOnOnce brings Confirmed, Refreshed and Bound, with and without answer
-// set. The tables must change in both cases. The client must get the texts only if answer is set.
+// TestAnAnswerToAnSDKIsPassedOnOnce brings Confirmed, Refreshed and Bound, with the parameter
+// answer true and false. The tables must change in both cases. The client must get the texts only
+// if answer is true.
 func TestAnAnswerToAnSDKIsPassedOnOnce(t *testing.T) {
 	for _, answer := range []bool{false, true} {
 		h := newMirror(HubConfig{})
@@ -138,9 +139,8 @@ func TestARelayThatIsWrongAboutASessionIsTold(t *testing.T) {
 	}
 }
 
-// TestUnknownTopicsOfASessionArePassedOver brings frames with topic numbers that are unknown, and
-// with one that is known. The session must be bound to the known topic, and the client must get
-// every text.
+// TestUnknownTopicsOfASessionArePassedOver brings frames with a known topic number and with unknown
+// ones. The session must be bound to the known topic, and the client must get every text.
 func TestUnknownTopicsOfASessionArePassedOver(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	h := g.hub

@@ -18,7 +18,7 @@ func bothForms(topic protocol.Topic, text string) link.Forms {
 }
 
 // TestEachMemberGetsTheTextOfItsForm publishes to a topic with members that speak the chat and
-// members that are clients of SDKs.
+// members that are clients of SDKs. Each member must get the text of its form.
 func TestEachMemberGetsTheTextOfItsForm(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "1", "2")
@@ -75,7 +75,7 @@ func TestFormsAreDeliveredOnceAndInOrder(t *testing.T) {
 		h.AheadForms(link.AheadForms{Topic: ahead.Topic, ID: 9, Texts: ahead.Texts})
 	}
 	ahead.ID, ahead.Position = 9, pos(5, 13)
-	h.Forms(ahead) // published at last
+	h.Forms(ahead) // now the message that was given ahead is published
 	want := []string{"a", "b", "ahead"}
 	for i := range want {
 		want[i] = "chat " + want[i]
@@ -106,8 +106,9 @@ func TestP2_BareFormsComeOnceDuringAMove(t *testing.T) {
 	wantTexts(t, sdk, "json a", "json a")
 }
 
-// TestP10_AFormForWhichThereIsNoRoomIsCounted has too many texts to remember during a move. Of a
-// publication one form is passed on, and the other is dropped.
+// TestP10_AFormForWhichThereIsNoRoomIsCounted brings more texts during a move than overlapTexts.
+// Then one form of a publication is passed on, and the other form is dropped. The drop must be
+// counted.
 func TestP10_AFormForWhichThereIsNoRoomIsCounted(t *testing.T) {
 	h, _, older, newer := twoLinks()
 	bring(newer, 2, "a")
@@ -121,10 +122,10 @@ func TestP10_AFormForWhichThereIsNoRoomIsCounted(t *testing.T) {
 	}
 }
 
-// TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome has the new relay bind a client of an SDK, of
-// which the old relay does not know. The old link brings a publication with the chat's text alone.
-// The Hub must drop it and wait for the new link's publication, which has both texts. The same
-// holds for a gap.
+// TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome has the new relay bind a client of an SDK. The
+// old relay does not know this client, so the old link brings a publication with the chat's text
+// alone. The Hub must drop that publication, and wait for the new link to bring it with both texts.
+// Likewise the Hub must drop a Gap of the old link, since a Gap has only the chat's text.
 func TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "1")[0]
@@ -146,7 +147,7 @@ func TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome(t *testing.T) {
 	sdk := sdkMember(t, h, "2", "all")
 	bring(old, 3, false)
 	old.Gap(link.Gap{Topic: number, Position: pos(1, 4), Lost: 1, Text: []byte("lost")})
-	bring(old, 5, true) // the old relay knows of one by now, and the topic has yet to get 3 and 4
+	bring(old, 5, true) // has both texts, but is dropped: the topic has yet to get 3 and 4
 	wantTexts(t, chat)
 	wantTexts(t, sdk)
 	// A publication without a position is passed on, since the new link may never bring it.
@@ -156,7 +157,7 @@ func TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome(t *testing.T) {
 		bring(h.Feed, offset+2, true) // the publication at offset 2 is a repeat
 	}
 	bring(h.Feed, 5, true)
-	bring(old, 6, true) // the old link may bring both texts, and is then as good
+	bring(old, 6, true) // with both texts, a publication of the old link is passed on
 	bring(h.Feed, 6, true)
 	wantTexts(t, chat, "chat 3", "chat 4", "chat 5", "chat 6")
 	wantTexts(t, sdk, "json 3", "json 4", "json 5", "json 6")
@@ -255,9 +256,10 @@ func TestSlowReadersOfTwoFormsCostOnlyThemselves(t *testing.T) {
 	}
 }
 
-// TestP2_BareFormsOfWhomTheOldRelayDoesNotKnow has a client of an SDK that the new relay alone
-// knows. The old link brings publications without a position in the chat's form alone, before or
-// after the new link brings them. Each member must get each publication once.
+// TestP2_BareFormsOfWhomTheOldRelayDoesNotKnow checks a client of an SDK that only the new relay
+// knows. Both links bring the same two publications without a position, but the old link brings
+// only their texts for the chat. It brings the first publication before the new link does, and the
+// second after the new link. Each member must get each publication once.
 func TestP2_BareFormsOfWhomTheOldRelayDoesNotKnow(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "1")[0]

@@ -16,11 +16,12 @@ const (
 	// The messages of all guests may take Config.Unfinished divided by guestBytesShare, in bytes.
 	guestBytesShare = 2
 	// guestCost is the weight of a silent guest in guests.crowd, in bytes. A message adds its
-	// buffer to the weight. A silent guest takes less memory than that. But if it weighed little, a
-	// source with many silent guests would be lighter than a source with one large message.
+	// buffer to the weight. A silent guest takes less memory than guestCost. But if it weighed
+	// little, a source with many silent guests would be lighter than a source with one large
+	// message.
 	guestCost = unfinishedCost
 
-	// guestWait is how long a guest may take until its first line.
+	// guestWait is the time in which a guest must send its first line.
 	guestWait = 10 * time.Second
 	// confirmWait is how long a connect may take from the guest's first line to the confirmation.
 	// It is shorter than 5 s, after which an SDK gives up its connect.
@@ -36,9 +37,9 @@ const (
 // refused instead, a client that opens many connections could keep all others out. An honest client
 // is a guest for a short time only, so it is seldom the oldest.
 //
-// Sources count as equal if they weigh no more than guests.crowd.Little. That is the weight of one
-// guest with the largest message, or of a sixteenth of all guests if that is less. While all
-// sources count as equal, the oldest guest of all gives way.
+// Sources count as equal if they weigh no more than guests.crowd.Little. That is the smaller of two
+// weights: of one guest with the largest message, and of a sixteenth of the guests that the bound
+// permits. While all sources count as equal, the oldest guest of all gives way.
 type guests struct {
 	most      int   // bound of the number of guests; 0: none
 	mostBytes int64 // bound of the bytes of their messages; 0: none
@@ -65,8 +66,9 @@ func (g *guests) leave(s *Session) {
 	}
 }
 
-// leaveGuests removes s from the guests, when its socket is closed. So a guest counts, and gives
-// way, while its client has time to receive a close frame.
+// leaveGuests is called when the socket of s is closed, and removes s from the guests. Until then
+// the client has time to receive a close frame. During that time the guest still counts, and may
+// give way.
 func (h *Hub) leaveGuests(s *Session) {
 	if s.sdk == nil {
 		return
@@ -83,9 +85,9 @@ func (g *guests) giveWay() *Session {
 	return s
 }
 
-// yield closes a guest that gives way. The end of the guest may have begun already, with a longer
-// time for the client to go. That time becomes giveWayWait, too. Otherwise guests that a relay has
-// refused could fill Config.MaxSessions, though no longer counted among the guests.
+// yield closes a guest that gives way. Its client has giveWayWait to receive the close frame, even
+// if the end of the guest has begun already with a longer time. Otherwise guests that a relay has
+// refused could fill Config.MaxSessions, though they no longer count among the guests.
 func (s *Session) yield(r Reason) {
 	if !s.close(r, giveWayWait) {
 		s.hurry(giveWayWait)
@@ -106,8 +108,8 @@ func sourceOf(r *http.Request) netip.Addr {
 }
 
 // enterGuest gives s an id and counts s among the guests. The parameter limit bounds the sessions.
-// If there are that many already, enterGuest returns false. If there are too many guests, others
-// are closed. The guest does not enter the tables yet, and no relay is told of it.
+// If there are that many sessions already, enterGuest returns false. If there are too many guests,
+// others are closed. The guest does not enter the tables yet, and no relay is told of it.
 func (h *Hub) enterGuest(s *Session, source netip.Addr, limit int) (ok bool) {
 	var others []*Session
 	defer func() {
@@ -160,8 +162,8 @@ func (h *Hub) reweighGuest(s *Session, bytes int) (others []*Session, counted bo
 	return others, true
 }
 
-// introduce puts a guest into the tables and tells the relay of it. Upstream.Enrol must have
-// returned nil for the guest.
+// introduce puts a guest into the tables and announces the guest to the relay. Upstream.Enrol must
+// have returned nil for the guest.
 func (h *Hub) introduce(s *Session, up Upstream) {
 	h.mu.Lock()
 	s.sdk.known = true
@@ -180,8 +182,8 @@ func (h *Hub) introduce(s *Session, up Upstream) {
 // read meanwhile. While no relay can take guests, connectGuest holds the line back. So the log does
 // not fill with lines of guests. Server.checkSDK ends the wait after confirmWait.
 //
-// The line is charged to nobody: a guest has one line, and no user yet. The user pays for the
-// channels of the connect when the relay has confirmed it, see rates.admit.
+// The line is charged to nobody: a guest has one line, and no user yet. When the relay has
+// confirmed the connect, the user pays for its channels: see rates.admit.
 func (r *reader) connectGuest(line []byte) error {
 	s, v := r.session, r.server
 	ended := make(chan struct{})
@@ -210,8 +212,8 @@ func (r *reader) connectGuest(line []byte) error {
 	return v.ctx.Err()
 }
 
-// enrol waits until there is a relay that can take the guest, and returns true. If the session ends
-// before, it returns false.
+// enrol waits until there is a relay that can take the guest, and returns true. If the session or
+// the Server ends first, it returns false.
 func (c *conn) enrol(ended <-chan struct{}) bool {
 	v, k := c.server, c.session.sdk
 	k.since.Store(int64(v.now()))

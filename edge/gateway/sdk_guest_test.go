@@ -228,8 +228,8 @@ func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
 }
 
 // TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed has a guest send lines after its connect,
-// in the same message and in later ones. None may be accepted before the connect is confirmed. Then
-// all must be, in order.
+// in the same message and in later ones. No such line may be accepted before the connect is
+// confirmed. After that all of the lines must be accepted, in order.
 func TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed(t *testing.T) {
 	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
 		c := b.connect()
@@ -248,8 +248,8 @@ func TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed(t *testing.T) {
 	})
 }
 
-// TestAGuestWhoseConnectIsRefusedIsNotReadOn has a relay answer a connect with an error, and send a
-// Close after it. Lines that the client sends after its connect must be dropped.
+// TestAGuestWhoseConnectIsRefusedIsNotReadOn has a relay answer a connect with an error, and then
+// send a Close. Lines that the client sends after its connect must be dropped.
 func TestAGuestWhoseConnectIsRefusedIsNotReadOn(t *testing.T) {
 	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
 		c := b.connect()
@@ -277,8 +277,8 @@ func TestAGuestWhoseConnectIsRefusedIsNotReadOn(t *testing.T) {
 }
 
 // TestTenThousandGuestsThatSayNothingLeaveNothing has ten thousand guests send nothing. Meanwhile a
-// client of the chat must be admitted. Once the guests are closed, other guests must find their
-// places free.
+// client of the chat must be admitted. Once these guests are closed, none may be counted, and
+// another guest must be confirmed.
 func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
 	const n = 10_000
 	up := silentRelay()
@@ -364,10 +364,10 @@ func TestP8_WhatGuestsHaveSentIsBounded(t *testing.T) {
 	}
 }
 
-// TestNothingBehindAConnectIsForwardedInADrain drains the server while a connect waits for its
-// confirmation. The client may send until it answers the close frame. But the lines behind the
-// connect must not be forwarded, since a relay closes a session that sends them before its
-// confirmation.
+// TestNothingBehindAConnectIsForwardedInADrain closes a guest as a drain does, while its connect
+// waits for the confirmation. The client may send until it answers the close frame. But the lines
+// behind the connect must not be forwarded, since a relay closes a session that sends them before
+// its confirmation.
 func TestNothingBehindAConnectIsForwardedInADrain(t *testing.T) {
 	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
 		c := b.connect()
@@ -414,9 +414,9 @@ func TestP8_WhoIsClosedByTheRelayAndSendsOnIsCutOff(t *testing.T) {
 	}
 }
 
-// TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo has a guest begin a message after the edge
-// has sent it a close frame. It is no guest any more, but the edge keeps the message until the
-// socket is closed.
+// TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo closes a guest, whose client then begins a
+// message. The session is no guest any more. Its message must be counted until the socket is
+// closed.
 func TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Unfinished, c.MaxSessions = 1<<20, guestShare }, func(t *testing.T, b *bubbled) {
 		first := b.connect()
@@ -435,16 +435,16 @@ func TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo(t *testing.T) {
 	})
 }
 
-// TestP7_GuestsThatARelayHasRefusedGiveWay has a relay refuse guests that do not go. Beyond the
-// bound of guests their sockets must be closed after giveWayWait, and not after the longer time
-// that a refused client has.
+// TestP7_GuestsThatARelayHasRefusedGiveWay has a relay refuse guests whose clients do not close
+// their sockets. Beyond the bound of guests these sockets must be closed after giveWayWait, and not
+// after the longer time that a refused client has.
 func TestP7_GuestsThatARelayHasRefusedGiveWay(t *testing.T) {
 	const most = 4
 	inBubble(t, silentRelay(), func(c *Config) { c.MaxSessions = most * guestShare }, func(t *testing.T, b *bubbled) {
 		for i := range uint64(3 * most) {
 			b.connect().send(textOf("connect"))
 			synctest.Wait()
-			refusal := link.Close{Session: i + 1} // an error was the answer
+			refusal := link.Close{Session: i + 1} // no code, as after an answer with an error
 			if i%2 == 1 {
 				refusal.Code, refusal.Reason = 3500, "invalid token"
 			}
@@ -458,8 +458,9 @@ func TestP7_GuestsThatARelayHasRefusedGiveWay(t *testing.T) {
 	})
 }
 
-// TestP8_AGuestThatGaveWayKeepsNoMessage gives guests no room in the log, so that they wait with
-// large messages. Those that gave way must leave at once, and not when their connect is too old.
+// TestP8_AGuestThatGaveWayKeepsNoMessage has guests send large messages, which wait since the log
+// has no room. If a guest gives way, its socket must be closed after giveWayWait, and not only
+// after confirmWait.
 func TestP8_AGuestThatGaveWayKeepsNoMessage(t *testing.T) {
 	up := silentRelay()
 	up.accept = func(uint64, []byte) bool { return false }
@@ -481,9 +482,9 @@ func TestP8_AGuestThatGaveWayKeepsNoMessage(t *testing.T) {
 	})
 }
 
-// TestP7_GuestsThatLingerGiveWay has guests break the protocol, and not go. Each session has ended
-// then, but its socket stays open for a while. Beyond the bound of guests these sockets must be
-// closed after giveWayWait.
+// TestP7_GuestsThatLingerGiveWay has guests break the protocol and keep their sockets open. The
+// session of such a guest ends, but its socket stays open for a while. Beyond the bound of guests
+// these sockets must be closed after giveWayWait.
 func TestP7_GuestsThatLingerGiveWay(t *testing.T) {
 	const most = 4
 	inBubble(t, silentRelay(), func(c *Config) { c.MaxSessions = most * guestShare }, func(t *testing.T, b *bubbled) {

@@ -29,12 +29,13 @@ func cutLine(message []byte) (line, rest []byte, more bool) {
 	return line, rest, len(rest) > 0
 }
 
-// isPong reports whether a line is a pong: an object without anything in it.
+// isPong reports whether a line is a pong: "{}", which spaces may surround. An object with a space
+// inside is no pong.
 func isPong(line []byte) bool { return string(bytes.Trim(line, " \t\r")) == "{}" }
 
-// lag bounds the time for which lines wait. A lag begins when a line has to wait, and ends when all
-// bytes that had arrived by then are taken. During a lag, no line may wait beyond the time in
-// lag.until.
+// lag bounds the time for which lines wait. A lag begins when a line has to wait. It ends when the
+// reader has taken all bytes that had arrived by the beginning of the lag. During a lag, no line
+// may wait beyond the time in lag.until.
 type lag struct {
 	until time.Duration // by Server.now; 0: there is no lag
 	bytes int           // bytes that had arrived when the lag began, and are not taken yet

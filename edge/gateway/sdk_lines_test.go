@@ -84,8 +84,8 @@ func TestAMessageIsTakenLineByLine(t *testing.T) {
 	}
 }
 
-// TestWhatIsNoLineEndsAGuestToo has a guest begin with an empty line, or with a pong. It must be
-// closed with 3501 at once.
+// TestWhatIsNoLineEndsAGuestToo has a guest begin with an empty line, or with a pong. The guest
+// must be closed with 3501 at once.
 func TestWhatIsNoLineEndsAGuestToo(t *testing.T) {
 	for _, message := range []string{"", "\n", "{}", strings.Repeat("\n", 1<<16), strings.Repeat("{}\n", 20_000)} {
 		g := startSDK(t, nil, nil)
@@ -138,9 +138,9 @@ func TestP7_EachLineIsChargedToItsUser(t *testing.T) {
 	})
 }
 
-// TestALineWithoutRoomEndsTheSession has a line find no room upstream. The edge cannot answer an
-// SDK's line, so the session must be closed with 3004: the SDK then comes back. The lines after it
-// must not be accepted.
+// TestALineWithoutRoomEndsTheSession checks a line that finds no room upstream. The edge cannot
+// answer an SDK's line, so the session must be closed with 3004: the SDK then comes back. The lines
+// after it must not be accepted.
 func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 	up := &fakeUpstream{}
 	up.waitRoom = func(ctx context.Context, _ uint64, _ int) bool {
@@ -164,7 +164,7 @@ func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 		if b.metric("dropped_total", "no_room") != 1 || b.metric("sessions_ended_total", "no_room") != 1 {
 			t.Error("it is not counted")
 		}
-		// A guest whose connect finds no room is closed likewise, and its End is told upstream.
+		// A guest whose connect finds no room is closed likewise, and Upstream.End is called.
 		guest := b.connect()
 		guest.send(textOf("connect 2"))
 		guest.wantCode(3004)
@@ -176,8 +176,8 @@ func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 	})
 }
 
-// TestSessionsThatCrowdAreClosed has more than rateWaiters sessions of one user wait for its rate.
-// A further session of an SDK must be closed with 3004, so that its SDK comes back.
+// TestSessionsThatCrowdAreClosed has rateWaiters sessions of one user wait for the user's
+// allowance. A further session of an SDK must be closed with 3004, so that its SDK comes back.
 func TestSessionsThatCrowdAreClosed(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 0.001 }, func(t *testing.T, b *bubbled) {
 		lines := slices.Repeat([]string{"x"}, 10)
@@ -204,7 +204,7 @@ func TestAConnectWith128SubscribesIsTakenAtOnce(t *testing.T) {
 		for i := range 128 {
 			lines = append(lines, fmt.Sprintf(`{"subscribe":{"channel":"group:a-group-with-a-name-%d","flag":1},"id":%d}`, i, i+2))
 		}
-		for range 5 { // tabs of a browser that come back
+		for range 5 { // five tabs of one browser connect again
 			c := b.connect()
 			c.send(textOf(lines...))
 			c.wantFrame(textByte, "connected")
@@ -324,7 +324,7 @@ func TestAMillionEmptyObjectsCostTheirUserOnly(t *testing.T) {
 			message := masked(0x81, strings.Repeat("{ }\n", 1<<18))
 			for range 4 {
 				if _, err := hostile.Write([]byte(message)); err != nil {
-					return // closed below
+					return // the test closes the session below
 				}
 			}
 		}()
@@ -345,10 +345,10 @@ func TestAMillionEmptyObjectsCostTheirUserOnly(t *testing.T) {
 	})
 }
 
-// TestP7_ChannelsOfConnectsAreChargedToTheirUser has clients of one user connect, and the relay
-// bind each to 128 channels. As many clients as a burst allows must be answered. The next one must
-// be closed, and must cost nothing, so that it gets in as soon as the burst allows it. Another user
-// is not affected.
+// TestP7_ChannelsOfConnectsAreChargedToTheirUser confirms connects of clients of one user, each
+// with 128 channels. As many clients as a burst allows must be answered. The next client must be
+// closed. It must cost nothing, so that it gets in as soon as the burst allows it. Clients of
+// another user must be answered.
 func TestP7_ChannelsOfConnectsAreChargedToTheirUser(t *testing.T) {
 	inBubble(t, silentRelay(), func(c *Config) { c.Rate, c.FanOut = 100, 250 }, func(t *testing.T, b *bubbled) {
 		connect := func(user string, channels int) *rawClient {

@@ -7,9 +7,9 @@ import (
 
 const (
 	// sdkPing is the time between two pings of an SDK's session. The reply to a connect tells an
-	// SDK this time. The SDK for Go takes nothing but these pings for a sign of life, so the pings
-	// are sent even if other frames are. The first ping comes after a random time between half of
-	// sdkPing and sdkPing.
+	// SDK this time. The SDK for Go takes nothing but these pings for a sign of life, so they are
+	// sent even while other frames are sent. The first ping comes after a random time between half
+	// of sdkPing and sdkPing.
 	sdkPing = 25 * time.Second
 	// sdkPongWait is how long an SDK may take to answer a ping that has left the session's queue.
 	// The pong may wait behind lines, but no longer than twice lineWait.
@@ -22,8 +22,8 @@ const (
 // sdkPingFrame is a ping of the SDKs' protocol. All sessions share it, so it must not be changed.
 var sdkPingFrame = textFrame("{}")
 
-// confirmed notes that the session of c is confirmed, and when it expires. It is called under
-// Hub.mu.
+// confirmed is called when the session of c is confirmed. It sets the time of the first ping and
+// the session's expiry. It is called under Hub.mu.
 func (v *Server) confirmed(c *conn, until int64) {
 	now := v.now()
 	c.session.sdk.ping.Store(int64(now + sdkPing/2 + rand.N(sdkPing/2)))
@@ -40,14 +40,14 @@ func (v *Server) refreshed(c *conn, until int64) {
 	v.arm(c, v.now())
 }
 
-// leave is the end of a session that the relay has asked for.
+// leave says when and with which close frame a session ends, after the relay has asked for its end.
 type leave struct {
 	at    time.Duration // by Server.now
 	frame []byte        // close frame
 }
 
-// closeLater makes the session of c end at a random moment within the given time, unless it is to
-// end earlier. It is called under Hub.mu.
+// closeLater makes the session of c end at a random moment within the given time. If an earlier
+// moment is set already, closeLater does nothing. It is called under Hub.mu.
 func (v *Server) closeLater(c *conn, within time.Duration, frame []byte) {
 	l := &leave{v.now() + rand.N(within), frame}
 	if had := c.session.sdk.leave.Load(); had != nil && had.at <= l.at {
@@ -122,7 +122,7 @@ func (v *Server) guestDue(k *sdk) time.Duration {
 	return time.Duration(max(k.since.Load(), v.resumed.Load())) + wait
 }
 
-// pongDue returns until when the client must have answered a ping.
+// pongDue returns the time by which the client must have answered a ping.
 func (v *Server) pongDue(c *conn) time.Duration {
 	return time.Duration(max(c.pinged.Load(), v.resumed.Load())) + sdkPongWait
 }

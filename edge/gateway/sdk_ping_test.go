@@ -108,11 +108,12 @@ func TestAClientWithoutPongIsClosed(t *testing.T) {
 	})
 }
 
-// TestAPingBehindABacklogHasItsTime gives a client a backlog just before its ping. At its rate the
-// client comes to the ping only after the time for a pong. If it answers then, its session goes on.
-// A client that does not answer is closed, even if it has stopped reading.
+// TestAPingBehindABacklogHasItsTime gives a client many texts just before its ping. The client
+// reads so slowly that it reaches the ping only after the time for a pong. If the client then
+// answers, its session must go on. A client that does not answer must be closed, even if it has
+// stopped reading.
 func TestAPingBehindABacklogHasItsTime(t *testing.T) {
-	const rate, texts, size = 64 << 10, 900, 1000 // 14 s
+	const rate, texts, size = 64 << 10, 900, 1000 // the client needs 14 s for all texts
 	for _, sdk := range []bool{true, false} {
 		for _, does := range []string{"answers", "does not answer", "stalls"} {
 			t.Run(fmt.Sprintf("%s, SDK %v", does, sdk), func(t *testing.T) {
@@ -148,8 +149,9 @@ func TestAPingBehindABacklogHasItsTime(t *testing.T) {
 	}
 }
 
-// backlogged connects a client that reads at a rate. It returns about a second before the client's
-// ping is due, when a number of texts were published to the client.
+// backlogged connects a client that reads at the given rate, in bytes per second. It waits until
+// about a second before the client's ping is due. Then it publishes the given number of texts, and
+// returns.
 func (b *bubbled) backlogged(sdk bool, rate, texts, size int) *rawClient {
 	var c *rawClient
 	var due time.Duration

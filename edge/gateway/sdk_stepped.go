@@ -9,21 +9,22 @@ import (
 
 // The functions of this file are for sessions of SDKs without a socket, in a Hub without a Server.
 // Hub.Open is the same for sessions of the chat. The caller does what a reader does: it gives the
-// client's lines to the upstream, and none behind the first line before the guest is confirmed.
+// client's lines to the upstream. It gives only the first line before the guest is confirmed.
 
-// OpenGuest makes a guest and counts it. If user is not "", the edge vouches for the user.
+// OpenGuest makes a guest and counts it among the guests. If user is not "", the edge vouches for
+// the user.
 func (h *Hub) OpenGuest(user string, queueBytes int) *Session {
 	s := newGuest(user, queueBytes)
 	h.enterGuest(s, netip.Addr{}, math.MaxInt)
 	return s
 }
 
-// Introduce puts a guest into the tables and tells the relay of it, before the guest's first line
-// is given to the upstream. The channel confirmed is closed when the relay has confirmed the
-// guest's connect.
+// Introduce puts a guest into the tables and announces the guest to the relay. The caller gives the
+// guest's first line to the upstream only afterwards. The channel confirmed is closed when the
+// relay has confirmed the guest's connect.
 //
-// If no relay can take guests now, Introduce changes nothing and returns only the channel again.
-// That is closed when Introduce may be tried anew.
+// If no relay can take guests now, Introduce changes nothing. Its first result is then nil. Its
+// second result is then a channel, which is closed when the caller may try anew.
 func (h *Hub) Introduce(s *Session, up Upstream) (confirmed, again <-chan struct{}) {
 	again = up.Enrol(link.Client{ID: s.info.ID, Open: s.sdk.open, User: s.info.User})
 	if again != nil {

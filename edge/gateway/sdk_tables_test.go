@@ -14,7 +14,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// tables has the frames that Begin tells.
+// tables has the frames for a relay, as Hub.Begin passes them to its functions.
 type tables struct {
 	sessions []link.Session
 	clients  []link.Client
@@ -63,8 +63,8 @@ func (t tables) digest() (d link.Digest) {
 	return d
 }
 
-// TestP9_TheDigestIsOfTheTables lets random frames come, and compares the digest with the tables
-// after each.
+// TestP9_TheDigestIsOfTheTables brings random frames. After each frame the Hub's digest must be
+// that of its tables.
 func TestP9_TheDigestIsOfTheTables(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	rnd := rand.New(rand.NewPCG(seed, 1))
@@ -207,8 +207,8 @@ func TestMembershipsAreBounded(t *testing.T) {
 	}
 }
 
-// TestFramesOfTheChatDoNotBindSDKs has a relay say Opened and Joined of a session of an SDK. The
-// next relay might not take such a membership.
+// TestFramesOfTheChatDoNotBindSDKs brings Opened and Joined for a session of an SDK. They must not
+// bind the session, since the next relay might not take such a membership.
 func TestFramesOfTheChatDoNotBindSDKs(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s, waiting := sdkMember(t, h, "1"), guest(h, &fakeUpstream{})

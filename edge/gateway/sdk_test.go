@@ -20,7 +20,8 @@ import (
 )
 
 // startSDK starts a gateway whose relay confirms each connect. In these tests a connect is the line
-// "connect USER", and its answer is "connected". A relay that is not to confirm has up.accept set.
+// "connect USER", and its answer is "connected". If a test sets up.accept, the gateway calls that
+// function instead, and confirms no connect by itself.
 func startSDK(t *testing.T, up *fakeUpstream, change func(*Config)) *gateway {
 	t.Helper()
 	if up == nil {
@@ -128,13 +129,13 @@ func inBubble(t *testing.T, up *fakeUpstream, change func(*Config), f func(*test
 // no addresses.
 const fromHeader = "From-Address"
 
-// connect upgrades at protocol.SDKPath.
+// connect connects a client to protocol.SDKPath, and awaits its upgrade.
 func (b *bubbled) connect() *rawClient {
 	b.t.Helper()
 	return b.connectFrom("")
 }
 
-// connectFrom upgrades as a client with the given address and port.
+// connectFrom does what connect does, for a client with the given address and port.
 func (b *bubbled) connectFrom(from string) *rawClient {
 	b.t.Helper()
 	c := b.request(protocol.SDKPath + " HTTP/1.1\r\n" + fromHeader + ": " + from + "\r\nIgnored:")
@@ -156,7 +157,7 @@ func (b *bubbled) request(path string) *rawClient {
 	return c
 }
 
-// confirmed upgrades and connects.
+// confirmed connects a client, sends a connect for the user, and awaits its confirmation.
 func (b *bubbled) confirmed(user string) *rawClient {
 	b.t.Helper()
 	c := b.connect()

@@ -88,8 +88,8 @@ func (v *Server) admitGuest(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// connectSDK makes a guest and upgrades. If it returns true, the session has begun. The session's
-// last reader then calls leave.
+// connectSDK makes a guest and upgrades the request. If it returns true, the session has begun. The
+// session's last reader then calls leave.
 func (v *Server) connectSDK(w http.ResponseWriter, r *http.Request, user string) (running bool) {
 	s := newGuest(user, v.cfg.Queue)
 	if !v.hub.enterGuest(s, sourceOf(r), v.cfg.MaxSessions) {

@@ -93,8 +93,8 @@ func TestTheSubprotocolOfJSONIsNamed(t *testing.T) {
 	}
 }
 
-// TestTheEdgeNamesAUserOnlyUnderOpen checks which user the relay is told for a guest. Without
-// Auth.Open it is "".
+// TestTheEdgeNamesAUserOnlyUnderOpen checks which user the edge names when it announces a guest to
+// the relay. Without Auth.Open the edge names no user.
 func TestTheEdgeNamesAUserOnlyUnderOpen(t *testing.T) {
 	for _, test := range []struct {
 		open  bool

@@ -103,11 +103,12 @@ func (v *Server) Run(ctx context.Context) {
 	}
 }
 
-// Close refuses new clients and ends all sessions. It sends 1012 to each client that was not sent
-// a close frame yet. Each client then has shutdownWait to answer. Close returns when the goroutines
-// of the sessions, the poller and the writers have ended. By then Upstream.End was called for each
-// session that a relay may know of. The socket of a session that is dead already may stay open
-// until its own deadline, closeWait at most. Close waits for such a socket too.
+// Close refuses new clients and ends all sessions. It sends the close frame of ReasonDraining to
+// each client that was not sent a close frame yet. Each client then has shutdownWait to answer.
+// Close returns when the goroutines of the sessions, the poller and the writers have ended. By then
+// Upstream.End was called for each session that a relay may know of. The socket of a session that
+// is dead already may stay open until its own deadline, closeWait at most. Close waits for such a
+// socket too.
 func (v *Server) Close() {
 	v.refuseAll()
 	v.endAll()
@@ -118,8 +119,9 @@ func (v *Server) Close() {
 	v.hub.writers.close()
 }
 
-// endAll begins the end of each session that is not dead. It sends 1012 to each client that was not
-// sent a close frame yet. Each client then has shutdownWait to answer.
+// endAll begins the end of each session that is not dead. It sends the close frame of
+// ReasonDraining to each client that was not sent a close frame yet. Each client then has
+// shutdownWait to answer.
 func (v *Server) endAll() {
 	for _, s := range v.hub.living() {
 		s.close(ReasonDraining, shutdownWait)
@@ -184,7 +186,7 @@ func (v *Server) Active() int {
 // Upstream carries the clients' messages towards the relay. edge/uplink implements it. Only
 // WaitRoom blocks.
 type Upstream interface {
-	// Open tells the relay of a session that the Hub has. It returns false if there is no link.
+	// Open announces a session of the Hub to the relay. It returns false if there is no link.
 	Open(link.Session) (told bool)
 	// Accept numbers a client's message and puts a copy of it into the log. It returns false if
 	// there is no room. It also returns false if other sessions wait for room, unless WaitRoom has
@@ -211,7 +213,7 @@ type Upstream interface {
 	// Enrol returns a channel and enrols nothing. The channel is closed when a link comes with
 	// which Enrol can succeed.
 	Enrol(link.Client) (again <-chan struct{})
-	// OpenClient tells the relay of a session of an SDK, as Open does for a chat session.
+	// OpenClient announces a session of an SDK to the relay, as Open does for a chat session.
 	OpenClient(link.Client) (told bool)
 }
 

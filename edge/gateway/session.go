@@ -47,7 +47,7 @@ func NewSession(info link.Session, queueBytes int) *Session {
 	return s
 }
 
-// Info returns the link.Session by which a relay is told of a chat session.
+// Info returns the link.Session that describes a chat session to a relay.
 func (s *Session) Info() link.Session { return s.info }
 
 // Reason returns why the session is ending or has ended. It returns false if the session goes on.
@@ -177,8 +177,8 @@ func (c *conn) linger() {
 	}
 }
 
-// ended counts the session's end, and frees the conn, the queue and a claim, which a dead session
-// does not need.
+// ended counts the session's end. A dead session needs neither its conn nor its queue, so ended
+// frees both. It also releases claimSocket, and ends the session's place among the guests.
 func (v *Server) ended(s *Session) {
 	s.conn.Store(nil)
 	s.release(claimSocket)

@@ -98,8 +98,8 @@ func (v *Server) parsePath(r *http.Request) (e protocol.Endpoint, group, user st
 	return e, group, user, nil
 }
 
-// admit checks whether the client may connect, and returns until when it may stay. The zero time
-// means for ever. If the client may not connect, admit answers the request.
+// admit checks whether the client may connect. It returns the time until which the client may stay;
+// the zero time means for ever. If the client may not connect, admit answers the request.
 func (v *Server) admit(w http.ResponseWriter, r *http.Request, user string) (until time.Time, ok bool) {
 	if v.full() {
 		v.refuse(w, r, refuseFull, fullText)
@@ -121,8 +121,8 @@ func (v *Server) admit(w http.ResponseWriter, r *http.Request, user string) (unt
 	return until, true
 }
 
-// connect opens a session, waits for the relay, and upgrades. If it returns true, the session has
-// begun. The session's last reader then calls leave.
+// connect opens a session, waits for the relay, and upgrades the request. If it returns true, the
+// session has begun. The session's last reader then calls leave.
 func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Session, until time.Time) (running bool) {
 	s := NewSession(info, v.cfg.Queue)
 	began := time.Now()
@@ -274,10 +274,10 @@ func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (c 
 	return c, unparsed, nil
 }
 
-// switching returns the answer to a handshake (RFC 6455, 4.2.2). If the client offered the
-// subprotocol bearer, or at SDKPath centrifuge-json, the answer names it. The answer repeats the
-// client's own spelling, since browsers compare by bytes. The answer names no other subprotocol,
-// since another one may be a token.
+// switching returns the answer to a handshake (RFC 6455, 4.2.2). If the client offered a certain
+// subprotocol, the answer names it: centrifuge-json at SDKPath, and bearer elsewhere. The answer
+// repeats the client's own spelling, since browsers compare by bytes. The answer names no other
+// subprotocol, since another one may be a token.
 func switching(r *http.Request, sdk bool) []byte {
 	sum := sha1.Sum([]byte(strings.TrimSpace(r.Header.Get("Sec-WebSocket-Key")) + handshakeSalt))
 	answer := make([]byte, 0, 192)

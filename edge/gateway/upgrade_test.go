@@ -85,8 +85,9 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestA7_PathsAreStrictWhereThatIsSet checks that some names in paths are refused if StrictIDs is
-// set, and only then.
+// TestA7_PathsAreStrictWhereThatIsSet checks names in paths that are admitted by default, and are
+// refused if Config.StrictIDs is set. Names that are always refused must be refused with StrictIDs
+// too.
 func TestA7_PathsAreStrictWhereThatIsSet(t *testing.T) {
 	lax, strict := start(t, nil, nil), start(t, nil, func(c *Config) { c.StrictIDs = true })
 	for _, path := range []string{"/chat/channel/Anna%20Maria", "/chat/group/%E7%BE%A4/%C3%A9", "/chat/all/1"} {

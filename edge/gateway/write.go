@@ -38,10 +38,12 @@ const (
 // or for several.
 //
 // The list is written in rounds. A round is the conns that waited when it began. Conns that come
-// into the list later belong to the next round. Between two rounds there is a time of gathering,
-// too. Without it, messages to a busy group that came apart once would stay apart. Their senders
-// often wait for them. The next message of the first part comes when all members have its last one,
-// which is the end of a round. The next round would have begun by then, with the second part alone.
+// into the list later belong to the next round. If many conns wait, a time of gathering comes
+// before each round. It brings together the messages to a busy group. A member often sends its next
+// message when its last one has reached all members, which is the end of a round. Suppose that half
+// of the messages come during a round. Without gathering, the next round would begin with that half
+// alone. The other half would come just after the beginning of that round. So the two halves would
+// stay apart for ever.
 //
 // A conn is in the list at most once. While the conn is in the list or is written to, queue.writing
 // is set. The queue's methods take and written clear it when nothing is left, and its method fail
@@ -52,7 +54,7 @@ type writers struct {
 	mu          sync.Mutex // guards the fields below; never held across I/O
 	first, last *conn      // a list, linked by conn.next
 	waiting     int        // conns in the list
-	round       int        // how many conns at the list's begin are of the round
+	round       int        // number of conns of the round; the list begins with them
 	running     int        // goroutines that run writers.run
 	holds       int        // number of unfinished batches
 	gathering   gathering
@@ -61,9 +63,9 @@ type writers struct {
 
 // gathering is the time of gathering before a round. writers.mu guards it.
 type gathering struct {
-	on      bool        // no round begins
+	on      bool        // the time of gathering goes on, so no round begins
 	waiting int         // conns that waited when the timer was set
-	given   int         // messages for topic members since then
+	given   int         // messages for topic members since the timer was set
 	latest  time.Time   // when the round must begin
 	timer   *time.Timer // calls writers.gathered; nil: never set yet
 }
@@ -124,7 +126,7 @@ func (w *writers) awaitLocked(wait time.Duration) {
 	}
 }
 
-// gathered goes on gathering, or begins the round. A timer calls it.
+// gathered is called by the timer of gathering. It goes on with the gathering, or begins the round.
 func (w *writers) gathered() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

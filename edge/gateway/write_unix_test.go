@@ -98,9 +98,10 @@ func (m memberSocket) Write(write func(fd uintptr) bool) error {
 }
 
 // TestMessagesThatCameApartComeTogether checks a closed loop of messages: each comes some time
-// after an earlier one has reached all members. They begin in two groups, the second while the
-// first is written. They must become one group, which one round of writes brings to all members.
-// Otherwise many members would be written to twice in each cycle, for ever.
+// after an earlier message has reached all members. The first messages come in two groups. The
+// second group comes while the first is being written. Later the messages of both groups must come
+// together, so that one round of writes brings them all. Otherwise many members would be written to
+// twice in each cycle, for ever.
 func TestMessagesThatCameApartComeTogether(t *testing.T) {
 	const members, window, cycles = 500, 16, 50
 	for _, trip := range []time.Duration{gatherFor, gatherBehind} {
