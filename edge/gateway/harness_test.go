@@ -302,7 +302,7 @@ func wantClose(t *testing.T, c *websocket.Conn, code int) {
 	}
 }
 
-// signToken makes a token for the user sub, which testTokens accepts for the duration ttl.
+// signToken makes a token of the user sub. The token is valid for the duration ttl.
 func signToken(t *testing.T, sub string, ttl time.Duration) string {
 	t.Helper()
 	text, err := testTokens.Sign(sub, time.Now(), ttl)
@@ -410,7 +410,8 @@ func (c *rawClient) wantCloseFrame(r Reason) {
 }
 
 // awaitWritten waits until each queue has noted that all of its frames are written. A client may
-// have read a frame before that. A ping behind such a frame gets more time to be answered.
+// read a frame before its queue has noted that. A ping that is queued in between gets more time to
+// be answered.
 func (g *gateway) awaitWritten() {
 	g.t.Helper()
 	eventually(g.t, "empty queues", func() bool {

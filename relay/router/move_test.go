@@ -156,7 +156,7 @@ func TestP2_ARelayThatStopsDoesNotWaitForEdgesThatMoved(t *testing.T) {
 	}
 }
 
-// TestP4_WhatTheOldRelayHasYetToReceiveIsNotLostByAMove has an original server publish a message
+// In TestP4_WhatTheOldRelayHasYetToReceiveIsNotLostByAMove, an original server publishes a message
 // before the new relay subscribes. The old relay receives the message only after Live came on the
 // new link. It must still deliver the message.
 func TestP4_WhatTheOldRelayHasYetToReceiveIsNotLostByAMove(t *testing.T) {

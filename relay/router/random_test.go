@@ -72,7 +72,7 @@ func schedule(t *testing.T, seed uint64) {
 		clear(e.received)
 	}
 	sent := map[string][]string{} // texts that were sent, by sender and topic
-	refused := map[string]int{}   // number of answers to come, by sender
+	refused := map[string]int{}   // number of refusals that must come, by sender
 	say := func(e *testEdge, id uint64) {
 		user := e.sessions[id].User
 		to := edges[rnd.IntN(3)]

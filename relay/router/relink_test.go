@@ -382,7 +382,7 @@ func TestLaterLinkOfOneBootReplacesTheOlder(t *testing.T) {
 	b.saw(2, "group 【g】 user 【1】 send:x")
 }
 
-// TestOlderLinkOfOneBootBringsNothing has two links of one boot of an edge. The link with the
+// In TestOlderLinkOfOneBootBringsNothing, one boot of an edge has two links. The link with the
 // higher generation must stay, no matter which link the relay sees first. Frames of the other link
 // must not count.
 func TestOlderLinkOfOneBootBringsNothing(t *testing.T) {
