@@ -32,7 +32,7 @@ type conformanceCase struct {
 	ends int
 }
 
-// text and pong return frames of the server, in the form of conformanceCase.want.
+// The functions text and pong return frames of the server, in the form of conformanceCase.want.
 func text(s string) string { return string([]byte{textByte}) + s }
 func pong(s string) string { return string([]byte{pongByte}) + s }
 

@@ -258,7 +258,7 @@ func TestALinkThatOutlivesTheNextOneIsCounted(t *testing.T) {
 	})
 }
 
-// TestWhoStaysCountsNoMore checks that after Leaving and Staying no texts are counted.
+// TestWhoStaysCountsNoMore calls Leaving and then Staying. After that, no texts may be counted.
 func TestWhoStaysCountsNoMore(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]

@@ -409,9 +409,9 @@ func (c *rawClient) wantCloseFrame(r Reason) {
 	c.wantFrame(closeByte, string(payload(closeFrames[r])))
 }
 
-// awaitWritten waits until each queue has noted that all of its frames are written. A client may
-// read a frame before its queue has noted that. A ping that is queued in between gets more time to
-// be answered.
+// awaitWritten waits until the queues of all sessions are empty. A client may already have read a
+// frame that its queue still counts. A ping behind such a frame gets more time to be answered than
+// a test expects.
 func (g *gateway) awaitWritten() {
 	g.t.Helper()
 	eventually(g.t, "empty queues", func() bool {

@@ -416,7 +416,8 @@ func TestP4_OfALossOnlyWhatDidNotComeOtherwiseIsCounted(t *testing.T) {
 	}
 }
 
-// BenchmarkBegin measures Hub.Begin. Link frames that change memberships wait until Begin returns.
+// BenchmarkBegin measures Hub.Begin. Its time matters, since link frames that change memberships
+// wait until Begin returns.
 func BenchmarkBegin(b *testing.B) {
 	h := newMirror(HubConfig{})
 	users := make([]string, 50_000)

@@ -27,7 +27,7 @@ func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	w.settle()
 	e.end(1)
 	w.settle()
-	e.join(3, "g") // the edge is no longer behind since session 1 has ended
+	e.join(3, "g") // because session 1 has ended, the edge is no longer behind
 	w.settle()
 	e.stuck = 0
 	w.relays[0].inputs = append(w.relays[0].inputs, Writable{e.conn})

@@ -183,8 +183,8 @@ func TestWhoIsBehindIsBoundOnceLevel(t *testing.T) {
 	}
 }
 
-// In TestWhoWaitsForMembersThatLeaveIsBound, a subscribe waits for a member of the same edge that
-// lags behind. Then that member's session ends. The session that subscribes begins at the end of
+// In TestWhoWaitsForMembersThatLeaveIsBound, a subscribe waits because a member at the same edge
+// lags behind. Then the member's session ends. The session that subscribes must begin at the end of
 // the topic.
 func TestWhoWaitsForMembersThatLeaveIsBound(t *testing.T) {
 	w, e := serving(t, 1)
@@ -320,9 +320,9 @@ func TestASubscribeLetsWhatWaitedForAFollowerGo(t *testing.T) {
 }
 
 // In TestP6_WhoSubscribedWhileTheBrokerWasAwayMissesNothing, a client subscribes at a relay whose
-// broker is away. The client is given a message ahead, and its edge loses its link before it is
-// told a position. Then somebody publishes, and the edge links to another relay. The client must
-// receive that publication, and must not receive the first message again.
+// broker is away. The client is given a message ahead, and the client's edge loses its link before
+// the relay tells the edge a position. Then somebody publishes, and the edge links to another
+// relay. The client must receive that publication, and must not receive the first message again.
 func TestP6_WhoSubscribedWhileTheBrokerWasAwayMissesNothing(t *testing.T) {
 	w, e := serving(t, 2)
 	here, there := w.relays[0], w.relays[1]

@@ -339,7 +339,7 @@ func TestP8_FramesInTailsAreBounded(t *testing.T) {
 	w.done(edges...)
 }
 
-// counting is the dialect of lines, but also counts the calls of Render.
+// counting is a dialect that does what lines does, and also counts the calls of Render.
 type counting struct {
 	lines
 	rendered *int

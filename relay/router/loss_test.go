@@ -131,7 +131,7 @@ func lossAt(t *testing.T, cut int, says bool) bool {
 	if !whole {
 		e.linkTo(w.relays[0])
 		w.settle()
-		w.wait(replayWait) // the last numbers may be finished, and then are not replayed
+		w.wait(replayWait) // the relay waits at most this long for a replay
 	}
 	for id := uint64(1); id <= 3; id++ {
 		if len(e.closes[id]) == 0 && !slices.Contains(e.received[id], "group:g lost") {

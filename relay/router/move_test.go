@@ -120,7 +120,7 @@ func TestEveryEdgeIsAskedToMoveOnce(t *testing.T) {
 	w.settle()
 	rl.inputs = append(rl.inputs, move{time.Second})
 	w.settle()
-	late.linkTo(rl) // its handshake was under way when e was asked
+	late.linkTo(rl) // its handshake was under way when e was asked to move
 	e.channel(1, "u")
 	e.one(1, "u", "as before")
 	w.wait(time.Second)

@@ -185,10 +185,10 @@ func TestP1_AnEdgeFromElsewhereWaitsForTheBroker(t *testing.T) {
 	b.saw(2, inGroupG("1", "1"), inGroupG("1", "2"))
 }
 
-// In TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder, a member comes at a relay that
-// does not know the topic's position. Then the member's edge links to a second relay, whose tail
-// has messages from before the member came. The broker is away from both relays. The member must
-// not be given these messages.
+// In TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder, a member joins a group at a relay
+// that does not know the position of the group's topic. Then the member's edge links to a second
+// relay, whose tail has messages from before the join. The broker is away from both relays. The
+// member must not be given these messages.
 func TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]

@@ -12,8 +12,8 @@ import (
 // In TestP1_ADeafTopicIsNotHeardOut, the broker comes back, and goes away again before it has
 // confirmed the subscriptions. In between the broker answers the relay's Flush with Heard. The
 // relay still lacks an earlier message of an edge. So the relay must not give the edge's next
-// message ahead. redisbroker can bring the events in this order: it sends Subscribed only when the
-// tops are read, and State and Flushed may come earlier.
+// message ahead. The package redisbroker can bring the events in this order: it sends Subscribed
+// only when the tops are read, and State and Flushed may come earlier.
 func TestP1_ADeafTopicIsNotHeardOut(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]

@@ -398,7 +398,7 @@ func TestOlderLinkOfOneBootBringsNothing(t *testing.T) {
 	rl.inputs = append(rl.inputs, late("by the older link"), Disconnected{old, w.now, errors.New("closed")})
 	w.settle()
 
-	slow := &testLink{edge: a} // dialled before the link in use, and arrives after it
+	slow := &testLink{edge: a} // this link was dialled before the link in use, and arrives after it
 	rl.inputs = append(rl.inputs, Connected{slow, link.Hello{Instance: a.instance, Node: a.node, Generation: a.generation - 1, LogSize: 4 << 20}})
 	w.settle()
 	old = slow

@@ -68,10 +68,10 @@ func TestP14_ARefusedJoinIsAnsweredAndReadsNothing(t *testing.T) {
 	}
 }
 
-// TestP14_ASessionWithoutATopicIsOpenedAndAnswered connects a session at /chat/group whose user may
-// not read the group. The relay must open the session, whether the broker is away or not. It must
-// also open the session if an edge tells of it on a new link. The session must receive nothing but
-// answers.
+// TestP14_ASessionWithoutATopicIsOpenedAndAnswered connects a session at /chat/group. The session's
+// user may not read the group. The relay must open the session, whether the broker is away or not.
+// It must also open the session if an edge tells of it on a new link. The session must receive
+// nothing but answers.
 func TestP14_ASessionWithoutATopicIsOpenedAndAnswered(t *testing.T) {
 	const text = "group:* read=self write=any; * read=any write=any"
 	for _, away := range []bool{false, true} {

@@ -234,7 +234,7 @@ func TestP5_ABrokerThatIsBackDuringATakingIsAsked(t *testing.T) {
 
 // TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut checks an edge that links to another relay and
 // comes back. The edge's link is cut while its tables are taken. When the edge links again, the
-// relay must still assume that the members may have come at the other relay.
+// relay must still assume that members may have come while the edge was at the other relay.
 func TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut(t *testing.T) {
 	w := newWorld(t, 0)
 	rl, other := w.addRelay(Config{Pieces: 1}), w.addRelay(Config{})
