@@ -137,10 +137,11 @@ func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 	}
 }
 
-// In TestP5_APublishThatCannotBeGivenAheadIsAnswered, clients publish while the broker is away, to
-// topics that nobody follows at their relay. One publish is under way when the broker goes away.
-// All of them must be answered before the broker is back. Then they must be published, once and in
-// order, by their relay or by the next one. No publish may be answered again.
+// In TestP5_APublishThatCannotBeGivenAheadIsAnswered, a client publishes three messages to a topic
+// that has no follower at its relay. The first publish is under way when the broker goes away. The
+// others come while the broker is away. All publishes must be answered before the broker is back.
+// Then the messages must be published, once and in order, by the same relay or by the next one. No
+// publish may be answered again.
 func TestP5_APublishThatCannotBeGivenAheadIsAnswered(t *testing.T) {
 	for _, moves := range []string{"", "meanwhile", "later"} {
 		w, e := serving(t, 2)

@@ -54,9 +54,8 @@ func TestWhatWaitsToBeBound(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		then func(w *world, rl *testRelay, e *testEdge)
-		// The texts that the client must receive. They are those of the first list if a subscribe
-		// waits, and those of the second if a connect waits. The text "last" is published after the
-		// wait.
+		// The client must receive the texts of the first list if a subscribe waits, and those of
+		// the second list if a connect waits. The text "last" is published after the wait.
 		bind, connect []string
 	}{
 		{"the topic is subscribed", func(w *world, rl *testRelay, e *testEdge) { rl.broker.slow = false },
@@ -378,9 +377,9 @@ func TestWhoIsBoundInAnOutageMissesNothingOfItsEnd(t *testing.T) {
 }
 
 // TestP5_WhoComesInAnOutageIsAnsweredThoughMembersAreBehind kills a relay. At the next relay the
-// broker is away, so the members of a topic stay behind until the broker is back. A connect and a
-// subscribe to that topic must be answered meanwhile. The sessions that come with them must miss
-// nothing that is said afterwards.
+// broker is away, so the members of a topic stay behind until the broker is back. Meanwhile a
+// client connects to that topic, and another client subscribes to it. Both must be answered before
+// the broker is back. The two clients must miss nothing that is said afterwards.
 func TestP5_WhoComesInAnOutageIsAnsweredThoughMembersAreBehind(t *testing.T) {
 	w, e := serving(t, 2)
 	here, there := w.relays[0], w.relays[1]

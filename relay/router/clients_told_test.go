@@ -67,8 +67,8 @@ func TestWhatCannotBeToldOfClientsCutsTheLink(t *testing.T) {
 }
 
 // In TestP8_KeepsThatAreToldAreBounded, an edge tells keeps of sessions, or of memberships, until
-// its link is cut. The reason is the bound on all keeps or, with a small TellBytes, the bound on
-// all tables.
+// its link is cut. The link is cut because of the bound on all keeps or, with a small TellBytes,
+// because of the bound on all tables.
 func TestP8_KeepsThatAreToldAreBounded(t *testing.T) {
 	full := keepOf(link.MaxKeeps)
 	for _, c := range []struct {
@@ -107,9 +107,9 @@ func TestP8_KeepsThatAreToldAreBounded(t *testing.T) {
 	}
 }
 
-// In TestToldClientsAreInTheTables, an edge tells of sessions of both kinds, with keeps. The tables
-// are taken one piece in each step. Meanwhile the edge sends a new Client and an End. In the end
-// the digests of the edge and the relay must be equal.
+// In TestToldClientsAreInTheTables, an edge tells of sessions of both kinds, with keeps. The relay
+// takes the tables in pieces. Meanwhile the edge sends a new Client and an End. In the end the
+// digests of the edge and the relay must be equal.
 func TestToldClientsAreInTheTables(t *testing.T) {
 	for _, pieces := range []int{1, 2, 0} {
 		w := newWorld(t, 0)

@@ -106,7 +106,7 @@ func TestP4_NoCutOfTheLinkHidesALoss(t *testing.T) {
 
 // lossAt cuts the link while a loss is told, at the frame whose number is the parameter cut. If the
 // last argument is true, a client publishes meanwhile. That moves history on, and so makes another
-// loss. If the link has fewer frames than that, lossAt returns false.
+// loss. If no frame has that number, lossAt returns false.
 func lossAt(t *testing.T, cut int, says bool) bool {
 	w, e := serving(t, 1)
 	e.client(1, "1", "group:g")
