@@ -9,9 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// In TestB1_WhoJoinsAndLeavesHoldsNobody, a user joins and leaves a group many times, and then
-// speaks in the group. Then another user speaks in it. All of this must be published before the
-// relay hears the first notice.
+// In TestB1_WhoJoinsAndLeavesHoldsNobody, a user joins and leaves a group many times. Then the user
+// joins once more, and speaks in the group. Another user speaks there after that. All of this must
+// be published before the relay hears the first notice.
 func TestB1_WhoJoinsAndLeavesHoldsNobody(t *testing.T) {
 	const pairs = 100
 	w := newWorld(t, 1)
