@@ -25,7 +25,7 @@ func TestP8_WhatALinkTellsIsBoundedInBytes(t *testing.T) {
 	session := func(n uint64) any { return link.Session{ID: n, Endpoint: protocol.EndpointUser, User: "1"} }
 	for _, c := range []struct {
 		name   string
-		each   int // bytes that the relay counts for one result of the func frames
+		each   int // bytes that the relay counts for the frames of one call
 		frames func(n uint64) []any
 	}{
 		{"sessions", 65, func(n uint64) []any { return []any{session(n)} }},
