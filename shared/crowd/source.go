@@ -13,7 +13,7 @@ const sourceBits = 64
 const fewOf = 512
 
 // Few returns the number of connections up to which a source counts like a source that has one
-// connection. The parameter most is the bound of the connections of all sources together.
+// connection. The parameter most bounds the connections of all sources together.
 //
 // Several edges or clients may share an address, and so be one source. An attacker may have many
 // sources, even as many as the bound, with one connection each. Then the shared source has more

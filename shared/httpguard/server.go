@@ -84,7 +84,7 @@ func NewServer(cfg Config) *Server {
 	s.Handler = w.handler(s.guardHost(cfg.Handler))
 	// The time-outs of net/http are not used. net/http does not report when they end a connection,
 	// and its time-out for reads would end the context of a handler at work. The header bound of
-	// net/http never applies, since the guard's is lower.
+	// net/http never applies, since the guard has a lower bound of its own.
 	s.http = &http.Server{
 		Handler:                      s.Handler,
 		MaxHeaderBytes:               2 * maxHeadBytes,

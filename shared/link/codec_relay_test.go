@@ -9,8 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestNames checks that a frame parsed with Names equals one parsed without. Except must stay the
-// same when the body is overwritten. A name that comes twice in a row must be copied only once.
+// TestNames checks that a frame parsed with Names equals the same frame parsed without Names.
+// Except must stay the same when the body is overwritten. A name that comes twice in a row must be
+// copied only once.
 func TestNames(t *testing.T) {
 	var names Names
 	var body []byte

@@ -58,9 +58,9 @@ func TestFramesOfSDKMayBeSkipped(t *testing.T) {
 	}
 }
 
-// TestNamesOfForms checks that Forms parsed with Names equal those parsed without. Except must stay
-// the same when the body is overwritten. The list of texts must not hold a text of an earlier frame
-// that had more forms.
+// TestNamesOfForms checks that Forms parsed with Names equal the same Forms parsed without Names.
+// Except must stay the same when the body is overwritten. The list of texts must not hold a text of
+// an earlier frame that had more forms.
 func TestNamesOfForms(t *testing.T) {
 	var names Names
 	both := []Rendering{{FormChat, []byte("a")}, {FormJSON, []byte("b")}}

@@ -52,7 +52,7 @@ const (
 	TypeJoined      Type = 0x23 // R→E  answer to a join: a session is bound to a group
 	TypeLeft        Type = 0x24 // R→E  answer to a leave: a session is unbound from a group
 	TypeAnswer      Type = 0x25 // R→E  answer to a Message
-	TypePublication Type = 0x26 // R→E  a message for all members of a topic
+	TypePublication Type = 0x26 // R→E  a message for the members of a topic
 	TypeAck         Type = 0x27 // R→E  which numbers are finished
 	TypeGap         Type = 0x28 // R→E  a topic's members at the edge missed messages
 	TypeDigest      Type = 0x29 // R→E  counts and hashes of the relay's tables of this edge
@@ -194,8 +194,8 @@ type Answer struct {
 	Text    []byte
 }
 
-// Publication is for every member of Topic on this edge except the sessions of user Except. One
-// relay sends the same bytes on all its links.
+// Publication is for those members of Topic on this edge that take FormChat, except the sessions of
+// the user Except. One relay sends the same bytes on all its links.
 type Publication struct {
 	Topic uint64
 	// Position is zero if the publication has none. Publications of original servers have none.
@@ -281,8 +281,8 @@ type Drain struct{ Window uint64 } // milliseconds
 // relay may have subscribed too late to receive them. Moved is sent only with FeatureMove.
 type Moved struct{}
 
-// Live tells that the members told in Held have caught up. It is sent at most once on a link, and
-// only with FeatureMove.
+// Live is about the members of topics that the edge has told in Held. It tells that all of them
+// have caught up. It is sent at most once on a link, and only with FeatureMove.
 type Live struct{}
 
 // Code says why a link ended. It is a metric label, and Bye carries it. The values are on the wire:

@@ -69,7 +69,7 @@ func (s *socket) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write writes through to the network. Between cork and uncork it may keep up to writePiece bytes.
+// Write passes bytes on to the network. Between cork and uncork it may keep up to writePiece bytes.
 func (s *socket) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -252,7 +252,7 @@ func (e *name) busy() bool {
 }
 
 // answer returns all known addresses. If none of them comes from the last look-up of its family,
-// stale says why; otherwise stale is nil.
+// the result stale says why. Otherwise stale is nil.
 func (e *name) answer() (addrs []netip.Addr, stale error) {
 	stale = errAbsent
 	fresh := false

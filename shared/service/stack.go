@@ -49,8 +49,8 @@ func (s *Stack) Start(name string, run func(context.Context) error) {
 // Failed returns a channel that gives one error: that of the first part that ended by itself.
 func (s *Stack) Failed() <-chan error { return s.failed }
 
-// Stop stops all parts and returns when they have ended. It returns the error of the first part
-// that gave one, in the order in which it stops them. A context.Canceled does not count.
+// Stop stops all parts and returns when they have ended. If several parts gave an error, it returns
+// the error of the part that it stopped first. A context.Canceled does not count as an error.
 func (s *Stack) Stop() (err error) {
 	for len(s.parts) > 0 {
 		p := s.parts[len(s.parts)-1]

@@ -77,8 +77,8 @@ func (f Fault) Error() string { return f.Text }
 
 const malformed = "malformed"
 
-// These errors are no Faults. They mean that a key is missing here, and another process may have
-// that key already while keys are rotated. So the token may be good later.
+// These errors are no Faults. They mean that a key is missing here. While keys are rotated, another
+// process may have that key already. So the token may be good later.
 var (
 	errNoKeys     = errors.New("no key is set here by which tokens could be judged")
 	errUnknownKey = errors.New("its kid names no key")
