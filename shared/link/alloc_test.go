@@ -119,7 +119,7 @@ func TestNoAllocPerForwardedFrame(t *testing.T) {
 			name string
 			from *feeder
 		}{{"message", up}, {"publication", down}} {
-			const runs = 200 // batches in a run: AllocsPerRun rounds its result down
+			const runs = 200 // a run has many batches, since AllocsPerRun rounds down
 			if n := testing.AllocsPerRun(1, func() {
 				for range runs {
 					send(way.from, batch)

@@ -84,8 +84,8 @@ func TestG2_AStuckReaderCostsCountedLines(t *testing.T) {
 	}
 }
 
-// TestG2_AClosedReaderCostsCountedLines checks that a log whose reader is gone counts the lines
-// that it loses, and can be ended.
+// TestG2_AClosedReaderCostsCountedLines writes lines to a log whose reader is gone. The log must
+// count these lines as lost, and End must end the log's goroutine.
 func TestG2_AClosedReaderCostsCountedLines(t *testing.T) {
 	reader, writer := pipe(t)
 	reader.Close()
