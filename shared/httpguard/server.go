@@ -57,10 +57,10 @@ type Config struct {
 // Server serves HTTP to anybody who reaches its port. It bounds what a connection may cost until it
 // is upgraded. A request may have 64 header lines and 16 KiB of headers. The headers may take 10 s
 // to come, a handler 10 s to work, and the client 10 s to take the answer. Only the handlers under
-// /debug/ of an admin port may take longer. 60 s may pass between an answer and the next request.
-// The server checks these times once a second. The number of connections for which no handler works
-// is bounded too. The Server counts the connections that it closes and the requests that it
-// refuses, by reason.
+// /debug/ of an admin port may take longer. Up to 60 s may pass between an answer and the next
+// request. The server checks these times once a second. The number of connections for which no
+// handler works is bounded too. The Server counts the connections that it closes and the requests
+// that it refuses, by reason.
 type Server struct {
 	Handler http.Handler // Config.Handler behind the guard
 

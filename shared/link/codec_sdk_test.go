@@ -58,7 +58,7 @@ func TestFramesOfSDKMayBeSkipped(t *testing.T) {
 	}
 }
 
-// TestNamesOfForms checks that Forms parsed with Names equal the same Forms parsed without Names.
+// TestNamesOfForms parses Forms with Names. The result must equal the Forms that were encoded.
 // Except must stay the same when the body is overwritten. The list of texts must not hold a text of
 // an earlier frame that had more forms.
 func TestNamesOfForms(t *testing.T) {

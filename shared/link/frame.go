@@ -91,7 +91,7 @@ type Hello struct {
 	Proof    []byte // HMAC-SHA256; the function prove returns it
 	Features uint64 // the features that the edge has
 	// Generation ranks the edge's links. Of two links of one instance, the relay keeps the one with
-	// the higher generation. 0 means that the edge only asks who the relay is.
+	// the higher generation. A Generation of 0 means that the edge only asks who the relay is.
 	Generation uint64
 	// LogSize bounds the unfinished Messages that the edge has sent, in bytes.
 	LogSize  uint64

@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// Stack runs the parts of a process. Each part may use the parts started before it. So Stop stops
-// the parts in reverse order, and waits for the end of each before it stops the next. Only one
-// goroutine may call the methods of a Stack.
+// Stack runs the parts of a process. Each part may use the parts that were started before it. So
+// Stop stops the parts in reverse order, and waits for the end of each before it stops the next.
+// Only one goroutine may call the methods of a Stack.
 type Stack struct {
 	parts  []*part
 	failed chan error // has the first failure; never closed
