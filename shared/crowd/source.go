@@ -22,7 +22,7 @@ const fewOf = 512
 func Few(most int) int64 { return int64(max(most/fewOf, 1)) }
 
 // Source returns the owner of a connection: an IPv4 address, or the /64 network of an IPv6 address.
-// All addresses that are not TCP addresses are one source.
+// All addresses that are not TCP addresses count together as one source.
 func Source(remote net.Addr) netip.Addr {
 	tcp, ok := remote.(*net.TCPAddr)
 	if !ok {

@@ -31,7 +31,7 @@ const SpareFiles = 100 + fewWaiting
 // Config is what a Server needs.
 type Config struct {
 	Handler http.Handler
-	// Name and Port tell the metrics of several servers apart:
+	// Name and Port distinguish the metrics of several servers:
 	// edgerelay_{Name}_http_…{port="{Port}"}.
 	Name, Port string
 	// MaxWaiting bounds the connections for which no handler works; 0 means 4,096. At the bound,

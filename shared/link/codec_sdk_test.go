@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestParseTakesUpToTheBounds checks that frames at a bound are parsed. TestParseRefuses has frames
-// beyond the bounds.
+// TestParseTakesUpToTheBounds checks that frames at a bound are parsed. TestParseRefuses tries
+// frames beyond the bounds.
 func TestParseTakesUpToTheBounds(t *testing.T) {
 	most := bytes.Repeat([]byte("k"), MaxKeeps)
 	channels := slices.Repeat([]Channel{{Topic: 1, Keep: []byte{}}}, MaxChannels)

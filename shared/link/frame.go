@@ -58,7 +58,7 @@ const (
 	TypeDigest      Type = 0x29 // R→E  counts and hashes of the relay's tables of this edge
 	TypeStatus      Type = 0x2a // R→E  what is degraded at the relay
 	TypeDrain       Type = 0x2b // R→E  the relay stops soon: link elsewhere first
-	TypeLive        Type = 0x2c // R→E  all topics told in the tables are caught up
+	TypeLive        Type = 0x2c // R→E  all members in the edge's tables have caught up
 	TypeAhead       Type = 0x2d // R→E  a message of a topic, before its publication comes
 	TypeGranted     Type = 0x2e // R→E  numbers of Messages that are granted, not yet finished
 
@@ -225,8 +225,8 @@ type Ahead struct {
 type Granted Range
 
 // Gap tells that messages were lost to the members of Topic on this edge. If the edge's position is
-// before Position, Position becomes the edge's position, and the members are sent Text. Otherwise
-// the edge ignores the Gap.
+// before Position, Position becomes the edge's position, and the edge sends Text to the members.
+// Otherwise the edge ignores the Gap.
 type Gap struct {
 	Topic    uint64
 	Position protocol.Position

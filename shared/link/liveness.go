@@ -21,7 +21,7 @@ const WatchEvery = 100 * time.Millisecond
 // stood still.
 const lateLook = WatchEvery + WatchEvery/2
 
-// Signs are what Watch judges a connection by. Times count from the link's start.
+// Signs describe a connection, so that Watch can judge it. Times count from the link's start.
 type Signs struct {
 	Now      time.Duration
 	Received time.Duration // when the last byte came

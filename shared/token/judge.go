@@ -54,10 +54,11 @@ type Claims struct {
 	// Until is when the token ends (exp). If the token has expired and only the leeway admits it,
 	// Until is the end of the leeway. The zero time means that the token never ends.
 	Until time.Time
-	// Info is JSON about the client that other clients may see (info). It has no space between
-	// names and values, and so no line feed. If the token has no info, Info is nil.
+	// Info is the claim "info": JSON about the client. Other clients may see it. It has no space
+	// between names and values, and so no line feed. If the token has no info, Info is nil.
 	Info json.RawMessage
-	// Channels are what the claim channels lists: Unicode texts, which need not be valid names.
+	// Channels are the texts in the list of the claim "channels". They are Unicode, and need not be
+	// valid names.
 	Channels []string
 }
 

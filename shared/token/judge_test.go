@@ -395,7 +395,7 @@ func TestExpIsRequiredUnlessTokensMayBeEndless(t *testing.T) {
 	}
 }
 
-// TestInfoAndChannelsAreRead checks how the claims info and channels are read, and which bounds
+// TestInfoAndChannelsAreRead checks how the claims "info" and "channels" are read, and which bounds
 // they have.
 func TestInfoAndChannelsAreRead(t *testing.T) {
 	names := func(n int) string { return "[" + strings.Repeat(`"c",`, n-1) + `"c"]` }
