@@ -179,7 +179,7 @@ func TestNamesAreLookedUpAtEveryDial(t *testing.T) {
 	})
 }
 
-// TestC4_ALinkWhileTheFirstNameserverIsSilent makes each look-up take longer than lookupWait. The
+// In TestC4_ALinkWhileTheFirstNameserverIsSilent, each look-up takes longer than lookupWait. The
 // edge must get a link nevertheless, and another one when the name has another address.
 func TestC4_ALinkWhileTheFirstNameserverIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -51,7 +51,7 @@ type Links struct {
 	degraded []string      // Status.Degraded of the relay in use, as last told
 	changed  chan struct{} // closed when Flush should look again; nil: nobody waits
 	knowsSDK bool          // the newest link has FeatureSDK, or without a link the last one had it
-	enrolled chan struct{} // closed when Enrol may succeed; nil: nobody waits
+	enrolled chan struct{} // the newest link has FeatureSDK; without a link: the last one had it
 }
 
 // NewLinks returns Links with an empty log and no link. Frames of relays are passed to handler.
@@ -151,8 +151,9 @@ func (s *Links) Linked() (now, ever bool) {
 }
 
 // Flush blocks until everything in the log is finished, and returns 0. If ctx is done first, it
-// returns how many messages are not finished. Without a link it does not wait for ends of sessions:
-// a relay removes the sessions of an edge that it has lost. New messages prolong the wait.
+// returns how many messages are not finished. Without a link, Flush does not wait for ends of
+// sessions, since a relay that has lost an edge removes the edge's sessions by itself. New messages
+// prolong the wait.
 func (s *Links) Flush(ctx context.Context) (left int) {
 	for {
 		s.mu.Lock()

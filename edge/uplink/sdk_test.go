@@ -297,9 +297,9 @@ func TestFramesOfTheFeatureNeedIt(t *testing.T) {
 	}
 }
 
-// TestP7_GuestsShareOneShareOfTheLog makes several guests send. All guests together must take no
-// more of the log than one user may. Once its connect is answered, a session must use the share of
-// its user.
+// In TestP7_GuestsShareOneShareOfTheLog, several guests send. All guests together must take no more
+// of the log than one user may. Once its connect is answered, a session must use the share of its
+// user.
 func TestP7_GuestsShareOneShareOfTheLog(t *testing.T) {
 	const size, line = 16 * 1000, 400
 	s := NewLinks(LinksConfig{LogSize: size}, &fakeHub{})
