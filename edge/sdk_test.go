@@ -80,8 +80,8 @@ func (l *linked) client(t *testing.T, message string) (c io.ReadWriteCloser, sta
 
 // TestP9_NoRelayHearsOfASDKThatItCannotKnow begins and ends links while clients of SDKs connect,
 // speak and go. Some of the links have link.FeatureSDK. On a link without the feature, nothing may
-// be sent about these clients. On each other link, a session's messages and its end must come after
-// its Client.
+// be sent about these clients. On a link with the feature, a session's messages and its end must
+// come after its Client.
 func TestP9_NoRelayHearsOfASDKThatItCannotKnow(t *testing.T) {
 	l := newLinked(t)
 	stop := make(chan struct{})
