@@ -98,10 +98,10 @@ func TestP3_SDKsAreRolledOutAndBack(t *testing.T) {
 	r.closes()
 }
 
-// TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem has one relay that knows SDKs, and an old
-// relay that does not. The first relay stops. An edge with SDK sessions must wait until that relay
-// is back. It may neither use the old relay nor close a session. An edge without SDK sessions must
-// use the old relay meanwhile.
+// TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem starts one relay that knows SDKs, and an
+// old relay that does not. The first relay stops. An edge with SDK sessions must wait until that
+// relay is back. It may neither use the old relay nor close a session. An edge without SDK sessions
+// must use the old relay meanwhile.
 func TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*cluster.Relay){
