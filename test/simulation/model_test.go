@@ -85,7 +85,7 @@ type entry struct {
 	at       time.Time
 	flying   int                        // number of relays that it is still on its way to
 	prev     protocol.Position          // if bare: position of the entry before it
-	brought  map[*relayBroker]time.Time // if bare: when it reached each relay
+	brought  map[*relayBroker]time.Time // number of relays that it has not reached yet
 	holed    map[*session]bool          // if bare: sessions that got it before their edge got prev
 	given    map[*edge]bool             // if bare: whether a link has brought it to the edge
 	unheard  bool                       // a relay missed it, perhaps without knowing
@@ -150,7 +150,7 @@ type expected struct {
 	*entry
 	class   class
 	excused bool // the session was told that the entry is lost
-	owed    bool // the class is must only because of model.owed
+	owed    bool // the class is must, for no other reason than model.owed
 	got     bool
 }
 

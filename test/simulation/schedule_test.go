@@ -33,9 +33,9 @@ const actions = 160
 // plan makes a random schedule, which depends on the seed alone.
 func plan(seed uint64) schedule { return planOf(seed, 0xac7104, kinds) }
 
-// planOf makes a random schedule from the given kinds of actions. The random numbers depend on the
-// parameters seed and more. Each list of kinds has its own value of more, so that its schedules
-// differ from those of another list.
+// planOf makes a random schedule from the given kinds of actions. The parameters seed and more are
+// the seed of its random numbers. Each caller of planOf has its own value of the parameter more, so
+// that different callers get different schedules for the same seed.
 func planOf(seed, more uint64, kinds []kind) schedule {
 	rnd := rand.New(rand.NewPCG(seed, more))
 	one := func(of ...int) int { return of[rnd.IntN(len(of))] }
@@ -221,9 +221,9 @@ func (s *store) save() {
 }
 
 // load empties the store if back is false. If back is true, load replaces the contents of the store
-// with a random saved state. If no state was saved, it then does nothing. After a change, the
-// relays that can reach the store lose their subscriptions, and get them back at random moments in
-// the next 200 ms.
+// with a random saved state, or does nothing if no state was saved. After a change, the relays that
+// can reach the store lose their subscriptions, and get them back at random moments in the next 200
+// ms.
 func (s *store) load(back bool) {
 	old := saved{}
 	if back {
@@ -241,9 +241,9 @@ func (s *store) load(back bool) {
 			c.deafen(true, "")
 			c.listen(200 * time.Millisecond)
 		case s.w.config.sdk:
-			// Redis with other contents is another server, to which the relay's old connections do
-			// not lead. So the hung requests are not carried out later. Schedules of the chat alone
-			// do without this step, so that they stay as they were.
+			// Redis with other contents counts as another server. The relay's old connections do
+			// not lead to that server. So the hung requests are not carried out later. Schedules of
+			// the chat alone do without this step, so that they stay as they were.
 			c.frozen = false
 		}
 	}
