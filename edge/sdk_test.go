@@ -132,8 +132,8 @@ func TestP9_NoRelayHearsOfASDKThatItCannotKnow(t *testing.T) {
 	}
 }
 
-// knowing is a relay that fails the test if it hears of a session that it was not told of. It
-// confirms each connect, and acknowledges everything.
+// knowing is a relay. It fails the test if a frame names a session for which no Client frame came
+// before. It confirms each connect, and acknowledges everything.
 type knowing struct {
 	link  *uplink.Link
 	sdk   bool // the link has link.FeatureSDK

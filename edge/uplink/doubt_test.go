@@ -177,8 +177,8 @@ func TestP12_ALinkThatIsHeardAfterItsRelayAnsweredStays(t *testing.T) {
 	})
 }
 
-// The other relay does not answer the dials of a doubt. Then the doubted relay is heard again. The
-// edge must not begin another link.
+// Both relays are frozen, so the edge doubts the relay in use, and the other relay answers no
+// dial. Then the doubted relay is heard again. The edge must not begin another link.
 func TestP12_AByteCancelsTheDial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

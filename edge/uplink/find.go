@@ -92,7 +92,7 @@ type round struct {
 	won     *dialled
 	failed  []resolve.Attempt[*dialled]
 	lookups []error
-	refused []error // errors of candidates left out for an earlier refusal
+	refused []error // errors of the candidates that the round left out
 }
 
 // find looks for a relay, and returns a link whose handshake is done. It returns nil if ctx is done

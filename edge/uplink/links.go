@@ -65,7 +65,7 @@ func NewLinks(config LinksConfig, handler Handler) *Links {
 // ownerSeed is the seed of the hash that turns a user's name into an owner.
 var ownerSeed = maphash.MakeSeed()
 
-// Open tells the relay of a session that is already in the Handler's tables. Without a link it
+// Open tells the relay about a session that is already in the Handler's tables. Without a link it
 // returns false. In that case the next link tells of the session with its tables.
 func (s *Links) Open(session link.Session) (told bool) {
 	s.mu.Lock()

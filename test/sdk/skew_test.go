@@ -9,7 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// startOf starts a relay. If old is true, the relay knows nothing of clients of SDKs.
+// startOf starts a relay. If the parameter old is true, the relay knows nothing of clients of SDKs.
 func startOf(t *testing.T, c *cluster.Cluster, old bool) *cluster.Relay {
 	t.Helper()
 	r := c.NewRelay(nil)

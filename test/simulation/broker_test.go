@@ -329,8 +329,9 @@ func (b *relayBroker) hearsNot() bool {
 	return b.unreachable && !b.away || b.w.now.Sub(b.deafAt) < 2*time.Millisecond
 }
 
-// deafen ends all subscriptions if all is true, and otherwise the subscription of topic t. Events
-// of an ended subscription that are still on the way are lost. The relay gets a broker.Deaf.
+// If the parameter all is true, deafen ends all subscriptions. Otherwise it ends the subscription
+// of topic t. Events of an ended subscription that are still on the way are lost. The relay gets a
+// broker.Deaf.
 func (b *relayBroker) deafen(all bool, t protocol.Topic) {
 	for _, s := range b.order {
 		if s.on && (all || s.topic == t) {
@@ -356,10 +357,10 @@ func (b *relayBroker) listen(within time.Duration) {
 	}
 }
 
-// lose makes the store unreachable from this relay. If frozen is true, hung requests are carried
-// out when the store can be reached again, and the subscriptions stay until the loss is reported.
-// The relay's broker reports the loss within three seconds, unless the store is reachable again
-// before that.
+// lose makes the store unreachable from this relay. If the parameter frozen is true, hung requests
+// are carried out when the store can be reached again, and the subscriptions stay until the loss is
+// reported. The relay's broker reports the loss within three seconds, unless the store is reachable
+// again before that.
 func (b *relayBroker) lose(frozen bool) {
 	if b.unreachable || b.dead {
 		return

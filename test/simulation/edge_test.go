@@ -381,7 +381,8 @@ func (e *edge) unstall() {
 	}
 }
 
-// die ends the process. If silent is true, the relays do not see that their connections end.
+// die ends the process. If the parameter silent is true, the relays do not see that their
+// connections end.
 func (e *edge) die(silent bool) {
 	if !e.alive {
 		return
@@ -398,7 +399,7 @@ func (e *edge) die(silent bool) {
 	e.sessions = nil
 }
 
-// left returns how many messages in the log are not acknowledged.
+// The method left returns how many messages in the log are not acknowledged.
 func (e *edge) left() int {
 	now, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -220,10 +220,10 @@ func (s *store) save() {
 	s.saved = append(s.saved, saved{s.memory.Save(), s.w.model.count()})
 }
 
-// load empties the store if back is false. If back is true, load replaces the contents of the store
-// with a random saved state, or does nothing if no state was saved. After a change, the relays that
-// can reach the store lose their subscriptions, and get them back at random moments in the next 200
-// ms.
+// load empties the store if the parameter back is false. If back is true, load replaces the
+// contents of the store with a random saved state, or does nothing if no state was saved. After a
+// change, the relays that can reach the store lose their subscriptions, and get them back at random
+// moments in the next 200 ms.
 func (s *store) load(back bool) {
 	old := saved{}
 	if back {
@@ -328,8 +328,8 @@ func (w *world) bareReachesAll() {
 	}
 }
 
-// serving returns how many living relays do not refuse links. Frozen relays are among them. If
-// modern is true, serving leaves out the relays that do not know clients of SDKs.
+// serving returns how many living relays do not refuse links. Frozen relays are among them. If the
+// parameter modern is true, serving leaves out the relays that do not know clients of SDKs.
 func (w *world) serving(modern bool) (n int) {
 	for _, r := range w.relays {
 		if r.alive && !r.refusing && !(modern && r.old) {

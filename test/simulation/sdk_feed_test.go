@@ -98,8 +98,8 @@ func (f *feed) Bound(n link.Bound, answer bool) error {
 	return err
 }
 
-// told takes note of a frame that answers a number. If first is false, an earlier frame has
-// answered that number, and the model is told nothing.
+// told takes note of a frame that answers a number. If the parameter first is false, an earlier
+// frame has answered that number, and the model is told nothing.
 func (f *feed) told(number, session uint64, as answer, text []byte, first bool) {
 	if first {
 		f.e.w.model.answered(f.e, number, session, as, text)

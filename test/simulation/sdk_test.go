@@ -104,8 +104,8 @@ func (s *session) mayRead(channel string) bool {
 func (w *world) count(what string) { w.counts[what]++ }
 
 // connectSDK opens a session of a client of an SDK at an edge. The client sends its connect at
-// once, or within half a second. If late is true, it never sends the connect at once. If the edge
-// takes no such clients now, connectSDK returns nil.
+// once, or within half a second. If the parameter late is true, the client never sends its connect
+// at once. If the edge takes no such clients now, connectSDK returns nil.
 func (w *world) connectSDK(e *edge, late bool) *session {
 	if _, ever := e.links.Linked(); e.old || !e.alive || !ever || !e.links.KnowsSDK() || len(e.sessions) >= 14 {
 		return nil

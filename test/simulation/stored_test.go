@@ -11,8 +11,8 @@ import (
 
 // arriving takes note that a session comes to a topic. The session may receive publications that
 // are still on their way to a relay, since that relay does not know them yet when the session
-// comes. Clients of the chat do not get their own publications. For a client of an SDK, which gets
-// them, the parameter user is "".
+// comes. For a client of the chat, the parameter user is its user: the client does not get what
+// this user publishes, except on a user's topic. For a client of an SDK, the parameter user is "".
 func (m *model) arriving(t protocol.Topic, i *interest, user string) {
 	for _, e := range m.stream(t).entries {
 		if e.flying == 0 || user != "" && !t.IsUser() && e.from == user {
