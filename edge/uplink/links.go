@@ -24,9 +24,9 @@ type LinksConfig struct {
 const defaultLogSize = 4 << 20
 
 // Links is the logic of an Uplink: it holds the log of clients' frames, and decides what each Link
-// sends. It has no goroutine and no clock, and does no I/O. The goroutines of an Uplink step it, or
-// a single caller with a network of its own. Any goroutine may call its methods at any time. Only
-// WaitRoom and Flush block.
+// sends. It has no goroutine and no clock, and does no I/O. It is stepped by the goroutines of an
+// Uplink, or by a single caller with a network of its own. Any goroutine may call its methods at
+// any time. Only WaitRoom and Flush block.
 type Links struct {
 	handler Handler
 	logger  *slog.Logger

@@ -37,7 +37,7 @@ func (l *Link) HandleFrame(t link.Type, body []byte) error {
 	return l.handleInTurn(t, body)
 }
 
-// handleInTurn handles the frames that have no effect unless they come on the newest link. Frames
+// handleInTurn handles the frames that HandleFrame ignores on a link that is being left. Frames
 // that change memberships or finish numbers are among them. The caller holds Links.turn.
 func (l *Link) handleInTurn(t link.Type, body []byte) error {
 	switch t {

@@ -127,8 +127,8 @@ func (u *Uplink) Run(ctx context.Context) error {
 }
 
 // serve handles the events of l, and of each link to which the edge moves. The events are drains,
-// doubts, offers and the link's end. When the link then in use has ended, serve returns. The result
-// atOnce says whether Run may dial the next link without a pause.
+// doubts, offers and the link's end. When the link that is in use has ended, serve returns. The
+// result atOnce says whether Run may dial the next link without a pause.
 func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
 	for {
 		select {

@@ -129,8 +129,8 @@ type interest struct {
 	// may get any publication that was stored later than loose.
 	loose time.Time
 	// place is the edge's position in the topic when a client of an SDK became a member. It counts
-	// only if placed is true. If a relay had no Redis at that time, the client may get every
-	// publication behind place, however old.
+	// only if the field placed is true. If a relay had no Redis at that time, the client may get
+	// every publication behind place, however old.
 	place    protocol.Position
 	placed   bool
 	expected []*expected

@@ -56,7 +56,7 @@ type config struct {
 	topicRate  int // bytes a second; 0: no bound
 	pieces     int // bound of the pieces of jobs that a relay does in one step
 
-	sdk  bool // clients of SDKs come too
+	sdk  bool // there are clients of SDKs besides those of the chat
 	skew bool // some edges and relays do not know clients of SDKs; only with sdk
 }
 
