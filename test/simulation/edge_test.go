@@ -141,8 +141,9 @@ func (e *edge) dial(after time.Duration) {
 	})
 }
 
-// choose picks a relay that takes links, except the relay that the edge is leaving and those that
-// it leaves out for want of FeatureSDK. It returns nil if there is no such relay.
+// choose picks a relay that takes links. It leaves out the relay that the edge is leaving, and
+// relays that the edge refuses for a while because they lack FeatureSDK. If no relay is left,
+// choose returns nil.
 func (e *edge) choose(leaving *relay) *relay {
 	w := e.w
 	var free []*relay

@@ -29,7 +29,7 @@ func (m *model) stale(e *entry) bool {
 }
 
 // isLoose reports whether the session came while a relay had no Redis, and may therefore get the
-// entry. It may get an entry that was stored after i.loose, or that is behind i.place.
+// entry. The session may get an entry that was stored after i.loose, or that is behind i.place.
 func (i *interest) isLoose(e *entry) bool {
 	return !i.loose.IsZero() && (e.at.After(i.loose) || i.placed && i.place.Before(e.position))
 }

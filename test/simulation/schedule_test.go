@@ -50,9 +50,9 @@ func planOf(seed, more uint64, kinds []kind) schedule {
 		digestEach: time.Duration(one(10, 2)) * time.Second,
 		pieces:     one(512, 16, 3, 1),
 	}}
-	// Messages that wait for a topic's rate may take a quarter of an edge's log. When they need
-	// more, messages are refused, which the model does not expect. In a log of 4 MiB they never
-	// need that much. So only runs with such a log get a topic rate.
+	// The messages that wait for a topic's rate may take at most a quarter of an edge's log. Beyond
+	// that, messages are refused, which the model does not expect. In a log of 4 MiB the waiting
+	// messages always take less than a quarter. So only runs with such a log get a topic rate.
 	if seed%3 == 0 && s.config.logSize == 4<<20 {
 		s.config.topicRate = 20_000
 	}
