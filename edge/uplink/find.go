@@ -77,10 +77,10 @@ type search struct {
 
 	began  time.Time
 	rounds int
-	slow   backoff // pauses between rounds, after eagerFor
+	slow   backoff // pauses between rounds when the search is older than eagerFor
 	ended  chan *round
 	latest *round
-	under  int // pauses between rounds when the search is older than eagerFor
+	under  int // rounds under way
 }
 
 // round is one attempt of a search to get a link from one of the candidates.

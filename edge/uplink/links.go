@@ -50,8 +50,8 @@ type Links struct {
 	ever     bool
 	degraded []string      // Status.Degraded of the relay in use, as last told
 	changed  chan struct{} // closed when Flush should look again; nil: nobody waits
-	knowsSDK bool          // the newest link has FeatureSDK, or without a link the last one had it
-	enrolled chan struct{} // the newest link has FeatureSDK; without a link: the last one had it
+	knowsSDK bool          // the newest link has FeatureSDK; without a link: the last one had it
+	enrolled chan struct{} // closed when Enrol may succeed; nil: nobody waits
 }
 
 // NewLinks returns Links with an empty log and no link. Frames of relays are passed to handler.

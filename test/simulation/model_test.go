@@ -83,9 +83,9 @@ type entry struct {
 	gone     bool // Redis lost it
 	restored bool // Redis lost it, and then had it again
 	at       time.Time
-	flying   int                        // number of relays that it is still on its way to
+	flying   int                        // number of relays that it has not reached yet
 	prev     protocol.Position          // if bare: position of the entry before it
-	brought  map[*relayBroker]time.Time // number of relays that it has not reached yet
+	brought  map[*relayBroker]time.Time // if bare: when it reached each relay
 	holed    map[*session]bool          // if bare: sessions that got it before their edge got prev
 	given    map[*edge]bool             // if bare: whether a link has brought it to the edge
 	unheard  bool                       // a relay missed it, perhaps without knowing

@@ -127,8 +127,8 @@ func (f *feed) Close(n link.Close) {
 	}
 }
 
-// formMissed reports whether a publication without a position may lack a form that a member needs:
-// the edge moves, or its relay has not taken all of its tables.
+// formMissed reports whether a publication without a position may lack a form that a member needs.
+// That is so if the edge moves, or if the relay has not taken all tables of the edge.
 func (m *model) formMissed(e *edge) bool {
 	return len(e.parting) > 0 || e.used == nil || !e.used.live
 }
