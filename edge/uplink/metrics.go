@@ -9,7 +9,7 @@ import (
 
 type metrics struct {
 	moves       *prometheus.CounterVec
-	doubts      *prometheus.CounterVec // labelled by end
+	doubts      *prometheus.CounterVec // labelled by how the doubt ended
 	wrongMoves  prometheus.Counter
 	strangers   prometheus.Counter
 	suspensions prometheus.Counter

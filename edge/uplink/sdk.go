@@ -80,7 +80,7 @@ func (s *Links) OpenClient(c link.Client) (told bool) {
 	return told
 }
 
-// onlyWithSDK reports whether a relay may send frames of type t only with FeatureSDK.
+// onlyWithSDK reports whether frames of type t need FeatureSDK.
 func onlyWithSDK(t link.Type) bool { return t >= link.TypeConfirmed && t <= link.TypeAheadForms }
 
 // handleSDK is the part of handleInTurn for frames of FeatureSDK. The caller holds Links.turn.

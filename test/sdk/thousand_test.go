@@ -157,8 +157,8 @@ func (f *crowd) inOrder(user string, got []received) {
 	}
 }
 
-// used waits until an edge has a link, and returns the relay of that link. The edge must have been
-// started with the given relays.
+// The function used waits until an edge has a link, and returns the relay of that link. The edge
+// must have been started with the given relays.
 func used(t *testing.T, e *cluster.Edge, relays []*cluster.Relay) *cluster.Relay {
 	t.Helper()
 	i := -1

@@ -83,7 +83,7 @@ type entry struct {
 	gone     bool // Redis lost it
 	restored bool // Redis lost it, and then had it again
 	at       time.Time
-	flying   int                        // number of relays that it has not reached yet
+	flying   int                        // number of relays to which it is on its way
 	prev     protocol.Position          // if bare: position of the entry before it
 	brought  map[*relayBroker]time.Time // if bare: when it reached each relay
 	holed    map[*session]bool          // if bare: sessions that got it before their edge got prev
