@@ -23,7 +23,7 @@ type Auth struct {
 	TokenQuery bool
 }
 
-// maxTokens is the largest number of tokens of one request that are tried. Further tokens are
+// maxTokens bounds how many tokens of a request are tried. Further tokens of the request are
 // ignored.
 const maxTokens = 8
 
@@ -62,7 +62,7 @@ func (a Auth) check(r *http.Request, user string) (until time.Time, err error) {
 	return time.Time{}, errors.New(strings.Join(faults, "; "))
 }
 
-// offer is a token of a request. The field source names the part of the request that has the token.
+// offer is a token of a request. The field source says where in the request the token was found.
 type offer struct{ source, text string }
 
 // offered returns the request's tokens in the order in which they are tried. The subprotocol comes

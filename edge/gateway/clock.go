@@ -55,12 +55,12 @@ func (v *Server) tick(now time.Duration) {
 
 // beat is called about every wheelTick. Its parameters are the present moment by the wall clock,
 // and the same moment by Server.now. While the machine is suspended, the wall clock goes on and the
-// monotonic clock may stand still. beat records the difference of the two clocks, which
-// Server.expires reads.
+// monotonic clock may stand still. beat records the difference of the two clocks for
+// Server.expires.
 //
-// If a call of beat is late by timing.Suspended or more, by either clock, beat calls resume first.
-// In any case beat calls tick, and then starts the writers. The writers are started even while an
-// unfinished batch of the link holds messages back.
+// If a call of beat comes late by timing.Suspended or more on either clock, beat calls resume
+// first. In any case beat calls tick, and then starts the writers. The writers are started even
+// while an unfinished batch of the link holds messages back.
 func (v *Server) beat(wall time.Time, now time.Duration) {
 	v.wallGain.Store(int64(v.wallSince(wall) - now))
 	if v.suspension.Step(wall, now) > 0 {
@@ -248,8 +248,9 @@ func (v *Server) arm(c *conn, now time.Duration) {
 // less than wheelTick ago.
 const wheelTick = 250 * time.Millisecond
 
-// wheelSlots is the number of slots. One step visits each slot once at most. A timer may be due
-// more than wheelSlots ticks from now. Then earlier steps visit its slot and leave the timer there.
+// wheelSlots is the number of slots. One step visits each slot once at most. If a timer is due more
+// than wheelSlots ticks from now, its slot is visited before the timer is due. Such a visit leaves
+// the timer in the slot.
 const wheelSlots = 256
 
 // timer is a session's entry in the wheel, or the head of a slot's ring. An entry is in one ring at

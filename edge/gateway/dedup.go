@@ -19,8 +19,8 @@ const (
 	// A newer link may yet bring the publications that the ended link has brought.
 	overlapAfter = 2 * time.Second
 	// If the relay of the newest link does not say Live, an overlap goes on for longer, by
-	// overlapMost at most. Before Live, members catch up, which may take long on a slow link. A
-	// relay forgets publications without a position after this time, and some relays never say
+	// overlapMost at most. Before Live, members catch up, which may take long on a slow link. After
+	// overlapMost, a relay has forgotten its publications without a position. Some relays never say
 	// Live.
 	overlapMost = 30 * time.Second
 )
@@ -135,9 +135,10 @@ func (f *Feed) Live() {
 	f.live = true
 }
 
-// over reports whether nothing needs to be counted any more: at most one link is up, the newest
-// link is not being left, and no link has ended within overlapAfter. If the newest link is up and
-// has not brought Live, overlapMost must have passed in addition.
+// over reports whether nothing needs to be counted any more. Then at most one link is up, the
+// newest link is not being left, and no link has ended within overlapAfter. If the newest link is
+// up and has not brought Live, the last end of a link must be longer ago: by overlapAfter and
+// overlapMost together.
 func (o *overlap) over() bool {
 	up := 0
 	for _, f := range o.links {
@@ -359,8 +360,8 @@ func (g *given) has(id uint64) bool {
 	return ahead || older
 }
 
-// wasRecent reports whether id is in g.recent. Its callers are takeAhead, and takePublished if the
-// parameter early is true. The first call builds g.index.
+// wasRecent reports whether id is in g.recent. The first call builds g.index. takeAhead always
+// calls wasRecent, and takePublished calls it only if the parameter early is true.
 func (g *given) wasRecent(id uint64) bool {
 	if g.index == nil {
 		g.index = make(map[uint64]int32, len(g.recent))

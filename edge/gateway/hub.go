@@ -20,8 +20,8 @@ type HubConfig struct {
 }
 
 // Hub finds the sessions of this node by id, and the members of topics. The relay decides about
-// memberships. The Hub has copies of the memberships, which the relay changes through the Feed of
-// each link. In a Hub, only its writers write to sockets.
+// memberships. The Hub has copies of the memberships. The relay changes these copies through the
+// Feed of each link. In a Hub, only its writers write to sockets.
 //
 // A guest is not in the tables before its first line: see sdk_guest.go.
 //
@@ -221,8 +221,8 @@ func (h *Hub) living() []*Session {
 	return living
 }
 
-// Digest returns a digest of the tables. Its second result is false while a session in the tables
-// is dead or is being opened. The relay's digest may differ then.
+// Digest returns a digest of the tables. The second result is false while a session in the tables
+// is dead or is being opened. During that time the relay's digest may differ.
 func (h *Hub) Digest() (d link.Digest, comparable bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -129,8 +129,8 @@ func (p *poller) unwatch(c *conn) bool {
 	return was
 }
 
-// tag distinguishes a conn from an earlier one with the same descriptor, unless the lower 32 bits
-// of their session ids are equal.
+// tag distinguishes a conn from an earlier one with the same descriptor. It fails to do so only if
+// the lower 32 bits of their session ids are equal.
 func tag(c *conn) int32 { return int32(c.session.info.ID) }
 
 // find returns the conn of an event. It returns nil if the conn was woken meanwhile, since such a

@@ -24,7 +24,7 @@ type queue struct {
 	lost       int           // messages that were queued and will not be written
 	writing    bool          // the writer was started and has not ended
 	sealed     bool          // no more frames are accepted
-	grace      uint8         // how often pingHeld may return true for the last ping
+	grace      uint8         // how many more times pingHeld may return true for the last ping
 	ahead      int32         // bytes in front of the last ping that are not written yet
 	writerDone chan struct{} // closed when the writer ends; nil if nobody waits for it
 }
@@ -60,7 +60,7 @@ const heldMost = 3
 // pushPing does what push does, for a ping.
 func (q *queue) pushPing(frame []byte) pushed {
 	q.mu.Lock()
-	if q.ahead == 0 { // else an earlier ping still waits, and grace counts for that ping
+	if q.ahead == 0 { // while an earlier ping waits, grace counts for that ping
 		if q.grace = 0; q.size > 0 {
 			q.ahead, q.grace = int32(min(q.size, math.MaxInt32)), heldMost
 		}

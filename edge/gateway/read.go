@@ -290,8 +290,8 @@ func (c *conn) pace(bytes int) paced {
 	})
 }
 
-// affords takes a message's cost from the user's allowance. If the session has to wait for that,
-// affords takes nothing and returns false.
+// affords takes a message's cost from the user's allowance. If the session has to wait for the
+// allowance, affords takes nothing and returns false.
 func (c *conn) affords(bytes int) bool {
 	s, v := c.session, c.server
 	if s.allowance == nil {

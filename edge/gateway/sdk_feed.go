@@ -30,9 +30,9 @@ func (h *Hub) memberLocked(id uint64, confirmed bool) (*Session, error) {
 }
 
 // Confirmed makes a guest a session of the user that the relay names, and binds the session to its
-// topics. From then on the session counts for its user, is pinged, and is read on. If the parameter
-// answer is true, Confirmed also queues n.Text for the client. If the user has too many sessions,
-// or cannot pay for the channels, the session is closed.
+// topics. From then on the session counts for its user and is pinged, and its reader goes on. If
+// the parameter answer is true, Confirmed also queues n.Text for the client. If the user has too
+// many sessions, or cannot pay for the channels, the session is closed.
 //
 // An error ends the link. Confirmed returns an error if the session is confirmed already, speaks
 // the chat's protocol, or would have too many bytes of keeps.

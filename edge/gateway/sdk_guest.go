@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// The guests of a Server are at most Config.MaxSessions divided by guestShare, but at least 1.
+	// A Server's guests are bounded by Config.MaxSessions divided by guestShare. The bound is at
+	// least 1.
 	guestShare = 16
 	// The messages of all guests may take Config.Unfinished divided by guestBytesShare, in bytes.
 	guestBytesShare = 2
@@ -38,8 +39,9 @@ const (
 // is a guest for a short time only, so it is seldom the oldest.
 //
 // Sources count as equal if they weigh no more than guests.crowd.Little. That is the smaller of two
-// weights: of one guest with the largest message, and of a sixteenth of the guests that the bound
-// permits. While all sources count as equal, the oldest guest of all gives way.
+// weights: the weight of one guest with the largest message, and the weight of a sixteenth of the
+// guests that the bound permits. While all sources count as equal, the oldest guest of all gives
+// way.
 type guests struct {
 	most      int   // bound of the number of guests; 0: none
 	mostBytes int64 // bound of the bytes of their messages; 0: none
@@ -85,9 +87,10 @@ func (g *guests) giveWay() *Session {
 	return s
 }
 
-// yield closes a guest that gives way. Its client has giveWayWait to receive the close frame, even
-// if the end of the guest has begun already with a longer time. Otherwise guests that a relay has
-// refused could fill Config.MaxSessions, though they no longer count among the guests.
+// yield closes s, a guest that gives way. Its client has giveWayWait to receive the close frame. If
+// the end of s has begun already with a longer time, yield shortens that time. Otherwise a client
+// could open many sockets whose guests are refused and give way. The sockets would fill
+// Config.MaxSessions, though no bound of guests counts them any more.
 func (s *Session) yield(r Reason) {
 	if !s.close(r, giveWayWait) {
 		s.hurry(giveWayWait)
@@ -109,7 +112,7 @@ func sourceOf(r *http.Request) netip.Addr {
 
 // enterGuest gives s an id and counts s among the guests. The parameter limit bounds the sessions.
 // If there are that many sessions already, enterGuest returns false. If there are too many guests,
-// others are closed. The guest does not enter the tables yet, and no relay is told of it.
+// it closes other guests. The guest s does not enter the tables yet, and no relay is told of it.
 func (h *Hub) enterGuest(s *Session, source netip.Addr, limit int) (ok bool) {
 	var others []*Session
 	defer func() {
@@ -146,7 +149,8 @@ func (h *Hub) weighGuest(s *Session, bytes int) (counted bool) {
 	return counted
 }
 
-// reweighGuest does what weighGuest does, but returns the guests that have to be closed.
+// reweighGuest does the work of weighGuest, but closes nothing: it returns the guests that the
+// caller must close.
 func (h *Hub) reweighGuest(s *Session, bytes int) (others []*Session, counted bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

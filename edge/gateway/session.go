@@ -178,7 +178,7 @@ func (c *conn) linger() {
 }
 
 // ended counts the session's end. A dead session needs neither its conn nor its queue, so ended
-// frees both. It also releases claimSocket, and ends the session's place among the guests.
+// frees both. It also releases claimSocket, and removes the session from the guests.
 func (v *Server) ended(s *Session) {
 	s.conn.Store(nil)
 	s.release(claimSocket)

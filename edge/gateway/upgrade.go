@@ -73,8 +73,8 @@ const (
 	unlinkedText = "this server has not reached a relay yet"
 )
 
-// full reports whether there are Config.MaxSessions sessions. Active counts this connect too. It
-// also counts guests, and ended sessions whose socket is still open.
+// full reports whether the number of sessions has reached Config.MaxSessions. Active counts this
+// connect too. It also counts guests, and ended sessions whose socket is still open.
 func (v *Server) full() bool {
 	all, _ := v.hub.Len()
 	return all >= v.cfg.MaxSessions || v.Active() > v.cfg.MaxSessions
