@@ -13,8 +13,8 @@ import (
 // Auth checks whether a client may connect as the user that the request's path names. The zero Auth
 // admits nobody.
 type Auth struct {
-	// Open admits every client, and asks for no token. A client of the chat is then the user that
-	// the path of its request names.
+	// Open admits every client, and asks for no token. The path of a request alone then says which
+	// user a client of the chat is.
 	Open bool
 	// Tokens judges the tokens of requests.
 	Tokens token.Judge

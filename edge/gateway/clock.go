@@ -96,9 +96,9 @@ func (v *Server) wallSince(wall time.Time) time.Duration {
 }
 
 // expires returns when a session's token ends, as a time of Server.now; 0 means never. The end is
-// computed by the wall clock and by the monotonic clock, and the earlier end counts. The wall clock
-// also measures the time of a suspension. If somebody sets the wall clock back, the session still
-// ends by the monotonic clock.
+// computed by the wall clock and by the monotonic clock, and the earlier end counts. During a
+// suspension the wall clock goes on, and the monotonic clock may stand still. If somebody sets the
+// wall clock back, the session still ends by the monotonic clock.
 func (v *Server) expires(c *conn) time.Duration {
 	expires := time.Duration(c.expires.Load())
 	if expires == 0 {
@@ -206,7 +206,7 @@ func (v *Server) check(c *conn, now time.Duration) bool {
 // is no such moment, the timer stays as it is. A sign of life does not move the timer: check looks
 // for signs of life when the timer has fired. A pinged client is checked pongWait after the ping.
 // If Config.Ping is shorter than pongWait, the client is also checked when Config.Ping has passed
-// since the ping. At that moment the next ping is due for a client that answered at once.
+// since the ping. If the client answered the ping at once, the next ping is due at that moment.
 func (v *Server) arm(c *conn, now time.Duration) {
 	var due time.Duration
 	switch {

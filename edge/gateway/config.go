@@ -16,9 +16,9 @@ type Config struct {
 	// MaxSessions bounds the sessions, dead ones and guests included. A connect beyond the bound is
 	// answered 503. Guests have further bounds of their own: see the type guests.
 	MaxSessions int
-	// PerUser bounds the sessions of one user. A connect beyond the bound is answered 429. If a
-	// confirmation brings a session of an SDK beyond the bound, the session is closed with 3013. 0
-	// means no bound.
+	// PerUser bounds the sessions of one user. A connect beyond the bound is answered 429. A
+	// session of an SDK that is beyond the bound when it is confirmed is closed with 3013. 0 means
+	// no bound.
 	PerUser int
 	// Unfinished is the memory, in bytes, for messages that were begun and not finished. One user's
 	// share is a sixteenth of it. If the memory or a share is exceeded, sessions are closed with

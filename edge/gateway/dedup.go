@@ -216,9 +216,8 @@ func (o *overlap) level(counts []int) bool {
 	return !o.leaving
 }
 
-// passLocked reports whether to pass on p, a publication without a position that the link of f
-// brought. If a form is not to be passed on, passLocked takes the text of that form out of r. h.mu
-// must be held.
+// passLocked reports whether to pass on p, which the link of f brought without a position. If a
+// form is not to be passed on, passLocked takes the text of that form out of r. h.mu must be held.
 func (h *Hub) passLocked(f *Feed, t *topic, p link.Publication, r *renderings) (passes bool) {
 	if h.dropOverlapLocked(); h.overlap == nil {
 		return true
@@ -294,8 +293,8 @@ func (g *given) brokerBack(now time.Time) {
 // yet bring this publication, for members who have joined since.
 //
 // After an id has found no room, new ids find none either until brokerBack is called, or until no
-// recorded id waits for its publication. Otherwise a sender's later message could overtake an
-// earlier one that found no room.
+// recorded id waits for its publication. Without this rule, a sender's later message could overtake
+// an earlier one that found no room.
 func (g *given) takeAhead(id uint64) verdict {
 	if g.has(id) {
 		return repeat

@@ -49,7 +49,7 @@ type rates struct {
 // messagesDue is the time at which all that was taken is paid for. A message may be taken if
 // messagesDue, with the message's cost added, is no further away than rateBurst. The method spend
 // has an exception for a message that costs more than a burst. Bytes have a burst of their own,
-// since a burst must fit into the queue of each client that receives it. So they also have a time
+// since a burst must fit into the queue of each client that receives it. So bytes also have a time
 // of their own, bytesDue.
 type allowance struct {
 	rates    *rates
@@ -356,8 +356,8 @@ func (u *unfinished) bound(most int64, message int) {
 	u.crowd.Little = min(grown(message)+unfinishedCost, most/unfinishedShare)
 }
 
-// grown returns the largest size, in bytes, of the buffer of a message of the given length. A large
-// buffer grows by a quarter.
+// grown returns the largest size, in bytes, that a buffer for a message of the given length can
+// have. A large buffer grows by a quarter.
 func grown(message int) int64 { return int64(message) + int64(message)/4 }
 
 // count counts the given bytes for the unfinished message of s, and closes the sessions that must

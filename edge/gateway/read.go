@@ -19,8 +19,8 @@ import (
 // connect, and after a pong.
 //
 // To wake a reader that waits costs a goroutine switch. To wake an idle conn costs a poll, a new
-// goroutine and another request to the poller. So a frame that comes to an idle conn costs about
-// 1.5 times as much.
+// goroutine and another request to the poller. So a frame costs about 1.5 times as much if it comes
+// to an idle conn.
 const idleAfter = 2 * time.Second
 
 // messageKeep is the largest message buffer, in bytes, that goes back to the pool.

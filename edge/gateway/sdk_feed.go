@@ -120,10 +120,10 @@ func (f *Feed) Refreshed(n link.Refreshed, answer bool) error {
 	return nil
 }
 
-// Bound binds a session to a topic with a keep. If the parameter answer is true, Bound also queues
-// n.Text for the client, before the topic's later messages. The error, if any, ends the link. A
-// session may have link.MaxMemberships memberships, since the next relay would not take more.
-// Beyond that number Bound returns an error.
+// Bound binds a session to a topic, and gives the membership a keep. If the parameter answer is
+// true, Bound also queues n.Text for the client, before the topic's later messages. The error, if
+// any, ends the link. A session may have link.MaxMemberships memberships, since the next relay
+// would not take more. Beyond that number Bound returns an error.
 func (f *Feed) Bound(n link.Bound, answer bool) error {
 	h := f.hub
 	h.mu.Lock()

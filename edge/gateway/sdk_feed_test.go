@@ -19,7 +19,7 @@ func guest(h *mirror, up Upstream) *Session {
 	return s
 }
 
-// sdkMember adds a confirmed session of an SDK that is a member of the topics.
+// sdkMember adds a confirmed session of an SDK, and makes the session a member of the topics.
 func sdkMember(t testing.TB, h *mirror, user string, topics ...protocol.Topic) *Session {
 	t.Helper()
 	s := guest(h, &fakeUpstream{})
@@ -192,8 +192,8 @@ func TestADeadSessionIsChangedAndNotAnswered(t *testing.T) {
 	}
 }
 
-// TestConfirmationsRaceWithEverything is for the race detector: connects are confirmed while their
-// clients speak, while they go, while links begin, and while the clock runs.
+// TestConfirmationsRaceWithEverything is for the race detector. It confirms connects while clients
+// speak and leave, while links begin, and while the clock runs.
 func TestConfirmationsRaceWithEverything(t *testing.T) {
 	g := startSDK(t, nil, func(c *Config) { c.PerUser, c.Rate = 1000, 1e6 })
 	g.hub.Topic(link.TopicNumber{ID: 1, Topic: "all"})

@@ -17,8 +17,8 @@ func bothForms(topic protocol.Topic, text string) link.Forms {
 	return link.Forms{Topic: numberOf(topic), Texts: []link.Rendering{{Form: link.FormChat, Text: []byte("chat " + text)}, {Form: link.FormJSON, Text: []byte("json " + text)}}}
 }
 
-// TestEachMemberGetsTheTextOfItsForm publishes to a topic with members that speak the chat and
-// members that are clients of SDKs. Each member must get the text of its form.
+// TestEachMemberGetsTheTextOfItsForm publishes to a topic whose members are clients of the chat and
+// clients of SDKs. Each member must get the text of its form.
 func TestEachMemberGetsTheTextOfItsForm(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "1", "2")

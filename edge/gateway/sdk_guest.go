@@ -17,8 +17,8 @@ const (
 	// The messages of all guests may take Config.Unfinished divided by guestBytesShare, in bytes.
 	guestBytesShare = 2
 	// guestCost is the weight of a silent guest in guests.crowd, in bytes. A message adds its
-	// buffer to the weight. A silent guest takes less memory than guestCost. But if it weighed
-	// little, a source with many silent guests would be lighter than a source with one large
+	// buffer to the weight. A silent guest takes less memory than guestCost. But if silent guests
+	// weighed little, a source with many of them would be lighter than a source with one large
 	// message.
 	guestCost = unfinishedCost
 
@@ -44,7 +44,7 @@ const (
 // way.
 type guests struct {
 	most      int   // bound of the number of guests; 0: none
-	mostBytes int64 // bound of the bytes of their messages; 0: none
+	mostBytes int64 // bound of the bytes of the guests' messages; 0: none
 
 	// The following fields are guarded by Hub.mu.
 	places map[*Session]*guestPlace
@@ -139,8 +139,8 @@ func (h *Hub) enterGuest(s *Session, source netip.Addr, limit int) (ok bool) {
 	return true
 }
 
-// weighGuest sets the bytes of the message of a guest. If guests then have too many bytes, some of
-// them are closed, and s may be among them. If s is no guest, weighGuest returns false.
+// weighGuest records how many bytes a guest's message takes. If guests then have too many bytes,
+// some of them are closed, and s may be among them. If s is no guest, weighGuest returns false.
 func (h *Hub) weighGuest(s *Session, bytes int) (counted bool) {
 	others, counted := h.reweighGuest(s, bytes)
 	for _, other := range others {

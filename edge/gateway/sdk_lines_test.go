@@ -42,7 +42,7 @@ func FuzzLines(f *testing.F) {
 }
 
 // TestAMessageIsTakenLineByLine sends a message after a connect. An empty line, or a pong that no
-// ping asked for, ends the session with 3501. The lines before it are accepted.
+// ping asked for, must end the session with 3501. The lines before such a line must be accepted.
 func TestAMessageIsTakenLineByLine(t *testing.T) {
 	for _, test := range []struct {
 		name, message string

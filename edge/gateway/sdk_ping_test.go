@@ -230,8 +230,8 @@ func TestPingsOfWebSocketsAreAnsweredAndNotSent(t *testing.T) {
 	})
 }
 
-// TestASessionEndsAfterItsUntil checks that a session ends sdkGrace after its expiry (until), also
-// after a refresh. With an expiry of 0 it does not end.
+// TestASessionEndsAfterItsUntil checks that a session ends sdkGrace after its expiry (until). If
+// the session is refreshed, its new expiry counts. With an expiry of 0 it does not end.
 func TestASessionEndsAfterItsUntil(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, test := range []struct {

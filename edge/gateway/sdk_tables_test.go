@@ -177,8 +177,8 @@ func TestKeepsAreBounded(t *testing.T) {
 }
 
 // In TestMembershipsAreBounded a relay binds a session of an SDK to more topics than the next relay
-// would take. The call for the first topic too many must return an error, which ends the link, and
-// must change nothing.
+// would take. The first call beyond that number must return an error, which ends the link, and must
+// change nothing.
 func TestMembershipsAreBounded(t *testing.T) {
 	h := newMirror(HubConfig{})
 	id := sdkMember(t, h, "1", "user:1").info.ID
