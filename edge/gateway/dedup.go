@@ -359,8 +359,8 @@ func (g *given) has(id uint64) bool {
 	return ahead || older
 }
 
-// wasRecent reports whether id is in g.recent. The first call builds g.index. takeAhead always
-// calls wasRecent, and takePublished calls it only if the parameter early is true.
+// wasRecent reports whether id is in g.recent. It is called by takeAhead, and by takePublished if
+// the parameter early is true. The first call of wasRecent builds g.index.
 func (g *given) wasRecent(id uint64) bool {
 	if g.index == nil {
 		g.index = make(map[uint64]int32, len(g.recent))

@@ -13,7 +13,7 @@ import (
 
 const (
 	rateBurst = 10 * time.Second // a burst is what Config.Rate permits in this time
-	rateDebt  = rateBurst        // largest debt beyond the burst; deliveries may cause it
+	rateDebt  = rateBurst        // deliveries may cause a debt this long, beyond a burst
 	rateUnit  = 1024             // bytes; a message counts once for each unit or part of a unit
 	// The number of bytes in a user's burst is Config.Queue divided by rateShare, but at least
 	// rateUnit.

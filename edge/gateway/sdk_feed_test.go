@@ -101,7 +101,7 @@ func TestAnAnswerToAnSDKIsPassedOnOnce(t *testing.T) {
 	}
 }
 
-// In TestARelayThatIsWrongAboutASessionIsTold a relay confirms, refreshes or binds a session whose
+// In TestARelayThatIsWrongAboutASessionIsTold, a relay confirms, refreshes or binds a session whose
 // state does not permit it. Each call must return an error, which ends the link, and must change
 // nothing. A frame about a forgotten session must cause no error.
 func TestARelayThatIsWrongAboutASessionIsTold(t *testing.T) {
@@ -139,9 +139,9 @@ func TestARelayThatIsWrongAboutASessionIsTold(t *testing.T) {
 	}
 }
 
-// TestUnknownTopicsOfASessionArePassedOver brings frames for a session. One names a known topic
-// number, and the others name unknown numbers. The session must be bound to the known topic, and
-// the client must get every text.
+// TestUnknownTopicsOfASessionArePassedOver brings frames for a session. They name one known topic
+// number and three unknown numbers. The session must be bound to the known topic, and the client
+// must get every text.
 func TestUnknownTopicsOfASessionArePassedOver(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	h := g.hub
@@ -161,7 +161,7 @@ func TestUnknownTopicsOfASessionArePassedOver(t *testing.T) {
 	}
 }
 
-// In TestADeadSessionIsChangedAndNotAnswered a relay confirms and refreshes a session that has
+// In TestADeadSessionIsChangedAndNotAnswered, a relay confirms and refreshes a session that has
 // ended at the edge. Both sides have the session in their tables until its End is finished, so the
 // tables must change alike. The client must get nothing, and the session must not count for its
 // user.

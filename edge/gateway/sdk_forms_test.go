@@ -87,7 +87,7 @@ func TestFormsAreDeliveredOnceAndInOrder(t *testing.T) {
 	wantTexts(t, sdk, want...)
 }
 
-// In TestP2_BareFormsComeOnceDuringAMove two links bring the same publication without a position.
+// In TestP2_BareFormsComeOnceDuringAMove, two links bring the same publication without a position.
 // The Hub must recognise the repeat by the chat's text, even if one link brings Forms and the other
 // link brings a Publication.
 func TestP2_BareFormsComeOnceDuringAMove(t *testing.T) {
@@ -106,8 +106,9 @@ func TestP2_BareFormsComeOnceDuringAMove(t *testing.T) {
 	wantTexts(t, sdk, "json a", "json a")
 }
 
-// In TestP10_AFormForWhichThereIsNoRoomIsCounted, a move brings more than overlapTexts texts, so
-// one form of a publication is passed on, and its other form is dropped. The drop must be counted.
+// In TestP10_AFormForWhichThereIsNoRoomIsCounted, more texts come during a move than the overlap
+// can count. Then a publication comes, of which one form is counted already. Its other form finds
+// no room and is dropped. The drop must be counted.
 func TestP10_AFormForWhichThereIsNoRoomIsCounted(t *testing.T) {
 	h, _, older, newer := twoLinks()
 	bring(newer, 2, "a")
@@ -121,7 +122,7 @@ func TestP10_AFormForWhichThereIsNoRoomIsCounted(t *testing.T) {
 	}
 }
 
-// In TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome the new relay binds a client of an SDK. The
+// In TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome, the new relay binds a client of an SDK. The
 // old relay does not know this client, so the old link brings a publication with the chat's text
 // alone. The Hub must drop that publication, and wait until the new link brings it with both texts.
 // Likewise the Hub must drop a Gap of the old link, since a Gap has only the chat's text.
@@ -208,7 +209,7 @@ func BenchmarkFanOutOfTwoForms(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/members, "ns/delivery")
 }
 
-// In TestSlowReadersOfTwoFormsCostOnlyThemselves two clients never read: one of the chat, and one
+// In TestSlowReadersOfTwoFormsCostOnlyThemselves, two clients never read: one of the chat, and one
 // of an SDK. Each of the two must be closed with the code of its protocol, and the other clients
 // must get every message.
 func TestSlowReadersOfTwoFormsCostOnlyThemselves(t *testing.T) {
@@ -256,7 +257,7 @@ func TestSlowReadersOfTwoFormsCostOnlyThemselves(t *testing.T) {
 	}
 }
 
-// In TestP2_BareFormsOfWhomTheOldRelayDoesNotKnow the new relay knows a client of an SDK, and the
+// In TestP2_BareFormsOfWhomTheOldRelayDoesNotKnow, the new relay knows a client of an SDK, and the
 // old relay does not. Both links bring the same two publications without a position, but the old
 // link brings only their texts for the chat. It brings the first publication before the new link
 // does, and the second publication after the new link. Each member must get each publication once.

@@ -139,7 +139,7 @@ func TestAGuestCountsAmongTheSessions(t *testing.T) {
 	}
 }
 
-// In TestAGuestThatSaysNothingIsClosedAsStale a guest sends nothing. The guest must be closed with
+// In TestAGuestThatSaysNothingIsClosedAsStale, a guest sends nothing. The guest must be closed with
 // 3502 after 10 s, and no relay must be told of it.
 func TestAGuestThatSaysNothingIsClosedAsStale(t *testing.T) {
 	up := silentRelay()
@@ -162,9 +162,9 @@ func TestAGuestThatSaysNothingIsClosedAsStale(t *testing.T) {
 	})
 }
 
-// In TestAConnectThatNobodyConfirmsComesBack the relay does not answer a guest's connect. The guest
-// must be closed with 3004, after which its SDK connects again. No outage may end a client for
-// good. The close must come within 5 s, since an SDK gives up then.
+// In TestAConnectThatNobodyConfirmsComesBack, the relay does not answer a guest's connect. The
+// guest must be closed with 3004, after which its SDK connects again. No outage may end a client
+// for good. The close must come within 5 s, since an SDK gives up then.
 func TestAConnectThatNobodyConfirmsComesBack(t *testing.T) {
 	for _, after := range []time.Duration{0, time.Second, 9 * time.Second} {
 		inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
@@ -188,7 +188,7 @@ func TestAConnectThatNobodyConfirmsComesBack(t *testing.T) {
 	}
 }
 
-// In TestAGuestsLineWaitsForARelayThatKnowsSDKs a guest sends its connect while no relay can take
+// In TestAGuestsLineWaitsForARelayThatKnowsSDKs, a guest sends its connect while no relay can take
 // guests. Meanwhile the guest must not be in the tables, and its connect must not be accepted. If a
 // relay that can take guests then comes, the guest must be confirmed. If none comes, the guest must
 // be closed with 3004.
@@ -229,7 +229,7 @@ func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
 	}
 }
 
-// In TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed a guest sends lines after its connect,
+// In TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed, a guest sends lines after its connect,
 // in the same message and in later ones. No such line may be accepted before the connect is
 // confirmed. After that all of the lines must be accepted, in order.
 func TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed(t *testing.T) {
@@ -250,7 +250,7 @@ func TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed(t *testing.T) {
 	})
 }
 
-// In TestAGuestWhoseConnectIsRefusedIsNotReadOn a relay answers a connect with an error, and then
+// In TestAGuestWhoseConnectIsRefusedIsNotReadOn, a relay answers a connect with an error, and then
 // sends a Close. Lines that the client sends after its connect must be dropped.
 func TestAGuestWhoseConnectIsRefusedIsNotReadOn(t *testing.T) {
 	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
@@ -278,7 +278,7 @@ func TestAGuestWhoseConnectIsRefusedIsNotReadOn(t *testing.T) {
 	})
 }
 
-// In TestTenThousandGuestsThatSayNothingLeaveNothing ten thousand guests send nothing. Meanwhile a
+// In TestTenThousandGuestsThatSayNothingLeaveNothing, ten thousand guests send nothing. Meanwhile a
 // client of the chat must be admitted. Once these guests are closed, none of them may be counted,
 // and another guest must be confirmed.
 func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
@@ -310,7 +310,7 @@ func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
 	runtime.GC()
 }
 
-// In TestP8_WhatGuestsHaveSentIsBounded guests of one source send many bytes. Their messages wait
+// In TestP8_WhatGuestsHaveSentIsBounded, guests of one source send many bytes. Their messages wait
 // for the confirmation, or are begun and not finished. Beyond the bound the oldest of these guests
 // must be closed. A guest of another source must stay, and so must a user who has begun a message.
 func TestP8_WhatGuestsHaveSentIsBounded(t *testing.T) {
@@ -388,8 +388,8 @@ func TestNothingBehindAConnectIsForwardedInADrain(t *testing.T) {
 	})
 }
 
-// In TestP8_WhoIsClosedByTheRelayAndSendsOnIsCutOff the relay closes a session whose client goes on
-// sending. The client's socket must be closed after lingerMost bytes, or little more.
+// In TestP8_WhoIsClosedByTheRelayAndSendsOnIsCutOff, the relay closes a session whose client goes
+// on sending. The client's socket must be closed after lingerMost bytes, or little more.
 func TestP8_WhoIsClosedByTheRelayAndSendsOnIsCutOff(t *testing.T) {
 	for _, path := range []string{protocol.SDKPath, "/chat/user/1"} {
 		g := startSDK(t, nil, nil)
@@ -437,7 +437,7 @@ func TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo(t *testing.T) {
 	})
 }
 
-// In TestP7_GuestsThatARelayHasRefusedGiveWay a relay refuses guests whose clients do not close
+// In TestP7_GuestsThatARelayHasRefusedGiveWay, a relay refuses guests whose clients do not close
 // their sockets. Beyond the bound of guests these sockets must be closed after giveWayWait, and not
 // after the longer time that a refused client has.
 func TestP7_GuestsThatARelayHasRefusedGiveWay(t *testing.T) {
@@ -460,7 +460,7 @@ func TestP7_GuestsThatARelayHasRefusedGiveWay(t *testing.T) {
 	})
 }
 
-// In TestP8_AGuestThatGaveWayKeepsNoMessage guests send large messages, which wait since the log
+// In TestP8_AGuestThatGaveWayKeepsNoMessage, guests send large messages, which wait since the log
 // has no room. If a guest gives way, its socket must be closed after giveWayWait, and not only
 // after confirmWait.
 func TestP8_AGuestThatGaveWayKeepsNoMessage(t *testing.T) {
@@ -484,7 +484,7 @@ func TestP8_AGuestThatGaveWayKeepsNoMessage(t *testing.T) {
 	})
 }
 
-// In TestP7_GuestsThatLingerGiveWay guests break the protocol and keep their sockets open. The
+// In TestP7_GuestsThatLingerGiveWay, guests break the protocol and keep their sockets open. The
 // session of such a guest ends, but its socket stays open for a while. Beyond the bound of guests
 // these sockets must be closed after giveWayWait.
 func TestP7_GuestsThatLingerGiveWay(t *testing.T) {

@@ -84,7 +84,7 @@ func TestAMessageIsTakenLineByLine(t *testing.T) {
 	}
 }
 
-// In TestWhatIsNoLineEndsAGuestToo the first line of a guest is an empty line or a pong. The guest
+// In TestWhatIsNoLineEndsAGuestToo, the first line of a guest is an empty line or a pong. The guest
 // must be closed with 3501 at once.
 func TestWhatIsNoLineEndsAGuestToo(t *testing.T) {
 	for _, message := range []string{"", "\n", "{}", strings.Repeat("\n", 1<<16), strings.Repeat("{}\n", 20_000)} {
@@ -176,8 +176,8 @@ func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 	})
 }
 
-// In TestSessionsThatCrowdAreClosed rateWaiters sessions of one user wait for the user's allowance.
-// A further session of an SDK must be closed with 3004, so that its SDK comes back.
+// In TestSessionsThatCrowdAreClosed, rateWaiters sessions of one user wait for the user's
+// allowance. A further session of an SDK must be closed with 3004, so that its SDK comes back.
 func TestSessionsThatCrowdAreClosed(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 0.001 }, func(t *testing.T, b *bubbled) {
 		lines := slices.Repeat([]string{"x"}, 10)
@@ -217,7 +217,7 @@ func TestAConnectWith128SubscribesIsTakenAtOnce(t *testing.T) {
 	})
 }
 
-// In TestP7_NoLineWaitsForLong a client sends many more lines in one message than its user's rate
+// In TestP7_NoLineWaitsForLong, a client sends many more lines in one message than its user's rate
 // permits. The session must end with 3004 once a line has waited for lineWait.
 func TestP7_NoLineWaitsForLong(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 10 }, func(t *testing.T, b *bubbled) {
@@ -244,7 +244,7 @@ func TestP7_NoLineWaitsForLong(t *testing.T) {
 	})
 }
 
-// In TestP7_WhatWaitsInTheKernelWaitsToo a client sends many messages of one line each. While one
+// In TestP7_WhatWaitsInTheKernelWaitsToo, a client sends many messages of one line each. While one
 // line waits, the edge does not read the others, so they wait in the kernel. Though no line waits
 // long after it was read, the session must end with 3004.
 func TestP7_WhatWaitsInTheKernelWaitsToo(t *testing.T) {
@@ -263,7 +263,7 @@ func TestP7_WhatWaitsInTheKernelWaitsToo(t *testing.T) {
 	g.endsWith(ReasonRate)
 }
 
-// In TestALagEndsWhenAllIsTaken the lines of a client wait again and again, but never as long as
+// In TestALagEndsWhenAllIsTaken, the lines of a client wait again and again, but never as long as
 // lineWait. Between two such waits the edge has taken all of the client's lines. The session must
 // go on.
 func TestALagEndsWhenAllIsTaken(t *testing.T) {
@@ -282,10 +282,10 @@ func TestALagEndsWhenAllIsTaken(t *testing.T) {
 	})
 }
 
-// In TestP7_WhatASessionSendsAtOnceGoesOnWhole many clients of one user connect at once. Each sends
-// subscribes in the message of its connect. Together they are far above the user's rate, so some
-// are closed, and connect again a second later. Within a minute, all subscribes of each client must
-// be accepted.
+// In TestP7_WhatASessionSendsAtOnceGoesOnWhole, many clients of one user connect at once. Each
+// client sends its connect and several subscribes in one message. Together the clients are far
+// above the user's rate, so some are closed, and connect again a second later. Within a minute, all
+// subscribes of each client must be accepted.
 func TestP7_WhatASessionSendsAtOnceGoesOnWhole(t *testing.T) {
 	const sessions, subscribes = 10, 20
 	inBubble(t, nil, func(c *Config) { c.Rate = 10 }, func(t *testing.T, b *bubbled) {
@@ -314,8 +314,8 @@ func TestP7_WhatASessionSendsAtOnceGoesOnWhole(t *testing.T) {
 	})
 }
 
-// In TestAMillionEmptyObjectsCostTheirUserOnly a client sends very many lines "{ }". Such a line is
-// no pong, because of the space in it, and counts in the user's rate. Lines of another user must
+// In TestAMillionEmptyObjectsCostTheirUserOnly, a client sends very many lines "{ }". Such a line
+// is no pong, because of the space in it, and counts in the user's rate. Lines of another user must
 // not wait.
 func TestAMillionEmptyObjectsCostTheirUserOnly(t *testing.T) {
 	const burst = 1000

@@ -199,7 +199,7 @@ func (c *rawClient) comesTo(sdk bool, texts int) time.Duration {
 	}
 }
 
-// In TestOnePingAsksForOnePong a client sends two pongs for one ping, or a pong before the first
+// In TestOnePingAsksForOnePong, a client sends two pongs for one ping, or a pong before the first
 // ping. The session must be closed with 3501.
 func TestOnePingAsksForOnePong(t *testing.T) {
 	for _, asked := range []bool{false, true} {
@@ -296,7 +296,7 @@ func (c *rawClient) lives(most time.Duration, began time.Time) (lived time.Durat
 	return time.Since(began), 0
 }
 
-// In TestTimeNotLivedThroughIsNoLackOfAPong the process seems to have stopped for an hour, by its
+// In TestTimeNotLivedThroughIsNoLackOfAPong, the process seems to have stopped for an hour, by its
 // clocks. That hour must not count as time in which a client did not answer a ping. Nor may it
 // count as a guest's silence.
 func TestTimeNotLivedThroughIsNoLackOfAPong(t *testing.T) {

@@ -129,7 +129,7 @@ func TestP9_TheDigestIsOfTheTables(t *testing.T) {
 	}
 }
 
-// In TestKeepsAreBounded a relay sends longer keeps than a session or an edge may have. The calls
+// In TestKeepsAreBounded, a relay sends longer keeps than a session or an edge may have. The calls
 // for such frames must return an error, which ends the link, and must change nothing.
 func TestKeepsAreBounded(t *testing.T) {
 	h := newMirror(HubConfig{})
@@ -176,9 +176,9 @@ func TestKeepsAreBounded(t *testing.T) {
 	}
 }
 
-// In TestMembershipsAreBounded a relay binds a session of an SDK to more topics than the next relay
-// would take. The first call beyond that number must return an error, which ends the link, and must
-// change nothing.
+// In TestMembershipsAreBounded, a relay binds a session of an SDK to more topics than the next
+// relay would take. The first call beyond that number must return an error, which ends the link,
+// and must change nothing.
 func TestMembershipsAreBounded(t *testing.T) {
 	h := newMirror(HubConfig{})
 	id := sdkMember(t, h, "1", "user:1").info.ID
