@@ -55,7 +55,7 @@ func (v *Server) tick(now time.Duration) {
 
 // beat is called about every wheelTick. Its parameters are the present moment by the wall clock,
 // and the same moment by Server.now. While the machine is suspended, the wall clock goes on and the
-// monotonic clock may stand still. beat records the difference of the two clocks for
+// monotonic clock may stand still. The method beat records the difference of the two clocks for
 // Server.expires.
 //
 // If a call of beat comes late by timing.Suspended or more on either clock, beat calls resume
@@ -72,8 +72,8 @@ func (v *Server) beat(wall time.Time, now time.Duration) {
 
 // resume is called after a time during which this process seems not to have run. That time counts
 // neither as a client's silence nor as time for an unfinished message. Both are measured anew from
-// the given moment. Tokens expire all the same. resume sets the timers of the living sessions anew.
-// Only the goroutine that calls tick may call it.
+// the given moment. Tokens expire all the same. The method resume sets the timers of the living
+// sessions anew. Only the goroutine that calls tick may call it.
 func (v *Server) resume(now time.Duration) {
 	v.resumed.Store(int64(now))
 	for _, s := range v.hub.living() {

@@ -42,7 +42,7 @@ const (
 // link begins. Then a publication that the first link brought just before is not counted. If the
 // second link brings it again, it is passed on twice.
 //
-// overlap is a plain structure, stepped under the Hub's lock.
+// The type overlap is a plain structure, stepped under the Hub's lock.
 type overlap struct {
 	links   []*Feed // feeds of the links, the oldest first; nil: the link has ended
 	leaving bool    // the newest link is being left, and the next link has not begun
@@ -264,7 +264,8 @@ const (
 // given remembers ids of messages, to recognise a message that comes again under another position
 // or without one. A message that was given ahead comes again when it is published. A published
 // message may be given ahead by a relay that does not know of its publication. A message that Redis
-// has lost may be published once more. given is a plain structure, stepped under the Hub's lock.
+// has lost may be published once more. The type given is a plain structure, stepped under the Hub's
+// lock.
 type given struct {
 	ahead        map[uint64]struct{}
 	older        map[uint64]struct{} // ids that brokerBack moved here from given.ahead

@@ -87,8 +87,8 @@ func (h *Hub) open(s *Session, up Upstream, limit int) (opened <-chan struct{}, 
 }
 
 // add puts s into the tables. The caller announces s to the relay only afterwards, since the relay
-// may answer at once. add returns false if the number of sessions has reached the limit already. A
-// limit of 0 means no limit.
+// may answer at once. The method add returns false if the number of sessions has reached the limit
+// already. A limit of 0 means no limit.
 func (h *Hub) add(s *Session, limit int) (opened <-chan struct{}, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -147,8 +147,8 @@ func (h *Hub) End(s *Session, up Upstream) {
 }
 
 // die makes s dead. It forgets s in two cases: s is a guest that is not in the tables, or no relay
-// was told of s and unacknowledged is false. die reads s.told and removes s from the tables under
-// one lock. So no link can begin in between and announce s to its relay.
+// was told of s and unacknowledged is false. The method die reads s.told and removes s from the
+// tables under one lock. So no link can begin in between and announce s to its relay.
 func (h *Hub) die(s *Session, unacknowledged bool) (forgotten bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

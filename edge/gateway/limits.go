@@ -361,8 +361,8 @@ func (u *unfinished) bound(most int64, message int) {
 func grown(message int) int64 { return int64(message) + int64(message)/4 }
 
 // count counts the given bytes for the unfinished message of s, and closes the sessions that must
-// give way. The parameter m is the message's entry; nil means that the message has none yet. count
-// returns the entry.
+// give way. The parameter m is the message's entry; nil means that the message has none yet. The
+// method count returns the entry.
 func (u *unfinished) count(s *Session, m *unfinishedMessage, bytes int) *unfinishedMessage {
 	if u.most <= 0 {
 		return m

@@ -80,8 +80,8 @@ func (p *poller) adopt(c *conn) {
 func (p *poller) canWatch(c *conn) bool { return c.watched.fd >= 0 }
 
 // watch makes c idle. The poller wakes c when there is something to read, which may be an error.
-// watch returns false if c cannot be watched, or if c is ending. Only the goroutine that begins or
-// reads c may call it.
+// The method watch returns false if c cannot be watched, or if c is ending. Only the goroutine that
+// begins or reads c may call it.
 func (p *poller) watch(c *conn) bool {
 	w := &c.watched
 	if w.fd < 0 {

@@ -40,7 +40,7 @@ type reader struct {
 	unparsed []byte                // bytes read from the socket and not yet parsed
 	buf      *[]byte               // the pooled buffer that unparsed is a part of; nil: none
 	err      error                 // the error that ended reading from the socket
-	timed    bool                  // the socket's deadline is that of setIdleDeadline
+	timed    bool                  // setIdleDeadline has set the socket's deadline
 	pongs    pongCount
 	extras   extras
 	brief    bool // the last message was an SDK's connect, or its pong
@@ -234,8 +234,9 @@ func (r *reader) appendAll(b []byte, body io.Reader) ([]byte, error) {
 // client's messages are answered as not delivered until there is room. A message is also answered
 // as not delivered if too many sessions of its user wait for the allowance.
 //
-// forward drops the message if the session no longer accepts messages, or if the session ends
-// before the message has its allowance. After a drop, it returns an error if the Server has ended.
+// The method forward drops the message if the session no longer accepts messages, or if the session
+// ends before the message has its allowance. After a drop, it returns an error if the Server has
+// ended.
 func (c *conn) forward(message []byte) error {
 	s, v := c.session, c.server
 	v.metrics.messages.Inc()

@@ -88,9 +88,9 @@ func (g *guests) giveWay() *Session {
 }
 
 // yield closes s, a guest that gives way. Its client has giveWayWait to receive the close frame. If
-// the end of s has begun already with a longer time, yield shortens that time. Suppose that a relay
-// has refused many guests. They give way to newcomers, so the bound of guests no longer counts
-// them. If their sockets stayed open for the longer time, these sockets could fill
+// the end of s has begun already with a longer time, the method yield shortens that time. Suppose
+// that a relay has refused many guests. They give way to newcomers, so the bound of guests no
+// longer counts them. If their sockets stayed open for the longer time, these sockets could fill
 // Config.MaxSessions.
 func (s *Session) yield(r Reason) {
 	if !s.close(r, giveWayWait) {

@@ -231,7 +231,7 @@ func TestPingsOfWebSocketsAreAnsweredAndNotSent(t *testing.T) {
 }
 
 // TestASessionEndsAfterItsUntil checks that a session ends sdkGrace after its expiry (until). If
-// the session is refreshed, its new expiry counts. With an expiry of 0 it does not end.
+// the session is refreshed, its new expiry counts. A session with the expiry 0 does not end.
 func TestASessionEndsAfterItsUntil(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, test := range []struct {

@@ -72,7 +72,7 @@ func (s *Session) Take() (texts []string) {
 }
 
 // deliver queues a frame. If the frame does not fit, deliver closes the session with ReasonSlow.
-// deliver does not block, and may be called under Hub.mu.
+// The method deliver does not block, and may be called under Hub.mu.
 func (s *Session) deliver(frame []byte) pushed {
 	result := s.queue.push(frame)
 	if result == pushFull {

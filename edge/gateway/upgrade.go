@@ -164,7 +164,7 @@ func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Sessi
 }
 
 // awaitOpened waits for the relay's Opened, for openWait at most. Without a link it does not wait.
-// awaitOpened returns false if the client goes away or this server drains during the wait.
+// It returns false if the client goes away or this server drains during the wait.
 func (v *Server) awaitOpened(r *http.Request, opened <-chan struct{}) bool {
 	linked, _ := v.up.Linked()
 	var late <-chan time.Time = closedTimes
