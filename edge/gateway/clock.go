@@ -278,8 +278,8 @@ func newWheel() *wheel {
 }
 
 // set makes t fire at the given time, with the precision of wheelTick. If step has already visited
-// the tick of that time, t fires in the tick after the last visited one. If t was set already, set
-// moves it.
+// the tick of that time, t fires in the tick after the last visited one. If t was set already, the
+// method moves t to the new time.
 func (w *wheel) set(t *timer, due time.Duration) {
 	w.stop(t)
 	t.due = due
@@ -289,7 +289,7 @@ func (w *wheel) set(t *timer, due time.Duration) {
 	t.prev.next, t.next.prev = t, t
 }
 
-// stop makes sure that t does not fire. It does nothing to a timer that is not set.
+// stop makes sure that t does not fire. If t is not set, the method does nothing.
 func (w *wheel) stop(t *timer) {
 	if t.next == nil {
 		return

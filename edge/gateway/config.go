@@ -54,7 +54,7 @@ const (
 	pongWait    = 10 * time.Second // longest silence after a ping; then the session ends
 	openWait    = 2 * time.Second  // longest wait for Feed.Opened before the upgrade is answered
 	messageWait = 30 * time.Second // the constant part of Config.messageTime
-	messageRate = 4 << 10          // messageTime has a further second for so many bytes of MaxMessage
+	messageRate = 4 << 10          // bytes of MaxMessage that lengthen messageTime by 1 s
 	// roomWait is the longest pause in reading a session whose message finds no room upstream. If
 	// too many sessions of a user wait for the user's allowance, a further session is not read for
 	// roomWait.

@@ -276,7 +276,7 @@ func (c *conn) dropLate(message []byte) error {
 }
 
 // pace waits for the user's allowance. If too many of the user's sessions wait already, pace only
-// pauses for roomWait. If the session ends, pace returns.
+// pauses for roomWait. If the session ends, pace returns at once.
 func (c *conn) pace(bytes int) paced {
 	if c.affords(bytes) {
 		return pacedOn

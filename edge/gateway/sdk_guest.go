@@ -60,7 +60,7 @@ func (g *guests) bound(cfg *Config) {
 	g.crowd.Little = min(grown(cfg.MaxMessage)+guestCost, int64(g.most)*guestCost/guestShare)
 }
 
-// leave removes s from the guests. If s is no guest, leave does nothing.
+// leave removes s from the guests. If s is no guest, it does nothing.
 func (g *guests) leave(s *Session) {
 	if place := g.places[s]; place != nil {
 		g.crowd.Leave(place)

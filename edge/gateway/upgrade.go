@@ -50,8 +50,7 @@ func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // counting counts a connect while the given function makes a session of it. If the function returns
-// true, the session's last reader calls leave. While the server drains, counting refuses the
-// request.
+// true, the session's last reader calls leave. While the server drains, it refuses the request.
 func (v *Server) counting(w http.ResponseWriter, r *http.Request, connect func() (running bool)) {
 	if !v.enter() {
 		v.refuse(w, r, refuseDraining, drainingText)
@@ -189,9 +188,9 @@ func (v *Server) awaitOpened(r *http.Request, opened <-chan struct{}) bool {
 var closedTimes = closed[time.Time]()
 
 // begin gives the session's queue its writer. The writer starts at once if frames are already
-// queued. If unparsed is not empty, or if the client is an SDK, which speaks at once, begin starts
-// the reader. Otherwise begin lets the poller watch the conn, and starts the reader only if goIdle
-// returns false.
+// queued. If unparsed is not empty, or if the client is an SDK, which speaks at once, the method
+// starts the reader. Otherwise it lets the poller watch the conn, and starts the reader only if
+// goIdle returns false.
 func (v *Server) begin(c *conn, unparsed []byte) {
 	s := c.session
 	s.conn.Store(c)

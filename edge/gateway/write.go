@@ -10,7 +10,7 @@ import (
 const (
 	// inlineMost is the largest number of conns to which the link's reader writes at the end of a
 	// batch, in place of the writers. If more conns wait, the link's reader leaves all of them to
-	// the writers. While it writes, nobody reads the link.
+	// the writers. While the link's reader writes, nobody reads the link.
 	inlineMost = 4
 	// holdMost is the number of queued messages, counted over all members, at which a batch is
 	// released before its end. To queue holdMost messages takes about a millisecond.
@@ -40,11 +40,11 @@ const (
 //
 // The list is written in rounds. A round is the conns that waited when it began. Conns that come
 // into the list later belong to the next round. If many conns wait, a time of gathering comes
-// before each round. It brings together the messages to a busy group. A member often sends its next
-// message when its last one has reached all members. That is the end of a round. Suppose that half
-// of the messages come during a round. Without gathering, the next round would begin with that half
-// alone. The other half would come just after the beginning of that round. So the two halves would
-// stay apart for ever.
+// before each round. This time brings together the messages to a busy group. A member often sends
+// its next message when the member's last message has reached all members. That is the end of a
+// round. Suppose that half of the messages come during a round. Without gathering, the next round
+// would begin with that half alone. The other half would come just after the beginning of that
+// round. So the two halves would stay apart for ever.
 //
 // A conn is in the list at most once. While the conn is in the list or is written to, queue.writing
 // is set. The methods take and written of the queue clear queue.writing when nothing is left, and
@@ -150,12 +150,12 @@ func (w *writers) hold() {
 	w.holds++
 }
 
-// release ends a hold. If no more than inlineMost conns wait and no goroutine runs, release writes
-// to these conns itself. Otherwise it starts the writers, unless another hold goes on. If
-// gatherFrom conns or more wait and no goroutine runs, the writers start only after a time of
-// gathering. If the parameter enough is true, there is no such time: a round of all conns that wait
-// begins at once. The parameter given is the number of messages that the batch had for members of
-// topics. The caller must hold no lock.
+// release ends a hold. If no more than inlineMost conns wait and no goroutine runs, it writes to
+// these conns itself. Otherwise it starts the writers, unless another hold goes on. If gatherFrom
+// conns or more wait and no goroutine runs, the writers start only after a time of gathering. If
+// the parameter enough is true, there is no such time: a round of all conns that wait begins at
+// once. The parameter given is the number of messages that the batch had for members of topics. The
+// caller must hold no lock.
 func (w *writers) release(given int, enough bool) {
 	w.mu.Lock()
 	w.holds--
