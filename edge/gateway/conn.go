@@ -28,7 +28,7 @@ type conn struct {
 	awaitedSince atomic.Int64
 	// pinged is the time of the last ping, by Server.now. It is 0 if there was no ping, or if
 	// Server.check has seen a sign of life or a resume after the ping. In a session of an SDK, the
-	// client has sdkPongWait from this time on to answer. While the ping waits behind other frames,
+	// client must answer within sdkPongWait of this time. While the ping waits behind other frames,
 	// pingHeld sets the field to a later time.
 	pinged atomic.Int64
 

@@ -70,8 +70,8 @@ func (q *queue) pushPing(frame []byte) pushed {
 }
 
 // pingHeld reports whether the last ping has waited behind other frames since the ping was pushed,
-// or since the last call of pingHeld. It returns true heldMost times at most for one ping.
-// Otherwise a client that takes no more bytes would be waited for without end.
+// or since the last call of pingHeld. It returns true heldMost times at most for one ping. Without
+// this limit, the edge would wait without end for a client that takes no more bytes.
 func (q *queue) pingHeld() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 const leaveWait = 5 * time.Second
 
 // memberLocked finds a session of an SDK. It returns nil if the session was forgotten meanwhile.
-// The parameter confirmed says whether the relay takes the session for confirmed. If the Hub does
+// The parameter confirmed says whether the relay regards the session as confirmed. If the Hub does
 // not agree, or if the session speaks the chat's protocol, memberLocked returns an error. h.mu must
 // be held.
 func (h *Hub) memberLocked(id uint64, confirmed bool) (*Session, error) {

@@ -7,9 +7,9 @@ import (
 
 const (
 	// sdkPing is the time between two pings of an SDK's session. The reply to a connect tells an
-	// SDK this time. The SDK for Go takes nothing but these pings for a sign of life, so they are
-	// sent even while other frames are sent. The first ping comes after a random time between half
-	// of sdkPing and sdkPing.
+	// SDK this time. For the SDK for Go, only these pings are a sign of life, so they are sent even
+	// while other frames are sent. The first ping comes after a random time between half of sdkPing
+	// and sdkPing.
 	sdkPing = 25 * time.Second
 	// sdkPongWait is how long an SDK may take to answer a ping that has left the session's queue.
 	// The pong may wait behind lines, but no longer than twice lineWait.

@@ -14,8 +14,8 @@ import (
 )
 
 // TestSDKsArePingedByScheduleWhateverElseIsSent checks that a client of an SDK is pinged every
-// sdkPing, even while other frames come and go. The SDK for Go takes nothing but a ping for a sign
-// of life. Config.Ping has no effect on these pings.
+// sdkPing, even while other frames come and go. For the SDK for Go, only a ping is a sign of life.
+// Config.Ping has no effect on these pings.
 func TestSDKsArePingedByScheduleWhateverElseIsSent(t *testing.T) {
 	for _, ping := range []time.Duration{0, time.Second} {
 		inBubble(t, nil, func(c *Config) { c.Ping = ping }, func(t *testing.T, b *bubbled) {
