@@ -61,8 +61,8 @@ func TestP7_TheSourceThatHasMostGuestsLosesItsOldest(t *testing.T) {
 }
 
 // TestP7_WhoConnectsAtOnceIsConfirmedAmongManyGuestsOfItsSource gives all clients one source, as a
-// proxy does. Many of them are guests that say nothing. Between the upgrade and the confirmation of
-// another client, fewer guests come than the bound permits. That client must be confirmed.
+// proxy does. Many of them are guests that say nothing. Then another client connects, and fewer
+// guests than the bound permits come before its confirmation. This client must be confirmed.
 func TestP7_WhoConnectsAtOnceIsConfirmedAmongManyGuestsOfItsSource(t *testing.T) {
 	const most = 50
 	inBubble(t, nil, func(c *Config) { c.MaxSessions = most*guestShare + 15 }, func(t *testing.T, b *bubbled) {

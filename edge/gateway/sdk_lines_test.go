@@ -140,7 +140,7 @@ func TestP7_EachLineIsChargedToItsUser(t *testing.T) {
 
 // TestALineWithoutRoomEndsTheSession checks a line that finds no room upstream. The edge cannot
 // answer an SDK's line, so the session must be closed with 3004: the SDK then comes back. The lines
-// after it must not be accepted.
+// after that line must not be accepted.
 func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 	up := &fakeUpstream{}
 	up.waitRoom = func(ctx context.Context, _ uint64, _ int) bool {

@@ -208,7 +208,7 @@ func TestMembershipsAreBounded(t *testing.T) {
 	}
 }
 
-// TestFramesOfTheChatDoNotBindSDKs brings Opened and Joined for a session of an SDK. They must not
+// TestFramesOfTheChatDoNotBindSDKs brings Opened and Joined for a session of an SDK. Neither may
 // bind the session, since the next relay might not take such a membership.
 func TestFramesOfTheChatDoNotBindSDKs(t *testing.T) {
 	h := newMirror(HubConfig{})
