@@ -9,8 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// smallFrames maps names to functions that encode a frame. Most of these frames take much more
-// memory when they are decoded than bytes on a link.
+// smallFrames maps names to functions that encode a frame. Most of these frames take many more
+// bytes of memory, once decoded, than they have on a link.
 var smallFrames = map[string]func(i uint64) []byte{
 	"end":     func(i uint64) []byte { return link.End{Number: i, Session: 1}.Append(nil) },
 	"message": func(i uint64) []byte { return link.Message{Number: i, Session: 1, Payload: []byte("x")}.Append(nil) },

@@ -120,9 +120,9 @@ func (l *line) renew() {
 	}
 }
 
-// The method after compares the number of outages so far with the number in its last call. If they
-// differ, it renews the client and returns true. Call it before requests: a connection from before
-// an outage may be dead without having failed yet.
+// The method named after compares the number of outages so far with the number in its last call. If
+// they differ, it renews the client and returns true. Call it before requests: a connection from
+// before an outage may be dead without having failed yet.
 func (l *line) after(outages uint64) bool {
 	l.mu.Lock()
 	known := l.outages == outages

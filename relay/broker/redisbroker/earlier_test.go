@@ -56,7 +56,7 @@ func dense(epoch, from, to uint64) (list []protocol.Position) {
 }
 
 // TestWhatTheEarlierLayoutLeftIsTakenOver plants keys as relays of the earlier layout leave them. A
-// relay must go on behind their last position, and know their marks.
+// relay must go on behind the last position in these keys, and know the marks in them.
 func TestWhatTheEarlierLayoutLeftIsTakenOver(t *testing.T) {
 	t.Parallel()
 	const epoch = 1_700_000_000_000_000
@@ -415,8 +415,8 @@ func TestWhileTheEarlierLayoutIsInUseNothingIsPublished(t *testing.T) {
 	}
 }
 
-// TestTheLineOfARefusedRelaySaysHowToUpgrade plays a relay of the first layout that serves. A relay
-// of our layout must be refused, and its error must name that layout and say how to upgrade.
+// TestTheLineOfARefusedRelaySaysHowToUpgrade plays a serving relay of the first layout. A relay of
+// our layout must be refused, and its error must name that layout and say how to upgrade.
 func TestTheLineOfARefusedRelaySaysHowToUpgrade(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

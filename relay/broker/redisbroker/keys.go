@@ -122,10 +122,11 @@ func (k keys) isProbe(channel []byte) bool {
 		string(channel[len(k):][:len(probeTopic)]) == string(probeTopic)
 }
 
-// realm returns a name for the cluster of relays that uses the prefix k in a database. Channels
-// belong to no database. So relays with the same prefix share channels, even if their databases or
-// layouts differ. Relays whose channels are sharded share keys with relays whose channels are not.
-// In all these cases the realms differ. The name is unambiguous, since a prefix has no spaces.
+// realm returns a name for the cluster of relays that uses the prefix k in a database. Clusters
+// that share channels or keys have different realms. Channels belong to no database. So relays with
+// the same prefix share channels, even if their databases or layouts differ. Relays with sharded
+// channels and relays with classic channels share keys. The name is unambiguous, since a prefix has
+// no spaces.
 func (k keys) realm(database int, sharded bool) string {
 	mark := ""
 	if sharded {

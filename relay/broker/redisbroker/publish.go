@@ -35,7 +35,7 @@ type publisher struct {
 	identity   identity
 	identified bool
 
-	// The field calls is a list that begins with the calls of the present pipeline. The calls
+	// The field named calls is a list that begins with the calls of the present pipeline. The calls
 	// behind these are of earlier pipelines, and are kept to be reused. This field and the next
 	// four are owned by run.
 	calls []*call
@@ -243,8 +243,8 @@ func (p *publisher) carryOut(ctx context.Context, batch []broker.Publish, calls 
 	return unknown, errors.Is(calls[0].Err(), errRedial)
 }
 
-// The method note counts failures. Unless ctx is done, it passes one of them to state.failed: the
-// last failure that is no redirection, or the first redirection if all failures are redirections.
+// The method note counts failures. It also passes one failure to state.failed, unless ctx is done:
+// the last failure that is no redirection, or the first redirection if there are only redirections.
 func (p *publisher) note(ctx context.Context, answers []broker.Published) {
 	var last error
 	for i := range answers {

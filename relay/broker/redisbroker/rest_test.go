@@ -118,7 +118,7 @@ func TestClusterAtRestSendsEachMasterOneCommandASecond(t *testing.T) {
 	brokertest.Eventually(t, "a name", func() bool { return r.Name() != "" })
 }
 
-// TestProbesReachOnlyTheirRelay has two relays of one cluster. Each must be the only subscriber of
+// TestProbesReachOnlyTheirRelay runs two relays of one cluster. Each must be the only subscriber of
 // a channel of its own, and no probe may count as a publication.
 func TestProbesReachOnlyTheirRelay(t *testing.T) {
 	t.Parallel()
