@@ -132,7 +132,7 @@ func (m *Memory) topLocked(t protocol.Topic, now time.Time) protocol.Position {
 
 // sweep forgets what has expired.
 func (m *Memory) sweep(now time.Time) {
-	const batch = 1000 // most entries of each kind that are removed under one lock of Mu, so that nobody waits long
+	const batch = 1000 // entries removed under one lock of Mu; few, so that nobody waits long
 	for more := true; more; {
 		m.Mu.Lock()
 		more = m.Histories.sweep(now, batch)

@@ -163,13 +163,13 @@ type belief struct {
 	changes int64
 	ids     []string
 
-	// This is the time since which all nodes that answer have told of one and the same new Redis
-	// Cluster. It is zero if they do not tell of one, and while no node answers.
+	// If all nodes that answer tell of the same new Redis Cluster, this is the time when they began
+	// to do so. In all other cases it is zero, for example while no node answers.
 	unconfirmed time.Time
 }
 
-// anewAfter is a time. If all nodes that answer tell of a new Redis Cluster for so long, they are
-// believed. Until then, their layouts count as a mistake.
+// anewAfter is the time after which a new Redis Cluster is believed. All nodes that answer must
+// have told of it for that long. Until then, their layouts count as a mistake.
 const anewAfter = 3 * time.Second
 
 // errBehind is the error for a layout behind the believed one. The node that told it may be cut off

@@ -65,9 +65,9 @@ const (
 	// dialling and for reading the server's identity, taken together. It is shorter than the 3 s
 	// within which an absent Redis is noticed. The constant slowest gives long messages more time.
 	publishTimeout = 2 * time.Second
-	// slowest is the lowest supported speed of the way to Redis, in bytes a second. Once a pipeline
-	// is sent, the publisher waits for silence of publishTimeout, and in addition for as long as
-	// the heaviest call of the pipeline takes at this speed.
+	// slowest is the lowest supported speed of the way to Redis, in bytes a second. While the
+	// publisher waits for an answer, its timeout is a sum: publishTimeout, and the time that the
+	// pipeline's heaviest call takes at this speed.
 	slowest = 64 << 10
 	// probeTimeout and probeEvery add up to less than the 3 s within which an absent Redis is
 	// noticed.

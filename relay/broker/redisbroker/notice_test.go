@@ -101,8 +101,8 @@ func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	}
 }
 
-// pressure returns a share, from 0 to 1. It is the part of the last ten seconds during which some
-// task waited for a core. It is 0 if the system does not tell it.
+// pressure says for how much of the last ten seconds some task waited for a core. The result is a
+// share from 0 to 1. It is 0 if the system does not tell it.
 func pressure() float64 {
 	text, err := os.ReadFile("/proc/pressure/cpu")
 	if err != nil {

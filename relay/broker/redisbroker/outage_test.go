@@ -31,11 +31,10 @@ func relayOn(t *testing.T, url string) *brokertest.Relay {
 	return r
 }
 
-// awaitState waits for a State whose Away equals the argument away. It looks at events from the
-// index in the argument from on. It returns the State and the index behind that event. On a busy
-// machine, Redis may answer too late, so an absence may have begun before that index already. If
-// awaitState is to wait for an absence then, it returns the State that began this absence, and the
-// index that it was given.
+// awaitState waits for a State whose Away equals the argument away, at the index from or later. It
+// returns that State and the index behind it. On a busy machine, Redis may answer too late, so an
+// absence may have begun before the index from. If this absence still lasts at that index, and the
+// argument away is true, awaitState returns the State that began the absence, and the index from.
 func awaitState(r *brokertest.Relay, from int, away bool) (broker.State, int) {
 	if before := statesUntil(r, 0, from); away && len(before) > 0 && before[len(before)-1].Away {
 		return before[len(before)-1], from
