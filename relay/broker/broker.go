@@ -58,9 +58,9 @@ type Broker interface {
 
 	// Flush asks the Broker to send a Flushed after all publications that are now under way. If
 	// Heard is true, Flushed comes after the Received of every message that was published before
-	// the call. This holds for topics whose subscriptions are in force. The method Flush of
-	// redisbroker.Cluster names an exception. If there is no connection to the back end, or the
-	// connection is lost, Flushed still comes, but Heard may be false.
+	// the call. This holds for topics whose subscriptions are in force. The comment of
+	// redisbroker.Cluster.Flush names an exception. If there is no connection to the back end, or
+	// the connection is lost, Flushed still comes, but Heard may be false.
 	Flush(token uint64)
 
 	// Name returns the name of the back end. The relays of one cluster read the same name. Name may
@@ -93,7 +93,8 @@ type Publish struct {
 	// Predecessor, the request is Refused.
 	Predecessor uint64
 	// Floor says that all Numbers of Instance on Topic up to Floor are finished. If there is no
-	// mark, or a lower one, the mark is raised to Floor before anything else happens.
+	// mark, or if the mark is lower than Floor, the mark is raised to Floor before anything else
+	// happens.
 	Floor uint64
 	// Known is the highest position of Topic that the caller knows of. If the topic's top is lower,
 	// the publication begins a new epoch, which is at most protocol.MaxEpoch. A Known whose epoch

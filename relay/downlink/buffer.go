@@ -19,7 +19,7 @@ const (
 	keepChunks = 16
 )
 
-// The pool chunks has empty chunks for all links. An empty buffer holds no chunk.
+// This pool has empty chunks for all links. An empty buffer holds no chunk.
 var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
 // buffer holds the frames queued for one link, in order, as chunks of whole frames. The router

@@ -45,7 +45,7 @@ func testPages(t *testing.T, b Backend) {
 	for _, c := range []struct {
 		name  string
 		after protocol.Position
-		first int // number of the first publication expected
+		first int // number of the first expected publication
 		n     int
 		more  bool
 	}{

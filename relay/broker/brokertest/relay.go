@@ -115,7 +115,7 @@ func Await[E broker.Event](r *Relay, from int, what string, match func(E) bool) 
 	}
 }
 
-// Once publishes p once and returns the answer, which may be a failure.
+// The method Once publishes p a single time and returns the answer, which may be a failure.
 func (r *Relay) Once(p broker.Publish) broker.Published {
 	r.t.Helper()
 	from := r.Events()

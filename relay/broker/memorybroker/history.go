@@ -17,7 +17,7 @@ type History struct {
 
 // The function next returns the position of the publication that follows a topic's top. The
 // position is in top's epoch, or is the first of a new epoch. The argument old says that
-// publications after top may have been lost. The argument known is the highest position that the
+// publications after top may have been lost. The argument named known is the highest position that the
 // publisher knows of.
 //
 // A new epoch begins in four cases:

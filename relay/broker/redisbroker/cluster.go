@@ -29,15 +29,15 @@ type Cluster struct {
 
 	sink func(broker.Event) // set by Run, then constant
 
-	// The lock events is read-locked while a Received, Subscribed or Deaf of a shard is passed to
-	// sink, and write-locked while topics move between shards. So no such event of a shard is
-	// passed on during a move. A caller that also takes the lock in the field calls must take it
-	// after the lock events.
+	// The lock named events is read-locked while a Received, Subscribed or Deaf of a shard is
+	// passed to sink, and write-locked while topics move between shards. So no such event of a
+	// shard is passed on during a move. A caller that needs both this lock and the lock named calls
+	// takes this lock first.
 	events sync.RWMutex
 
-	// This lock guards the fields view, early and wanted. It is never held during a call of sink. A
-	// caller that replaces the view holds both this lock and the lock events. So one of the two is
-	// enough to read the view.
+	// The lock named calls guards the fields view, early and wanted. It is never held during a call
+	// of sink. A caller that replaces the view holds both this lock and the lock named events. So
+	// one of the two is enough to read the view.
 	calls  sync.RWMutex
 	view   *view                     // nil until the first attempt to read the layout has ended
 	early  []func()                  // requests that came before the first view

@@ -38,7 +38,7 @@ func newReplicas(t *target, k keys, p pubsub) *replicas {
 	return &replicas{target: t, keys: k, pubsub: p, queue: newQueue((*ask).weight), lines: make(map[string]*replicaLine)}
 }
 
-// count asks the replicas for the subscribers of t. The method run gives the answer.
+// count asks the replicas how many subscribers t has. The method run gives the answer.
 func (r *replicas) count(t protocol.Topic, token uint64) {
 	r.queue.put(ask{kind: askCount, topic: t, token: token})
 }

@@ -105,8 +105,8 @@ func cutReplication(t *testing.T, master *redistest.Server) {
 }
 
 // TestClusterFailover kills a master under traffic while its replica is behind. After that, the old
-// master is made the master again by hand. The Broker must tell of the first master's absence in
-// time, and traffic must go on after each of the two changes.
+// master is made the master again by hand. The Broker must tell in time that the old master is
+// absent, and traffic must go on after each of the two changes.
 func TestClusterFailover(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()

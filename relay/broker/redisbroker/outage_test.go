@@ -51,7 +51,7 @@ func awaitDeaf(r *brokertest.Relay, from int) int {
 	return from
 }
 
-// The function states returns the State events from an index up to the present.
+// The function named states returns the State events from an index up to the present.
 func states(r *brokertest.Relay, from int) []broker.State {
 	return statesUntil(r, from, r.Events())
 }

@@ -263,10 +263,10 @@ type sighting uint8
 
 const (
 	same sighting = iota
-	// The value odd says that the identity is the first one, or that its change does not show that
-	// the server was replaced.
+	// This value says that the identity is the first one, or that its change does not show that the
+	// server was replaced.
 	odd
-	// The value another says that the server was replaced, restarted or promoted.
+	// This value says that the server was replaced, restarted or promoted.
 	another
 )
 

@@ -8,7 +8,7 @@ import (
 
 // These lengths, in bytes, are those of record.lua.
 const (
-	topLength   = 24 // length of the part at the front of a record that has the top
+	topLength   = 24 // length of the front part of a record, which has the top
 	giverLength = 8
 )
 
