@@ -85,10 +85,9 @@ func TestNoticed(t *testing.T) {
 	}
 }
 
-// The function named within measures the time since the moment in the argument began. It reports an
-// error if that time is above the given limit and long tests are wanted (see long.Wanted). On a
-// busy machine it first makes the limit up to four times as long. It logs the time with the
-// argument what, which says what was awaited.
+// The function named within logs the time since the argument began, and what was awaited. On a busy
+// machine it raises the given limit, up to four times as high. If the time is above the limit, and
+// long tests are wanted (see long.Wanted), it reports an error.
 func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	t.Helper()
 	took := time.Since(began)
