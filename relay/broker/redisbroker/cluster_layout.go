@@ -172,8 +172,8 @@ type belief struct {
 // have told of it for that long. Until then, their layouts count as a mistake.
 const anewAfter = 3 * time.Second
 
-// errBehind is the error for a layout behind the believed one. The node that told it may be cut off
-// from the nodes that changed the layout.
+// errBehind is the error for a layout that is behind the believed one. The node that told it may be
+// cut off from the nodes that changed the layout.
 var errBehind = errors.New("this node knows an older layout of the cluster")
 
 // The method named behind reports whether l counts fewer changes than the believed layout. Then l

@@ -177,9 +177,10 @@ func TestKeysOfOtherProgramsAreLeftAlone(t *testing.T) {
 }
 
 // TestTakingOverKeepsWhatIsThere starts a relay of our layout, and waits until it serves. Then it
-// plants keys as relays of the earlier layout leave them, and starts another relay of our layout. A
-// topic whose record is older than HistoryAge and MarkAge together must go on behind what the
-// earlier relays left. A topic with a younger record must keep its history and go on.
+// plants keys as relays of the earlier layout leave them, and starts another relay of our layout.
+// If a topic's record is older than HistoryAge and MarkAge together, the topic must go on behind
+// the last position of the earlier layout. A topic with a younger record must keep its history and
+// go on.
 func TestTakingOverKeepsWhatIsThere(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -114,7 +114,7 @@ func (s statement) String() string {
 // on the same Redis, and decides whether its own relay is refused. That relay is refused if another
 // cluster shares channels with its cluster, and if the other cluster serves or comes first (see
 // statement.before). There are two exceptions. The relay is not refused if another relay of its
-// cluster serves. It is also not refused once it serves itself. In that case the relay that came
+// cluster serves. It is also not refused if it has begun to serve already: then the relay that came
 // later is at fault.
 type neighbours struct {
 	opt        func() *redis.Options // options for a server that the statements of all relays reach

@@ -31,10 +31,11 @@ func relayOn(t *testing.T, url string) *brokertest.Relay {
 	return r
 }
 
-// awaitState waits for a State whose Away equals the argument away, at the index from or later. It
-// returns that State and the index behind it. On a busy machine, Redis may answer too late, so an
-// absence may have begun before the index from. If this absence still lasts at that index, and the
-// argument away is true, awaitState returns the State that began the absence, and the index from.
+// awaitState looks at events from the given index on, and waits for a State whose Away equals the
+// argument away. It returns this State and the index behind it. On a busy machine, Redis may answer
+// too late, so an absence may have begun before the given index. If such an absence still lasts
+// there, and the argument away is true, awaitState returns the State that began this absence, and
+// the given index.
 func awaitState(r *brokertest.Relay, from int, away bool) (broker.State, int) {
 	if before := statesUntil(r, 0, from); away && len(before) > 0 && before[len(before)-1].Away {
 		return before[len(before)-1], from
