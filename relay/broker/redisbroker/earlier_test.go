@@ -176,11 +176,11 @@ func TestKeysOfOtherProgramsAreLeftAlone(t *testing.T) {
 	}
 }
 
-// TestTakingOverKeepsWhatIsThere starts a relay of our layout, and waits until it serves. Then it
-// plants keys as relays of the earlier layout leave them, and starts another relay of our layout.
-// If a topic's record is older than HistoryAge and MarkAge together, the topic must go on behind
-// the last position of the earlier layout. A topic with a younger record must keep its history and
-// go on.
+// TestTakingOverKeepsWhatIsThere stops a relay of our layout that has served, and publishes through
+// a second one. Then it plants keys as relays of the earlier layout leave them, and starts a third
+// relay of our layout. If a topic's record is older than HistoryAge and MarkAge together, the topic
+// must take over the earlier history and last position. A topic with a younger record must keep its
+// own history, and go on behind it.
 func TestTakingOverKeepsWhatIsThere(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
