@@ -34,7 +34,8 @@ func (m *Memory) PublishBare(t protocol.Topic, from, msg string) {
 // of Redis has them. The zero Saved is empty.
 type Saved struct{ kept memorybroker.Kept }
 
-// Save returns a copy of all that is kept now. The more is kept, the longer Save takes.
+// Save returns a copy of all that the Memory keeps now. The time of a Save grows with the number of
+// these entries.
 func (m *Memory) Save() (s Saved) {
 	m.Mu.Lock()
 	defer m.Mu.Unlock()
@@ -68,9 +69,9 @@ func load(to, from *memorybroker.Kept) {
 
 func same[V any](v V) V { return v }
 
-// loadEntries replaces the entries in *to with copies of those in *from. It does not touch the field
-// age of *to. If *from is a zero Expiring, *to becomes empty. The given function copies the value of
-// one entry.
+// loadEntries replaces the entries in *to with copies of those in *from, and leaves the field age
+// of *to as it is. If *from is a zero Expiring, *to becomes empty. The given function copies the
+// value of one entry.
 func loadEntries[K comparable, V any](to, from *memorybroker.Expiring[K, V], value func(V) V) {
 	to.Entries, to.Order = make(map[K]*list.Element), list.New()
 	if from.Order == nil {
