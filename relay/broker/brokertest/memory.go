@@ -34,7 +34,7 @@ func (m *Memory) PublishBare(t protocol.Topic, from, msg string) {
 // of Redis has them. The zero Saved is empty.
 type Saved struct{ kept memorybroker.Kept }
 
-// Save returns a copy of all that the Memory keeps now. The time of a Save grows with the number of
+// Save returns a copy of all entries that the Memory keeps now. Its time grows with the number of
 // these entries.
 func (m *Memory) Save() (s Saved) {
 	m.Mu.Lock()
