@@ -198,8 +198,8 @@ type Counted struct {
 	Err   error
 }
 
-// Flushed answers Flush. If Heard is true, all publications have come that Broker.Flush promises.
-// If Heard is false, some of them may not have come.
+// Flushed answers Flush. A true Heard says that no publication is missing of those that
+// Broker.Flush promises. If Heard is false, some of them may be missing.
 type Flushed struct {
 	Token uint64
 	Heard bool

@@ -98,8 +98,8 @@ type handedOn struct{ Handler }
 func (handedOn) Connected(*Link, link.Hello) error { return nil }
 func (handedOn) Received(*Link, []any, int) error  { return nil }
 
-// TestDecodeAllocatesTheCopyOnly checks that a batch of messages costs one allocation, for its
-// slice, and two more for each message: for the message and for its payload.
+// TestDecodeAllocatesTheCopyOnly checks that a batch of messages costs one allocation for its
+// slice. Each message must cost two more: one for the message, and one for its payload. The test
 // TestNoAllocPerForwardedFrame of package link checks the way from the edge's encoder to
 // HandleFrame.
 func TestDecodeAllocatesTheCopyOnly(t *testing.T) {

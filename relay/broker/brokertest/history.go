@@ -96,9 +96,9 @@ func testTrimmed(t *testing.T, b Backend) {
 	}
 }
 
-// testEpochPages reads the history of a topic that has had several epochs. It reads from behind
-// each publication in turn. Each time it must get exactly the publications that follow. It then
-// reads from behind positions that the history does not have.
+// testEpochPages reads the history of a topic that has had several epochs. For each publication, it
+// reads the history after that publication, and must get exactly the publications that follow. It
+// then reads after positions that the history does not have.
 func testEpochPages(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
 	var all []broker.Publication

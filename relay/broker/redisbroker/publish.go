@@ -227,8 +227,8 @@ func (p *publisher) carryOut(ctx context.Context, batch []broker.Publish, calls 
 		heaviest = max(heaviest, c.weight)
 		p.sending = append(p.sending, c)
 	}
-	// While a heavy call is on its way to Redis, it is possible that no answer comes. So the grace
-	// is the time that the heaviest call takes at the slowest speed.
+	// While a heavy call is on its way to Redis, no answer can come, and this must not count as
+	// silence. So the grace is the time that the heaviest call takes at the slowest speed.
 	p.grace.Store(int64(time.Duration(heaviest) * time.Second / slowest))
 	pipeline(ctx, p.line.get(), p.sending)
 	for _, c := range calls {
