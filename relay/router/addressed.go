@@ -16,7 +16,7 @@ import (
 // connections end, so that a reconnect does not begin a new window.
 type addressed struct {
 	few   [3]uint64           // hashes of the first topics; 0: free
-	more  map[uint64]struct{} // hashes of the further topics, for which few has no room
+	more  map[uint64]struct{} // hashes of the topics that found addressed.few full
 	since time.Duration       // Router.clock when the window began
 }
 
@@ -24,7 +24,7 @@ var addressedSeed = maphash.MakeSeed()
 
 // take adds the topic t to the window and returns true. A topic that is in the window already is
 // not added again. If t is new and the window is full, take adds nothing and returns false. If the
-// window is over, take first begins a new one. The last three arguments are the present
+// window is over, take begins a new one before it adds t. The last three arguments are the present
 // Router.clock, the length of a window, and the number of topics in a full window.
 func (a *addressed) take(t protocol.Topic, at, window time.Duration, most int) bool {
 	if at-a.since >= window {

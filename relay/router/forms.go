@@ -90,7 +90,7 @@ func (r *Router) compose(t *topic, s *said, n need) []byte {
 	count, except := 0, ""
 	r.scratch.text = r.scratch.text[:0]
 	if n == needSDK && s.position.IsZero() && !s.ahead {
-		n = needBoth // an edge recognizes a publication without a position by its chat text
+		n = needBoth // edges recognize a publication that has no position by its chat text
 	}
 	var ends [link.MaxForms]int
 	if n != needSDK {

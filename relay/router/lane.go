@@ -12,11 +12,11 @@ import (
 
 // lane holds the frames by which one edge is to publish to one topic, in number order.
 //
-// A mark is a single number. The broker assumes that all numbers up to the mark are published, so a
-// frame must not be published before a lower one of its lane. Each publish therefore names the
-// frame before it in the lane, if there is one. If that frame was not published, the broker refuses
-// the publish. After a failure the lane waits until none of its frames is in flight. Then the lane
-// pauses, and starts again at its first unpublished frame.
+// A mark is a single number. The broker assumes that all numbers up to the mark are published. So a
+// frame must not be published before a frame of its lane that has a lower number. Each publish
+// therefore names the frame before it in the lane, if there is one. If that frame was not
+// published, the broker refuses the publish. After a failure the lane waits until none of its
+// frames is in flight. Then the lane pauses, and starts again at its first unpublished frame.
 type lane struct {
 	edge  *edge
 	topic protocol.Topic
@@ -201,10 +201,11 @@ func (r *Router) published(ev broker.Published) {
 	r.runLane(l)
 }
 
-// orphanAnswered handles the broker's answer to a frame of an earlier link. An edge's lanes wait
-// while its frames in flight from earlier links take more bytes than its log may hold. Without this
-// bound, an edge that links again and again would fill the queues of a slow broker. If the answer
-// brings these frames back to the bound, the lanes go on.
+// orphanAnswered handles the broker's answer to a frame that came on an earlier link. When an edge
+// links again, frames of its earlier links may still be in flight. While these take more bytes than
+// the edge's log may hold, the edge's lanes wait. Otherwise an edge that links again and again
+// would fill the queues of a slow broker. If the answer brings these frames back to the bound, the
+// lanes go on.
 func (r *Router) orphanAnswered(fr *frame) {
 	had, left := r.requests.unorphan(fr)
 	if e := r.directory.edges[fr.session.edge.instance]; e != nil && had > e.inbox.logSize && left <= e.inbox.logSize {

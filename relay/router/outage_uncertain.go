@@ -7,8 +7,9 @@ import (
 )
 
 // moment orders events within one relay, such as a frame's first sending to the broker, the arrival
-// of a follower's first member, and the telling of a gap. The count stops at the type's maximum. In
-// a frame that is sent after that, origin.sent overflows to 0, so the frame is never uncertain.
+// of a follower's first member, and the telling of a gap. When the count reaches the type's
+// maximum, it stays there. For a frame that is sent later, origin.sent is one more than the
+// maximum, and so overflows to 0. Therefore such a frame is never uncertain.
 type moment uint32
 
 // tick begins the next moment and returns it.

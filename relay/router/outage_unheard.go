@@ -11,7 +11,7 @@ const maxUnheard = 8 << 20
 // lost and the broker has not noticed that yet.
 type unheard struct {
 	frames []*frame // in the order in which they left their lanes
-	given  int32    // number of frames, from the first on, given ahead or skipped in this outage
+	given  int32    // so many of the first frames were given ahead or skipped in this outage
 	// blurred means that the list unheard.frames may lack publications whose echo has not come. It
 	// lasts until the top reaches recent.said.
 	blurred bool
@@ -35,7 +35,7 @@ func (t *topic) heard(fr *frame) bool { return fr.stage == stageAnswered && !t.t
 
 // noteUnheard keeps a published frame whose echo was not heard. If the frame would exceed
 // maxUnheard, or is doubted, noteUnheard sets blurred instead. noteUnheard is called when the first
-// frame of a lane leaves the lane. The parameter given says that the frame was given ahead.
+// frame of a lane leaves the lane. The last argument is true if the frame was given ahead.
 func (r *Router) noteUnheard(t *topic, fr *frame, given bool) {
 	if t.heard(fr) {
 		return
@@ -86,9 +86,9 @@ func (r *Router) forgetUnheard(t *topic) {
 	t.recent.unheard = unheard{}
 }
 
-// giveUnheard gives ahead the publications to t that were made here and not heard, except the first
-// unheard.given ones. It gives none while unheard.blurred is set, and skips those of edges that are
-// not whole. A notice that is given ahead takes effect, or waits in the lag of its follower.
+// giveUnheard gives ahead t's unheard publications, but not again the first unheard.given ones.
+// While unheard.blurred is set, it gives none. It skips the publications of edges that are not
+// whole. A notice that is given ahead takes effect, or waits in the lag of its follower.
 func (r *Router) giveUnheard(t *topic) {
 	if t.recent == nil || t.recent.unheard.blurred {
 		return

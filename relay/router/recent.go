@@ -55,8 +55,8 @@ func (t *topic) known() protocol.Position {
 	return t.top
 }
 
-// knows is given the position p of a publication of t. If p is above t's highest known position, it
-// becomes that position.
+// The method knows takes the position p of a publication of t. If p is above t's highest known
+// position, p becomes the highest known position.
 func (r *Router) knows(t *topic, p protocol.Position) {
 	if t.known().Before(p) {
 		r.recently(t).known = p
