@@ -175,9 +175,9 @@ func (r *Router) bindNow(fr *frame) {
 	r.finish(fr)
 }
 
-// bindLate is called bindWait after a Bind came. If the Bind waits at its follower, bindLate
-// refuses it. If the Bind is still parked, bindLate only sets frame.late. When the turn of the Bind
-// comes, it is then bound at once or refused.
+// bindLate is called for a Bind that came longer ago than bindWait. If the Bind waits at its
+// follower, bindLate refuses it. If the Bind is still parked, bindLate only sets frame.late. When
+// the turn of the Bind comes, it is then bound at once or refused.
 //
 // While a Bind waits at its follower, its session may publish as a member. So bindLate refuses the
 // Bind only when these publishes are finished or granted. Otherwise a replay of such a publish

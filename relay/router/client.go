@@ -14,7 +14,7 @@ type client struct {
 	confirmed bool   // its connect is confirmed
 	until     int64  // end of its permission, in Unix seconds; 0: none
 	keep      []byte // the session's keep
-	keeps     []kept // keeps of its memberships, without the empty ones, unordered
+	keeps     []kept // those keeps of its memberships that are not empty, unordered
 	bytes     int    // bytes of all its keeps, see tables.count
 
 	// State for the order of the client's frames, see order_topic.go.

@@ -48,7 +48,7 @@ func (d *directory) link(e *edge, l Link) int {
 	return d.named[e.node]
 }
 
-// unlink notes that l is no longer e's live link.
+// unlink notes that l is not e's live link any more.
 func (d *directory) unlink(e *edge, l Link) {
 	delete(d.links, l)
 	if d.named[e.node]--; d.named[e.node] == 0 {

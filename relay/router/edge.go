@@ -29,8 +29,8 @@ type edge struct {
 	addressed map[string]*addressed // by user
 }
 
-// tables has an edge's sessions and their memberships: those that the edge told after Synced, with
-// all changes since then.
+// tables has an edge's sessions and their memberships as the edge told them, with all changes since
+// then.
 type tables struct {
 	told      *told   // rows told so far; nil: no rows are expected
 	taking    *taking // job that replaces the tables by the told rows; nil: none is under way
@@ -116,7 +116,7 @@ func (r *Router) connected(l Link, h link.Hello) {
 
 // awaitTables looks at the edge's tables after Config.TellWait. If they are not complete, and the
 // edge has told less than tellLeast bytes of them in that time, awaitTables cuts the link. If the
-// edge has told more, but not all, awaitTables is called again. The parameter bytes is the size of
+// edge has told more, but not all, awaitTables is called again. Its last argument is the size of
 // the rows that the edge had told when the wait began. tellLeast is low, since a link may have to
 // wait while other edges tell their tables.
 func (r *Router) awaitTables(e *edge, l Link, bytes int) {

@@ -11,8 +11,8 @@ import (
 
 // follower is one edge's place in one topic. Its position says how much of the topic the edge's
 // members have been sent. The edge of a live follower is sent publications when they come. A
-// follower that is behind reads the publications that it misses. It reads them from the topic's
-// tail if the tail reaches back far enough, and otherwise from history, page by page.
+// follower that is behind reads the publications that it misses. If the topic's tail reaches back
+// far enough, the follower reads them there. Otherwise it reads them from history, page by page.
 type follower struct {
 	topic *topic
 	edge  *edge
@@ -147,8 +147,8 @@ func (r *Router) dropFollower(f *follower) {
 // a topic to which messages were given ahead.
 func (r *Router) dropTopic(t *topic) {
 	if n := t.recent; r.outage.away && n != nil && (n.tail.ahead > 0 || n.tail.torn) {
-		// Messages were given ahead to the topic. When they are published, members who came later
-		// must not be sent them. To prevent that, passOver needs the tail. When the broker is back,
+		// Messages were given ahead to the topic. When these are published, members who came later
+		// must not get them. To prevent that, passOver needs the tail. When the broker is back,
 		// comeBack calls dropTopic again.
 		return
 	}

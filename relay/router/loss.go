@@ -13,9 +13,8 @@ import (
 const lossWithin = 5 * time.Second
 
 const (
-	// replayWait bounds the time for which a loss is not told because an edge's replays are
-	// awaited. Some awaited numbers may never come: those at the end of the edge's log that are
-	// finished.
+	// replayWait bounds how long the telling of a loss waits for an edge's replays. The last
+	// numbers of the edge's log may be finished, and such numbers are never replayed.
 	replayWait = time.Second
 	// replayPoll is the pause between two looks at whether the awaited replays have come.
 	replayPoll = 50 * time.Millisecond

@@ -125,7 +125,7 @@ func (r *Router) takeEchoes(f *follower) (any bool) {
 
 // completeEarlier puts in effect the joins and leaves of fr's session that are under way before fr.
 // They precede fr in its lane, and their echoes may have been lost. completeEarlier reports whether
-// fr is still to take effect.
+// fr has yet to take effect.
 func (r *Router) completeEarlier(fr *frame) bool {
 	way := fr.session.peek().underway
 	i := slices.Index(way, fr)

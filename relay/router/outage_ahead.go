@@ -203,14 +203,15 @@ func (r *Router) comeBack() {
 	}
 }
 
-// begun decides, at an edge's Synced, whether the edge is whole. The parameters are First and Last
-// of Synced. All numbers below First are finished, and the edge replays its unfinished frames up to
-// Last. The edge is whole if this relay knows every publication of the frames that it does not
-// replay. Then no earlier message is missing here, so messages of the edge can be given ahead.
+// begun decides, at an edge's Synced, whether the edge is whole. The arguments are Synced.First and
+// Synced.Last. All numbers below Synced.First are finished, and the edge replays its unfinished
+// frames up to Synced.Last. The edge is whole if this relay knows every publication of the frames
+// that the edge does not replay. Then no earlier message is missing here, so messages of the edge
+// can be given ahead.
 //
 // An edge that replays from number 1 on is whole. An edge that was whole stays whole if all numbers
-// below First were finished on its previous link to this relay. Later passedOver may find that the
-// edge is not whole, and heardOut can make any edge whole.
+// below Synced.First were finished on its previous link to this relay. Later passedOver may find
+// that the edge is not whole, and heardOut can make any edge whole.
 func (r *Router) begun(e *edge, first, last uint64) {
 	e.inbox.earlier = numbers{}
 	if e.inbox.whole { // if not, another relay may have finished some of the numbers
@@ -221,9 +222,9 @@ func (r *Router) begun(e *edge, first, last uint64) {
 	r.hearOut(e)
 }
 
-// passedOver handles the numbers that the edge's replay left out: those from the first argument on
-// that are below the second. If some of these were not finished on the edge's previous link to this
-// relay, the edge is not whole until heardOut makes it whole.
+// passedOver handles the numbers that the edge's replay left out: those from the first argument up
+// to the number before the second argument. If some of these were not finished on the edge's
+// previous link to this relay, the edge is not whole until heardOut makes it whole.
 func (e *edge) passedOver(first, next uint64) {
 	if e.inbox.hearing != 0 && first < next && !e.inbox.earlier.finished(first, next-1) {
 		e.inbox.whole = false

@@ -5,13 +5,13 @@ import "github.com/edgerelay/edgerelay/shared/protocol"
 // maxUnheard bounds the unheard publications of all topics together, in bytes.
 const maxUnheard = 8 << 20
 
-// unheard has publications of one topic that were made here and have left their lanes. Their echo
-// has not come. When the broker goes away they are given ahead first, since their echoes may not
-// come before the broker is back. Such publications may gather for seconds if a subscription is
-// lost and the broker has not noticed that yet.
+// unheard has publications to one topic. This relay made them, and they have left their lanes, but
+// their echoes have not come. When the broker goes away they are given ahead first, since their
+// echoes may not come before the broker is back. Such publications may gather for seconds if a
+// subscription is lost and the loss is not noticed yet.
 type unheard struct {
 	frames []*frame // in the order in which they left their lanes
-	given  int32    // so many of the first frames were given ahead or skipped in this outage
+	given  int32    // number of leading frames that were given ahead or skipped in this outage
 	// blurred means that the list unheard.frames may lack publications whose echo has not come. It
 	// lasts until the top reaches recent.said.
 	blurred bool

@@ -193,7 +193,7 @@ func (p *Pump) Connected(l Link, h link.Hello) error {
 	return nil
 }
 
-// Received hands over the frames of a batch, or of a part of one. The parameter size is the size of
+// Received hands over the frames of a batch, or of a part of one. The last argument is the size of
 // the frames in bytes. Received blocks until the frames fit into the link's share of the mailbox.
 // While a link tells its tables, its frames must also fit into a share that all such links have in
 // common. So the tables of many edges do not delay the messages of others. An empty share takes
@@ -219,9 +219,9 @@ func (p *Pump) Received(l Link, frames []any, size int) error {
 	return nil
 }
 
-// over reports whether some further bytes exceed the bound of a share of the mailbox. The arguments
-// are the bytes that the share holds, the further bytes, and the bound. An empty share has room for
-// everything.
+// over reports whether some further bytes would take a share of the mailbox above its bound. The
+// arguments are the bytes that the share holds, the further bytes, and the bound. An empty share
+// has room for everything.
 func over(used, size, share int) bool { return used > 0 && used+size > share }
 
 // shareLocked returns the share of a link in the present round. The caller must hold mu.

@@ -55,7 +55,7 @@ func (t *topic) known() protocol.Position {
 	return t.top
 }
 
-// The method knows takes the position p of a publication of t. If p is above t's highest known
+// Router.knows takes the position p of a publication of t. If p is above t's highest known
 // position, p becomes the highest known position.
 func (r *Router) knows(t *topic, p protocol.Position) {
 	if t.known().Before(p) {

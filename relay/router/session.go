@@ -87,7 +87,7 @@ func (r *Router) own(s *session) []protocol.Topic {
 // speaks returns the dialect of a session.
 func (r *Router) speaks(s *session) dialect.Dialect { return r.dialects[s.form] }
 
-// The result of who is the dialect.Session that describes s to dialects.
+// s.who() is the dialect.Session that describes s to dialects.
 func (s *session) who() dialect.Session {
 	x := s.peek()
 	w := dialect.Session{ID: s.id, Instance: s.edge.instance, Endpoint: s.endpoint, User: s.user, Group: x.group}
@@ -180,7 +180,7 @@ func (s *session) member(f *follower) bool {
 	return f != nil && (s.few[0] == f || s.few[1] == f || slices.Contains(s.peek().more, f))
 }
 
-// in(t) reports whether s.few has a follower of t. It looks nothing up in the directory.
+// s.in(t) reports whether s.few has a follower of t. It looks nothing up in the directory.
 func (s *session) in(t protocol.Topic) bool {
 	return slices.ContainsFunc(s.few[:], func(f *follower) bool { return f != nil && f.topic.name == t })
 }

@@ -105,7 +105,7 @@ type tailEntry struct {
 // added returns how many items were ever added to all tails together.
 func (ts *tails) added() uint64 { return ts.cut + uint64(len(ts.order)) }
 
-// The method since returns the number of the first item of t's tail that was added after a certain
+// tails.since returns the number of the first item of t's tail that was added after a certain
 // moment. Its last argument is what tails.added returned at that moment. If there is no such item
 // yet, the result is the lowest number that the next item can get.
 func (ts *tails) since(t *topic, added uint64) uint64 {

@@ -276,8 +276,8 @@ func (j *taking) keep(r *Router, k link.Keep) *violation {
 }
 
 // open opens a session that is not bound to all of its own topics. It also opens a session without
-// own topics. No Held can show that such a session was opened before, so its edge may still wait
-// for the Opened.
+// own topics. Such a session is in no Held that could show that it was opened before. So its edge
+// may still wait for the Opened.
 func (j *taking) open(r *Router, s *session) {
 	own := r.own(s)
 	missing := func(t protocol.Topic) bool { return !s.in(t) && !r.bound(s, t) }
