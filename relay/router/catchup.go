@@ -23,7 +23,7 @@ type lag struct {
 	held     bool              // waits until the broker is back
 	inTail   bool              // the follower reads the tail, from lag.seq on
 	seq      uint64            // number of the next item to look at, if inTail is set
-	bareFrom uint64            // of the tail's bare items (see tail), those from this number on are sent
+	bareFrom uint64            // the tail's bare items (see tail) from this number on are sent
 	fresh    uint64            // number of the first bare item that came after Synced; 0: unknown
 	older    uint64            // while seeking: number of the edge's last frame before the members
 	end      protocol.Position // while seeking: the members begin at or before this position
@@ -144,9 +144,9 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 			// The members may have come while the edge was linked to another relay. If so, some of
 			// the tail's messages may be older than the members.
 			f.position.IsUnplaced() && f.topic.placed,
-			// The edge has received more of the topic than this relay has. Perhaps it has a later
-			// message of a client already, while an earlier message of the client was given ahead
-			// here and is in the tail.
+			// The edge has received more of the topic than this relay has. Perhaps the edge has a
+			// later message of a client already, and the tail has an earlier one that was given
+			// ahead.
 			!f.topic.subscribed && f.topic.top.Before(f.position):
 			return false
 		}

@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// client is the further state of a session of an SDK. The edge tells of such a session by a
-// link.Client.
+// client is the state that a session of an SDK has beyond that of any session. The edge tells of
+// such a session by a link.Client.
 type client struct {
 	open      bool   // the edge vouches for the user
 	confirmed bool   // its connect is confirmed
@@ -76,10 +76,11 @@ func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 
 // count adds a number of bytes to the keeps of c. The number is negative if the keeps have shrunk.
 //
-// The edge counts its keeps too, and ends the link if they exceed the edge's bound. So this relay
-// never counts less than the edge does once the edge has taken all frames that were sent. Here a
-// keep counts from the judgement of the frame that brings it. It counts until the edge is sent the
-// frame that makes the edge drop it. When a session ends, that frame is the Ack of the End.
+// The edge counts its keeps too, and ends the link if they exceed the edge's bound. So the count
+// here must never be below what the edge will count when it has taken all frames that were sent.
+// Here a keep counts from the judgement of the frame that brings it. It counts until the edge is
+// sent the frame that makes the edge drop it. When a session ends, that frame is the Ack of the
+// End.
 func (t *tables) count(c *client, more int) {
 	c.bytes += more
 	t.keeps += more

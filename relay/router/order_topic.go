@@ -117,7 +117,7 @@ func (c *client) way(t protocol.Topic) *way {
 	return w
 }
 
-// free notes that a frame is not held any more: it is finished or granted.
+// free is called for a frame that is finished or granted. The frame is not held any more.
 func (r *Router) free(fr *frame) {
 	if !fr.held {
 		return

@@ -23,8 +23,8 @@ type pace struct {
 	rounds  uint64                 // number of times that the broker came back
 }
 
-// begin is called each time that the broker is back. It starts pacing. When paceFor has passed
-// since the last call, the pacing ends and all lanes are run.
+// begin is called each time the broker comes back. It starts pacing. When paceFor has passed since
+// the last call, the pacing ends and all lanes are run.
 func (p *pace) begin(r *Router) {
 	p.rounds++
 	round := p.rounds

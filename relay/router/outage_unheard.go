@@ -97,7 +97,7 @@ func (r *Router) giveUnheard(t *topic) {
 		fr := u.frames[u.given]
 		u.given++
 		if !fr.session.edge.inbox.whole {
-			continue // later frames of this edge are skipped too, so the edge's order holds
+			continue // later frames of this edge are skipped too, so its frames keep their order
 		}
 		r.spread(t, fr)
 		if fr.effect != effectAwaited {

@@ -156,9 +156,9 @@ func (ts *tails) expire(r *Router) {
 	}
 }
 
-// oldest takes the first entry off tails.order. If that entry still has its item, the item is the
-// first one of its tail: oldest removes the item too, and returns the item's topic. Otherwise
-// oldest returns nil.
+// tails.oldest takes the first entry off tails.order. If the item of that entry is still in its
+// tail, it is the first item there. It is then removed too, and the result is its topic. Otherwise
+// the result is nil.
 func (ts *tails) oldest() *topic {
 	t := ts.order[ts.head].topic
 	if t != nil {
