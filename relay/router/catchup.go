@@ -252,7 +252,8 @@ func (r *Router) history(ev broker.History) {
 	}
 	f.edge.catchup.reading--
 	g := f.lag()
-	asked := g != nil && g.reading == ev.Token // false: f was dropped, or its edge has a new link
+	// The answer is not wanted if f was dropped meanwhile, or if its edge has a new link.
+	asked := g != nil && g.reading == ev.Token
 	if asked {
 		g.reading = 0
 		f.compact()
