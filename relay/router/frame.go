@@ -249,7 +249,7 @@ func (r *Router) memberOf(s *session, t protocol.Topic) bool {
 	return r.memberSoon(s, t) || s.opening && slices.Contains(r.own(s), t)
 }
 
-// answer sends a client the answer to its frame. The edge passes it on once.
+// answer sends a client the answer to its frame. The edge passes the answer on once.
 func (r *Router) answer(fr *frame, text []byte) {
 	r.send(fr.session.edge, link.Answer{Number: fr.number, Session: fr.session.id, Text: text}.Append)
 }

@@ -25,7 +25,7 @@ type lane struct {
 	waking  bool   // listed in outage.waking, and its turn there has not come
 	stalled bool   // listed in Router.stalled
 	paced   bool   // listed in topicRates.waiting, and its turn there has not come
-	flying  int    // frames given to the broker and not answered
+	flying  int    // number of frames that the broker was given and has not answered
 	done    uint64 // highest number that the broker answered as published
 	known   protocol.Position
 
@@ -130,10 +130,9 @@ func (r *Router) runLane(l *lane) {
 }
 
 // awaitsPlace reports whether publishing to t has to wait until t is subscribed for the first time.
-// In an outage a client of an SDK may be a member before t has a position. All publications from
-// then on are for that client. But the client's position will be the end of the topic at the time
-// when t is subscribed. So the client would miss everything that is published in between. The
-// receiver may be nil.
+// In an outage a client of an SDK may become a member before t has a position. That client must get
+// everything that is published from then on. But its membership will begin where the topic ends
+// when t is subscribed. So it would miss what is published before that. The receiver may be nil.
 func (t *topic) awaitsPlace() bool { return t != nil && !t.placed && t.clients > 0 }
 
 // placed reports whether l may publish a frame for which frame.joins returns true. The parameter t

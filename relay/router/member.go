@@ -123,9 +123,9 @@ func (r *Router) takeEchoes(f *follower) (any bool) {
 	return any
 }
 
-// completeEarlier puts in effect the joins and leaves of fr's session that are under way before fr.
-// They precede fr in its lane, and their echoes may have been lost. completeEarlier reports whether
-// fr has yet to take effect.
+// completeEarlier puts in effect those joins and leaves of fr's session that came before fr and are
+// under way. They precede fr in its lane, and their echoes may have been lost. completeEarlier
+// reports whether fr has yet to take effect.
 func (r *Router) completeEarlier(fr *frame) bool {
 	way := fr.session.peek().underway
 	i := slices.Index(way, fr)

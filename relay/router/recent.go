@@ -5,11 +5,11 @@ import "github.com/edgerelay/edgerelay/shared/protocol"
 // recent is a topic's state about publications that are under way or came lately. Most topics are
 // silent most of the time, and have no recent state.
 type recent struct {
-	// known is the highest position known to this relay, if it is beyond the top. It may be a
-	// position that an edge has told.
+	// The field recent.known is the highest position known to this relay, if it is beyond the top.
+	// It may be a position that an edge has told.
 	known protocol.Position
-	// said is the highest position in an answer to a publish. A position that the top had reached
-	// before the answer does not count.
+	// The field recent.said is the highest position in an answer to a publish. A position that the
+	// top had reached before the answer does not count.
 	said     protocol.Position
 	tail     tail
 	rewind   *rewind  // the last rewind noted; nil: none

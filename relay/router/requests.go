@@ -2,7 +2,7 @@ package router
 
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
-// requests are the calls to the broker that are not answered yet, except those of Subscribe.
+// requests are the calls to the broker that are not answered yet, except calls of Subscribe.
 type requests struct {
 	tokens    uint64            // the last token given out
 	publishes map[uint64]*frame // frames in flight, by token

@@ -237,7 +237,8 @@ func (r *Router) unbind(s *session, f *follower) {
 	}
 }
 
-// part does what unbind does, but does not forget f. It reports whether there was a membership.
+// Router.part does what unbind does, but does not forget f. It reports whether there was a
+// membership.
 func (r *Router) part(s *session, f *follower) bool {
 	switch {
 	case s.few[0] == f:
@@ -271,8 +272,8 @@ func (r *Router) part(s *session, f *follower) bool {
 	return true
 }
 
-// joined reports whether members of f may have come by a command. A session of the chat becomes a
-// member of groups by commands. It is in its other topics because of its connect.
+// joined reports whether f may have members that became members by a command, not by their connect.
+// By commands, sessions of the chat join groups and no other topics.
 func (f *follower) joined() bool { return f.bound > 0 && (f.topic.name.IsGroup() || f.clients() > 0) }
 
 // share returns how many bytes s adds to edge.tables.grouped as a member of f. It is called after s
@@ -330,8 +331,8 @@ func (t *tables) group(user string, more, alone int) {
 // 1/userShare of the room gets no more.
 const userShare = 16
 
-// crowded reports whether a user may have no further memberships at an edge. So a single user
-// cannot take all the room, whatever names it invents.
+// crowded reports whether a user may have no further memberships at an edge. This rule keeps a
+// single user from taking all the room, whatever names the user invents.
 func (r *Router) crowded(e *edge, user string) bool {
 	t, room := &e.tables, r.cfg.TellBytes/2
 	return t.grouped >= room || t.grouped >= room/2 && t.groupedBy[user] >= room/userShare
@@ -351,8 +352,8 @@ func (r *Router) open(s *session) {
 	}
 }
 
-// tryOpen binds s to its own topics, if each of them has a follower of the edge that is bindable.
-// It then sends the edge an Opened with Confirmed set.
+// tryOpen binds s to its own topics, if the edge has a bindable follower of each of them. It then
+// sends the edge an Opened with Confirmed set.
 func (r *Router) tryOpen(s *session, own []protocol.Topic) {
 	for _, t := range own {
 		if f := r.directory.follower(s.edge, t); f == nil || !f.bindable() {
