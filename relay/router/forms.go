@@ -61,7 +61,7 @@ func (r *Router) prepare(t *topic, item *tailItem) {
 	}
 }
 
-// frameFor returns the frame that f's edge is sent for an item of the topic's tail. If
+// frameFor returns the frame by which an item of the topic's tail is sent to f's edge. If
 // tailItem.said is nil, the item has only the frame for members of the chat.
 func (r *Router) frameFor(f *follower, item *tailItem) []byte {
 	s := item.said

@@ -34,7 +34,7 @@ func (f *follower) uncertain(from origin) bool {
 	return from.sent != 0 && (from.sent <= f.since || f.gapped && from.again)
 }
 
-// aheadTo returns the bytes that f's edge is sent for a message given ahead. The first case that
+// aheadTo returns the bytes to send to f's edge for a message given ahead. The first case that
 // applies counts:
 //   - the ID alone, if the publication is known to lie at f's position or before it;
 //   - the message, if it is not uncertain for f;
