@@ -142,8 +142,8 @@ func receiver(of ast.Expr) string {
 	return ""
 }
 
-// section returns the text of a page under a heading, up to the next heading of the second level.
-// If there is no such heading, it fails the test.
+// The function section returns the text of a page under a heading, up to the next heading of the
+// second level. If there is no such heading, it fails the test.
 func section(t *testing.T, text, heading string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(text, "\n"+heading+"\n")
@@ -154,8 +154,8 @@ func section(t *testing.T, text, heading string) string {
 	return under
 }
 
-// rows returns the rows of the tables in a text. A row is a list of its cells. Header rows are left
-// out.
+// The function rows returns the rows of the tables in a text. A row is a list of its cells. Header
+// rows are left out.
 func rows(text string) (table [][]string) {
 	head := true
 	for line := range strings.SplitSeq(text, "\n") {
@@ -224,8 +224,8 @@ func TestTheGlossaryNamesCodeThatThereIs(t *testing.T) {
 	}
 }
 
-// TestTheMapHasEachPackage checks that ARCHITECTURE.md names each package of mayImport in its
-// section on packages. Only the package at the root need not be there.
+// TestTheMapHasEachPackage checks the section on packages in ARCHITECTURE.md. The section must name
+// each package of mayImport, except the package at the root.
 func TestTheMapHasEachPackage(t *testing.T) {
 	there := section(t, designPages(t)[architecture], "## Packages")
 	for dir := range mayImport {
@@ -235,9 +235,9 @@ func TestTheMapHasEachPackage(t *testing.T) {
 	}
 }
 
-// byPackage lists the declared names of all packages. Each is there in two forms: alone, and behind
-// the package's name, as in "gateway.Hub". A package's name, which is the last element of its path,
-// is there alone as well. It has the kind typeName.
+// byPackage lists the declared names of all packages. Each name is in the list twice: alone, and
+// behind its package's name, as in "gateway.Hub". The packages' own names are in the list too, with
+// the kind typeName. A package's own name is the last element of its path.
 func byPackage(packages map[string]declared) declared {
 	all := declared{}
 	for dir, names := range packages {

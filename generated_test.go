@@ -25,9 +25,9 @@ func TestConfigurationIsInTheDocs(t *testing.T) {
 	})
 }
 
-// otherDefaults returns a table of two sorts of variables. The first sort is ignored by the whole
-// cluster in one process. The second sort has another default there than in an edge or a relay
-// alone.
+// otherDefaults returns a table of two sorts of variables. Variables of the first sort are ignored
+// when the whole cluster runs in one process. Variables of the second sort have another default in
+// that case than in an edge or a relay alone.
 func otherDefaults() string {
 	here := map[string]config.Variable{}
 	for _, v := range variables() {

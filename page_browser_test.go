@@ -42,8 +42,8 @@ new MutationObserver(() => {
 </script>`
 
 // TestFocusGoesToConnect runs the page in a browser, if there is one. The server closes the
-// connection while a text field has the focus. Then the focus must go to the button with the id
-// toggle, which connects.
+// connection while a text field has the focus. Then the focus must go to the button that connects,
+// whose id is toggle.
 func TestFocusGoesToConnect(t *testing.T) {
 	path := findBrowser(t)
 	focus := make(chan string, 1)

@@ -17,7 +17,7 @@ var pairsAtOnce = fmt.Sprintf("%d pairs, one in flight each", pairs)
 
 const pairAtRest = "one pair at rest"
 
-// direct measures messages from users on the first server to users on the last one.
+// The function direct measures messages from users on the first server to users on the last one.
 func direct(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		r := b.of("direct", f, pairsAtOnce)

@@ -132,7 +132,7 @@ func readSettings(t *testing.T, path string) map[string]string {
 	return settings
 }
 
-// ours returns the paths of the files that this package checks.
+// The function ours returns the paths of the files that this package checks.
 func ours(t *testing.T) (paths []string) {
 	t.Helper()
 	paths = []string{"fly.toml", "relay/fly.toml"}

@@ -55,7 +55,7 @@ func TestP3_RelaysReplacedOneByOneUnderLoad(t *testing.T) {
 	})
 }
 
-// frames returns, by user, the number of frames that the user has got.
+// traffic.frames returns, by user, the number of frames that the user has got.
 func (f *traffic) frames() (counts []int) {
 	for _, u := range f.users {
 		counts = append(counts, len(u.Messages()))
@@ -63,8 +63,9 @@ func (f *traffic) frames() (counts []int) {
 	return counts
 }
 
-// silence returns the longest time for which any user waited for a frame, from the given moment on.
-// The list has, for each user, the number of frames that came earlier. Those frames do not count.
+// traffic.silence returns the longest time for which any user waited for a frame, from the given
+// moment on. The list has, for each user, the number of frames that came earlier. Those frames do
+// not count.
 func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) {
 	for i, u := range f.users {
 		last := from

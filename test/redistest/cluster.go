@@ -178,7 +178,7 @@ func (c *Cluster) at(node redis.ClusterNode) *Server {
 	return nil
 }
 
-// await calls awaitOf for each node in turn.
+// Cluster.await calls awaitOf for each node in turn.
 func (c *Cluster) await(what string, holds func(*Server) bool) {
 	c.t.Helper()
 	for _, s := range c.Servers {
@@ -186,8 +186,8 @@ func (c *Cluster) await(what string, holds func(*Server) bool) {
 	}
 }
 
-// awaitOf calls holds(s) until it returns true. If the node s does not run, awaitOf returns at
-// once. After two minutes the test fails.
+// Cluster.awaitOf waits until the given function returns true for the node s. If s does not run,
+// Cluster.awaitOf returns at once. After two minutes the test fails.
 func (c *Cluster) awaitOf(s *Server, what string, holds func(*Server) bool) {
 	c.t.Helper()
 	for end := time.Now().Add(2 * time.Minute); s.cmd != nil && !holds(s); {

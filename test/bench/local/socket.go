@@ -63,7 +63,7 @@ func (s *Socket) write(opcode byte, payload []byte) error {
 	return err
 }
 
-// frame reads a frame whose payload has at most 65,535 bytes.
+// Socket.frame reads a frame whose payload has at most 65,535 bytes.
 func (s *Socket) frame() (opcode byte, payload []byte, err error) {
 	var head [4]byte
 	if _, err := io.ReadFull(s.in, head[:2]); err != nil {

@@ -26,7 +26,7 @@ func Busy() (m Moment) {
 	line, _, _ := strings.Cut(string(text), "\n")
 	for i, field := range strings.Fields(line) {
 		n, err := strconv.ParseInt(field, 10, 64)
-		if err != nil || i > 8 { // later fields are guest time, which user and nice include
+		if err != nil || i > 8 { // skip guest times: user and nice include them
 			continue
 		}
 		m.all += time.Duration(n) * tick

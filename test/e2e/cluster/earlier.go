@@ -71,7 +71,7 @@ func (p *part) use(b *past, yes bool) {
 
 var errNoHistory = errors.New("there is no Git history here to build an earlier server from")
 
-// build sets b.dir and b.err.
+// past.build sets b.dir and b.err.
 func (b *past) build() {
 	root, err := git("rev-parse", "--show-toplevel")
 	if err != nil {
@@ -93,7 +93,7 @@ func (b *past) build() {
 	b.err = err
 }
 
-// compile builds the binaries of a commit in b.dir.
+// past.compile builds the binaries of a commit in b.dir.
 func (b *past) compile(root, commit string) error {
 	source := filepath.Join(b.dir, "source")
 	if err := os.Mkdir(source, 0o755); err != nil {

@@ -84,9 +84,9 @@ func run(serve func(context.Context) error, abort func(), socket *abrupt, log *l
 
 func (s *embedded) terminate() { s.cancel() }
 
-// kill breaks every connection that the server accepted for links or clients, and aborts the
-// server. It does not wait for the server's end. Edge.Kill and Relay.Kill first break the server's
-// connections to other servers, at the proxies.
+// embedded.kill breaks every connection that the server accepted for links or clients, and aborts
+// the server. It does not wait for the server's end. Edge.Kill and Relay.Kill first break the
+// server's connections to other servers, at the proxies.
 func (s *embedded) kill() {
 	s.socket.reset()
 	s.abort()

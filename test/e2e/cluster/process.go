@@ -33,7 +33,7 @@ func processes(t testing.TB) runner {
 	return processRunner{built.dir}
 }
 
-// build compiles both binaries, with the race detector if it finds a C compiler.
+// The function build compiles both binaries, with the race detector if it finds a C compiler.
 func build() (dir string, err error) {
 	dir, err = os.MkdirTemp("", "edgerelay-e2e-")
 	if err != nil {

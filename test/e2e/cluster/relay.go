@@ -44,8 +44,8 @@ func (c *Cluster) NewRelay(env Env) *Relay {
 	return r
 }
 
-// boot starts the relay and points the proxies of its links to it. The relay gets new addresses
-// unless r.env names them.
+// Relay.boot starts the relay and points the proxies of its links to it. The relay gets new
+// addresses unless r.env names them.
 func (r *Relay) boot() {
 	t := r.c.t
 	redis := "memory://"
