@@ -14,8 +14,9 @@ import (
 )
 
 // TestTheRulesOfTheAppsPage runs the product with the environment of docs/apps.md. The page's
-// Python code signs the tokens. What the page says of three users must be true: ann has a token for
-// a group, bob has one that names no channel, and the back end has one for the news.
+// Python code signs the tokens. The page says what three users may do, and this must be true. User
+// ann has a token for a group, the token of bob names no channel, and the back end has a token for
+// the news.
 func TestTheRulesOfTheAppsPage(t *testing.T) {
 	text, err := os.ReadFile("docs/apps.md")
 	if err != nil {

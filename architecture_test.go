@@ -53,8 +53,8 @@ func TestArchitectureIsAMap(t *testing.T) {
 }
 
 // declared maps the names that a package declares to their kinds. These are the names of functions,
-// types, methods and fields. The name of a method has the form Type.method, and that of a field the
-// form Type.field.
+// types, methods and fields. Names of methods have the form Type.method, and names of fields have
+// the form Type.field.
 type declared map[string]kind
 
 type kind uint8
@@ -324,8 +324,8 @@ func TestDesignPagesLinkToHeadingsThatThereAre(t *testing.T) {
 }
 
 // anchors returns the anchors of a page's headings. Sites such as GitHub make the same anchors,
-// with one exception: headings with the same text share one anchor here, while such sites add
-// numbers.
+// with one exception. If several headings have the same text, they share one anchor here, and such
+// sites add numbers to their anchors.
 func anchors(text string) map[string]bool {
 	all := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {

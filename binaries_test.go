@@ -26,7 +26,8 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// built is the result of the function build: the directory of the binaries, or why there are none.
+// The variable built is the result of the function build: the directory of the binaries, or why
+// there are none.
 var built struct {
 	once sync.Once
 	dir  string

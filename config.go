@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// settings configure an edge and a relay. A relay without Addr has no port for links: its edge
-// reaches it in memory.
+// The type settings has the configurations of an edge and of a relay. A relay without Addr has no
+// port for links: its edge reaches it in memory.
 type settings struct {
 	edge  edge.Config
 	relay relay.Config

@@ -54,8 +54,8 @@ func TestC1_ExitStatusesAreInTheDocs(t *testing.T) {
 	})
 }
 
-// generated checks the generated parts of a page. For each part, the map has the line before the
-// part as the key, and the part's text as the value. A part ends at the next <!-- end -->. With the
+// generated checks the generated parts of a page. The keys of the map are the lines before the
+// parts, and its values are the texts of the parts. A part ends at the next <!-- end -->. With the
 // flag -update, the function writes the texts to the page instead.
 func generated(t *testing.T, page string, texts map[string]string) {
 	t.Helper()

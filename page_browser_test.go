@@ -135,15 +135,15 @@ func TestTheSDKTabAnswersPings(t *testing.T) {
 // variable is not set, the picture is not kept.
 const screenshot = "EDGERELAY_SCREENSHOT"
 
-// tabs is a page that shows the product's page twice, side by side, in two iframes that look like
-// tabs of a browser. Each iframe stands for a tab. With ?sdk in its URL, the second iframe shows
-// the SDK tab.
+// The variable tabs is a page that shows the product's page twice, side by side, in two iframes
+// that look like tabs of a browser. Each iframe stands for a tab. With ?sdk in its URL, the second
+// iframe shows the SDK tab.
 //
 //go:embed testdata/tabs.html
 var tabs []byte
 
-// talker has a script by which a tab takes part in the talk. Each step of the script waits until
-// the tab shows a certain line.
+// The variable talker has a script by which a tab takes part in the talk. Each step of the script
+// waits until the tab shows a certain line.
 //
 //go:embed testdata/talker.html
 var talker []byte
@@ -253,9 +253,9 @@ func startProduct(t *testing.T, environ ...string) (addr string) {
 }
 
 // browse starts a browser without a window. It returns once the given channel is closed. If the
-// browser does not start, or ends before that, the test is skipped. The browser is killed when the
-// test ends, and after two minutes at the latest. Once the browser has ended, the returned channel
-// gets its error, or nil.
+// browser does not start, or ends before the channel is closed, the test is skipped. The browser is
+// killed when the test ends, and after two minutes at the latest. Once the browser has ended, the
+// returned channel gets its error, or nil.
 func browse(t *testing.T, path string, loaded <-chan struct{}, args ...string) (ended <-chan error) {
 	t.Helper()
 	profile, err := os.MkdirTemp("", "page")

@@ -52,8 +52,8 @@ func startOne(ctx context.Context, b *bench) (*site, error) {
 	return &site{addrs: []string{one.Addr}, counted: []process{{"server", one.PID()}}, stop: stop}, nil
 }
 
-// parts holds the CPU times of a cluster's parts: of all edges together, of the relay in use, and
-// of Redis. The spare relay does not count.
+// The type parts holds the CPU times of a cluster's parts: of all edges together, of the relay in
+// use, and of Redis. The spare relay does not count.
 type parts struct {
 	edges, relay, redis time.Duration
 	took                time.Duration // wall time of the measurement; 0: unknown

@@ -8,7 +8,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// connects is how many sessions the scenario connect opens in each of its cases.
+// The constant connects is how many sessions the scenario connect opens in each of its cases.
 const connects = 5000
 
 // These are the names of the two cases. The goals in goals_linux.go refer to these names.

@@ -9,7 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// pairs is the number of pairs. Each pair is one sender and one receiver.
+// The constant pairs is the number of pairs. Each pair is one sender and one receiver.
 const pairs = 50
 
 // These are the names of two cases. The goals in goals_linux.go refer to these names.

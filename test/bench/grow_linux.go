@@ -114,11 +114,11 @@ func (b *bench) scaled(all ...int) []int {
 	return slices.Compact(points)
 }
 
-// rounds is the number of rounds of one measurement. The function medians takes the median of the
-// rounds, and publishTo takes their sum.
+// The constant rounds is the number of rounds of one measurement. The function medians takes the
+// median of the rounds, and publishTo takes their sum.
 const rounds = 3
 
-// measured is the result of a round and the CPU time of the cluster's parts.
+// The type measured is the result of a round and the CPU time of the cluster's parts.
 type measured struct {
 	load.Result
 	parts

@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// bare is a publisher that sends PUBLISH commands on one connection and subscribes on another one.
-// Its messages have the envelope that original servers write.
+// The type bare is a publisher that sends PUBLISH commands on one connection and subscribes on
+// another one. Its messages have the envelope that original servers write.
 type bare struct {
 	to       net.Conn
 	out      *bufio.Writer

@@ -10,7 +10,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// relays is a publisher for the bench. It publishes through the broker that relays use.
+// The type relays is a publisher for the bench. It publishes through the broker that relays use.
 type relays struct {
 	broker.Broker
 	names   []protocol.Topic

@@ -55,7 +55,7 @@ func restart(ctx context.Context, b *bench, f *form) error {
 	})
 }
 
-// outages is a helper that kills and stops relays. It counts the sockets that end.
+// The type outages is a helper that kills and stops relays. It counts the sockets that end.
 type outages struct {
 	cluster *cluster
 	closed  int // sockets that the servers closed, or that failed

@@ -48,8 +48,8 @@ func init() {
 // messageSize is the size of messages in bytes, unless a scenario chooses another.
 const messageSize = 128
 
-// settled is how long servers are left alone after sessions have opened. Some servers confirm a
-// subscription before it is in force.
+// The constant settled is how long servers are left alone after sessions have opened. Some servers
+// confirm a subscription before it is in force.
 const settled = 500 * time.Millisecond
 
 // cost is the result of a round and the CPU time that the servers and Redis spent on it.
@@ -75,9 +75,9 @@ func measure(ctx context.Context, s *site, l *load.Loop, limits load.Limits, str
 	return c, err
 }
 
-// rows.cpu adds a row for the CPU time per unit, without Redis. The time t was spent on n units. If
-// the servers use a Redis that the bench knows, rows.cpu adds a second row, in which Redis' time is
-// included.
+// rows.cpu adds a row for the CPU time per unit, without Redis. The CPU time t was spent on n
+// units. If the servers use a Redis that the bench knows, rows.cpu adds a second row, in which
+// Redis' time is included.
 func (r rows) cpu(unit string, t spent, n int, budget float64) {
 	r.add("CPU per "+unit, "µs", micros(t.servers, n), budget)
 	if t.known {

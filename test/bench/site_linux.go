@@ -58,7 +58,8 @@ func (f *form) with(ctx context.Context, b *bench, do func(s *site, l *load.Loop
 	return l.Idle(ctx, 100*time.Millisecond) // a message that comes now is an error
 }
 
-// spent holds CPU times: of all counted processes together, of the processes by name, and of Redis.
+// The type spent holds CPU times: of all counted processes together, of the processes by name, and
+// of Redis.
 type spent struct {
 	servers time.Duration
 	by      map[string]time.Duration

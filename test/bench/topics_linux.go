@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// talkers is the number of members that share the topics, and also the number of their partners.
-// With fewer talkers, the bench could exceed two limits of the product: a session may be in 1,000
-// topics, and a user may address 4,096 topics through one edge within two minutes.
+// The constant talkers is the number of members that share the topics, and also the number of their
+// partners. With fewer talkers, the bench could exceed two limits of the product: a session may be
+// in 1,000 topics, and a user may address 4,096 topics through one edge within two minutes.
 const talkers = 200
 
 // topics are groups with one member each. Each member has a partner on the other edge. The partner

@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// user is one connection, and the topics whose messages the connection should get.
+// The type user is one connection, and the topics whose messages the connection should get.
 type user struct {
 	*client.Client
 	id     string
@@ -100,7 +100,7 @@ func quiet(t *testing.T, e *cluster.Edge, users ...*user) {
 	}
 }
 
-// parties says on which edges the users of a case are.
+// The type parties says on which edges the users of a case are.
 type parties struct {
 	name      string
 	near, far *cluster.Edge // near is for the first user of a case, and far for most others

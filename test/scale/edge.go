@@ -10,8 +10,8 @@ import (
 )
 
 // edge is one edge as its relay sees it. It sends frames, and counts the frames that arrive. Its
-// sessions are numbered from 1. All that an edge stores about a session is which groups the session
-// is in.
+// sessions are numbered from 1. Of each session, an edge stores only the groups that the session is
+// in.
 type edge struct {
 	first      int // number of its first user
 	instance   protocol.Instance

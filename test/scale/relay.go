@@ -55,7 +55,8 @@ type delivery struct {
 	id uint64
 }
 
-// written says which edge a batch in relay.wire is for, and at which index the batch ends.
+// The type written describes a batch in relay.wire: which edge the batch is for, and at which index
+// it ends.
 type written struct {
 	to  *edge
 	end int

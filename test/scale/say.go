@@ -20,7 +20,7 @@ func speak(to []*edge, from *edge, session uint64, format string, args ...any) s
 	return speech{from, id, frame, to}
 }
 
-// said is the average cost of one message.
+// The type said is the average cost of one message.
 type said struct {
 	cpu, wall time.Duration
 	allocated int // bytes

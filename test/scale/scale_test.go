@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// small configures a run of the program with few of everything.
+// The variable small configures a run of the program with few of everything.
 var small = config{edges: 20, sessions: 10_000, pieces: 2000, directs: 500, broadcasts: 20, groups: 30, size: 10, messages: 5, relinks: 5, idle: 20 * time.Second}
 
 // TestSmallCluster goes through connects, messages, resyncs, a lost edge and a relay that is

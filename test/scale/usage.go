@@ -68,8 +68,9 @@ type meter struct {
 func begin() *meter { return &meter{cpu: processTime(), since: time.Now()} }
 
 // beginAlone begins a measurement, and turns garbage collection off until the measurement ends. In
-// a short measurement, a collection would outweigh what is measured. The meter counts the allocated
-// bytes instead. If the process reaches its memory limit, garbage is collected all the same.
+// a short measurement, a collection would outweigh what is measured. So the meter counts allocated
+// bytes in place of the cost of collections. If the process reaches its memory limit, garbage is
+// collected all the same.
 func beginAlone() *meter {
 	percent := debug.SetGCPercent(-1)
 	m := begin()

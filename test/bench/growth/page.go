@@ -31,7 +31,7 @@ const (
 // Place is the text by which a page without a section marks where the section goes.
 const Place = beginning + ending
 
-// folder is the folder of charts and numbers, beside the page.
+// The constant folder is the folder of charts and numbers, beside the page.
 const folder = "curves"
 
 // Check returns an error if the page cannot be read, or has no place for the section.
@@ -108,7 +108,7 @@ func (r Run) Section() string {
 	return b.String()
 }
 
-// columns is the width of a page's prose.
+// The constant columns is the width of a page's prose.
 const columns = 100
 
 // The function wrap returns a paragraph in lines of the page's width. The paragraph begins with the

@@ -30,7 +30,7 @@ type round struct {
 	latencies []time.Duration
 }
 
-// patience bounds the time in which nothing arrives although messages are under way.
+// The constant patience bounds the time in which nothing arrives although messages are under way.
 const patience = 20 * time.Second
 
 // Run makes each stream send messages until its window is full. Whenever a message has reached all

@@ -148,7 +148,7 @@ func (s *Server) Start(ctx context.Context) (took time.Duration, err error) {
 	return time.Since(began), nil
 }
 
-// patience is the longest time that a process may take to be ready.
+// The constant patience is the longest time that a process may take to be ready.
 const patience = 30 * time.Second
 
 func (s *Server) answers() bool {
@@ -200,9 +200,9 @@ func (s *Server) Metric(ctx context.Context, name string) float64 {
 	})
 }
 
-// Bucket reads a histogram without labels, and returns how many of its observations were not above
-// a bound. The histogram must have a bucket with this bound. Bucket returns 0 if the server does
-// not answer.
+// Bucket reads a histogram without labels, and returns how many of its observations were at most as
+// large as a bound. The histogram must have a bucket with this bound. Bucket returns 0 if the
+// server does not answer.
 func (s *Server) Bucket(ctx context.Context, name, le string) float64 {
 	return s.sum(ctx, func(series string) bool { return series == fmt.Sprintf("%s_bucket{le=%q}", name, le) })
 }

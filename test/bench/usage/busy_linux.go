@@ -17,7 +17,7 @@ type Moment struct {
 	own  time.Duration // CPU time of this process and its ended children
 }
 
-// tick is the unit of /proc/stat.
+// The constant tick is the unit of /proc/stat.
 const tick = 10 * time.Millisecond
 
 // Busy reads a Moment. A time that cannot be read is zero.

@@ -13,8 +13,8 @@ import (
 	"sync"
 )
 
-// past is an earlier commit, with the binaries of its source. The test's process builds the
-// binaries at most once.
+// The type past is an earlier commit, with the binaries of its source. The test's process builds
+// the binaries at most once.
 type past struct {
 	what     string                            // what is special about the commit
 	find     func(root string) (string, error) // returns the commit

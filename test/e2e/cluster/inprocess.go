@@ -28,7 +28,7 @@ func newInProcess(t testing.TB, relays Env) runner {
 	return inProcess{memorybroker.New(memorybroker.Config{HistorySize: size})}
 }
 
-// embedded is a server in the test's process.
+// The type embedded is a server in the test's process.
 type embedded struct {
 	cancel context.CancelFunc
 	abort  func()
@@ -117,7 +117,7 @@ func list(env Env) (environ []string) {
 	return environ
 }
 
-// abrupt is a listener that can break all connections that it accepted.
+// The type abrupt is a listener that can break all connections that it accepted.
 type abrupt struct {
 	net.Listener
 
@@ -163,7 +163,7 @@ func (l *abrupt) reset() {
 	}
 }
 
-// tracked is a *net.TCPConn that leaves its listener's table when it is closed.
+// The type tracked is a *net.TCPConn that leaves its listener's table when it is closed.
 type tracked struct {
 	*net.TCPConn
 	listener *abrupt

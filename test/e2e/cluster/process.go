@@ -13,7 +13,7 @@ import (
 
 const module = "github.com/edgerelay/edgerelay"
 
-// built holds the folder of the binaries. The test's process builds them at most once.
+// The variable built holds the folder of the binaries. The test's process builds them at most once.
 var built struct {
 	once sync.Once
 	dir  string

@@ -27,7 +27,7 @@ func (a *audit) note(kind, format string, args ...any) {
 	}
 }
 
-// books holds the counts of one client, or the sums of several.
+// The type books holds the counts of one client, or the sums of several.
 type books struct {
 	sent, accepted, delivered int64
 	died                      int64 // messages lost with a killed edge

@@ -28,12 +28,12 @@ const (
 )
 
 // speaksSDK reports whether a user speaks the protocol of SDKs. A third of the users of each edge
-// do, and so do three or four of the ten users of each group.
+// speak it, and in each group three or four of the ten users.
 func speaksSDK(user int) bool { return user/3%3 == 1 }
 
-// mix chooses the kind of a client's next message. Each 25th client broadcasts one in ten of its
-// messages. About a third of the other messages go to the sender's group. Of an SDK user's
-// messages, another third goes to the user's room. The remaining messages are direct.
+// The function mix chooses the kind of a user's next message. Every 25th user broadcasts one of ten
+// messages. About a third of the other messages go to the user's group. If the user speaks the
+// protocol of SDKs, another third goes to the user's room. The remaining messages are direct.
 func mix(user, turn int) kind {
 	switch {
 	case user%25 == 0 && (turn+user/25)%10 == 0:
@@ -198,7 +198,7 @@ type trial struct {
 	addrs map[string]string // by edge: its address for clients
 }
 
-// row is the outcome of one fault.
+// The type row is the outcome of one fault.
 type row struct {
 	fault
 	name         string        // name of the service

@@ -74,8 +74,8 @@ type plan struct {
 	mayFail bool
 }
 
-// kind is a kind of message. Each kind has topics of its own, and no order is promised across
-// topics.
+// The type kind is a kind of message. Each kind has topics of its own, and no order is promised
+// across topics.
 type kind int
 
 const (

@@ -392,7 +392,7 @@ func (n *life) late() (late []string, excused int64) {
 	return late, excused
 }
 
-// clock is the format of times in descriptions of delays.
+// The constant clock is the format of times in descriptions of delays.
 const clock = "15:04:05.000"
 
 func latest(a, b time.Time) time.Time {

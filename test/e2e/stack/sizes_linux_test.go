@@ -37,9 +37,9 @@ type sizes map[string][len(quantities)]float64
 // trial.measured returns the services whose sizes are measured.
 func (r *trial) measured() []string { return append(r.s.Of("edge"), r.s.Of("relay")...) }
 
-// looks is the number of readings for one size. The least of them counts, because two things may
-// raise a reading for a moment: writer goroutines, which run only while there is something to
-// write, and garbage on the heap.
+// The constant looks is the number of readings for one size. The smallest reading counts, because
+// two things may raise a reading for a moment. One is garbage on the heap. The other is writer
+// goroutines, which run only while there is something to write.
 const looks = 5
 
 // trial.measure records the sizes of all measured services.
@@ -69,8 +69,8 @@ func (r *trial) course(name string, quantity int) (first, highest, last float64)
 	return r.sizes[0][name][quantity], highest, r.sizes[len(r.sizes)-1][name][quantity]
 }
 
-// most is the table of bounds for the quantities of an edge and of a relay at rest. A 0 means that
-// the quantity may exceed its first value by moreGoroutines.
+// The table most has the bounds for the quantities of an edge and of a relay at rest. A 0 means
+// that the quantity may exceed its first value by moreGoroutines.
 //
 // An edge needs some 7 KB for each of a hundred sessions, a log of 4 MiB that has been full, and
 // the 5 MiB that it takes without clients. A relay needs its tails, the tables of three edges, and

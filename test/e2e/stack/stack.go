@@ -20,11 +20,11 @@ import (
 	"github.com/edgerelay/edgerelay/test/loopback"
 )
 
-// label is a label on every container, network and volume of a stack. Its value is the stack's
-// name.
+// The constant label is a label on every container, network and volume of a stack. Its value is the
+// stack's name.
 const label = "edgerelay.stack"
 
-// healthy is how long a service may take to become healthy.
+// The constant healthy is how long a service may take to become healthy.
 const healthy = time.Minute
 
 // Stack is a running copy of compose.yaml's services. All of it is removed when the test that
@@ -277,8 +277,7 @@ func (s *Stack) source(volume string) string {
 // File returns the path of the copy of a file that compose.yaml mounts.
 func (s *stack) File(source string) string { return filepath.Join(s.files, filepath.Base(source)) }
 
-// Stack.report reports the logs of all services that Start started, as far as they have a
-// container.
+// Stack.report reports the logs of all services that Start started, and that have a container now.
 func (s *Stack) report() {
 	for _, name := range s.started {
 		logs, err := exec.Command("docker", "logs", s.scoped(name)).CombinedOutput()
