@@ -141,7 +141,7 @@ func (a *asker) await(text string) {
 }
 
 // asker.find returns the first line that contains a text. The search begins at the line with the
-// given index. asker.find waits for such a line for up to a minute.
+// given index. If there is no such line yet, asker.find waits for up to a minute.
 func (a *asker) find(from int, text string) string {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(a.t.Context(), time.Minute)

@@ -258,8 +258,8 @@ var (
 	isFile  = regexp.MustCompile(`\.(go|md|lua|txt)$`)
 )
 
-// TestDesignPagesNameCodeThatThereIs looks in the design pages for names with a dot. Each of them
-// must be the name of a file, or the name of a declaration in the form Type.name or package.Type.
+// TestDesignPagesNameCodeThatThereIs looks in the design pages for names with a dot. Each must be a
+// file's name, or a declaration's name in the form Type.name or package.Type.
 func TestDesignPagesNameCodeThatThereIs(t *testing.T) {
 	known := byPackage(declarations(t))
 	files := map[string]bool{}

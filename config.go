@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// The type settings has the configurations of an edge and of a relay. A relay without Addr has no
-// port for links: its edge reaches it in memory.
+// The type settings has the configurations of an edge and of a relay. If the relay's Addr is empty,
+// the relay has no port for links, and the edge reaches it in memory.
 type settings struct {
 	edge  edge.Config
 	relay relay.Config
@@ -28,8 +28,8 @@ var defaults = map[string]string{
 	"RELAY_REDIS_URL":   "memory://",
 }
 
-// The list ports has variables without a default in this program. Each of them is the address of a
-// port. This port is opened only if the variable is set.
+// The list ports has variables without a default in this program. Each variable has the address of
+// a port, which is opened only if the variable is set.
 var ports = []string{"EDGE_ADMIN_ADDR", "RELAY_ADDR", "RELAY_ADMIN_ADDR"}
 
 // The function variables lists the variables that the function load reads, each once, with their

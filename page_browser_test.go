@@ -131,8 +131,8 @@ func TestTheSDKTabAnswersPings(t *testing.T) {
 	}
 }
 
-// screenshot is the environment variable that names the file for the picture of two tabs. If the
-// variable is not set, the picture is not kept.
+// screenshot is the environment variable that names the file for the picture of two tabs. Without
+// this variable, the picture is removed.
 const screenshot = "EDGERELAY_SCREENSHOT"
 
 // The variable tabs is a page that shows the product's page twice, side by side, in two iframes

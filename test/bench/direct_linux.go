@@ -58,7 +58,8 @@ func (b *bench) oneAtATime(ctx context.Context, l *load.Loop, stream *load.Strea
 	return latencies, nil
 }
 
-// openPairs opens pairs of a sender on the first server and a receiver on the last.
+// openPairs opens pairs. Each pair has its sender on the first server, and its receiver on the last
+// server.
 func openPairs(ctx context.Context, s *site, l *load.Loop) (streams []*load.Stream, err error) {
 	var wraps []load.Wrap
 	senders, err := l.Open(ctx, pairs, func(i int) (string, load.Opening) {

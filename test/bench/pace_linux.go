@@ -13,8 +13,8 @@ import (
 )
 
 // The function pace measures messages to one group. They are sent by the clock, whether or not
-// earlier messages have arrived. For a rate that the servers do not keep, the function adds a note
-// and no rows.
+// earlier messages have arrived. If the servers fall behind a rate, the function adds a note in
+// place of rows.
 func pace(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		n := b.sessions(1000)

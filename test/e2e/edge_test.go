@@ -74,7 +74,7 @@ func TestP7_AFloodIsReadMoreSlowlyAndACalmClientIsNot(t *testing.T) {
 	// A user may send 20 messages a second, and 200 in a burst.
 	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil))
 	flood, calm, b := channel(t, e, chat.Unique("flood")), channel(t, e, chat.Unique("calm")), channel(t, e, chat.Unique("b"))
-	const n, rounds = 440, 100 // the rate slows the flood to 12 s, but does not slow the rounds
+	const n, rounds = 440, 100 // the flood takes 12 s by its rate, and the rounds are not slowed
 	for i := range n {
 		flood.Send(chat.One(b.id, fmt.Sprint(i)))
 	}

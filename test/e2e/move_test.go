@@ -15,8 +15,8 @@ import (
 )
 
 // TestP3_RelaysReplacedOneByOneUnderLoad stops a relay four times. Each time it stops the relay
-// that the first edge uses. The edges of that relay must move to the other one. No edge may lose a
-// link.
+// that the first edge uses. The edges of that relay must move to the other relay. No edge may lose
+// a link.
 func TestP3_RelaysReplacedOneByOneUnderLoad(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {

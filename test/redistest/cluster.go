@@ -162,7 +162,7 @@ func (c *Cluster) Owner(key string) *Server {
 	return nil
 }
 
-// layout returns the owners of the slots according to s.
+// layout returns the owners of the slots, as s reports them.
 func layout(ctx context.Context, s *Server) []redis.ClusterSlot {
 	//lint:ignore SA1019 CLUSTER SHARDS needs Redis 7
 	return s.Client().ClusterSlots(ctx).Val()

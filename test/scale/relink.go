@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// cluster.relink cuts the links of some edges, one edge at a time. The edge then links again and
-// tells its tables, before the next edge loses its link.
+// cluster.relink cuts the links of some edges, one edge at a time. Each edge links again and tells
+// its tables before the next edge loses its link.
 func (c *cluster) relink(edges int) error {
 	m := beginAlone()
 	defer m.end()

@@ -39,7 +39,7 @@ func Dial(addr, path string) (*Socket, error) {
 // Send sends a text.
 func (s *Socket) Send(text string) error { return s.write(load.OpText, []byte(text)) }
 
-// Text returns the next text. If pings come before the text, it answers them.
+// Text returns the next text. It answers the pings that come before the text.
 func (s *Socket) Text() ([]byte, error) {
 	for {
 		opcode, payload, err := s.frame()

@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// edge plays an edge process: it has a link to a relay, and sessions that are numbered from 1. Its
-// log is empty whenever it moves.
+// edge plays an edge process: it has a link to a relay, and sessions that are numbered from 1. The
+// edge's log is empty whenever the edge moves.
 type edge struct {
 	keys       link.Keys
 	first      int // number of users at all edges with a lower index

@@ -37,8 +37,8 @@ var layoutNumber = regexp.MustCompile(`(?m)^const keyLayout = (\d+)$`)
 
 // Earlier chooses the binary for later boots of the relay. Called with true, Earlier makes later
 // boots use a relay of an earlier commit: the newest one whose layout of keys on Redis has a lower
-// number than the layout of this tree. Called with false, it makes them use the usual binary. The
-// servers of the Cluster must be processes.
+// number than the layout of this tree. Called with false, Earlier makes later boots use the usual
+// binary. The servers of the Cluster must be processes.
 //
 // If Git has no commit with a lower number, the test fails. In a shallow clone, or in a folder that
 // is no clone, there is no history to search, and the test is skipped.
@@ -147,7 +147,7 @@ func beforeLayout(root string) (string, error) {
 	return earlierCommit(layoutOf(string(text)))
 }
 
-// earlierCommit returns the newest commit whose layout has a lower number than the given one. It
+// earlierCommit returns the newest commit whose layout has a number below the given number. It
 // looks at HEAD and at the commits before HEAD.
 func earlierCommit(layout int) (string, error) {
 	list, err := git("rev-list", "HEAD")

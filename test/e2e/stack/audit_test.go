@@ -8,9 +8,9 @@ import (
 )
 
 // inFlight bounds the time that a message needs until the relay has it. Usually a message needs
-// milliseconds, but on a busy machine it may need longer. If an edge is killed, the messages that
-// were sent to it within this time before the kill may be lost. They may have been on their way to
-// the edge, in the edge's log, or on their way to the relay.
+// milliseconds, but on a busy machine it may need longer. If an edge is killed, messages that were
+// sent to this edge within this time before the kill may be lost. Such a message may have been on
+// its way to the edge, in the edge's log, or on its way to the relay.
 const inFlight = time.Second
 
 // audit is the result of a ledger, client by client.

@@ -88,8 +88,8 @@ const (
 
 func (k kind) String() string { return [...]string{"one", "group", "all", "room"}[k] }
 
-// stream is the messages of one kind that one connection sends. All of them have the same
-// receivers. They are numbered from 1 in the order of sending.
+// The type stream stands for all messages of one kind from one connection. These messages have the
+// same receivers, and are numbered from 1 in the order of sending.
 type stream struct {
 	sender, life int
 	kind         kind

@@ -330,7 +330,7 @@ func (n *life) outcome(k kind, number int64) outcome {
 	return published
 }
 
-// deniedOf returns the numbers of those messages of a kind whose publish was answered with an
+// deniedOf returns, for a kind of message, the numbers of the publishes that were answered with an
 // error. The caller holds n.mu.
 func (n *life) deniedOf(k kind) map[int64]bool {
 	if n.sdk == nil {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// quantity is the name of a metric that must not grow without bound.
+// quantity is the name of a metric. Tests check that its value stays bounded.
 type quantity string
 
 var quantities = [...]quantity{"go_memstats_heap_inuse_bytes", "process_resident_memory_bytes", "go_goroutines"}

@@ -43,8 +43,8 @@ type stack struct {
 	started []string          // services in the order in which they started
 }
 
-// Start starts all services of compose.yaml. Each starts when the services that it depends on are
-// healthy. The stack differs from the file in these points:
+// Start starts all services of compose.yaml. A service starts when the services that it depends on
+// are healthy. The stack differs from the file in these points:
 //   - Images are those that test/e2e/images/build last made.
 //   - Every port that a test needs is published on a free port of loopback: the ports of nginx, the
 //     admin ports and the port of Redis.
@@ -190,7 +190,7 @@ func (s *Stack) create(name string) {
 	if h := svc.Healthcheck; h != nil {
 		// docker create has no option for a check without a shell. Such a check is not passed to
 		// docker, and the container has the check of its image. The function testContainers
-		// compares that one with the check in the file.
+		// compares the image's check with the check in the file.
 		if h.Test[0] == "CMD-SHELL" {
 			add("--health-cmd", h.Test[1])
 		}
