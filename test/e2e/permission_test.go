@@ -72,8 +72,8 @@ func namesLike(name string) []string {
 // channels. Eve tries names that are similar to the names of these channels, and frames that name
 // two channels. Eve does so as a client of the chat, and as a client of an SDK. Two other users may
 // use the channels, since their tokens name these channels. No message of these users may come to
-// eve, and no message of eve may come to them. Then another relay judges the same clients, and the
-// same must hold.
+// eve, and no message of eve may come to them. Then the relay is killed and starts again. The new
+// boot judges the same clients, and the same must hold.
 func TestP14_NoNameIsAWayAroundTheRules(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {

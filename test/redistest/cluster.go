@@ -81,8 +81,8 @@ func startCluster(t testing.TB, how *TLS, n int) *Cluster {
 	return c
 }
 
-// knowsAll reports whether s knows all nodes. It makes s meet the nodes that s does not know, even
-// if s was told to meet them before. On a busy machine s may have given up before they answered.
+// knowsAll reports whether s knows all nodes. It tells s to meet the nodes that s does not know,
+// even if s was told so before. On a busy machine s may have given up before they answered.
 func (c *Cluster) knowsAll(s *Server, bus []string) bool {
 	c.t.Helper()
 	known := ""

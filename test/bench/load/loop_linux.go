@@ -16,8 +16,8 @@ import (
 // Loop owns the sockets. Only one goroutine may call its methods.
 type Loop struct {
 	// Closed is called for each socket that the server closes or that fails. There are two
-	// exceptions: if Closed is nil, or if the socket's error is a Wrong, the loop's method that is
-	// running returns the error instead.
+	// exceptions: Closed is nil, or the socket's error is a Wrong. In both cases the running method
+	// of the loop returns the error instead.
 	Closed func(*Socket, error)
 
 	dialect    Dialect

@@ -160,8 +160,8 @@ func Number(v float64, unit string) string {
 	return strings.TrimSpace(whole + " " + unit)
 }
 
-// Percentile returns one of the sorted values. The parameter share is a fraction: 0.5 gives the
-// median, which is the third of five values. If there are no values, Percentile returns 0.
+// Percentile returns one of the sorted values. The parameter share is a fraction: of five values,
+// 0.5 gives the third, and 1 gives the last. If there are no values, Percentile returns 0.
 func Percentile(sorted []time.Duration, share float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0

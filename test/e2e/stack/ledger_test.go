@@ -459,9 +459,9 @@ func (l *ledger) flowing(n int64) {
 	})
 }
 
-// life.has removes streams from a map that holds a number for each stream. It removes the streams
-// of which this number, or a later one, has arrived. It also removes the streams whose number need
-// not arrive.
+// life.has removes streams from a map that holds a number for each stream. It removes a stream if
+// this number, or a later number, has arrived. It also removes a stream whose number need not
+// arrive.
 func (n *life) has(due map[stream]int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
