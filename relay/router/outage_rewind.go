@@ -2,9 +2,10 @@ package router
 
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
-// rewind is a loss of publications of one topic at the broker. The lost publications lie after the
-// position rewind.from, up to and including the position rewind.to. This relay may still have them
-// in its tail. A position p with from <= p < to is ambiguous, since an edge may be there for two
+// rewind is a loss of publications of one topic at the broker, or several such losses that overlap
+// or touch. The lost publications lie after the position rewind.from, up to and including the
+// position rewind.to. This relay may still have them in its tail. After several losses the broker
+// may have some of them again. A position p with from <= p < to is ambiguous, since an edge may be there for two
 // reasons:
 //   - It missed these publications.
 //   - Its members came after the loss, and were placed at the end of the remaining history. Then
@@ -31,7 +32,7 @@ func (r *Router) wentBack(t *topic, top protocol.Position) {
 	if !top.Before(end) {
 		return
 	}
-	t.recent.rewind = &rewind{top, end}
+	t.recent.rewound(rewind{top, end})
 	for f := range t.all {
 		if f.isBehind && !f.lag().inTail && f.bound > 0 && f.edge.outbox.ready {
 			r.passRewind(f)
@@ -39,12 +40,36 @@ func (r *Router) wentBack(t *topic, top protocol.Position) {
 	}
 }
 
+// rewound notes a rewind. Earlier rewinds still count, since members may have come between two
+// losses: the position of such a member is ambiguous because of the earlier loss alone. Earlier
+// rewinds that overlap or touch w become one with it. Earlier rewinds whose publications have left
+// the tail are forgotten.
+func (n *recent) rewound(w rewind) {
+	kept := n.rewinds[:0]
+	for _, earlier := range n.rewinds {
+		switch {
+		case !earlier.to.Before(w.from):
+			if earlier.from.Before(w.from) {
+				w.from = earlier.from
+			}
+		case n.tail.base.Before(earlier.to):
+			kept = append(kept, earlier)
+		}
+	}
+	n.rewinds = append(kept, w)
+}
+
 // If a follower is at an ambiguous position, passRewind tells its edge a loss, and moves the
 // follower past the lost publications.
 func (r *Router) passRewind(f *follower) {
-	if n := f.topic.recent; n != nil && n.rewind != nil && !f.seeking && n.rewind.ambiguous(f.position) {
-		w := n.rewind
-		lost, _ := missing(f.position, w.to)
-		r.gap(f, w.to, lost+1)
+	if f.topic.recent == nil || f.seeking {
+		return
+	}
+	for _, w := range f.topic.recent.rewinds {
+		if w.ambiguous(f.position) {
+			lost, _ := missing(f.position, w.to)
+			r.gap(f, w.to, lost+1)
+			return
+		}
 	}
 }

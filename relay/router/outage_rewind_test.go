@@ -29,12 +29,18 @@ func rewound(t *testing.T) (w *world, slow *testEdge) {
 	slow.stuck = 8 << 20
 	slow.one(2, "n", "lost")
 	w.settle()
+	w.loses(saved)
+	return w, slow
+}
+
+// loses makes Redis go back to a saved state. All relays are then deaf, and were told that Redis is
+// away.
+func (w *world) loses(saved brokertest.Saved) {
 	w.store.Load(saved)
 	for _, rl := range w.relays {
 		rl.deafen()
 	}
 	w.settle()
-	return w, slow
 }
 
 func (w *world) undeafen() {
@@ -75,6 +81,54 @@ func TestP6_WhoCameAfterALossIsNotGivenWhatWasLost(t *testing.T) {
 			w.undeafen()
 		}
 		e.saw(1, protocol.LostText("user:n"))
+	}
+}
+
+// In TestP6_WhoCameBetweenTwoLossesIsNotGivenWhatWasLost, Redis loses messages twice, and a client
+// comes in between. Its relay does not have the messages of the first loss, and stays deaf after
+// that. The client's edge then links to a relay that has all of them in its tail. If apart is true,
+// messages that Redis keeps lie between the two losses.
+func TestP6_WhoCameBetweenTwoLossesIsNotGivenWhatWasLost(t *testing.T) {
+	for _, apart := range []bool{false, true} {
+		t.Run(fmt.Sprint("apart ", apart), func(t *testing.T) {
+			w := newWorld(t, 2)
+			a, b := w.edge("a"), w.edge("b")
+			a.linkTo(w.relays[1])
+			a.channel(1, "n")
+			a.channel(2, "o")
+			b.linkTo(w.relays[0])
+			w.settle()
+			say := func(text string) {
+				a.one(2, "n", text)
+				w.settle()
+			}
+			empty := w.store.Save()
+			say("first")
+			saved := w.store.Save()
+			say("second")
+			w.loses(empty)
+			w.undeafen()
+			b.channel(1, "n")
+			w.settle()
+			w.relays[0].deafen()
+			w.settle()
+			if apart {
+				say("third")
+				saved = w.store.Save()
+				say("fourth")
+			}
+			w.loses(saved)
+			w.relays[1].undeafen()
+			w.settle()
+			b.cut()
+			b.linkTo(w.relays[1])
+			w.settle()
+			if apart {
+				b.saw(1, protocol.LostText("user:n"), "user o send:third", "user o send:fourth")
+			} else {
+				b.saw(1, protocol.LostText("user:n"))
+			}
+		})
 	}
 }
 

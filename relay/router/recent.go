@@ -12,7 +12,7 @@ type recent struct {
 	// top had reached before the answer does not count.
 	said     protocol.Position
 	tail     tail
-	rewind   *rewind  // the last rewind noted; nil: none
+	rewinds  []rewind // ascending; no two of them overlap or touch
 	answered []*frame // published notices for completeAnswered, in the order of the answers
 	unheard  unheard
 	notices  int32 // number of joins and leaves whose echo is awaited
@@ -42,7 +42,7 @@ func (r *Router) compact(t *topic) {
 
 func (n *recent) idle(top protocol.Position) bool {
 	return len(n.tail.items) == 0 && !n.tail.torn && n.tail.base == top && n.unheard.idle() && n.notices == 0 && len(n.answered) == 0 && n.blind == 0 &&
-		n.rewind == nil && !top.Before(n.known) && !top.Before(n.said)
+		len(n.rewinds) == 0 && !top.Before(n.known) && !top.Before(n.said)
 }
 
 // known returns the highest position of the topic that this relay knows of, from publications or
