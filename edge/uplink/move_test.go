@@ -60,8 +60,8 @@ func TestMoveWithBothLinksUp(t *testing.T) {
 		same(t, "told and replayed", render(m.next.received()), "session 1|synced 1-3 1 0|1: 1 a|2: 1 b|3: 1 c")
 		before := len(m.old.received())
 
-		// From now on the edge takes only publications and gaps from the old link. It must ignore
-		// the other frames below.
+		// The edge is leaving the old link. Of the frames below it must take only the Publication
+		// and the Gap.
 		m.old.send(
 			link.Publication{Topic: 7, Payload: []byte("old")},
 			link.Gap{Topic: 7, Lost: 3},

@@ -66,8 +66,8 @@ type Uplink struct {
 	lastRTT    time.Duration // round trip of the last link that measured any; 0: none
 	patience   patience
 	divided    bool // the last survey found relays of different brokers
-	refused    bool // in the last failed round each relay refused the key
-	lacking    bool // in the last failed round a relay lacked FeatureSDK, which this edge needs
+	refused    bool // each relay refused the key in the last failed round since a link began
+	lacking    bool // likewise: a relay lacked FeatureSDK, and this edge needs that
 }
 
 // New returns an Uplink that passes the frames of relays to handler. It does no I/O. New fails if

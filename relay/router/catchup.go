@@ -250,7 +250,7 @@ func (r *Router) history(ev broker.History) {
 	}
 	f.edge.catchup.reading--
 	g := f.lag()
-	asked := g != nil && g.reading == ev.Token // false: the page was requested on an earlier link
+	asked := g != nil && g.reading == ev.Token // false: since then f was dropped, or its edge linked anew
 	if asked {
 		g.reading = 0
 		f.compact()

@@ -7,7 +7,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestP8_ManyLeaves has many sessions of one edge leave groups while many frames of the edge are
+// In TestP8_ManyLeaves, many sessions of one edge leave groups while many frames of the edge are
 // unfinished. The edge must be sent few bytes for each leave.
 func TestP8_ManyLeaves(t *testing.T) {
 	const n = 1000

@@ -136,7 +136,8 @@ func (r *Router) free(fr *frame) {
 	r.freed = append(r.freed, freed{fr.session, fr.topic()})
 }
 
-// releaseFreed judges the frames that waited for frames in Router.freed.
+// releaseFreed goes through Router.freed. For each session and topic listed there, it judges the
+// frames that have waited and may go on now.
 func (r *Router) releaseFreed() {
 	for i := 0; i < len(r.freed); i++ { // the judgement of a frame may append to the list
 		s, t := r.freed[i].session, r.freed[i].topic

@@ -276,10 +276,11 @@ func (r *Router) part(s *session, f *follower) bool {
 func (f *follower) joined() bool { return f.bound > 0 && (f.topic.name.IsGroup() || f.clients() > 0) }
 
 // share returns how many bytes s adds to edge.tables.grouped as a member of f. It is called after s
-// is bound, and before s is unbound. Sessions of the chat and clients of SDKs are counted apart. If
-// s is f's only member of its kind, it also adds the size of the topic's row. At the topic of
-// another user, a client of an SDK always adds that size, since that user's own sessions add
-// nothing.
+// is bound, and before s is unbound. A session adds nothing at its own topics. Elsewhere it adds
+// memberCost, and the first member of its kind also adds the topic's row. The two kinds are
+// sessions of the chat and clients of SDKs. At the topic of another user each client of an SDK adds
+// the row, even if it is not the first: the members before it may be sessions of that user, which
+// have added nothing.
 func (f *follower) share(s *session) int {
 	members := f.clients()
 	if s.form == link.FormChat {

@@ -63,7 +63,7 @@ type Claims struct {
 
 // Fault is the reason why a token is refused.
 type Fault struct {
-	// Text says what is wrong, without a part of the token. Clients may see it.
+	// Text says what is wrong. Clients may see Text, so it quotes nothing from the token.
 	Text string
 	// Expired is true if the token's age is all that is wrong with it. A newer token of the same
 	// kind would be good.

@@ -215,8 +215,8 @@ func TestTakingOverKeepsWhatIsThere(t *testing.T) {
 }
 
 // TestARelayThatServesTakesNothingOver plays a relay of the earlier layout that was started by
-// mistake, published, and was refused. A relay of our layout that serves must go on, also when its
-// prober checks Redis anew.
+// mistake, published, and was refused. Meanwhile a relay of our layout is serving. It must go on
+// serving and take nothing over, even when its prober checks Redis anew.
 func TestARelayThatServesTakesNothingOver(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
