@@ -13,7 +13,8 @@ import (
 // TestTheLogSaysWhyATokenIsRefused connects with tokens that are not good, at relays with and
 // without keys. The log must say why. A missing key is a warning, which comes once.
 func TestTheLogSaysWhyATokenIsRefused(t *testing.T) {
-	const noKey = `{"id":1,"connect":{"token":"eyJhbGciOiJIUzI1NiIsImtpZCI6ImsyXG4ifQ.e30."}}` // its kid is k2 and a line feed
+	// The kid of this token is k2 and a line feed.
+	const noKey = `{"id":1,"connect":{"token":"eyJhbGciOiJIUzI1NiIsImtpZCI6ImsyXG4ifQ.e30."}}`
 	for _, c := range []struct {
 		from dialect.Session
 		line string

@@ -42,9 +42,9 @@ func prefix(name string) string {
 }
 
 // nearest returns the known name that was likely meant by the given name, or "" if none was. If the
-// rest of the name behind its prefix is a known name, that is the one. Otherwise it is the name with
-// the least distance. The distance may be 4 at most, and half of the length of the rest. It may also
-// be 2 if the name has two neighbouring bytes in each other's place.
+// rest of the given name behind its prefix is a known name, nearest returns that one. Otherwise it
+// returns the known name with the least distance. The distance may be 4 at most, and at most half of
+// the length of the rest. It may also be 2 if two neighbouring bytes have changed places.
 func nearest(name string, known []string) (best string) {
 	rest := strings.TrimPrefix(name, prefix(name))
 	if slices.Contains(known, rest) {
