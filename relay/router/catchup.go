@@ -250,7 +250,8 @@ func (r *Router) history(ev broker.History) {
 	}
 	f.edge.catchup.reading--
 	g := f.lag()
-	asked := g != nil && g.reading == ev.Token // false: since then f was dropped, or its edge linked anew
+	// False if f was dropped since then, or if its edge linked anew.
+	asked := g != nil && g.reading == ev.Token
 	if asked {
 		g.reading = 0
 		f.compact()
