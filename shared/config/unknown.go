@@ -43,7 +43,7 @@ func prefix(name string) string {
 
 // nearest returns the known name that was likely meant by the given name, or "" if none was. If the
 // rest of the given name behind its prefix is a known name, nearest returns that one. Otherwise it
-// returns the known name with the least distance. The distance may be 4 at most, and at most half of
+// returns the known name with the least distance. The distance is 4 at most, and at most half of
 // the length of the rest. It may also be 2 if two neighbouring bytes have changed places.
 func nearest(name string, known []string) (best string) {
 	rest := strings.TrimPrefix(name, prefix(name))
