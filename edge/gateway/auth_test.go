@@ -13,8 +13,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// TestW7_EachTokenThatIsThereIsTried checks that the tokens of a request are tried, up to maxTokens
-// of them. The subprotocol comes first, since proxies add Authorization headers.
+// TestW7_EachTokenThatIsThereIsTried checks that the tokens of a request are tried one after
+// another, but at most maxTokens of them. A token in the subprotocol comes first, since a proxy may
+// have added the Authorization header.
 func TestW7_EachTokenThatIsThereIsTried(t *testing.T) {
 	auth := Auth{Tokens: testTokens, TokenQuery: true}
 	good, longer := signToken(t, "1", time.Minute), signToken(t, "1", time.Hour)

@@ -27,12 +27,12 @@ type conformanceCase struct {
 	chop int      // largest size of a write, in bytes; 0: no bound
 	want []string // frames, each as its first byte and its payload
 	// ends is the code of the close frame that the server sends in the end. If ends is 0, the
-	// server sends none by itself. The method run then sends a close frame with the code 1000, and
-	// the server must answer with 1000 too.
+	// server sends none by itself. In this case, conformanceCase.run sends a close frame with the
+	// code 1000, and the server must answer with 1000.
 	ends int
 }
 
-// text and pong return frames of the server, in the form of conformanceCase.want.
+// The functions text and pong return frames of the server, in the form of conformanceCase.want.
 func text(s string) string { return string([]byte{textByte}) + s }
 func pong(s string) string { return string([]byte{pongByte}) + s }
 
@@ -374,8 +374,8 @@ func inFragments(s string, last bool) (frames []string) {
 	return frames
 }
 
-// firstWrong returns the length of the shortest prefix of s with which no UTF-8 text begins. It
-// returns 0 if there is no such prefix.
+// firstWrong returns the number of bytes of s up to its first wrong byte, with that byte counted
+// too. If a UTF-8 text can begin with s, it returns 0.
 func firstWrong(s string) int {
 	for n := 1; n <= len(s); n++ {
 		if !canBecomeUTF8(s[:n]) {

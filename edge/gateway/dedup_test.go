@@ -78,10 +78,10 @@ func TestTwoLinksBringMessagesWithoutAPosition(t *testing.T) {
 	})
 }
 
-// TestP2_ASlowLinkBringsNothingTwice has an old link bring two publications and end. A slow new
+// In TestP2_ASlowLinkBringsNothingTwice, an old link brings two publications and ends. A slow new
 // link brings the first of them again 10 s later. The member must not get that publication twice.
-// Since the relay never says Live, the counts are forgotten some time later. From then on a repeat
-// is passed on.
+// Since the relay never says Live, the counts are forgotten some time later. From then on a
+// publication that comes again is passed on.
 func TestP2_ASlowLinkBringsNothingTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, s, older, newer := twoLinks()
@@ -134,9 +134,10 @@ func TestOfTooManyTextsTheNewerLinkPassesOnNone(t *testing.T) {
 	}
 }
 
-// TestATopicThatIsNumberedOnTheOldLinkBringsNothing checks a topic that the old relay begins at the
-// present top. The old link's messages of this topic are dropped, since the new relay has yet to
-// bring the messages before that top.
+// TestATopicThatIsNumberedOnTheOldLinkBringsNothing checks a topic that the old relay gives a
+// number only after a move has begun. The old relay begins the topic at its own top. The old link's
+// messages of this topic are dropped, since the new relay has yet to bring the messages before that
+// top.
 func TestATopicThatIsNumberedOnTheOldLinkBringsNothing(t *testing.T) {
 	_, s, older, newer := twoLinks()
 	newer.Publication(link.Publication{Topic: 2, Position: pos(1, 1), Payload: []byte("1")})
@@ -180,8 +181,8 @@ func TestWhatCameBeforeTheTablesIsNotDoubled(t *testing.T) {
 	wantTexts(t, s, "a")
 }
 
-// TestAMoveThatIsOverCountsNoMore checks a move that begins with Leaving for the old link. Once the
-// move is over, no texts are counted.
+// TestAMoveThatIsOverCountsNoMore begins a move by calling Leaving on the old link. Once the move
+// is over, no texts are counted.
 func TestAMoveThatIsOverCountsNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newMirror(HubConfig{})
@@ -203,8 +204,8 @@ func TestAMoveThatIsOverCountsNoMore(t *testing.T) {
 }
 
 // TestTheEndOfAnOlderLinkIsNoEndOfLeaving checks an edge that begins to leave its second link while
-// its first link is still up. Then the first link ends. A message that the second link and a third
-// link bring is given once.
+// its first link is still up. Then the first link ends. After that the second link and a third link
+// bring the same message. The member must be given it once.
 func TestTheEndOfAnOlderLinkIsNoEndOfLeaving(t *testing.T) {
 	h, s, first, second := twoLinks()
 	second.Leaving()
@@ -235,8 +236,8 @@ func TestAnOverlapThatIsOverStaysSo(t *testing.T) {
 }
 
 // TestALinkThatOutlivesTheNextOneIsCounted checks a first link that outlives the second by more
-// than overlapAfter. Then a third link begins, and the edge begins to leave it. A message that the
-// first and the third link bring is given once.
+// than overlapAfter. Then a third link begins, and the edge begins to leave the third link. If the
+// first and the third link bring the same message, the member must be given it once.
 func TestALinkThatOutlivesTheNextOneIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, s, first, second := twoLinks()
@@ -257,7 +258,7 @@ func TestALinkThatOutlivesTheNextOneIsCounted(t *testing.T) {
 	})
 }
 
-// TestWhoStaysCountsNoMore checks that after Leaving and Staying no texts are counted.
+// TestWhoStaysCountsNoMore calls Leaving and then Staying. After that, no texts may be counted.
 func TestWhoStaysCountsNoMore(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]
@@ -379,7 +380,7 @@ func TestP2_APublicationOfALostEpochIsNotGivenTwice(t *testing.T) {
 
 // TestP2_APublicationOfALostEpochIsNotGivenTwiceToWhoCameBack checks a member that left a topic and
 // comes back after Redis was emptied. The topic's entry is then new and does not record the earlier
-// epoch. Still, the member is not given a message again that it had before.
+// epoch. Still, the messages that the member had before are not given to it again.
 func TestP2_APublicationOfALostEpochIsNotGivenTwiceToWhoCameBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newMirror(HubConfig{})
@@ -424,7 +425,7 @@ func TestP8_GivenAheadIsBounded(t *testing.T) {
 		wantTexts(t, s)
 		ahead(f, 1, givenAhead+2, "later")
 		wantTexts(t, s)
-		f.BrokerBack() // the broker then goes away again
+		f.BrokerBack() // after this, the broker goes away once more
 		ahead(f, 1, givenAhead+2, "later")
 		wantTexts(t, s, "later")
 		for range 2 { // messages that were never published are forgotten

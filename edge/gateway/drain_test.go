@@ -92,7 +92,7 @@ func TestWhatAClientSendsAfterAnyOtherCloseIsNotAccepted(t *testing.T) {
 
 func TestDrainIsCutShortByItsContextAndCloseEndsTheRest(t *testing.T) {
 	g := start(t, nil, nil)
-	g.raw("/chat/user/1", "") // never answers a close
+	g.raw("/chat/user/1", "") // this client never answers a close
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := g.server.Drain(ctx, 0, time.Hour); !errors.Is(err, context.DeadlineExceeded) {
@@ -149,7 +149,7 @@ func TestNobodyIsClosedWhileBalancersTakeNotice(t *testing.T) {
 				closed <- time.Now()
 				return
 			}
-			closed <- time.Time{} // refused
+			closed <- time.Time{} // the client was refused
 		}()
 	}
 	eventually(t, "half of them are there", func() bool { return g.server.Active() >= n/2 })
@@ -174,9 +174,9 @@ func TestADrainOfNobodyIsOverAtOnce(t *testing.T) {
 	}
 }
 
-// TestARefusedRequestIsReplayedElsewhereOnce checks answers of 503. If Config.Replay is set, the
-// answer asks Fly's proxy to try another machine. If the request has been replayed before, the
-// answer does not ask for another replay.
+// TestARefusedRequestIsReplayedElsewhereOnce checks answers with the status 503. If Config.Replay
+// is set, the answer asks Fly's proxy to try another machine. If the request has been replayed
+// before, the answer does not ask for another replay.
 func TestARefusedRequestIsReplayedElsewhereOnce(t *testing.T) {
 	for _, c := range []struct {
 		replay bool

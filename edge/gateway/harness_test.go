@@ -302,7 +302,7 @@ func wantClose(t *testing.T, c *websocket.Conn, code int) {
 	}
 }
 
-// signToken makes a token for the user sub, which testTokens accepts for the duration ttl.
+// signToken makes a token of the user sub. The token is valid for the duration ttl.
 func signToken(t *testing.T, sub string, ttl time.Duration) string {
 	t.Helper()
 	text, err := testTokens.Sign(sub, time.Now(), ttl)
@@ -409,8 +409,9 @@ func (c *rawClient) wantCloseFrame(r Reason) {
 	c.wantFrame(closeByte, string(payload(closeFrames[r])))
 }
 
-// awaitWritten waits until each queue has noted that all of its frames are written. A client may
-// have read a frame before that. A ping behind such a frame gets more time to be answered.
+// awaitWritten waits until the queues of all sessions are empty. A client may already have read a
+// frame that its queue still counts. A ping behind such a frame gets more time to be answered than
+// a test expects.
 func (g *gateway) awaitWritten() {
 	g.t.Helper()
 	eventually(g.t, "empty queues", func() bool {

@@ -328,7 +328,8 @@ func (m *model) compare(t *testing.T, h *mirror) {
 	}
 }
 
-// roomy gives each session's queue a batch that need not grow, and a bound that is not reached.
+// roomy makes room in each session's queue, so that pushing allocates nothing and the queue does
+// not reach its bound.
 func roomy(sessions []*Session) {
 	for _, s := range sessions {
 		s.queue.limit = 1 << 30
@@ -415,7 +416,8 @@ func TestP4_OfALossOnlyWhatDidNotComeOtherwiseIsCounted(t *testing.T) {
 	}
 }
 
-// BenchmarkBegin measures Hub.Begin. Link frames that change memberships wait until Begin returns.
+// BenchmarkBegin measures Hub.Begin. Its time matters, since link frames that change memberships
+// wait until Begin returns.
 func BenchmarkBegin(b *testing.B) {
 	h := newMirror(HubConfig{})
 	users := make([]string, 50_000)

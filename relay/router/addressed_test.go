@@ -9,7 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP8_TopicsThatOneUserMakesAreBounded has a user write to invented users, and join and leave
+// In TestP8_TopicsThatOneUserMakesAreBounded, a user writes to invented users, and joins and leaves
 // invented groups, all through one edge. In one window the user may address Config.MaxAddressed
 // users and groups. A new connection does not begin a new count. The user may still write to users
 // whom it wrote to before. Other users are not affected.

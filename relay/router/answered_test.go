@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestOnlyWhatPublishesCanBeGranted has an edge send a subscribe with Again set. The relay must
-// treat it as one without Again.
+// In TestOnlyWhatPublishesCanBeGranted, an edge sends a subscribe with Again set. The relay must
+// treat this subscribe like one whose Again is not set.
 func TestOnlyWhatPublishesCanBeGranted(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
@@ -59,8 +59,8 @@ func TestAPublishIsAnsweredOnce(t *testing.T) {
 	}
 }
 
-// TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore has a client publish to a group, and a
-// chat session of the same edge leave the group. The broker's answers are lost. The echo of the
+// In TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore, a client publishes to a group, and a
+// chat session of the same edge leaves the group. The broker's answers are lost. The echo of the
 // leave shows that the earlier message was published, so the client must be answered.
 func TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore(t *testing.T) {
 	w, e := serving(t, 1)
@@ -85,9 +85,9 @@ func TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore(t *testing.T) {
 	e.quiet()
 }
 
-// TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted has a relay grant and answer publishes. In
-// one case the relay then dies, in the other it lives on. The messages must be published when the
-// broker is back, and no publish may be answered again.
+// In TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted, a relay grants and answers publishes.
+// In one case the relay then dies, in the other it lives on. The messages must be published when
+// the broker is back, and no publish may be answered again.
 func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 	for _, stays := range []bool{false, true} {
 		w, e := serving(t, 2)
@@ -120,7 +120,7 @@ func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 		if e.say(1, "ping 7"); stays { // this relay has sent Close, so it does not read the ping
 			w.settle()
 			e.saw(1)
-		} else { // the new relay has not sent Close; the unbind need not wait for granted publishes
+		} else { // the unbind need not wait for granted publishes
 			e.say(1, "unbind 8 y")
 			w.settle()
 			e.saw(1, "7 done", "8 done")
@@ -137,10 +137,11 @@ func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 	}
 }
 
-// TestP5_APublishThatCannotBeGivenAheadIsAnswered has clients publish while the broker is away, to
-// topics that nobody follows at their relay. One publish is under way when the broker goes away.
-// All of them must be answered before the broker is back. Then they must be published, once and in
-// order, by their relay or by the next one. No publish may be answered again.
+// In TestP5_APublishThatCannotBeGivenAheadIsAnswered, a client publishes three messages to a topic
+// that has no follower at its relay. The first publish is under way when the broker goes away. The
+// others come while the broker is away. All publishes must be answered before the broker is back.
+// Then the messages must be published, once and in order, by the same relay or by the next one. No
+// publish may be answered again.
 func TestP5_APublishThatCannotBeGivenAheadIsAnswered(t *testing.T) {
 	for _, moves := range []string{"", "meanwhile", "later"} {
 		w, e := serving(t, 2)
@@ -187,7 +188,7 @@ func TestP5_APublishThatCannotBeGivenAheadIsAnswered(t *testing.T) {
 	}
 }
 
-// TestP5_APublishBehindAGapIsAnswered has a client publish to its own topic while the broker is
+// In TestP5_APublishBehindAGapIsAnswered, a client publishes to its own topic while the broker is
 // away. An echo of that topic may be missing, so nothing can be given ahead. The publish must be
 // answered all the same, and an unsubscribe behind it need not wait.
 func TestP5_APublishBehindAGapIsAnswered(t *testing.T) {
@@ -213,9 +214,9 @@ func TestP5_APublishBehindAGapIsAnswered(t *testing.T) {
 	w.done(e)
 }
 
-// TestAStrangersPublishIsRefusedAtOnce has a session publish to a topic, and then bind to it. The
-// broker must not be asked who else is there, since the bind would be in effect before the broker's
-// answer.
+// In TestAStrangersPublishIsRefusedAtOnce, a session publishes to a topic, and then binds to the
+// topic. The broker must not be asked who else is there, since the bind would be in effect before
+// the broker's answer.
 func TestAStrangersPublishIsRefusedAtOnce(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})

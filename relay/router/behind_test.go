@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestP6_JoinOfATopicLeftWhileBehind has a join wait until its edge has caught up. Meanwhile the
+// In TestP6_JoinOfATopicLeftWhileBehind, a join waits until its edge has caught up. Meanwhile the
 // edge's only session in the group ends. The waiting join and a later one must be answered.
 func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	w := newWorld(t, 1)
@@ -27,7 +27,7 @@ func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	w.settle()
 	e.end(1)
 	w.settle()
-	e.join(3, "g") // the edge is no longer behind since session 1 has ended
+	e.join(3, "g") // because session 1 has ended, the edge is no longer behind
 	w.settle()
 	e.stuck = 0
 	w.relays[0].inputs = append(w.relays[0].inputs, Writable{e.conn})
@@ -41,8 +41,9 @@ func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	}
 }
 
-// TestP4_NewLinkAfterFullOne samples how much is queued on an edge's full link. In the same step
-// the edge gets a new link. The sample must not be used for the new link.
+// TestP4_NewLinkAfterFullOne begins a step in which a relay samples how much is queued on an edge's
+// full link. In the same step the edge links anew. The relay must not use this sample for the new
+// link.
 func TestP4_NewLinkAfterFullOne(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

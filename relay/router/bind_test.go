@@ -11,9 +11,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestASubscribeBindsAndAnUnsubscribeEndsThat has a client subscribe to a group that has a member
-// of the chat, publish to the group, and unsubscribe. The client may publish and receive only while
-// it is subscribed.
+// In TestASubscribeBindsAndAnUnsubscribeEndsThat, a client subscribes to a group that has a member
+// of the chat. Then the client publishes to the group, and unsubscribes. The client may publish and
+// receive only while it is subscribed.
 func TestASubscribeBindsAndAnUnsubscribeEndsThat(t *testing.T) {
 	w, e := serving(t, 1)
 	e.client(1, "7", "x")
@@ -48,15 +48,14 @@ func TestASubscribeBindsAndAnUnsubscribeEndsThat(t *testing.T) {
 	w.done(e)
 }
 
-// TestWhatWaitsToBeBound has a subscribe or a connect wait, since its topic is not subscribed. Each
-// row ends the wait in another way.
+// In TestWhatWaitsToBeBound, a subscribe or a connect waits, since its topic is not subscribed.
+// Each row ends the wait in another way.
 func TestWhatWaitsToBeBound(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		then func(w *world, rl *testRelay, e *testEdge)
-		// The texts that the client must receive. They are those of the first list if a subscribe
-		// waits, and those of the second if a connect waits. The text "last" is published after the
-		// wait.
+		// The client must receive the texts of the first list if a subscribe waits, and those of
+		// the second list if a connect waits. The text "last" is published after the wait.
 		bind, connect []string
 	}{
 		{"the topic is subscribed", func(w *world, rl *testRelay, e *testEdge) { rl.broker.slow = false },
@@ -183,8 +182,8 @@ func TestWhoIsBehindIsBoundOnceLevel(t *testing.T) {
 	}
 }
 
-// TestWhoWaitsForMembersThatLeaveIsBound has a subscribe wait for a member of the same edge that
-// lags behind. Then that member's session ends. The session that subscribes begins at the end of
+// In TestWhoWaitsForMembersThatLeaveIsBound, a subscribe waits because a member at the same edge
+// lags behind. Then the member's session ends. The session that subscribes must begin at the end of
 // the topic.
 func TestWhoWaitsForMembersThatLeaveIsBound(t *testing.T) {
 	w, e := serving(t, 1)
@@ -255,7 +254,7 @@ func TestASubscribeThatWasParkedForTooLongIsLate(t *testing.T) {
 	}
 }
 
-// TestALateSubscribeWaitsForWhatItPermitted has a client publish while its subscribe waits. The
+// In TestALateSubscribeWaitsForWhatItPermitted, a client publishes while its subscribe waits. The
 // subscribe becomes late while the broker's answer to the publish is on its way. In one case the
 // link is cut, and the answer is lost. The publish must never be judged as a stranger's.
 func TestALateSubscribeWaitsForWhatItPermitted(t *testing.T) {
@@ -295,7 +294,7 @@ func TestALateSubscribeWaitsForWhatItPermitted(t *testing.T) {
 	}
 }
 
-// TestASubscribeLetsWhatWaitedForAFollowerGo has a client publish to a topic that nobody here
+// In TestASubscribeLetsWhatWaitedForAFollowerGo, a client publishes to a topic that nobody here
 // follows, while the broker is away. The publish is answered. When another client of the edge
 // subscribes, the message is given ahead.
 func TestASubscribeLetsWhatWaitedForAFollowerGo(t *testing.T) {
@@ -319,10 +318,10 @@ func TestASubscribeLetsWhatWaitedForAFollowerGo(t *testing.T) {
 	w.done(e)
 }
 
-// TestP6_WhoSubscribedWhileTheBrokerWasAwayMissesNothing has a client subscribe at a relay whose
-// broker is away. The client is given a message ahead, and its edge loses its link before it is
-// told a position. Then somebody publishes, and the edge links to another relay. The client must
-// receive that publication, and must not receive the first message again.
+// In TestP6_WhoSubscribedWhileTheBrokerWasAwayMissesNothing, a client subscribes at a relay whose
+// broker is away. The client is given a message ahead, and the client's edge loses its link before
+// the relay tells the edge a position. Then somebody publishes, and the edge links to another
+// relay. The client must receive that publication, and must not receive the first message again.
 func TestP6_WhoSubscribedWhileTheBrokerWasAwayMissesNothing(t *testing.T) {
 	w, e := serving(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -378,9 +377,9 @@ func TestWhoIsBoundInAnOutageMissesNothingOfItsEnd(t *testing.T) {
 }
 
 // TestP5_WhoComesInAnOutageIsAnsweredThoughMembersAreBehind kills a relay. At the next relay the
-// broker is away, so the members of a topic stay behind until the broker is back. A connect and a
-// subscribe to that topic must be answered meanwhile. They must miss nothing that is said
-// afterwards.
+// broker is away, so the members of a topic stay behind until the broker is back. Meanwhile a
+// client connects to that topic, and another client subscribes to it. Both must be answered before
+// the broker is back. The two clients must miss nothing that is said afterwards.
 func TestP5_WhoComesInAnOutageIsAnsweredThoughMembersAreBehind(t *testing.T) {
 	w, e := serving(t, 2)
 	here, there := w.relays[0], w.relays[1]

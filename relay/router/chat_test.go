@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// places calls test(t, w, a, b) in three arrangements: a and b are one edge, two edges of one
-// relay, or edges of two relays.
+// places runs a test in three arrangements. In the first, a and b are one edge. In the second, they
+// are two edges of one relay. In the third, they are edges of two relays.
 func places(t *testing.T, test func(t *testing.T, w *world, a, b *testEdge)) {
 	for _, place := range []struct {
 		name          string

@@ -10,7 +10,7 @@ import (
 )
 
 // serving returns a world with relays that serve clients of SDKs, and an edge that is linked to the
-// first one.
+// first relay.
 func serving(t *testing.T, relays int) (*world, *testEdge) {
 	w := newWorld(t, 0)
 	for range relays {
@@ -64,9 +64,9 @@ func (rl *testRelay) idle() {
 	}
 }
 
-// TestOrderOnOneTopic gives a relay commands of one session on a topic that is not subscribed yet,
-// and on another topic. A command must be answered as soon as no earlier command on the same topic
-// holds it up.
+// TestOrderOnOneTopic sends commands of one session to a relay. Most of them are about one topic,
+// which is not subscribed yet. A command must be answered as soon as no earlier command on the same
+// topic holds it up.
 func TestOrderOnOneTopic(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -108,8 +108,8 @@ func TestOrderOnOneTopic(t *testing.T) {
 	w.done(e)
 }
 
-// TestWhatIsParkedKeepsItsPlace has a session publish while an earlier subscribe of the session is
-// parked. Then another session of the edge publishes to the same topic. Both messages must be
+// In TestWhatIsParkedKeepsItsPlace, a session publishes while an earlier subscribe of the session
+// is parked. Then another session of the edge publishes to the same topic. Both messages must be
 // published, in this order.
 func TestWhatIsParkedKeepsItsPlace(t *testing.T) {
 	w, e := serving(t, 1)
@@ -131,7 +131,7 @@ func TestWhatIsParkedKeepsItsPlace(t *testing.T) {
 	w.done(e)
 }
 
-// TestWhatIsForgottenIsNotReleased has an unsubscribe wait for the broker's answer to a publish.
+// In TestWhatIsForgottenIsNotReleased, an unsubscribe waits for the broker's answer to a publish.
 // The answer comes in the step in which the edge links anew, so the relay has forgotten both
 // frames. The edge sends them again. Each of the two must be answered once.
 func TestWhatIsForgottenIsNotReleased(t *testing.T) {
@@ -161,9 +161,9 @@ func TestWhatIsForgottenIsNotReleased(t *testing.T) {
 	w.done(e)
 }
 
-// TestP8_WhatAClientMayHaveIsBounded has a client subscribe until it has as many topics, or as many
-// bytes of keeps, as it may have. Subscribes that wait count too. After an unsubscribe there is
-// room again.
+// In TestP8_WhatAClientMayHaveIsBounded, a client subscribes until it has as many topics, or as
+// many bytes of keeps, as it may have. Subscribes that wait count too. After an unsubscribe there
+// is room again.
 func TestP8_WhatAClientMayHaveIsBounded(t *testing.T) {
 	for _, slow := range []bool{false, true} {
 		w, e := serving(t, 1)
@@ -191,8 +191,8 @@ func TestP8_WhatAClientMayHaveIsBounded(t *testing.T) {
 	}
 }
 
-// TestP8_KeepsOfAnEdgeAreBounded has clients subscribe with keeps until the edge has no room, and
-// relinks the edge. The edge must be able to tell all the keeps that it was given.
+// In TestP8_KeepsOfAnEdgeAreBounded, clients subscribe with keeps until their edge has no room.
+// Then the edge links anew. The edge must be able to tell all the keeps that it was given.
 func TestP8_KeepsOfAnEdgeAreBounded(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -230,9 +230,9 @@ func TestP8_KeepsOfAnEdgeAreBounded(t *testing.T) {
 	}
 }
 
-// TestP8_MembershipsOfClientsAreBounded has one user, with as many sessions as it likes, invent the
-// names of channels. This user gets no more than half of the room. Others get the remainder. When
-// nothing is left, a client that connects to its user's channel alone must still be admitted.
+// In TestP8_MembershipsOfClientsAreBounded, one user, with as many sessions as it likes, invents
+// the names of channels. This user gets no more than half of the room. Others get the remainder.
+// When nothing is left, a client that connects to its user's channel alone must still be admitted.
 func TestP8_MembershipsOfClientsAreBounded(t *testing.T) {
 	const tell = 64 << 10
 	w := newWorld(t, 0)
@@ -242,8 +242,8 @@ func TestP8_MembershipsOfClientsAreBounded(t *testing.T) {
 	w.settle()
 	tables := &rl.router.directory.edges[e.instance].tables
 	last := uint64(0)
-	// fill has sessions of a user come until one of them is refused. It returns tables.grouped as
-	// it is then.
+	// The function fill opens sessions of a user until one of them is refused. It returns the value
+	// that tables.grouped then has.
 	fill := func(user func() string) int {
 		for last < 1000 {
 			last++
@@ -277,10 +277,10 @@ func TestP8_MembershipsOfClientsAreBounded(t *testing.T) {
 	w.done(e)
 }
 
-// TestP8_KeepsOfASessionThatEndsCountUntilTheEdgeDropsThem has an edge whose keeps are at their
-// bound. Sessions with keeps end there, and other sessions come. The edge's keeps must never exceed
-// the bound. That also holds between the frames of one step, and while the end of a session waits
-// for the session's publishes.
+// In TestP8_KeepsOfASessionThatEndsCountUntilTheEdgeDropsThem, the keeps of an edge are at their
+// bound. Sessions with keeps end at this edge, and other sessions come. The edge's keeps must never
+// exceed the bound. That also holds between the frames of one step, and while the end of a session
+// waits for the session's publishes.
 func TestP8_KeepsOfASessionThatEndsCountUntilTheEdgeDropsThem(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addSpeaking(Config{KeepBytes: 20}, speakers()...)

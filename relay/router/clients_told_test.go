@@ -12,8 +12,8 @@ import (
 
 func keepOf(n int) []byte { return bytes.Repeat([]byte("k"), n) }
 
-// TestWhatCannotBeToldOfClientsCutsTheLink has an edge tell of clients and keeps that break a rule.
-// The relay must cut the link.
+// In TestWhatCannotBeToldOfClientsCutsTheLink, an edge tells of clients and keeps that break a
+// rule. The relay must cut the link.
 func TestWhatCannotBeToldOfClientsCutsTheLink(t *testing.T) {
 	client := link.Client{ID: 1, Confirmed: true, User: "1"}
 	held := link.Held{Topic: "x", Sessions: []uint64{1}}
@@ -66,9 +66,9 @@ func TestWhatCannotBeToldOfClientsCutsTheLink(t *testing.T) {
 	})
 }
 
-// TestP8_KeepsThatAreToldAreBounded has an edge tell keeps of sessions, or of memberships, until
-// its link is cut. The reason is the bound on all keeps or, with a small TellBytes, the bound on
-// all tables.
+// In TestP8_KeepsThatAreToldAreBounded, an edge tells keeps of sessions, or of memberships, until
+// its link is cut. The link is cut because of the bound on all keeps or, with a small TellBytes,
+// because of the bound on all tables.
 func TestP8_KeepsThatAreToldAreBounded(t *testing.T) {
 	full := keepOf(link.MaxKeeps)
 	for _, c := range []struct {
@@ -107,9 +107,9 @@ func TestP8_KeepsThatAreToldAreBounded(t *testing.T) {
 	}
 }
 
-// TestToldClientsAreInTheTables has an edge tell of sessions of both kinds, with keeps. The tables
-// are taken one piece in each step. Meanwhile the edge sends a new Client and an End. In the end
-// the digests of the edge and the relay must be equal.
+// In TestToldClientsAreInTheTables, an edge tells of sessions of both kinds, with keeps. The relay
+// takes the tables in pieces. Meanwhile the edge sends a new Client and an End. In the end the
+// digests of the edge and the relay must be equal.
 func TestToldClientsAreInTheTables(t *testing.T) {
 	for _, pieces := range []int{1, 2, 0} {
 		w := newWorld(t, 0)
@@ -149,7 +149,7 @@ func TestToldClientsAreInTheTables(t *testing.T) {
 	}
 }
 
-// TestWhatMembershipsCountIsTakenBackInAnyOrder has chat sessions and clients of SDKs become
+// In TestWhatMembershipsCountIsTakenBackInAnyOrder, chat sessions and clients of SDKs become
 // members of topics. Then they end, in several orders. In the end no bytes of memberships or keeps
 // may be counted.
 func TestWhatMembershipsCountIsTakenBackInAnyOrder(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// TestACloseWaitsAndEndsWhatFollows has a dialect close a session whose subscribe waits. Then the
+// In TestACloseWaitsAndEndsWhatFollows, a dialect closes a session whose subscribe waits. Then the
 // relay dies. The next relay must answer the subscribe, and then send the Close. Later commands of
 // the session must not be answered.
 func TestACloseWaitsAndEndsWhatFollows(t *testing.T) {

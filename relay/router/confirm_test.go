@@ -8,7 +8,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// TestAConnectIsConfirmed has a guest connect at one edge. The connect must be confirmed and bind
+// In TestAConnectIsConfirmed, a guest connects at one edge. The connect must be confirmed and bind
 // the guest to three topics. A user of another edge writes to two of them, and the guest must
 // receive both messages.
 func TestAConnectIsConfirmed(t *testing.T) {
@@ -45,7 +45,7 @@ func TestAConnectIsConfirmed(t *testing.T) {
 	w.done(a, b)
 }
 
-// TestAConnectWaitsForAllItsTopics has a connect with three topics, which are subscribed one after
+// In TestAConnectWaitsForAllItsTopics, a connect names three topics, which are subscribed one after
 // another. The session must not be bound to any of them before all are subscribed.
 func TestAConnectWaitsForAllItsTopics(t *testing.T) {
 	w, e := serving(t, 1)
@@ -77,8 +77,8 @@ func TestAConnectWaitsForAllItsTopics(t *testing.T) {
 	w.done(e)
 }
 
-// TestARefusedConnectIsAnsweredAndClosed has connects that exceed a bound, and one that the dialect
-// refuses. In each case the client gets an answer, and then the session is closed.
+// TestARefusedConnectIsAnsweredAndClosed sends connects that exceed a bound, and one that the
+// dialect refuses. In each case the client gets an answer, and then the session is closed.
 func TestARefusedConnectIsAnsweredAndClosed(t *testing.T) {
 	for frame, want := range map[string]string{
 		"connect 1 7 0 k a b c d e f g h i":         "1 many-topics",

@@ -57,7 +57,7 @@ func TestP8_ParkedFramesTakeNoStack(t *testing.T) {
 	}
 }
 
-// TestP8_FramesGivenAheadTakeNoStack has many sessions join one group. The joins are under way when
+// In TestP8_FramesGivenAheadTakeNoStack, many sessions join one group. The joins are under way when
 // the broker goes away. The router gives all of them ahead in one step. It must not do so by
 // recursion.
 func TestP8_FramesGivenAheadTakeNoStack(t *testing.T) {

@@ -25,7 +25,7 @@ type testEdge struct {
 	old        *leaving   // the link that it moves away from; nil: none
 
 	early   bool                   // it lacks link.FeatureSDK
-	most    int                    // most bytes of all keeps; 0: not checked
+	most    int                    // bound of the bytes of all keeps; 0: not checked
 	clients map[uint64]link.Client // sessions that were told as a Client, by id
 	keeps   map[ofMember][]byte    // keeps of memberships, none of them empty
 	closes  map[uint64][]link.Close

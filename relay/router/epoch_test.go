@@ -7,7 +7,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP2_APositionAtTheEndOfAllEpochsIsSharedByNobody has one edge tell a position whose epoch is
+// In TestP2_APositionAtTheEndOfAllEpochsIsSharedByNobody, one edge tells a position whose epoch is
 // just before, at or beyond protocol.MaxEpoch. Another edge must still get each message once, with
 // a position whose epoch is not beyond MaxEpoch. This must hold both at the relay that was told the
 // position and at another relay.

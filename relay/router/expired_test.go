@@ -13,7 +13,7 @@ import (
 
 var lostInG = protocol.LostText(protocol.GroupTopic("g"))
 
-// TestP4_LossOfAnExpiredHistoryIsTold has messages of a topic expire while an edge has no link.
+// In TestP4_LossOfAnExpiredHistoryIsTold, messages of a topic expire while an edge has no link.
 // When the edge links again, it must be told the loss once, although its relay has forgotten the
 // edge.
 func TestP4_LossOfAnExpiredHistoryIsTold(t *testing.T) {
@@ -63,8 +63,8 @@ func TestP4_LossOfAnExpiredHistoryIsTold(t *testing.T) {
 	}
 }
 
-// TestP4_UnreadableEntriesAreToldAsLost has a history with entries that cannot be read. They must
-// be skipped and told as lost.
+// TestP4_UnreadableEntriesAreToldAsLost makes some entries of a history unreadable. A relay must
+// skip these entries, and tell them as lost.
 func TestP4_UnreadableEntriesAreToldAsLost(t *testing.T) {
 	const missed = 2*broker.PageSize + 10
 	for _, c := range []struct {

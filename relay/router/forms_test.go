@@ -12,9 +12,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// mixed returns three edges that are linked to the first of some relays. All three have members of
-// group g and of "all". At the first edge they speak the chat, and at the second they are clients
-// of SDKs. The third edge has a member of each kind in both topics.
+// mixed returns a world with the given number of relays, and three edges that are linked to the
+// first relay. All three edges have members of group g and of "all". The members at the first edge
+// speak the chat. Those at the second edge are clients of SDKs. The third edge has a member of each
+// kind in both topics.
 func mixed(t *testing.T, relays int) (w *world, chats, clients, both *testEdge) {
 	w = newWorld(t, 0)
 	for range relays {
@@ -251,9 +252,9 @@ func TestWhatIsGivenAheadInTheChatAloneIsKeptForClients(t *testing.T) {
 	w.done(e, b)
 }
 
-// TestWhatWasGivenAheadBeforeASubscribeIsNotGivenAgain has a message given ahead. Then a client at
-// another edge subscribes to the topic. The client must not be given the message, even when it is
-// published.
+// In TestWhatWasGivenAheadBeforeASubscribeIsNotGivenAgain, a message is given ahead. Then a client
+// at another edge subscribes to the topic. The client must not be given the message, even when it
+// is published.
 func TestWhatWasGivenAheadBeforeASubscribeIsNotGivenAgain(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -282,9 +283,9 @@ func TestWhatWasGivenAheadBeforeASubscribeIsNotGivenAgain(t *testing.T) {
 	w.done(e, b)
 }
 
-// TestP8_FramesInTailsAreBounded has an edge with clients of SDKs, an edge with sessions of the
-// chat, and an edge with both. The two edges with clients link anew again and again, and catch up
-// from a small tail. After each message, tails.bytes must be the size of all items.
+// In TestP8_FramesInTailsAreBounded, one edge has clients of SDKs, another has sessions of the
+// chat, and a third has both. The two edges with clients of SDKs link anew again and again, and
+// catch up from a small tail. After each message, tails.bytes must be the size of all items.
 func TestP8_FramesInTailsAreBounded(t *testing.T) {
 	const most, size = 16 << 10, 1 << 10
 	w := newWorld(t, 0)
@@ -338,7 +339,7 @@ func TestP8_FramesInTailsAreBounded(t *testing.T) {
 	w.done(edges...)
 }
 
-// counting is the dialect of lines, but also counts the calls of Render.
+// counting is a dialect that does what lines does, and also counts the calls of Render.
 type counting struct {
 	lines
 	rendered *int
@@ -405,9 +406,9 @@ func TestFanOutWithoutClientsCostsNoMore(t *testing.T) {
 	}
 }
 
-// TestAnEdgeWithoutTheFeatureIsSentNothingOfIt takes the feature sdk and all clients of SDKs from
-// an edge, which then links anew. The edge must be sent no frame of the feature, although the topic
-// has clients of SDKs at another edge.
+// TestAnEdgeWithoutTheFeatureIsSentNothingOfIt removes all clients of SDKs from an edge, which then
+// links anew without the feature sdk. The edge must be sent no frame of the feature, although the
+// topic has clients of SDKs at another edge.
 func TestAnEdgeWithoutTheFeatureIsSentNothingOfIt(t *testing.T) {
 	w, _, clients, both := mixed(t, 1)
 	both.cut()
@@ -433,9 +434,9 @@ func TestAnEdgeWithoutTheFeatureIsSentNothingOfIt(t *testing.T) {
 	w.done(clients, both)
 }
 
-// TestP2_WhatHasNoPositionComesOnceWhileTablesAreTaken has an original server publish while the
-// tables of an edge are being taken. Each run publishes after another number of pieces. Each member
-// at the edge must get the publication once.
+// In TestP2_WhatHasNoPositionComesOnceWhileTablesAreTaken, an original server publishes while a
+// relay takes the tables of an edge. The number of pieces that are taken before the publish differs
+// from run to run. Each member at the edge must get the publication once.
 func TestP2_WhatHasNoPositionComesOnceWhileTablesAreTaken(t *testing.T) {
 	for pieces := 1; ; pieces++ {
 		w := newWorld(t, 0)

@@ -36,7 +36,7 @@ func TestP8_ManyLeaves(t *testing.T) {
 	}
 }
 
-// TestACutBehindLeft has a session speak in a group and leave it. In round n the edge's link is
+// In TestACutBehindLeft, a session speaks in a group and leaves it. In round n the edge's link is
 // lost at the n-th frame that the relay then sends. The edge replays the session's messages. None
 // of them may be judged as a non-member's.
 func TestACutBehindLeft(t *testing.T) {

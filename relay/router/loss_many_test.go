@@ -9,9 +9,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP8_ALossThatManyMembersAreToldFitsTheLink has the many members of several topics lose
-// messages. The link takes a part of what they are told at a time. It must stay within its bound,
-// a step must not tell more members than it does pieces, and all members must be told in the end.
+// In TestP8_ALossThatManyMembersAreToldFitsTheLink, several topics lose messages, and each topic
+// has many members. The edge's link takes only a part of what the members must be told at a time.
+// What waits at the link must stay within its bound. A step must tell at most Config.Pieces
+// members. In the end all members must be told.
 func TestP8_ALossThatManyMembersAreToldFitsTheLink(t *testing.T) {
 	const members, topics, pieces, outgoing, written = 500, 4, 128, 4 << 10, 512
 	w := newWorld(t, 0)
@@ -24,7 +25,7 @@ func TestP8_ALossThatManyMembersAreToldFitsTheLink(t *testing.T) {
 	for id := uint64(1); id <= members; id++ {
 		e.client(id, "7", names...)
 	}
-	for id := uint64(1); id <= members; id += 2 { // its session is to be closed
+	for id := uint64(1); id <= members; id += 2 { // the client with this id is to be closed
 		e.setKeep(id, names[0], []byte("server"))
 	}
 	e.linkTo(rl)
@@ -93,8 +94,9 @@ func TestP8_ALossThatManyMembersAreToldFitsTheLink(t *testing.T) {
 	w.done(e)
 }
 
-// TestP4_AReplayThatComesBehindTheLossIsAMembers publishes, and loses the answer. On the next link
-// the loss is known before the replay comes. The membership must not end before that.
+// TestP4_AReplayThatComesBehindTheLossIsAMembers loses the answer to a publish. After that, the
+// topic loses messages. On the edge's next link the relay knows of the loss before the publish is
+// replayed. The membership must not end while the relay waits for the replay.
 func TestP4_AReplayThatComesBehindTheLossIsAMembers(t *testing.T) {
 	for _, comes := range []bool{true, false} {
 		w, e := serving(t, 1)
@@ -134,7 +136,8 @@ func TestP4_AReplayThatComesBehindTheLossIsAMembers(t *testing.T) {
 	}
 }
 
-// TestP9_AnEdgeThatIsGoneLeavesNoSessions has a topic outlive the edge that followed it first.
+// TestP9_AnEdgeThatIsGoneLeavesNoSessions checks a topic that outlives the edge that followed it
+// first. Once the edge is forgotten, the topic must keep and count none of the edge's sessions.
 func TestP9_AnEdgeThatIsGoneLeavesNoSessions(t *testing.T) {
 	w, e := serving(t, 1)
 	for id := uint64(1); id <= 3; id++ {
@@ -157,9 +160,9 @@ func TestP9_AnEdgeThatIsGoneLeavesNoSessions(t *testing.T) {
 	}
 }
 
-// TestP9_AFollowerGoesWithItsLastMemberAfterALoss has the only member of a topic be told a loss
-// while the tables of its edge are taken. The page of history that shows the loss comes when the
-// followers without members are dropped already.
+// In TestP9_AFollowerGoesWithItsLastMemberAfterALoss, the only member of a topic is told a loss
+// while the tables of its edge are taken. The page of history that shows the loss comes after the
+// relay has dropped followers without members. The follower of this topic must be dropped too.
 func TestP9_AFollowerGoesWithItsLastMemberAfterALoss(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addSpeaking(Config{Pieces: 1}, speakers()...)

@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// lose publishes more messages to group g than a history keeps, through another edge.
+// lose publishes to group g through another edge. It publishes more messages than a history keeps.
 func (w *world) lose() {
 	other := w.edge("other")
 	other.linkTo(w.relays[0])
@@ -25,8 +25,9 @@ func (w *world) lose() {
 	w.wait(tailAge + 1)
 }
 
-// TestP4_ALossIsToldToEachMember has edges miss more than history keeps. Members of the chat must
-// be told. Clients of SDKs must be unsubscribed, and must get nothing of what history still has.
+// In TestP4_ALossIsToldToEachMember, edges miss more messages than a history keeps. Members of the
+// chat must be told. Clients of SDKs must be unsubscribed, and must get none of the messages that
+// are still in the history.
 func TestP4_ALossIsToldToEachMember(t *testing.T) {
 	w, chats, clients, both := mixed(t, 1)
 	edges := []*testEdge{chats, clients, both}
@@ -61,8 +62,9 @@ func TestP4_ALossIsToldToEachMember(t *testing.T) {
 	w.done(clients, both)
 }
 
-// TestP4_WhomTheServerSubscribedIsClosedAfterALoss has a client whose membership cannot end alone.
-// After a loss its edge must be told to close it. Until then the client must be served.
+// TestP4_WhomTheServerSubscribedIsClosedAfterALoss checks a client whose membership the server
+// made. Such a membership cannot end without its session. So after a loss the edge must be told to
+// close the client. Until it is closed, the client must be served.
 func TestP4_WhomTheServerSubscribedIsClosedAfterALoss(t *testing.T) {
 	w, e := serving(t, 1)
 	e.client(1, "1", "group:g", "x")
@@ -104,7 +106,7 @@ func TestP4_NoCutOfTheLinkHidesALoss(t *testing.T) {
 
 // lossAt cuts the link while a loss is told, at the frame whose number is the parameter cut. If the
 // last argument is true, a client publishes meanwhile. That moves history on, and so makes another
-// loss. If there are fewer frames, lossAt returns false.
+// loss. If no frame has that number, lossAt returns false.
 func lossAt(t *testing.T, cut int, says bool) bool {
 	w, e := serving(t, 1)
 	e.client(1, "1", "group:g")
@@ -129,7 +131,7 @@ func lossAt(t *testing.T, cut int, says bool) bool {
 	if !whole {
 		e.linkTo(w.relays[0])
 		w.settle()
-		w.wait(replayWait) // the last numbers may be finished, and then are not replayed
+		w.wait(replayWait) // the relay waits at most this long for a replay
 	}
 	for id := uint64(1); id <= 3; id++ {
 		if len(e.closes[id]) == 0 && !slices.Contains(e.received[id], "group:g lost") {

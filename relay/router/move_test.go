@@ -120,7 +120,7 @@ func TestEveryEdgeIsAskedToMoveOnce(t *testing.T) {
 	w.settle()
 	rl.inputs = append(rl.inputs, move{time.Second})
 	w.settle()
-	late.linkTo(rl) // its handshake was under way when e was asked
+	late.linkTo(rl) // its handshake was under way when e was asked to move
 	e.channel(1, "u")
 	e.one(1, "u", "as before")
 	w.wait(time.Second)
@@ -156,7 +156,7 @@ func TestP2_ARelayThatStopsDoesNotWaitForEdgesThatMoved(t *testing.T) {
 	}
 }
 
-// TestP4_WhatTheOldRelayHasYetToReceiveIsNotLostByAMove has an original server publish a message
+// In TestP4_WhatTheOldRelayHasYetToReceiveIsNotLostByAMove, an original server publishes a message
 // before the new relay subscribes. The old relay receives the message only after Live came on the
 // new link. It must still deliver the message.
 func TestP4_WhatTheOldRelayHasYetToReceiveIsNotLostByAMove(t *testing.T) {

@@ -65,8 +65,8 @@ func TestNumbersMatchASet(t *testing.T) {
 	}
 }
 
-// orders returns permutations of the numbers from 1 to n, by name. In each such order the numbers
-// of an edge may finish. The number n must be even.
+// orders returns permutations of the numbers from 1 to n, by name. The numbers of an edge may
+// finish in each of these orders. The number n must be even.
 func orders(n int) map[string][]uint64 {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var ascending, alternating []uint64

@@ -9,9 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestB1_WhoJoinsAndLeavesHoldsNobody has a user join and leave a group many times, and then speak
-// in the group. Then another user speaks in it. All of this must be published before the relay
-// hears the first notice.
+// In TestB1_WhoJoinsAndLeavesHoldsNobody, a user joins and leaves a group many times. Then the user
+// joins once more, and speaks in the group. Another user speaks there after that. All of this must
+// be published before the relay hears the first notice.
 func TestB1_WhoJoinsAndLeavesHoldsNobody(t *testing.T) {
 	const pairs = 100
 	w := newWorld(t, 1)
@@ -47,7 +47,7 @@ func TestB1_WhoJoinsAndLeavesHoldsNobody(t *testing.T) {
 	a.quiet()
 }
 
-// TestAParkedFrameHoldsOnlyItsLane has a join whose notice is not published. Some later frames of
+// In TestAParkedFrameHoldsOnlyItsLane, the notice of a join is not published. Some later frames of
 // the same session are parked behind the join. One of the parked frames is a message to a group. A
 // message of another session to that group must wait behind the parked one. Messages to other
 // topics must go on.

@@ -8,7 +8,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue has a slow broker, and an edge that
+// In TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue, the broker is slow, and an edge
 // replays its waiting frames on each new link. Together the messages that wait at the broker may
 // take at most twice the size of the edge's log, plus one message.
 func TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue(t *testing.T) {

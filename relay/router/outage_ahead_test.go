@@ -121,9 +121,9 @@ func TestP5_JoinsAndLeavesAreInForceWhileTheBrokerIsAway(t *testing.T) {
 	}
 }
 
-// TestP5_AfterAChangeOfRelayNothingIsGivenAgain kills the relay of two edges during an outage.
-// Another relay must not give the same clients again what the killed relay gave ahead. A message
-// that a member sent before it left the group must be published.
+// TestP5_AfterAChangeOfRelayNothingIsGivenAgain kills the relay of two edges during an outage. The
+// killed relay has given messages ahead. Another relay must not give these messages to the same
+// clients again. A message that a member sent before it left the group must be published.
 func TestP5_AfterAChangeOfRelayNothingIsGivenAgain(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -185,10 +185,10 @@ func TestP1_AnEdgeFromElsewhereWaitsForTheBroker(t *testing.T) {
 	b.saw(2, inGroupG("1", "1"), inGroupG("1", "2"))
 }
 
-// TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder has a member come at a relay that does
-// not know the topic's position. Then the member's edge links to a second relay, whose tail has
-// messages from before the member came. The broker is away from both relays. The member must not be
-// given these messages.
+// In TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder, a member joins a group at a relay
+// that does not know the position of the group's topic. Then the member's edge links to a second
+// relay, whose tail has messages from before the join. The broker is away from both relays. The
+// member must not be given these messages.
 func TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -258,9 +258,9 @@ func TestP1_WhoKnowsMoreThanTheRelayWaitsForTheBroker(t *testing.T) {
 	d.quiet()
 }
 
-// TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack has more messages wait than a history keeps. When the
-// broker is back, the relay must publish them so slowly that another relay misses none. The broker
-// comes back to that relay somewhat later.
+// In TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack, more messages wait than a history keeps. When the
+// broker is back, the relay must publish them so slowly that another relay misses none. The other
+// relay reaches the broker somewhat later.
 func TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]

@@ -78,7 +78,7 @@ func TestP6_WhoCameAfterALossIsNotGivenWhatWasLost(t *testing.T) {
 	}
 }
 
-// TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas has a follower that was behind when Redis lost a
+// In TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas, a follower was behind when Redis lost a
 // message. The relay must send the follower this message from its tail.
 func TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas(t *testing.T) {
 	w, slow := rewound(t)
@@ -144,7 +144,7 @@ func TestMissed(t *testing.T) {
 		{at(1, 4), at(1, 7), at(0, 0), 2},
 		{at(1, 4), at(2, 1), at(0, 0), 0}, // nobody knows how many publications epoch 1 had after 4
 		{at(1, 4), at(2, 1), at(1, 4), 0},
-		{at(1, 4), at(2, 1), at(1, 3), 0}, // the back end has lost 4, and the follower has it
+		{at(1, 4), at(2, 1), at(1, 3), 0}, // the back end lost publication 4; the follower has it
 		{at(1, 4), at(2, 1), at(1, 9), 5},
 		{at(1, 4), at(3, 1), at(2, 9), 9}, // 9 at least: the end of epoch 1 is not known
 		{at(0, 0), at(2, 1), at(1, 9), 9},

@@ -9,9 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead has a message published. The answer to
-// the publish is lost. Then the message's receiver connects, and gets the sender's next message.
-// When Redis goes away, the relay must not give the older message to the receiver.
+// In TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead, a message is published, and the
+// answer to the publish is lost. Then the message's receiver connects, and gets the sender's next
+// message. When Redis goes away, the relay must not give the older message to the receiver.
 func TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -98,9 +98,9 @@ func TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly(t *testing.T)
 	a.quiet()
 }
 
-// TestP6_AConnectThatWaitedIsNotGivenWhatWasUnheardBefore has Redis go away while a connect waits.
-// Another client of the same edge is then given a message that was published and not heard. The
-// message is older than the connect. So the relay must not give the message to the client that
+// In TestP6_AConnectThatWaitedIsNotGivenWhatWasUnheardBefore, Redis goes away while a connect
+// waits. Another client of the same edge is then given a message that was published and not heard.
+// The message is older than the connect. So the relay must not give the message to the client that
 // connects.
 func TestP6_AConnectThatWaitedIsNotGivenWhatWasUnheardBefore(t *testing.T) {
 	w := newWorld(t, 1)
@@ -168,7 +168,7 @@ func TestP4_WhatWasToldAsLostIsNotGivenAhead(t *testing.T) {
 	a.quiet()
 }
 
-// TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore has an edge whose link is
+// In TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore, the link of an edge is
 // half open. Messages of the edge to a group are published, but the edge gets no acknowledgement.
 // Then the edge links to a relay whose Redis is away, and a client connects to the group there.
 // Later the edge links to a third relay. The client must not be given messages that were said in
@@ -214,9 +214,9 @@ func TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore(t *tes
 	a.quiet()
 }
 
-// TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead has a relay publish a message and not hear it.
-// Then an edge links to the relay. The edge's position shows that another relay has told it the
-// loss of this message. The relay must not give the message ahead to that edge.
+// In TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead, a relay publishes a message and does not
+// hear it. Then an edge links to the relay. The edge's position shows that another relay has told
+// it the loss of this message. The relay must not give the message ahead to that edge.
 func TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -240,11 +240,12 @@ func TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead(t *testing.T) {
 	b.saw(2)
 }
 
-// TestP2_WhoCameElsewhereMeanwhileIsGivenWhatIsAhead has a connect wait at a relay. The client's
+// In TestP2_WhoCameElsewhereMeanwhileIsGivenWhatIsAhead, a connect waits at a relay. The client's
 // edge links to another relay, which answers the connect. Then somebody sends a message through the
 // first relay, which cannot publish it. Redis goes away from the first relay, and the edge comes
 // back to that relay. The client was there before the message, so it is given the message. The same
-// holds if the edge's first link back is lost before the edge has told of its sessions.
+// holds if the edge comes back with two links, and loses the first of them before it has told of
+// its sessions.
 func TestP2_WhoCameElsewhereMeanwhileIsGivenWhatIsAhead(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		t.Run(fmt.Sprint("a link back is lost ", lost), func(t *testing.T) {

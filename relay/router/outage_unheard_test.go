@@ -9,11 +9,11 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestP1_ADeafTopicIsNotHeardOut has the broker come back, and go away again before it has
+// In TestP1_ADeafTopicIsNotHeardOut, the broker comes back, and goes away again before it has
 // confirmed the subscriptions. In between the broker answers the relay's Flush with Heard. The
 // relay still lacks an earlier message of an edge. So the relay must not give the edge's next
-// message ahead. redisbroker can bring the events in this order: it sends Subscribed only when the
-// tops are read, and State and Flushed may come earlier.
+// message ahead. The package redisbroker can bring the events in this order: it sends Subscribed
+// only when the tops are read, and State and Flushed may come earlier.
 func TestP1_ADeafTopicIsNotHeardOut(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -102,7 +102,7 @@ func TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder(t *testing.T) {
 	b.saw(2, append(want, "user 1 send:new")...)
 }
 
-// TestP5_AnEchoWhileTheBrokerIsAwayWakesTheLane has publishing fail while subscriptions are in
+// In TestP5_AnEchoWhileTheBrokerIsAwayWakesTheLane, publishing fails while subscriptions are in
 // force. Lanes wait for the echo of an earlier message. When the echo comes, they must go on.
 func TestP5_AnEchoWhileTheBrokerIsAwayWakesTheLane(t *testing.T) {
 	w := newWorld(t, 1)
@@ -163,7 +163,7 @@ func TestP5_AnEdgeThatIsHeardOutWhileTheBrokerIsAwayIsServed(t *testing.T) {
 	a.saw(4, joined("4", "g"))
 }
 
-// TestP5_WhatWasNotHeardIsAskedForAgain has the broker answer a Flush with Heard false, although
+// In TestP5_WhatWasNotHeardIsAskedForAgain, the broker answers a Flush with Heard false, although
 // the broker is not away. The relay must then flush again.
 func TestP5_WhatWasNotHeardIsAskedForAgain(t *testing.T) {
 	w := newWorld(t, 2)
@@ -176,7 +176,7 @@ func TestP5_WhatWasNotHeardIsAskedForAgain(t *testing.T) {
 		}
 		return true
 	}
-	a.linkTo(here) // Heard is false, as when the subscriber's connection is lost
+	a.linkTo(here) // as if the subscriber's connection were lost
 	w.settle()
 	here.broker.onEvent = nil
 	w.wait(time.Hour)
@@ -187,7 +187,7 @@ func TestP5_WhatWasNotHeardIsAskedForAgain(t *testing.T) {
 	b.saw(2, inGroupG("1", "x"))
 }
 
-// TestP7_WhoJoinsAndLeavesCostsItsLinkLittle has one client join and leave again and again. The
+// In TestP7_WhoJoinsAndLeavesCostsItsLinkLittle, one client joins and leaves again and again. The
 // relay must not send the tail each time.
 func TestP7_WhoJoinsAndLeavesCostsItsLinkLittle(t *testing.T) {
 	w := newWorld(t, 1)
@@ -213,7 +213,7 @@ func TestP7_WhoJoinsAndLeavesCostsItsLinkLittle(t *testing.T) {
 	}
 }
 
-// TestP6_APlaceIsNotBehindThePageItWasLookedForIn has a relay look for a member's place in a page
+// In TestP6_APlaceIsNotBehindThePageItWasLookedForIn, a relay looks for a member's place in a page
 // of history. The member's former relay publishes the join only after the page was read. The place
 // is then the end of the page, so the member misses nothing after it.
 func TestP6_APlaceIsNotBehindThePageItWasLookedForIn(t *testing.T) {
@@ -261,10 +261,10 @@ func TestP6_APlaceIsNotBehindThePageItWasLookedForIn(t *testing.T) {
 	a.quiet()
 }
 
-// TestP1_AReceiverThatMovesHereGetsAllInOrder has a message sent while its receiver is at another
-// relay. The sender's relay cannot publish, although its subscriptions are in force. Then the
-// receiver's edge moves to the sender's relay, and the next message is sent. The receiver must get
-// both messages in order.
+// In TestP1_AReceiverThatMovesHereGetsAllInOrder, a message is sent while its receiver is at
+// another relay. The sender's relay cannot publish, although its subscriptions are in force. Then
+// the receiver's edge moves to the sender's relay, and the next message is sent. The receiver must
+// get both messages in order.
 func TestP1_AReceiverThatMovesHereGetsAllInOrder(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -293,7 +293,7 @@ func TestP1_AReceiverThatMovesHereGetsAllInOrder(t *testing.T) {
 	b.saw(2, "user 1 send:first", "user 1 send:second")
 }
 
-// TestP1_AnUnplacedReceiverThatMovesHereGetsAllInOrder has the broker away from two relays. A
+// In TestP1_AnUnplacedReceiverThatMovesHereGetsAllInOrder, the broker is away from two relays. A
 // receiver connects at one of them, and messages are sent to it at the other one. Then the
 // receiver's edge links to the relay of the sender, and one more message is sent. If the receiver
 // gets several messages, the last one sent must not come first.
@@ -327,7 +327,7 @@ func TestP1_AnUnplacedReceiverThatMovesHereGetsAllInOrder(t *testing.T) {
 	}
 }
 
-// TestP6_ANoticeWhoseEchoIsLostWithItsHistoryTakesEffect has the notice of a join published and
+// In TestP6_ANoticeWhoseEchoIsLostWithItsHistoryTakesEffect, the notice of a join is published and
 // answered. The echo of the notice is lost, and Redis comes back empty. The join must take effect
 // all the same.
 func TestP6_ANoticeWhoseEchoIsLostWithItsHistoryTakesEffect(t *testing.T) {
@@ -358,9 +358,9 @@ func TestP6_ANoticeWhoseEchoIsLostWithItsHistoryTakesEffect(t *testing.T) {
 	a.quiet()
 }
 
-// TestP5_WhatWasNotHeardIsGivenAheadFirst has a message published while the subscriptions are deaf
-// and nobody has noticed that. Then the broker goes away. The unheard message, and later ones on
-// its topic, must be given ahead.
+// In TestP5_WhatWasNotHeardIsGivenAheadFirst, a message is published while the subscriptions are
+// deaf and nobody has noticed that. Then the broker goes away. The unheard message, and later ones
+// on its topic, must be given ahead.
 func TestP5_WhatWasNotHeardIsGivenAheadFirst(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -385,8 +385,8 @@ func TestP5_WhatWasNotHeardIsGivenAheadFirst(t *testing.T) {
 	b.saw(4, joined("4", "g"))
 }
 
-// TestP5_ANoticeWhoseEchoIsLostTakesEffect has the notice of a join published and answered, and its
-// echo lost. Redis loses nothing. The join must be answered during the outage.
+// In TestP5_ANoticeWhoseEchoIsLostTakesEffect, the notice of a join is published and answered, and
+// its echo is lost. Redis loses nothing. The join must be answered during the outage.
 func TestP5_ANoticeWhoseEchoIsLostTakesEffect(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -432,7 +432,7 @@ func TestP5_WhoIsBehindWhenItBeginsCatchesUp(t *testing.T) {
 	}
 }
 
-// TestP5_AConnectWhileItsEdgeIsBehindIsBound has a connect come while its edge is behind on a
+// In TestP5_AConnectWhileItsEdgeIsBehindIsBound, a connect comes while its edge is behind on a
 // topic. The session must be bound when the edge has caught up, even while the broker is away.
 func TestP5_AConnectWhileItsEdgeIsBehindIsBound(t *testing.T) {
 	w := newWorld(t, 1)

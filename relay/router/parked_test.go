@@ -8,7 +8,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestAParkedFrameIsAnsweredBesideALeave has an edge whose former relay publishes the leave of one
+// In TestAParkedFrameIsAnsweredBesideALeave, the former relay of an edge publishes the leave of one
 // session late. On the edge's new relay, a frame of another session is parked. The parked frame has
 // a lower number than the leave. The relay must answer the parked frame all the same, since it
 // refuses this frame and does not publish it.

@@ -7,7 +7,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP2_WhoLeavesAndComesBackIsSentNothingTwice has an edge replay a leave and a join. Before the
+// In TestP2_WhoLeavesAndComesBackIsSentNothingTwice, an edge replays a leave and a join. Before the
 // broker answers them, somebody else sends a message, and the member gets it. When the join takes
 // effect, the relay must not send the message again.
 func TestP2_WhoLeavesAndComesBackIsSentNothingTwice(t *testing.T) {
@@ -41,9 +41,9 @@ func TestP2_WhoLeavesAndComesBackIsSentNothingTwice(t *testing.T) {
 	a.quiet()
 }
 
-// TestP6_AnothersHistoryTellsNothingAhead has a relay read a page of history for one edge. The page
-// has publications that the relay has not heard yet. Among them are the notices of a join and a
-// leave at other edges. The notices take effect only when the relay hears them. So the new member
+// In TestP6_AnothersHistoryTellsNothingAhead, a relay reads a page of history for one edge. The
+// page has publications that the relay has not heard yet. Among them are the notices of a join and
+// a leave at other edges. The notices take effect only when the relay hears them. So the new member
 // is not given messages from before its join. The leaving member still gets messages from before
 // its leave.
 func TestP6_AnothersHistoryTellsNothingAhead(t *testing.T) {
@@ -87,9 +87,9 @@ func TestP6_AnothersHistoryTellsNothingAhead(t *testing.T) {
 	c.quiet()
 }
 
-// TestP5_ALeaveIsNotGivenAheadOfItsJoin has a join that is known to be published when Redis goes
-// away. At that moment the join still waits until its topic is subscribed again. The leave that
-// follows must take effect after the join.
+// In TestP5_ALeaveIsNotGivenAheadOfItsJoin, a join is known to be published when Redis goes away.
+// At that moment the join still waits until its topic is subscribed again. The leave that follows
+// must take effect after the join.
 func TestP5_ALeaveIsNotGivenAheadOfItsJoin(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -135,8 +135,8 @@ func TestP5_ALeaveIsNotGivenAheadOfItsJoin(t *testing.T) {
 	a.quiet()
 }
 
-// TestWhoLeavesAndJoinsAgainIsNotTooMany has a session that is a member of as many topics as a
-// session may be. The session must be able to leave a group and join it again at once.
+// In TestWhoLeavesAndJoinsAgainIsNotTooMany, a session is a member of as many topics as a session
+// may be. The session must be able to leave a group and join it again at once.
 func TestWhoLeavesAndJoinsAgainIsNotTooMany(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{MaxGroups: 3}) // the session's own two topics included
@@ -153,7 +153,7 @@ func TestWhoLeavesAndJoinsAgainIsNotTooMany(t *testing.T) {
 	a.quiet()
 }
 
-// TestP8_NothingIsKeptOfATopicThatNobodyFollows has an edge replay a join and a leave at a new
+// In TestP8_NothingIsKeptOfATopicThatNobodyFollows, an edge replays a join and a leave at a new
 // relay. The former relay publishes both. The new relay loses the two echoes. It puts the join and
 // the leave in effect when it hears a later message. After that, the topic has no followers at the
 // new relay, and this relay must keep nothing of the topic.

@@ -14,12 +14,12 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP1P2P4P6_AnyScheduleOfClients runs clients of SDKs and sessions of the chat on three edges
-// and two relays through a random order of moves, cuts between any two frames, kills of relays,
-// stalls, deafness, failed publishes and outages. In the end each session has received every
-// message that is for it, once. It has received the messages of one sender to one topic in order.
-// Every command of a client was answered once, as if the commands on its topic had been carried out
-// one after another.
+// TestP1P2P4P6_AnyScheduleOfClients tries random schedules. Three edges with clients of SDKs and
+// sessions of the chat are linked to two relays. There are moves, cuts between any two frames,
+// kills of relays, stalls, deafness, failed publishes and outages. In the end each session has
+// received every message that is for it, once. The session has received the messages of one sender
+// to one topic in order. Every command of a client was answered once, as if the commands on its
+// topic had been carried out one after another.
 func TestP1P2P4P6_AnyScheduleOfClients(t *testing.T) {
 	first, last := schedules()
 	for s := first; s <= last; s++ {
@@ -111,7 +111,7 @@ func clientSchedule(t *testing.T, seed uint64) {
 	c.check()
 }
 
-// act has a session of an edge do something.
+// act does something at a session of an edge.
 func (c *clientRun) act(e *testEdge) {
 	rnd := c.rnd
 	switch n := rnd.IntN(20); {

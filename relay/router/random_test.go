@@ -31,10 +31,10 @@ func schedules() (first, last uint64) {
 	return 1, 150
 }
 
-// TestP1P2P4_AnySchedule runs clients of three edges on two relays through a random order of moves,
-// cuts, kills of relays, stalls, deafness, failed publishes and outages. In the end each session
-// that was there from the start has received every message that is for it, once. Each such session
-// has received the messages of one sender to one topic in order.
+// TestP1P2P4_AnySchedule tries random schedules. Three edges with clients are linked to two
+// relays. There are moves, cuts, kills of relays, stalls, deafness, failed publishes and outages.
+// In the end each session that was there from the start has received every message that is for it,
+// once. Each such session has received the messages of one sender to one topic in order.
 func TestP1P2P4_AnySchedule(t *testing.T) {
 	first, last := schedules()
 	for s := first; s <= last; s++ {
@@ -72,7 +72,7 @@ func schedule(t *testing.T, seed uint64) {
 		clear(e.received)
 	}
 	sent := map[string][]string{} // texts that were sent, by sender and topic
-	refused := map[string]int{}   // number of answers to come, by sender
+	refused := map[string]int{}   // number of refusals that must come, by sender
 	say := func(e *testEdge, id uint64) {
 		user := e.sessions[id].User
 		to := edges[rnd.IntN(3)]

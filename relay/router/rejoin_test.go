@@ -6,7 +6,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestP6_ReplayOfAnsweredNotices has an edge replay joins and leaves that were answered. Their
+// In TestP6_ReplayOfAnsweredNotices, an edge replays joins and leaves that were answered. Their
 // acknowledgements were lost. If the session's last answer said that it joined, the session must
 // get every message of the group, also during the replay. If that answer said that it left, the
 // session must get none.

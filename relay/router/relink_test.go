@@ -382,7 +382,7 @@ func TestLaterLinkOfOneBootReplacesTheOlder(t *testing.T) {
 	b.saw(2, "group 【g】 user 【1】 send:x")
 }
 
-// TestOlderLinkOfOneBootBringsNothing has two links of one boot of an edge. The link with the
+// In TestOlderLinkOfOneBootBringsNothing, one boot of an edge has two links. The link with the
 // higher generation must stay, no matter which link the relay sees first. Frames of the other link
 // must not count.
 func TestOlderLinkOfOneBootBringsNothing(t *testing.T) {
@@ -398,7 +398,7 @@ func TestOlderLinkOfOneBootBringsNothing(t *testing.T) {
 	rl.inputs = append(rl.inputs, late("by the older link"), Disconnected{old, w.now, errors.New("closed")})
 	w.settle()
 
-	slow := &testLink{edge: a} // dialled before the link in use, and arrives after it
+	slow := &testLink{edge: a} // this link was dialled before the link in use, and arrives after it
 	rl.inputs = append(rl.inputs, Connected{slow, link.Hello{Instance: a.instance, Node: a.node, Generation: a.generation - 1, LogSize: 4 << 20}})
 	w.settle()
 	old = slow

@@ -25,7 +25,7 @@ const (
 	nothingHere = "error: you may not read group 【g】, so nothing comes here, and this is not delivered"
 )
 
-// TestP14_ARefusedJoinIsAnsweredAndReadsNothing has user 1 try to join a group that nobody may
+// In TestP14_ARefusedJoinIsAnsweredAndReadsNothing, user 1 tries to join a group that nobody may
 // read. The relay must refuse this, and the refusals must keep their places among the answers to
 // user 1. The user must get no message of the group.
 func TestP14_ARefusedJoinIsAnsweredAndReadsNothing(t *testing.T) {
@@ -68,10 +68,10 @@ func TestP14_ARefusedJoinIsAnsweredAndReadsNothing(t *testing.T) {
 	}
 }
 
-// TestP14_ASessionWithoutATopicIsOpenedAndAnswered connects a session at /chat/group whose user may
-// not read the group. The relay must open the session, whether the broker is away or not. It must
-// also open the session if an edge tells of it on a new link. The session must receive nothing but
-// answers.
+// TestP14_ASessionWithoutATopicIsOpenedAndAnswered connects a session at /chat/group. The session's
+// user may not read the group. The relay must open the session, whether the broker is away or not.
+// It must also open the session if an edge tells of it on a new link. The session must receive
+// nothing but answers.
 func TestP14_ASessionWithoutATopicIsOpenedAndAnswered(t *testing.T) {
 	const text = "group:* read=self write=any; * read=any write=any"
 	for _, away := range []bool{false, true} {
@@ -123,7 +123,7 @@ func TestP14_ASessionWithoutATopicIsOpenedAndAnswered(t *testing.T) {
 	}
 }
 
-// TestP14_AnyoneWritesToAGroupWhereTheRuleSaysSo has a user write to a group without joining it.
+// In TestP14_AnyoneWritesToAGroupWhereTheRuleSaysSo, a user writes to a group without joining it.
 // The message must reach the members, on the edge of the sender and on another edge. A message to a
 // group without members must not be refused.
 func TestP14_AnyoneWritesToAGroupWhereTheRuleSaysSo(t *testing.T) {
@@ -160,7 +160,7 @@ func TestP14_AnyoneWritesToAGroupWhereTheRuleSaysSo(t *testing.T) {
 	far.quiet()
 }
 
-// TestP14_WhatARelayGrantedIsNotForbidden has a relay that cannot reach Redis give messages and a
+// In TestP14_WhatARelayGrantedIsNotForbidden, a relay that cannot reach Redis gives messages and a
 // join ahead. A relay whose rules forbid them must publish them all the same, since clients have
 // received them.
 func TestP14_WhatARelayGrantedIsNotForbidden(t *testing.T) {
@@ -199,10 +199,10 @@ func TestP14_WhatARelayGrantedIsNotForbidden(t *testing.T) {
 	}
 }
 
-// TestP14_WiderRulesOpenTheTopicsThatWereLeftOut has an edge move to a relay that permits more than
-// its former relay. The edge's sessions must then be members of the topics that they may read now.
-// The rules of the former relay leave out the first of a session's two topics, also while the
-// broker is away.
+// In TestP14_WiderRulesOpenTheTopicsThatWereLeftOut, an edge moves to a relay that permits more
+// than its former relay. The edge's sessions must then be members of the topics that they may read
+// now. The rules of the former relay leave out the first of a session's two topics, whether the
+// broker is away or not.
 func TestP14_WiderRulesOpenTheTopicsThatWereLeftOut(t *testing.T) {
 	for _, away := range []bool{false, true} {
 		w := newWorld(t, 0)

@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestA7_NamesInCommandsAreStrictWhereThatIsSet has a user join a group whose name imitates another
-// user's message. A relay with strict ids must refuse the join, and a relay without them must allow
-// it.
+// In TestA7_NamesInCommandsAreStrictWhereThatIsSet, a user joins a group whose name imitates
+// another user's message. A relay with strict ids must refuse the join, and a relay without them
+// must allow it.
 func TestA7_NamesInCommandsAreStrictWhereThatIsSet(t *testing.T) {
 	const forged = "g】 user 【2】 send:pay 1"
 	const refused = `error: Group must have no 【, 】 or " send:", which surround names in messages`

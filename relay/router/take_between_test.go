@@ -45,7 +45,7 @@ func TestP5_AnEdgeStaysWholeThoughItsTakingWasCut(t *testing.T) {
 	}
 }
 
-// TestP5_HearingOutIsRepeatedDuringATaking has the broker answer the first Flush of a link with
+// In TestP5_HearingOutIsRepeatedDuringATaking, the broker answers the first Flush of a link with
 // Heard false. The second Flush is due while the relay takes the edge's tables. The edge must
 // become whole.
 func TestP5_HearingOutIsRepeatedDuringATaking(t *testing.T) {
@@ -84,7 +84,7 @@ func TestP5_HearingOutIsRepeatedDuringATaking(t *testing.T) {
 	}
 }
 
-// TestP4_ALossThatIsFoundBetweenThePiecesIsTold has Redis lose a message. In one case the relay
+// In TestP4_ALossThatIsFoundBetweenThePiecesIsTold, Redis loses a message. In one case the relay
 // learns of the loss while it takes an edge's tables. The edge is then ready, and the follower has
 // no number yet. In the other case the relay learns of the loss after the taking. The client must
 // be told the loss in both cases.
@@ -122,7 +122,7 @@ func TestP4_ALossThatIsFoundBetweenThePiecesIsTold(t *testing.T) {
 	}
 }
 
-// TestP6_AnUnplacedGroupIsNotToldAtTheBeginning has an edge tell that the members of a group are
+// In TestP6_AnUnplacedGroupIsNotToldAtTheBeginning, an edge tells that the members of a group are
 // unplaced. The topic is subscribed before its follower's turn, and the link is lost while the
 // members' place is looked for. The members must not be given messages from before they came.
 func TestP6_AnUnplacedGroupIsNotToldAtTheBeginning(t *testing.T) {
@@ -162,7 +162,7 @@ func TestP6_AnUnplacedGroupIsNotToldAtTheBeginning(t *testing.T) {
 	}
 }
 
-// TestP6_AnUnplacedMemberGetsWhatComesBeforeItsTurn has an edge tell that the member of a group is
+// In TestP6_AnUnplacedMemberGetsWhatComesBeforeItsTurn, an edge tells that the member of a group is
 // unplaced. The relay already follows the group for another edge. A message is published after
 // Synced and before the turn of the member's follower. The member must get the message.
 func TestP6_AnUnplacedMemberGetsWhatComesBeforeItsTurn(t *testing.T) {
@@ -192,7 +192,7 @@ func TestP6_AnUnplacedMemberGetsWhatComesBeforeItsTurn(t *testing.T) {
 	}
 }
 
-// TestP5_ABrokerThatIsBackDuringATakingIsAsked has the broker come back while the relay takes an
+// In TestP5_ABrokerThatIsBackDuringATakingIsAsked, the broker comes back while the relay takes an
 // edge's tables. In the next outage the edge's clients must reach each other.
 func TestP5_ABrokerThatIsBackDuringATakingIsAsked(t *testing.T) {
 	for _, pieces := range []int{1, 512} {
@@ -234,7 +234,7 @@ func TestP5_ABrokerThatIsBackDuringATakingIsAsked(t *testing.T) {
 
 // TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut checks an edge that links to another relay and
 // comes back. The edge's link is cut while its tables are taken. When the edge links again, the
-// relay must still assume that the members may have come at the other relay.
+// relay must still assume that members may have come while the edge was at the other relay.
 func TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut(t *testing.T) {
 	w := newWorld(t, 0)
 	rl, other := w.addRelay(Config{Pieces: 1}), w.addRelay(Config{})
@@ -262,7 +262,7 @@ func TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut(t *testing.T) {
 	}
 }
 
-// TestP6_AnUnplacedUserGetsWhatComesBeforeItsTurn has an edge tell that a user's session is
+// In TestP6_AnUnplacedUserGetsWhatComesBeforeItsTurn, an edge tells that a user's session is
 // unplaced. The relay already follows the user's topic for another edge. A message to the user is
 // published after Synced and before the turn of the session's follower. The session must get the
 // message.

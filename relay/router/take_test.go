@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// crowded links an edge with a number of sessions to rl. The relay has not taken the edge's tables
-// yet.
+// crowded returns an edge that has a number of sessions and is linked to rl. The relay has not
+// taken the edge's tables yet.
 func crowded(w *world, rl *testRelay, sessions int) *testEdge {
 	e := w.edge("crowded")
 	for id := uint64(1); id <= uint64(sessions); id++ {
@@ -178,9 +178,10 @@ func TestP8_FramesThatWaitForTheTablesAreBounded(t *testing.T) {
 	}
 }
 
-// TestP1_WhatComesBetweenThePiecesComesOnce has a topic's subscription confirmed after the edge is
-// ready, and before the topic's follower is resumed. In the same step the relay receives a message
-// of an original server and a message of another edge. The client must get each of them once.
+// In TestP1_WhatComesBetweenThePiecesComesOnce, a topic's subscription is confirmed after the edge
+// is ready, and before the topic's follower is resumed. In the same step the relay receives a
+// message of an original server and a message of another edge. The client must get each of them
+// once.
 func TestP1_WhatComesBetweenThePiecesComesOnce(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{Pieces: 1})

@@ -25,7 +25,7 @@ func TestP8_WhatALinkTellsIsBoundedInBytes(t *testing.T) {
 	session := func(n uint64) any { return link.Session{ID: n, Endpoint: protocol.EndpointUser, User: "1"} }
 	for _, c := range []struct {
 		name   string
-		each   int // bytes that the relay counts for one result of the func frames
+		each   int // bytes that the relay counts for the frames of one call
 		frames func(n uint64) []any
 	}{
 		{"sessions", 65, func(n uint64) []any { return []any{session(n)} }},
@@ -50,7 +50,7 @@ func TestP8_WhatALinkTellsIsBoundedInBytes(t *testing.T) {
 	}
 }
 
-// TestP8_TablesAreToldInTimeOrTheLinkIsCut has an edge tell of only one session in its first
+// In TestP8_TablesAreToldInTimeOrTheLinkIsCut, an edge tells of only one session in its first
 // minute. The link of this edge is cut. Another edge tells of twenty sessions in each of three
 // minutes. The link of the other edge is cut only after a minute in which that edge tells nothing.
 func TestP8_TablesAreToldInTimeOrTheLinkIsCut(t *testing.T) {
@@ -139,7 +139,7 @@ func TestP8_NoClientKeepsItsEdgeFromLinkingAgain(t *testing.T) {
 	}
 }
 
-// TestAnEdgeTellsChannelsOfAnyName has an edge tell of members of topics that the chat does not
+// In TestAnEdgeTellsChannelsOfAnyName, an edge tells of members of topics that the chat does not
 // know. The edge must get the publications of these topics.
 func TestAnEdgeTellsChannelsOfAnyName(t *testing.T) {
 	w := newWorld(t, 1)

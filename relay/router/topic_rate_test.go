@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestA2_ATopicTakesItsRateFromAllWhoWriteToIt has eight edges with one client each. All clients
+// In TestA2_ATopicTakesItsRateFromAllWhoWriteToIt, eight edges have one client each. All clients
 // send messages to the topic "all" at once. The relay must publish these messages at about the
 // topic's rate, and the edges must take turns. No message may be lost, and a message to another
 // topic must not wait.
@@ -67,7 +67,7 @@ func TestA2_ATopicTakesItsRateFromAllWhoWriteToIt(t *testing.T) {
 	}
 }
 
-// TestA2_WhatOtherRelaysPublishCounts has clients of two relays send messages to one topic. The
+// In TestA2_WhatOtherRelaysPublishCounts, clients of two relays send messages to one topic. The
 // clients together send twice as much as the topic's rate permits. The relays together must publish
 // at about the rate.
 func TestA2_WhatOtherRelaysPublishCounts(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// TestAnUnsubscribeWaitsForTheSubscribeBeforeIt has a client send a subscribe and then an
+// In TestAnUnsubscribeWaitsForTheSubscribeBeforeIt, a client sends a subscribe and then an
 // unsubscribe, while the broker has not confirmed the topic's subscription. Both must be answered
 // with success, in this order. In the end the relay must follow no topic.
 func TestAnUnsubscribeWaitsForTheSubscribeBeforeIt(t *testing.T) {
@@ -28,7 +28,7 @@ func TestAnUnsubscribeWaitsForTheSubscribeBeforeIt(t *testing.T) {
 	}
 }
 
-// TestAnUnsubscribeWaitsForWhatWasPublishedBefore has a client publish and then unsubscribe. The
+// In TestAnUnsubscribeWaitsForWhatWasPublishedBefore, a client publishes and then unsubscribes. The
 // broker's answer to the publish is lost. Then the link or the relay is lost. In the replay the
 // publish must be judged as a member's.
 func TestAnUnsubscribeWaitsForWhatWasPublishedBefore(t *testing.T) {
@@ -64,8 +64,8 @@ func TestAnUnsubscribeWaitsForWhatWasPublishedBefore(t *testing.T) {
 	}
 }
 
-// TestWhatWasSaidIsFinishedBeforeLeft has a session publish without being answered, and then
-// unsubscribe. In round n the link is lost at the n-th frame that the relay then sends. In the
+// In TestWhatWasSaidIsFinishedBeforeLeft, a session publishes without being answered, and then
+// unsubscribes. In round n the link is lost at the n-th frame that the relay then sends. In the
 // replay the message must not be judged as a stranger's.
 func TestWhatWasSaidIsFinishedBeforeLeft(t *testing.T) {
 	for cut := 1; cut < 12; cut++ {

@@ -32,7 +32,8 @@ type testRelay struct {
 }
 
 // filter is a broker between a Router and the back end. A test can hold back or lose the events
-// that the back end brings. It can also lose publishes, and have requests answered with errors.
+// that the back end brings. A test can also make the filter lose publishes, or answer requests with
+// errors.
 type filter struct {
 	*brokertest.Handle
 	onPublish func(broker.Publish) bool // false: Publish does not pass the request on

@@ -32,9 +32,9 @@ func (a Addr) Loopback() bool {
 	return err == nil && loopbackHost(host)
 }
 
-// Overlaps reports whether a listener on one of the addresses may prevent a listener on the other.
-// Two addresses overlap if they have the same port other than 0, and their hosts are equal. With
-// the same port they also overlap if one of the hosts means every address of the machine.
+// Overlaps reports whether a listener on one of the addresses a and b may prevent a listener on the
+// other. That is so if a and b have the same port, which is not 0, and their hosts are equal. It is
+// also so if they have the same port and the host of a or b means every address of the machine.
 func (a Addr) Overlaps(b Addr) bool {
 	aHost, aPort := a.split()
 	bHost, bPort := b.split()

@@ -12,9 +12,10 @@ import (
 )
 
 // Validator is a configuration with rules that tags cannot express. When Load has set every field
-// that it could read, it calls Validate, and adds the Problems of Validate to those that Load has
-// found. It leaves out a Problem of Validate that repeats another one. It also leaves out the
-// Problems of Validate in variables in which Load has found a Problem.
+// that it could read, it calls Validate. Load adds the Problems that Validate returns to those that
+// Load itself has found. It drops a Problem of Validate that repeats another one. If Load itself
+// has found a Problem of a variable, it also drops the Problems that Validate returns for that
+// variable.
 type Validator interface{ Validate() []Problem }
 
 // Load reads the configuration struct T from environ, a list of NAME=value as os.Environ returns
@@ -77,8 +78,8 @@ func unset(vs []Variable, set map[string]string) (ps Problems) {
 	return ps
 }
 
-// parse fills cfg and returns a Problem for each variable that it cannot read. If Load has already
-// found a Problem in that variable, it drops the one that parse returns.
+// parse fills cfg and returns a Problem for each variable that it cannot read. Load drops such a
+// Problem if it has already found another one of the same variable.
 func parse(cfg any, vs []Variable, set map[string]string) (ps Problems) {
 	err := env.ParseWithOptions(cfg, env.Options{Environment: set})
 	if err == nil {

@@ -197,9 +197,9 @@ func typeWord(t reflect.Type) string {
 	return "text"
 }
 
-// readsItself reports whether a Problem shows the error of the variable's type unchanged. Types
-// that parse their own text have such errors. For Bytes and Addr, however, the Problem says what is
-// allowed.
+// readsItself reports whether a Problem shows the error of the variable's type unchanged. That is
+// so for types that parse their own text, except Bytes and Addr. For these two the Problem says
+// what is allowed.
 func (v Variable) readsItself() bool {
 	if v.typ == reflect.TypeFor[Bytes]() || v.typ == reflect.TypeFor[Addr]() {
 		return false

@@ -95,8 +95,7 @@ func (c *Crowd[K, V]) Leave(m *Member[K, V]) bool {
 
 // First returns the member that gives way next: the oldest member of the owner that holds most.
 // Owners that hold no more than Little count as if they held Little. Among owners that count as
-// holding equally much, the one with the oldest member comes first. First returns nil when the
-// crowd is empty.
+// equal, the one with the oldest member comes first. First returns nil when the crowd is empty.
 func (c *Crowd[K, V]) First() *Member[K, V] {
 	if len(c.heaviest) == 0 {
 		return nil

@@ -13,7 +13,7 @@ const sourceBits = 64
 const fewOf = 512
 
 // Few returns the number of connections up to which a source counts like a source that has one
-// connection. The parameter most is the bound of the connections of all sources together.
+// connection. The parameter most bounds the connections of all sources together.
 //
 // Several edges or clients may share an address, and so be one source. An attacker may have many
 // sources, even as many as the bound, with one connection each. Then the shared source has more
@@ -22,7 +22,7 @@ const fewOf = 512
 func Few(most int) int64 { return int64(max(most/fewOf, 1)) }
 
 // Source returns the owner of a connection: an IPv4 address, or the /64 network of an IPv6 address.
-// All addresses that are not TCP addresses are one source.
+// All addresses that are not TCP addresses count together as one source.
 func Source(remote net.Addr) netip.Addr {
 	tcp, ok := remote.(*net.TCPAddr)
 	if !ok {

@@ -24,8 +24,8 @@ type Admin struct {
 
 // Server returns the server of an admin port. Everyone who reaches the port gets /livez, /readyz
 // and /metrics. If the port listens on loopback and a request names a host, that host must be a
-// loopback host. /debug/ is only for requests that come from this machine, name a loopback host,
-// and have no header that a proxy adds.
+// loopback host. A request under /debug/ is served only if it comes from this machine, names a
+// loopback host, and has no header that a proxy adds.
 func (a Admin) Server() *Server {
 	started := time.Now()
 	mux := http.NewServeMux()

@@ -21,8 +21,8 @@ func bufferSends(raw syscall.RawConn, bytes int) (err error) {
 
 // SendBuffer returns the size in bytes that the kernel's send buffer has when a connection of l
 // begins. The buffer holds the sent bytes that the peer has not taken, and the kernel's own
-// bookkeeping. If bufferSends has fixed the size, the buffer does not grow. 0 means that the size
-// is unknown.
+// bookkeeping. If bufferSends has fixed the size, the buffer does not grow. A result of 0 means
+// that the size is unknown.
 func SendBuffer(l net.Listener) (bytes int) {
 	socket, ok := l.(syscall.Conn)
 	if !ok {

@@ -120,7 +120,7 @@ func TestA1_TheBeginOfASecondRequestEndsTheIdlePhase(t *testing.T) {
 			s.wantDropped(dropSlow, 1)
 			s.wantDropped(dropIdle, 0)
 		})
-		onSite(t, Config{Handler: live}, func(s site) { // the first write ends with begun
+		onSite(t, Config{Handler: live}, func(s site) { // livez and begun come in one write
 			c := s.dial(livez + begun)
 			s.answer(c)
 			time.Sleep(requestTime + sweepEvery)

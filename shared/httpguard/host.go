@@ -69,7 +69,7 @@ func hostname(hostport string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(hostport, "["), "]")
 }
 
-// loopbackName reports whether a browser always finds its own machine under this host.
+// loopbackName reports whether a browser always finds its own machine under this host name.
 func loopbackName(host string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {

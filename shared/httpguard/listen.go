@@ -18,8 +18,8 @@ func Listen(variable string, addr config.Addr) (net.Listener, error) {
 
 // ListenBuffered is Listen with a bound on the kernel's send buffer of each connection. The
 // parameter send is that bound in bytes. The buffer holds what the peer has not taken. The kernel
-// may raise a very small bound and lower a very large one. If send is 0, or the system is not a
-// Unix, the kernel decides. It may then keep megabytes for a peer that reads slowly.
+// may raise a very small bound and lower a very large one. If the bound is 0, or the system is not
+// a Unix, the kernel decides. It may then keep megabytes for a peer that reads slowly.
 func ListenBuffered(variable string, addr config.Addr, send int) (net.Listener, error) {
 	listening := listening
 	if control := listening.Control; send > 0 {

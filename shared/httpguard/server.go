@@ -31,7 +31,7 @@ const SpareFiles = 100 + fewWaiting
 // Config is what a Server needs.
 type Config struct {
 	Handler http.Handler
-	// Name and Port tell the metrics of several servers apart:
+	// Name and Port distinguish the metrics of several servers:
 	// edgerelay_{Name}_http_…{port="{Port}"}.
 	Name, Port string
 	// MaxWaiting bounds the connections for which no handler works; 0 means 4,096. At the bound,
@@ -57,10 +57,10 @@ type Config struct {
 // Server serves HTTP to anybody who reaches its port. It bounds what a connection may cost until it
 // is upgraded. A request may have 64 header lines and 16 KiB of headers. The headers may take 10 s
 // to come, a handler 10 s to work, and the client 10 s to take the answer. Only the handlers under
-// /debug/ of an admin port may take longer. 60 s may pass between an answer and the next request.
-// The server checks these times once a second. The number of connections for which no handler works
-// is bounded too. The Server counts the connections that it closes and the requests that it
-// refuses, by reason.
+// /debug/ of an admin port may take longer. Up to 60 s may pass between an answer and the next
+// request. The server checks these times once a second. The number of connections for which no
+// handler works is bounded too. The Server counts the connections that it closes and the requests
+// that it refuses, by reason.
 type Server struct {
 	Handler http.Handler // Config.Handler behind the guard
 
@@ -84,7 +84,7 @@ func NewServer(cfg Config) *Server {
 	s.Handler = w.handler(s.guardHost(cfg.Handler))
 	// The time-outs of net/http are not used. net/http does not report when they end a connection,
 	// and its time-out for reads would end the context of a handler at work. The header bound of
-	// net/http never applies, since the guard's is lower.
+	// net/http never applies, since the guard has a lower bound of its own.
 	s.http = &http.Server{
 		Handler:                      s.Handler,
 		MaxHeaderBytes:               2 * maxHeadBytes,

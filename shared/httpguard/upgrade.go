@@ -12,9 +12,9 @@ import (
 	"strings"
 )
 
-// A request that CheckUpgrade refuses with one of these errors lacks a header of an upgrade, or has
-// a wrong value in it. An edge answers such a request with 426 and the headers that AskForUpgrade
-// sets.
+// If CheckUpgrade returns one of these errors, the request lacks a header of an upgrade, or has a
+// wrong value in such a header. An edge answers the request with 426 and the headers that
+// AskForUpgrade sets.
 var (
 	ErrNoUpgrade = errors.New("want a WebSocket upgrade: connect with ws:// or wss://")
 	ErrVersion   = errors.New("want Sec-WebSocket-Version: " + version)

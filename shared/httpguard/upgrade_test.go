@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestA10_NoDoorUpgradesWhatIsNoUpgrade checks that requests that are no upgrade fail, even if the
-// handler would upgrade them.
+// TestA10_NoDoorUpgradesWhatIsNoUpgrade sends requests to a handler that tries to hijack each
+// connection. The handler must succeed only if the request is an upgrade.
 func TestA10_NoDoorUpgradesWhatIsNoUpgrade(t *testing.T) {
 	hijack := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		c, _, err := http.NewResponseController(w).Hijack()

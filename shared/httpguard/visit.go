@@ -40,8 +40,8 @@ const (
 	refuseMost = 256 << 10   // at most this many bytes are discarded during refuseTime
 )
 
-// errHead ends a connection whose client the guard has answered itself. It has the form of a failed
-// read, to which net/http adds no answer of its own.
+// errHead ends a connection after the guard itself has answered the client. It has the form of a
+// failed read, to which net/http adds no answer of its own.
 var errHead = &net.OpError{Op: "read", Err: errors.New("the head of the request is too long")}
 
 type member = crowd.Member[netip.Addr, *visit]

@@ -1,5 +1,5 @@
-// Package keyring has lists of keys. A key is a secret that several processes share, with the id by
-// which they refer to it.
+// Package keyring has lists of keys. A key is a secret that several processes share. Each key has
+// an id, by which these processes refer to it.
 package keyring
 
 import (

@@ -10,7 +10,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/race"
 )
 
-// feeder is an end of a link that sends frames of one kind. It parses the frames that it receives
+// feeder is one end of a link, and sends frames of one kind. It parses the frames that it receives
 // as an edge or a relay does, and keeps nothing.
 type feeder struct {
 	conn  *Conn
@@ -76,8 +76,9 @@ func joinFeeders(tb testing.TB, up, down *feeder) (send func(from *feeder, n int
 	}
 }
 
-// forwarding returns the two ends of a link between an edge and a relay. Messages go up.
-// Publications to a group go down. All of them are the same bytes, which are encoded beforehand.
+// forwarding returns the two ends of a link between an edge and a relay. The edge sends Messages
+// up. The relay sends Publications to a group down. All Publications are the same bytes, which are
+// encoded beforehand.
 func forwarding(size int) (up, down *feeder) {
 	payload := bytes.Repeat([]byte("x"), size)
 	publication := Publication{Topic: 3, Position: protocol.Position{Epoch: 1 << 50, Offset: 7}, ID: 9, Except: "somebody", Payload: payload}.Append(nil)
@@ -118,7 +119,7 @@ func TestNoAllocPerForwardedFrame(t *testing.T) {
 			name string
 			from *feeder
 		}{{"message", up}, {"publication", down}} {
-			const runs = 200 // batches in a run: AllocsPerRun rounds its result down
+			const runs = 200 // a run has many batches, since AllocsPerRun rounds down
 			if n := testing.AllocsPerRun(1, func() {
 				for range runs {
 					send(way.from, batch)

@@ -9,8 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestNames checks that a frame parsed with Names equals one parsed without. Except must stay the
-// same when the body is overwritten. A name that comes twice in a row must be copied only once.
+// TestNames parses each frame with Names and without Names. The two results must be equal. Except
+// must stay the same when the body is overwritten. A name that comes twice in a row must be copied
+// only once.
 func TestNames(t *testing.T) {
 	var names Names
 	var body []byte

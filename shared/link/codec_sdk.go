@@ -12,8 +12,8 @@ import (
 // The Parse functions in this file check names, and that Close.Reason is valid UTF-8. An edge would
 // tell a wrong name to each later relay, and no link would last. The Parse functions do not check
 // texts, which the relay makes. If an invalid text ended the link, the relay would send the text
-// again on the next link, and end that link too. ParseAnswer and ParsePublication do not check
-// texts either.
+// again on the next link, and that link would end too. ParseAnswer and ParsePublication do not
+// check texts either.
 
 // Bits of the flags in Client.
 const (
@@ -318,7 +318,8 @@ func (f *fields) texts(dst *[MaxForms]Rendering) []Rendering {
 var errUTF8 = errors.New("text is not valid UTF-8")
 
 // fields.channels does what fields.count does, for topics to which one frame binds a session. More
-// than MaxChannels of them are an error. An edge searches the memberships of the session for each.
+// than MaxChannels of them are an error, since an edge searches all memberships of the session for
+// each topic.
 func (f *fields) channels(size int) int {
 	n := f.count(size)
 	if n > MaxChannels {

@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestParseTakesUpToTheBounds checks that frames at a bound are parsed. TestParseRefuses has frames
-// beyond the bounds.
+// TestParseTakesUpToTheBounds checks that frames at a bound are parsed. TestParseRefuses tries
+// frames beyond the bounds.
 func TestParseTakesUpToTheBounds(t *testing.T) {
 	most := bytes.Repeat([]byte("k"), MaxKeeps)
 	channels := slices.Repeat([]Channel{{Topic: 1, Keep: []byte{}}}, MaxChannels)
@@ -58,9 +58,9 @@ func TestFramesOfSDKMayBeSkipped(t *testing.T) {
 	}
 }
 
-// TestNamesOfForms checks that Forms parsed with Names equal those parsed without. Except must stay
-// the same when the body is overwritten. The list of texts must not hold a text of an earlier frame
-// that had more forms.
+// TestNamesOfForms parses Forms with Names. The result must equal the Forms that were encoded.
+// Except must stay the same when the body is overwritten. The list of texts must not hold a text of
+// an earlier frame that had more forms.
 func TestNamesOfForms(t *testing.T) {
 	var names Names
 	both := []Rendering{{FormChat, []byte("a")}, {FormJSON, []byte("b")}}

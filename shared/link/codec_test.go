@@ -293,8 +293,8 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestExtension checks that only types in the map extensible may have bytes after their last field.
-// It leaves out frames whose last field takes all bytes.
+// TestExtension checks that a frame may have bytes after its last field only if its type is in the
+// map extensible. It leaves out frames whose last field takes all bytes.
 func TestExtension(t *testing.T) {
 	extensible := map[Type]bool{TypeHello: true, TypeWelcome: true, TypeStatus: true}
 	hasText := map[Type]bool{

@@ -43,8 +43,8 @@ func TestFramesArrive(t *testing.T) {
 	})
 }
 
-// TestByeComesLast checks that frames queued before Bye arrive, and that both ends return without
-// waiting for a timeout.
+// TestByeComesLast calls Bye when frames are queued. The frames must arrive before Bye, and both
+// ends must return without waiting for a timeout.
 func TestByeComesLast(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, _ *memnet.Conn) {
 		begun := time.Now()

@@ -52,13 +52,13 @@ const (
 	TypeJoined      Type = 0x23 // R→E  answer to a join: a session is bound to a group
 	TypeLeft        Type = 0x24 // R→E  answer to a leave: a session is unbound from a group
 	TypeAnswer      Type = 0x25 // R→E  answer to a Message
-	TypePublication Type = 0x26 // R→E  a message for all members of a topic
+	TypePublication Type = 0x26 // R→E  a message for the members of a topic
 	TypeAck         Type = 0x27 // R→E  which numbers are finished
 	TypeGap         Type = 0x28 // R→E  a topic's members at the edge missed messages
 	TypeDigest      Type = 0x29 // R→E  counts and hashes of the relay's tables of this edge
 	TypeStatus      Type = 0x2a // R→E  what is degraded at the relay
 	TypeDrain       Type = 0x2b // R→E  the relay stops soon: link elsewhere first
-	TypeLive        Type = 0x2c // R→E  all topics told in the tables are caught up
+	TypeLive        Type = 0x2c // R→E  all members in the edge's tables have caught up
 	TypeAhead       Type = 0x2d // R→E  a message of a topic, before its publication comes
 	TypeGranted     Type = 0x2e // R→E  numbers of Messages that are granted, not yet finished
 
@@ -91,7 +91,7 @@ type Hello struct {
 	Proof    []byte // HMAC-SHA256; the function prove returns it
 	Features uint64 // the features that the edge has
 	// Generation ranks the edge's links. Of two links of one instance, the relay keeps the one with
-	// the higher generation. 0 means that the edge only asks who the relay is.
+	// the higher generation. A Generation of 0 means that the edge only asks who the relay is.
 	Generation uint64
 	// LogSize bounds the unfinished Messages that the edge has sent, in bytes.
 	LogSize  uint64
@@ -194,8 +194,8 @@ type Answer struct {
 	Text    []byte
 }
 
-// Publication is for every member of Topic on this edge except the sessions of user Except. One
-// relay sends the same bytes on all its links.
+// Publication is for those members of Topic on this edge that take FormChat, except the sessions of
+// the user Except. One relay sends the same bytes on all its links.
 type Publication struct {
 	Topic uint64
 	// Position is zero if the publication has none. Publications of original servers have none.
@@ -225,8 +225,8 @@ type Ahead struct {
 type Granted Range
 
 // Gap tells that messages were lost to the members of Topic on this edge. If the edge's position is
-// before Position, Position becomes the edge's position, and the members are sent Text. Otherwise
-// the edge ignores the Gap.
+// before Position, Position becomes the edge's position, and the edge sends Text to the members.
+// Otherwise the edge ignores the Gap.
 type Gap struct {
 	Topic    uint64
 	Position protocol.Position
@@ -281,8 +281,8 @@ type Drain struct{ Window uint64 } // milliseconds
 // relay may have subscribed too late to receive them. Moved is sent only with FeatureMove.
 type Moved struct{}
 
-// Live tells that the members told in Held have caught up. It is sent at most once on a link, and
-// only with FeatureMove.
+// Live is about the members of topics that the edge has told in Held. It tells that all of them
+// have caught up. It is sent at most once on a link, and only with FeatureMove.
 type Live struct{}
 
 // Code says why a link ended. It is a metric label, and Bye carries it. The values are on the wire:

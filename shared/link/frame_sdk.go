@@ -16,8 +16,8 @@ const (
 // Limits of the topics of one session.
 const (
 	MaxChannels = 128 // topics in one Confirmed or Opened; channels of a session of an SDK
-	// MaxMemberships is how many memberships of a session of an SDK a relay takes when an edge
-	// tells it of them.
+	// MaxMemberships bounds the memberships of one session of an SDK in the tables that an edge
+	// tells. A relay takes no more.
 	MaxMemberships = MaxChannels + 2
 )
 
@@ -132,8 +132,8 @@ type Rendering struct {
 }
 
 // Forms is a Publication in the forms that its receivers need. A member of Topic gets the text of
-// its own form, or nothing if there is no such text. Except leaves out those sessions of a user
-// that take FormChat, and no others.
+// its own form, or nothing if there is no such text. Sessions of the user Except get nothing if
+// they take FormChat. Other sessions of that user get their text.
 type Forms struct {
 	Topic    uint64
 	Position protocol.Position // as in Publication

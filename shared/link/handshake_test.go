@@ -426,8 +426,9 @@ func TestLinkURL(t *testing.T) {
 	}
 }
 
-// TestADialThatIsGivenUpLeavesNothing checks dials that end while the network connects, and while a
-// peer that should speak TLS says nothing. No connection and no goroutine may be left.
+// TestADialThatIsGivenUpLeavesNothing gives up dials in three states: the network has not
+// connected, the peer says nothing, or the peer should speak TLS and says nothing. No connection
+// and no goroutine may be left.
 func TestADialThatIsGivenUpLeavesNothing(t *testing.T) {
 	keys := keysOf(t, ringA)
 	for name, c := range map[string]struct {

@@ -21,7 +21,7 @@ const WatchEvery = 100 * time.Millisecond
 // stood still.
 const lateLook = WatchEvery + WatchEvery/2
 
-// Signs are what Watch judges a connection by. Times count from the link's start.
+// Signs describe a connection, so that Watch can judge it. Times count from the link's start.
 type Signs struct {
 	Now      time.Duration
 	Received time.Duration // when the last byte came
@@ -44,7 +44,7 @@ type Signs struct {
 const (
 	silentAfter = 15 * time.Second // nothing received
 	stuckAfter  = 10 * time.Second // a batch is begun and makes no progress
-	drainFor    = time.Second      // longest time for sending the Source's frames after Bye
+	drainFor    = time.Second      // longest time from the call of Bye to the Bye frame
 	leaveFor    = 2 * time.Second  // time from the call of Bye until this side closes
 )
 
@@ -131,7 +131,7 @@ func (l *liveness) look(s Signs) (late bool) {
 // this is s.Now. Otherwise the first unanswered Ping decides. If that Ping has left this machine,
 // silence counts from about the moment when it left. If the Ping still waits here, silence counts
 // from the later of two moments: ping.at, and the last moment at which bytes left. The result is
-// never before Signs.Handled or floor.
+// never before Signs.Handled or liveness.floor.
 func (l *liveness) since(s Signs) time.Duration {
 	since := max(l.asked, s.Handled, l.floor)
 	switch {
@@ -165,7 +165,7 @@ type ping struct {
 	end uint64        // number of bytes sent up to the end of its batch, or the constant unwritten
 }
 
-// unwritten is ping.end while the Ping is not written yet.
+// unwritten is the value of ping.end until the Ping is written.
 const unwritten = ^uint64(0)
 
 // pings are the Pings of one side. The token of a Ping is its number.

@@ -54,8 +54,8 @@ type nothing struct{}
 
 func (nothing) Fill(batch []byte) []byte { return batch }
 
-// look advances the time by WatchEvery and calls Watch. A Ping that is due is written. Unless
-// blocked is true, all written bytes leave this machine at once.
+// look advances the time by WatchEvery and calls Watch. A Ping that is due is written. Unless the
+// parameter blocked is true, all written bytes leave this machine at once.
 func (w *watched) look(blocked bool) {
 	w.t.Helper()
 	w.signs.Now += WatchEvery
@@ -197,8 +197,8 @@ func TestDoubtIsNotOfASlowWayUp(t *testing.T) {
 	}
 }
 
-// When a process that stood still goes on, bytes may have come that it has not read yet. Its late
-// look must not begin a doubt.
+// A process has stood still, and bytes may have come that it has not read yet. Its next look is
+// late, and must not begin a doubt.
 func TestDoubtIsNotOfALateEdge(t *testing.T) {
 	w := watch(t, Edge)
 	for range 30 {

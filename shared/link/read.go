@@ -8,8 +8,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// keepBuffer is a number of bytes. A buffer for reading or writing that is larger is not kept for
-// the next batch.
+// keepBuffer is a size in bytes. Reader and writer each keep their buffer for the next batch,
+// unless the buffer is larger than keepBuffer.
 const keepBuffer = 1 << 20
 
 // errNotBinary is for messages of the wrong WebSocket type.

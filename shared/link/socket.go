@@ -69,7 +69,7 @@ func (s *socket) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write writes through to the network. Between cork and uncork it may keep up to writePiece bytes.
+// Write passes bytes on to the network. Between cork and uncork it may keep up to writePiece bytes.
 func (s *socket) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,7 +86,7 @@ func (s *socket) Write(p []byte) (int, error) {
 //
 // While a batch is being written, look also updates the field progress if the kernel's queue has
 // shrunk. Write would report that too late, since the kernel wakes a writer only when a third of
-// its send buffer is free. That third may be megabytes, which take minutes on a slow link.
+// the send buffer is free. That third may be megabytes, which take minutes on a slow link.
 func (s *socket) look(side Side) {
 	writing := s.progress.Load() != 0
 	if side == Relay && !writing {

@@ -105,8 +105,9 @@ func appendBool(b []byte, v bool) []byte {
 	return append(b, 0)
 }
 
-// fields reads a body field by field. After an error, all methods that read a field return a zero
-// value, except remainder. The methods end and extended return the first error.
+// fields reads a body field by field. It keeps the first error, which the methods end and extended
+// return. From then on each method that reads a field returns a zero value. The method remainder
+// still returns bytes.
 type fields struct {
 	b   []byte
 	err error

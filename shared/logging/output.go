@@ -28,8 +28,8 @@ const (
 // lines that the file refuses, are dropped and counted. Once the file takes lines again, it gets,
 // in place of the missing lines, a line that counts them.
 //
-// A write to the file that blocks cannot be interrupted. So End waits for the goroutine only for a
-// bounded time. While the write stays blocked, the goroutine lives on.
+// If a write to the file blocks, it cannot be interrupted. So End waits for the goroutine only for
+// a bounded time. While the write stays blocked, the goroutine lives on.
 type Output struct {
 	file    io.Writer
 	dropped *Dropped

@@ -34,9 +34,9 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// TestG2_AStuckReaderCostsCountedLines checks that a log drops lines while its reader does not
-// read, and does not block its callers. Once the reader goes on, it gets the other lines in order.
-// In place of the missing lines it gets a line that counts them.
+// TestG2_AStuckReaderCostsCountedLines writes many lines to a log that nobody reads. The log must
+// drop lines, and must not block its callers. A reader then reads the log. It must get the other
+// lines in order, and in place of the missing lines a line that counts them.
 func TestG2_AStuckReaderCostsCountedLines(t *testing.T) {
 	for format, missing := range map[string]string{
 		"text": "msg=%q lines=%%d", "json": `"msg":%q,"lines":%%d`,
@@ -84,8 +84,8 @@ func TestG2_AStuckReaderCostsCountedLines(t *testing.T) {
 	}
 }
 
-// TestG2_AClosedReaderCostsCountedLines checks that a log whose reader is gone counts the lines
-// that it loses, and can be ended.
+// TestG2_AClosedReaderCostsCountedLines writes lines to a log whose reader is gone. The log must
+// count these lines as lost, and End must end the log's goroutine.
 func TestG2_AClosedReaderCostsCountedLines(t *testing.T) {
 	reader, writer := pipe(t)
 	reader.Close()

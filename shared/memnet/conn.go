@@ -14,8 +14,8 @@ const Buffer = 256 << 10
 
 // Conn is one end of a connection, and behaves much like an end of a TCP connection. Write returns
 // when the bytes are buffered. After the peer has closed, Read returns io.EOF once everything is
-// read, and Write fails. A Write that is blocked when the peer closes fails too. All methods may be
-// called concurrently. In particular, deadlines may be set and Close may be called while other
+// read, and Write fails. A Write also fails if it is blocked when the peer closes. All methods may
+// be called concurrently. In particular, deadlines may be set and Close may be called while other
 // goroutines read or write.
 type Conn struct {
 	wire          *wire

@@ -47,7 +47,7 @@ func (c *Conn) setFrozen(frozen bool) {
 }
 
 // SetRate bounds how many bytes a second the peer reads from this end. One Read of the peer gets at
-// most a hundredth of that number of bytes, but at least one byte. 0 or a negative number means no
+// most a hundredth of that number of bytes, but at least one byte. A rate of 0 or less means no
 // limit.
 func (c *Conn) SetRate(bytesPerSecond int) {
 	c.wire.mu.Lock()

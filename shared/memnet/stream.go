@@ -74,8 +74,8 @@ func (d *side) wakeUp() {
 	d.changed.Broadcast()
 }
 
-// read does the work of Conn.Read. If cut is true, read has returned the last byte before the limit
-// of CutAfter, and the caller must cut the wire.
+// read does the work of Conn.Read. If the result cut is true, read has returned the last byte
+// before the limit of CutAfter, and the caller must cut the wire.
 func (s *stream) read(p []byte) (n int, cut bool, err error) {
 	s.wire.mu.Lock()
 	defer s.wire.mu.Unlock()

@@ -125,8 +125,8 @@ func CheckClient(s string) error {
 	return nil
 }
 
-// Size returns the number of bytes of all texts in c except From. For a message of the chat that is
-// the length of Msg.
+// Size returns the number of bytes of all texts in c except From. For a message of the chat, the
+// result is the length of Msg.
 func (c *Content) Size() int {
 	return len(c.Msg) + len(c.Raw) + len(c.Client) + len(c.Info) + len(c.Tags)
 }

@@ -14,7 +14,7 @@ import (
 func TestDataComesBack(t *testing.T) {
 	deep := strings.Repeat("[", MaxDataDepth) + strings.Repeat("]", MaxDataDepth)
 	long := `["` + strings.Repeat("1", MaxMsg-4) + `"]`
-	// If the field back is empty, the data comes back as it was.
+	// An empty third field means that the data must come back as it was.
 	for _, tt := range []struct{ data, text, back string }{
 		{`"Hello"`, `Hello`, ``},
 		{`""`, ``, ``},

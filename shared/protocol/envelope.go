@@ -116,10 +116,11 @@ func (e *EnvelopeError) Error() string { return "envelope: " + e.detail }
 // counts only if Pos is believed and Prev is within the same bounds. Prev must also have the form
 // of Pos, and its epoch must be earlier than that of Pos.
 //
-// Js counts only if it is 1, and if Msg is a JSON value that SetData would take as it is, but no
-// string. Raw counts only if it is a JSON string that SetData would take as it is, and if the text
-// of that string is Msg. Cl, Ci and Tg count only if CheckClient, SetInfo and SetTags would take
-// them as they are. A field that does not count is left out of the result, and is no error.
+// Js counts only if three things hold: Js is 1, Msg is not a JSON string, and SetData would take
+// Msg as it is. Raw counts only if, once unescaped, it is a JSON string that SetData would take as
+// it is, and the text of that JSON string is Msg. Raw does not count if AppendQuoted would write
+// the same JSON string from Msg. Cl, Ci and Tg count only if CheckClient, SetInfo and SetTags would
+// take them as they are. A field that does not count is left out of the result, and is no error.
 //
 // The parameter ours is the caller's own realm. If the envelope has the same realm, Realm is the
 // caller's string, which saves a copy.

@@ -119,9 +119,9 @@ func plainLen(b []byte) (n int) {
 	for ; n+8 <= len(b); n += 8 {
 		w := binary.LittleEndian.Uint64(b[n:])
 		quote, slash := w^('"'*ones), w^('\\'*ones)
-		// The variable found gets the high bit of each byte of w that is a quote, a backslash or
-		// below a space. It may also get, wrongly, the high bits of bytes after such a byte. That
-		// does no harm, since only the lowest set bit counts.
+		// The result has the high bit set for each byte of w that is a quote, a backslash or below
+		// a space. It may wrongly have the high bit set for bytes after such a byte, too. That does
+		// no harm, since only the lowest set bit counts.
 		if found := ((w-' '*ones)&^w | (quote-ones)&^quote | (slash-ones)&^slash) & highs; found != 0 {
 			return n + bits.TrailingZeros64(found)/8
 		}

@@ -23,8 +23,8 @@ type Position struct {
 
 // MaxEpoch is the last credible epoch (see IsCredible), and so the last that a broker begins. A
 // topic in that epoch stays in it even if publications may have been lost. A clock that is right
-// reaches it in the year 2255. Redis' scripts count in doubles, and can still tell MaxEpoch from
-// greater numbers.
+// reaches MaxEpoch in the year 2255. Redis' scripts count in doubles, and can still tell MaxEpoch
+// from greater numbers.
 const MaxEpoch = 1<<53 - 2
 
 // MaxOffset is the last credible offset (see IsCredible), and so the last that a broker gives. The

@@ -193,9 +193,9 @@ func (n *Names) begin(host string) (*name, error) {
 	return entry, nil
 }
 
-// makeRoomLocked makes room for one more name. If maxNames are remembered, it forgets the least
-// recently used name that is not being looked up. There always is such a name, since at most
-// maxUnderWay are being looked up.
+// makeRoomLocked makes room for one more name. If maxNames names are remembered, it forgets the
+// least recently used name that is not being looked up. There always is such a name, since at most
+// maxUnderWay names are being looked up.
 func (n *Names) makeRoomLocked() {
 	if len(n.names) < maxNames {
 		return
@@ -252,7 +252,7 @@ func (e *name) busy() bool {
 }
 
 // answer returns all known addresses. If none of them comes from the last look-up of its family,
-// stale says why; otherwise stale is nil.
+// the result stale says why. Otherwise stale is nil.
 func (e *name) answer() (addrs []netip.Addr, stale error) {
 	stale = errAbsent
 	fresh := false

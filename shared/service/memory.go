@@ -52,8 +52,8 @@ func memoryLimit(getenv func(string) string, cgroup, machine func() (uint64, err
 	return int64(float64(bytes) * memoryShare), source
 }
 
-// known calls its argument and returns the number of bytes. It returns 0 if the call fails, or if
-// the number is too large to be a limit.
+// known calls its argument and returns the number of bytes that it gets. It returns 0 if the call
+// fails, or if the number is too large to be a limit.
 func known(of func() (uint64, error)) uint64 {
 	bytes, err := of()
 	if err != nil || bytes > math.MaxInt64/2 {

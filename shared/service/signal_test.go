@@ -89,7 +89,8 @@ func TestSignals(t *testing.T) {
 
 // TestC2_AHangUpDrains checks that a program drains when it gets SIGHUP. The program sends that
 // signal to itself. It runs as an ordinary process, and as process 1, like a program in a
-// container. A program that is started with SIGHUP ignored, as by nohup, must leave it ignored.
+// container. If SIGHUP is ignored when the program starts, as under nohup, the program must leave
+// it ignored.
 func TestC2_AHangUpDrains(t *testing.T) {
 	for _, c := range []struct {
 		name, how, prints string

@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// Stack runs the parts of a process. Each part may use the parts started before it. So Stop stops
-// the parts in reverse order, and waits for the end of each before it stops the next. Only one
-// goroutine may call the methods of a Stack.
+// Stack runs the parts of a process. Each part may use the parts that were started before it. So
+// Stop stops the parts in reverse order, and waits for the end of each before it stops the next.
+// Only one goroutine may call the methods of a Stack.
 type Stack struct {
 	parts  []*part
 	failed chan error // has the first failure; never closed
@@ -49,8 +49,8 @@ func (s *Stack) Start(name string, run func(context.Context) error) {
 // Failed returns a channel that gives one error: that of the first part that ended by itself.
 func (s *Stack) Failed() <-chan error { return s.failed }
 
-// Stop stops all parts and returns when they have ended. It returns the error of the first part
-// that gave one, in the order in which it stops them. A context.Canceled does not count.
+// Stop stops all parts and returns when they have ended. If several parts gave an error, it returns
+// the error of the part that it stopped first. A context.Canceled does not count as an error.
 func (s *Stack) Stop() (err error) {
 	for len(s.parts) > 0 {
 		p := s.parts[len(s.parts)-1]

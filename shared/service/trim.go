@@ -12,8 +12,8 @@ const (
 	trimStack = 4 << 10         // bytes of stack that are counted for each new goroutine
 	trimEvery = time.Second     // time between two looks, which are calls of trim.step
 	trimPause = 5 * time.Second // least time between two collections
-	// trimShare says when a look is calm: if at most 1/trimShare of trim.most was allocated since
-	// the previous look.
+	// trimShare defines calm looks. A look is calm if at most 1/trimShare of trim.most was
+	// allocated since the previous look.
 	trimShare = 16
 	// trimCalm is the number of calm looks in a row that a collection needs. While these looks
 	// pass, idle goroutines end. An edge's reader, for example, waits for its client for 2 s only.

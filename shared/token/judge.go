@@ -54,10 +54,11 @@ type Claims struct {
 	// Until is when the token ends (exp). If the token has expired and only the leeway admits it,
 	// Until is the end of the leeway. The zero time means that the token never ends.
 	Until time.Time
-	// Info is JSON about the client that other clients may see (info). It has no space between
-	// names and values, and so no line feed. If the token has no info, Info is nil.
+	// Info is the claim "info": JSON about the client. Other clients may see it. It has no space
+	// between names and values, and so no line feed. If the token has no info, Info is nil.
 	Info json.RawMessage
-	// Channels are what the claim channels lists: Unicode texts, which need not be valid names.
+	// Channels are the texts in the list of the claim "channels". They are Unicode, and need not be
+	// valid names.
 	Channels []string
 }
 
@@ -77,8 +78,8 @@ func (f Fault) Error() string { return f.Text }
 
 const malformed = "malformed"
 
-// errNoKeys and UnknownKey are no Faults. They mean that a key is missing here, and another process
-// may have that key already while keys are rotated. So the token may be good later.
+// errNoKeys and UnknownKey are no Faults. They mean that a key is missing here. While keys are
+// rotated, another process may have that key already. So the token may be good later.
 var errNoKeys = errors.New("no key is set here by which tokens could be judged")
 
 // UnknownKey is the error for a token whose kid is the id of no key.

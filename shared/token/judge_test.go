@@ -34,9 +34,9 @@ func rawToken(header, claims string) string {
 	return text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// outcomes checks each row. A row's text is a header or claims, from which the given function makes
-// a token of the user 1. If the row's field says is empty, the token must be good. Otherwise the
-// token must be refused with an error that contains that field.
+// outcomes checks each row. The function token makes a token of the user 1 from the row's text,
+// which is a header or claims. The row's second string is a part of the error with which the token
+// must be refused. If that string is empty, the token must be good.
 func outcomes(t *testing.T, j Judge, token func(text string) string, rows []struct{ text, says string }) {
 	t.Helper()
 	for _, row := range rows {
@@ -395,7 +395,8 @@ func TestExpIsRequiredUnlessTokensMayBeEndless(t *testing.T) {
 	}
 }
 
-// TestInfoAndChannelsAreRead checks how the claims info and channels are read, and their bounds.
+// TestInfoAndChannelsAreRead checks how the claims "info" and "channels" are read, and which bounds
+// they have.
 func TestInfoAndChannelsAreRead(t *testing.T) {
 	names := func(n int) string { return "[" + strings.Repeat(`"c",`, n-1) + `"c"]` }
 	text := func(n int) string { return `"` + strings.Repeat("x", n-2) + `"` }

@@ -53,7 +53,7 @@ type claims struct {
 	begins, expires *time.Time
 	info            json.RawMessage
 	channels        []string
-	subscription    bool // it has the claim channel: the token is for a subscription
+	subscription    bool // it has the claim "channel": the token is for a subscription
 }
 
 // readClaims reads a token's claims. Its errors are Faults. It also checks the form of iat, which
@@ -145,7 +145,8 @@ func (m members) readAudience(into *[]string) (err error) {
 	return nil
 }
 
-// readInfo reads info, which is any JSON. It leaves out the space between names and values.
+// readInfo reads the claim "info", which is any JSON. It leaves out the space between names and
+// values.
 func (m members) readInfo(into *json.RawMessage) error {
 	value := m.get("info")
 	if value == nil {
@@ -162,7 +163,7 @@ func (m members) readInfo(into *json.RawMessage) error {
 	return nil
 }
 
-// readChannels reads channels, which is a list of strings.
+// readChannels reads the claim "channels", which is a list of strings.
 func (m members) readChannels(into *[]string) (err error) {
 	value := m.get("channels")
 	if value == nil {

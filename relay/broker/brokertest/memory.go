@@ -68,9 +68,9 @@ func load(to, from *memorybroker.Kept) {
 
 func same[V any](v V) V { return v }
 
-// loadEntries replaces the entries in *to with copies of those in *from. It does not touch the field
-// age of *to. If *from is a zero Expiring, *to becomes empty. The given function copies the value of
-// one entry.
+// loadEntries replaces the entries in *to with copies of those in *from. It does not touch the
+// field age of *to. If *from is a zero Expiring, *to becomes empty. The given function copies the
+// value of one entry.
 func loadEntries[K comparable, V any](to, from *memorybroker.Expiring[K, V], value func(V) V) {
 	to.Entries, to.Order = make(map[K]*list.Element), list.New()
 	if from.Order == nil {
