@@ -14,8 +14,9 @@ import (
 )
 
 // TestTheRulesOfTheAppsPage runs the product with the environment of docs/apps.md. The page's
-// Python code signs the tokens. What the page says of three users must be true: ann has a token for
-// a group, bob has one that names no channel, and the back end has one for the news.
+// Python code signs the tokens. The page says what three users may do, and this must be true. User
+// ann has a token for a group, the token of bob names no channel, and the back end has a token for
+// the news.
 func TestTheRulesOfTheAppsPage(t *testing.T) {
 	text, err := os.ReadFile("docs/apps.md")
 	if err != nil {
@@ -121,8 +122,8 @@ func dialAsker(t *testing.T, url string) *asker {
 	return &asker{t: t, ws: ws}
 }
 
-// ask sends a command, and returns the server's answer. As in fmt.Sprintf, the command is a format
-// for args. It has no id and no outer braces, since ask adds them.
+// asker.ask sends a command, and returns the server's answer. As in fmt.Sprintf, the command is a
+// format for args. The command has no id and no outer braces, since asker.ask adds them.
 func (a *asker) ask(command string, args ...any) (answer string) {
 	a.t.Helper()
 	a.id++
@@ -133,14 +134,14 @@ func (a *asker) ask(command string, args ...any) (answer string) {
 	return a.find(len(a.lines), fmt.Sprintf(`{"id":%d,`, a.id))
 }
 
-// await waits for a line that contains a text.
+// asker.await waits for a line that contains a text.
 func (a *asker) await(text string) {
 	a.t.Helper()
 	a.find(0, text)
 }
 
-// find returns the first line that contains a text. It looks at the lines from the given index on,
-// and waits for up to a minute.
+// asker.find returns the first line that contains a text. The search begins at the line with the
+// given index. If there is no such line yet, asker.find waits for up to a minute.
 func (a *asker) find(from int, text string) string {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(a.t.Context(), time.Minute)

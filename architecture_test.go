@@ -53,8 +53,8 @@ func TestArchitectureIsAMap(t *testing.T) {
 }
 
 // declared maps the names that a package declares to their kinds. These are the names of functions,
-// types, methods and fields. The name of a method has the form Type.method, and that of a field the
-// form Type.field.
+// types, methods and fields. Names of methods have the form Type.method, and names of fields have
+// the form Type.field.
 type declared map[string]kind
 
 type kind uint8
@@ -142,8 +142,8 @@ func receiver(of ast.Expr) string {
 	return ""
 }
 
-// section returns the text of a page under a heading, up to the next heading of the second level.
-// If there is no such heading, it fails the test.
+// The function section returns the text of a page under a heading, up to the next heading of the
+// second level. If there is no such heading, it fails the test.
 func section(t *testing.T, text, heading string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(text, "\n"+heading+"\n")
@@ -154,8 +154,8 @@ func section(t *testing.T, text, heading string) string {
 	return under
 }
 
-// rows returns the rows of the tables in a text. A row is a list of its cells. Header rows are left
-// out.
+// The function rows returns the rows of the tables in a text. A row is a list of its cells. Header
+// rows are left out.
 func rows(text string) (table [][]string) {
 	head := true
 	for line := range strings.SplitSeq(text, "\n") {
@@ -224,8 +224,8 @@ func TestTheGlossaryNamesCodeThatThereIs(t *testing.T) {
 	}
 }
 
-// TestTheMapHasEachPackage checks that ARCHITECTURE.md names each package of mayImport in its
-// section on packages. Only the package at the root need not be there.
+// TestTheMapHasEachPackage checks the section on packages in ARCHITECTURE.md. The section must name
+// each package of mayImport, except the package at the root.
 func TestTheMapHasEachPackage(t *testing.T) {
 	there := section(t, designPages(t)[architecture], "## Packages")
 	for dir := range mayImport {
@@ -235,9 +235,9 @@ func TestTheMapHasEachPackage(t *testing.T) {
 	}
 }
 
-// byPackage lists the declared names of all packages. Each is there in two forms: alone, and behind
-// the package's name, as in "gateway.Hub". A package's name, which is the last element of its path,
-// is there alone as well. It has the kind typeName.
+// byPackage lists the declared names of all packages. Each name is in the list twice: alone, and
+// behind its package's name, as in "gateway.Hub". The packages' own names are in the list too, with
+// the kind typeName. A package's own name is the last element of its path.
 func byPackage(packages map[string]declared) declared {
 	all := declared{}
 	for dir, names := range packages {
@@ -258,8 +258,8 @@ var (
 	isFile  = regexp.MustCompile(`\.(go|md|lua|txt)$`)
 )
 
-// TestDesignPagesNameCodeThatThereIs looks in the design pages for names with a dot. Each of them
-// must be the name of a file, or the name of a declaration in the form Type.name or package.Type.
+// TestDesignPagesNameCodeThatThereIs looks in the design pages for names with a dot. Each must be a
+// file's name, or a declaration's name in the form Type.name or package.Type.
 func TestDesignPagesNameCodeThatThereIs(t *testing.T) {
 	known := byPackage(declarations(t))
 	files := map[string]bool{}
@@ -324,8 +324,8 @@ func TestDesignPagesLinkToHeadingsThatThereAre(t *testing.T) {
 }
 
 // anchors returns the anchors of a page's headings. Sites such as GitHub make the same anchors,
-// with one exception: headings with the same text share one anchor here, while such sites add
-// numbers.
+// with one exception. If several headings have the same text, they share one anchor here, and such
+// sites add numbers to their anchors.
 func anchors(text string) map[string]bool {
 	all := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {

@@ -26,15 +26,16 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// built is the result of the function build: the directory of the binaries, or why there are none.
+// The variable built is the result of the function build: the directory of the binaries, or why
+// there are none.
 var built struct {
 	once sync.Once
 	dir  string
 	err  error
 }
 
-// build compiles the three binaries at its first call, and returns their directory. If they do not
-// compile, it fails the test that calls it.
+// The function build compiles the three binaries at its first call, and returns their directory. If
+// they do not compile, it fails the test that calls it.
 func build(t *testing.T) (dir string) {
 	t.Helper()
 	built.once.Do(func() {
@@ -148,9 +149,9 @@ func TestAnIgnoredVariableIsWarnedOfOnce(t *testing.T) {
 	}
 }
 
-// TestDocsBuild runs the go build commands of docs/deploy.md, with another directory in place of
-// bin/. Each binary that a command of the page starts must then be in that directory, and must take
-// --version.
+// TestDocsBuild runs the go build commands of docs/deploy.md, but they write to another directory
+// instead of bin/. The page also has commands that start binaries. Each of these binaries must then
+// be in that directory, and must accept the option --version.
 func TestDocsBuild(t *testing.T) {
 	long.Only(t, "it builds binaries")
 	const page = "docs/deploy.md"

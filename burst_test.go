@@ -31,9 +31,10 @@ func TestA2_ALawfulBurstClosesNobody(t *testing.T) {
 	}
 }
 
-// burst connects senders and four readers. Each sender writes messages of 65,000 bytes, as fast as
-// the edge reads. The three numbers are, in this order: the senders, the messages of each sender,
-// and the bytes that each reader takes in a second at most.
+// The function burst connects senders and four readers. Each sender writes messages of 65,000
+// bytes, as fast as the edge reads. The first number is how many senders there are, and the second
+// is how many messages each of them writes. The third number bounds the bytes that each reader
+// takes in a second.
 func burst(t *testing.T, senders, each, rate int) {
 	dial := startInMemory(t)
 	var readers []*websocket.Conn
@@ -67,7 +68,7 @@ func burst(t *testing.T, senders, each, rate int) {
 	reading.Wait()
 }
 
-// drop reads and discards what a sender receives, until its connection ends.
+// The function drop reads and discards what a sender receives, until its connection ends.
 func drop(ws *websocket.Conn) {
 	for {
 		if _, _, err := ws.Read(context.Background()); err != nil {
@@ -77,8 +78,8 @@ func drop(ws *websocket.Conn) {
 }
 
 // startInMemory runs an edge and a relay until the test ends, over networks in memory. EDGE_DRAIN
-// is 1 s, and all bounds have their defaults. The returned function connects a client that takes at
-// most rate bytes in a second. With a rate of 0 the client has no such bound.
+// is 1 s, and all bounds have their defaults. The returned function connects a client. Its second
+// argument bounds the bytes that the client takes in a second, and 0 means no bound.
 func startInMemory(t *testing.T) (dial func(user string, rate int) *websocket.Conn) {
 	t.Helper()
 	clients, links := memnet.Listen(), memnet.Listen()

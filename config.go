@@ -11,15 +11,15 @@ import (
 	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// settings configure an edge and a relay. A relay without Addr has no port for links: its edge
-// reaches it in memory.
+// The type settings has the configurations of an edge and of a relay. If the relay's Addr is empty,
+// the relay has no port for links, and the edge reaches it in memory.
 type settings struct {
 	edge  edge.Config
 	relay relay.Config
 	extra []string // warnings from the function load
 }
 
-// defaults maps variables to the values that they have in this program when they are not set. An
+// The map defaults has the values that variables have in this program when they are not set. An
 // edge or a relay alone has other defaults, or requires the variable.
 var defaults = map[string]string{
 	"EDGE_ADDR":         "127.0.0.1:8080",
@@ -28,12 +28,12 @@ var defaults = map[string]string{
 	"RELAY_REDIS_URL":   "memory://",
 }
 
-// ports lists variables that have no default in this program. The port of such a variable is opened
-// only if the variable is set.
+// The list ports has variables without a default in this program. Each variable has the address of
+// a port, which is opened only if the variable is set.
 var ports = []string{"EDGE_ADMIN_ADDR", "RELAY_ADDR", "RELAY_ADMIN_ADDR"}
 
-// variables lists the variables that the function load reads, each once, with their defaults in
-// this program. EDGE_RELAY_URLS is not in the list, since load ignores its value.
+// The function variables lists the variables that the function load reads, each once, with their
+// defaults in this program. EDGE_RELAY_URLS is not in the list, since load ignores its value.
 func variables() (list []config.Variable) {
 	for _, v := range slices.Concat(edge.Variables(), relay.Variables()) {
 		known := slices.ContainsFunc(list, func(l config.Variable) bool { return l.Name == v.Name })
@@ -56,9 +56,9 @@ func variables() (list []config.Variable) {
 	return list
 }
 
-// load reads the configurations of the edge and of the relay from environ. For some variables that
-// are not set, it chooses values that suit a cluster in one process. An error has the type
-// config.Problems.
+// The function load reads the configurations of the edge and of the relay from environ. For some
+// variables that are not set, it chooses values that suit a cluster in one process. An error has
+// the type config.Problems.
 func load(environ []string) (c settings, err error) {
 	set := map[string]bool{}
 	for _, e := range environ {
@@ -77,8 +77,9 @@ func load(environ []string) (c settings, err error) {
 	for _, name := range ports {
 		if !set[name] {
 			// Without a value, edge.Load or relay.Load would take its own default. The port of that
-			// default may already be the port of another variable. Port 0 collides with no other
-			// port. If load finds no problem, it clears this address in the end.
+			// default may already be the port of another variable. So the variable gets port 0,
+			// which collides with no other port. If load finds no problem, it replaces this address
+			// by an empty one in the end.
 			environ = append(environ, name+"=127.0.0.1:0")
 		}
 	}
@@ -127,9 +128,9 @@ func openByDefault(environ []string) (open bool) {
 	return open
 }
 
-// join adds the Problems in err to a list, which it returns. If the list already has a Problem of a
-// variable, join leaves out all Problems of this variable in err. So a mistake in a variable that
-// both configurations have is reported once.
+// join adds the Problems in err to a list, and returns the list. If a variable already has a
+// Problem in the list, join adds no further Problems of this variable. So a mistake in a variable
+// that both configurations have is reported once.
 func join(problems config.Problems, err error) config.Problems {
 	var more config.Problems
 	errors.As(err, &more)
@@ -152,8 +153,8 @@ func (c settings) warnings() []string {
 	return slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "RELAY_REDIS_URL: memory") })
 }
 
-// live returns the address that the healthcheck subcommand asks: the edge's admin port, or its
-// public port if there is no admin port.
+// settings.live returns the address that the healthcheck subcommand asks: the edge's admin port, or
+// its public port if there is no admin port.
 func (c settings) live() config.Addr {
 	if c.edge.AdminAddr != "" {
 		return c.edge.AdminAddr

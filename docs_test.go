@@ -80,9 +80,9 @@ func TestPapersHaveShortLines(t *testing.T) {
 	}
 }
 
-// TestFilesNamePapersThatThereAre looks in code, scripts and settings for paths of papers, and of
-// some other kinds of files under docs. Each path must lead to a file, from the root or from the
-// folder of the file that names it.
+// TestFilesNamePapersThatThereAre looks in code, scripts and settings for the paths of papers. It
+// also looks for the paths of some other files under docs. Each path must lead to a file, from the
+// root or from the folder of the file that names it.
 func TestFilesNamePapersThatThereAre(t *testing.T) {
 	name := regexp.MustCompile(`\b(?:docs|shared/link)/[\w/-]+\.(?:md|txt|json|png|svg)\b|\b[A-Z]+(?:\.zh)?\.md\b`)
 	found := 0

@@ -25,9 +25,9 @@ func TestConfigurationIsInTheDocs(t *testing.T) {
 	})
 }
 
-// otherDefaults returns a table of two sorts of variables. The first sort is ignored by the whole
-// cluster in one process. The second sort has another default there than in an edge or a relay
-// alone.
+// otherDefaults returns a table of two sorts of variables. Variables of the first sort are ignored
+// when the whole cluster runs in one process. Variables of the second sort have another default in
+// that case than in an edge or a relay alone.
 func otherDefaults() string {
 	here := map[string]config.Variable{}
 	for _, v := range variables() {
@@ -54,8 +54,8 @@ func TestC1_ExitStatusesAreInTheDocs(t *testing.T) {
 	})
 }
 
-// generated checks the generated parts of a page. For each part, the map has the line before the
-// part as the key, and the part's text as the value. A part ends at the next <!-- end -->. With the
+// generated checks the generated parts of a page. The keys of the map are the lines before the
+// parts, and its values are the texts of the parts. A part ends at the next <!-- end -->. With the
 // flag -update, the function writes the texts to the page instead.
 func generated(t *testing.T, page string, texts map[string]string) {
 	t.Helper()

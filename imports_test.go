@@ -138,9 +138,8 @@ func TestHalvesAreApart(t *testing.T) {
 	}
 }
 
-// TestTheRouterHasNoTextOfAClient checks that the code of the router has no texts that clients
-// read. None of its strings may contain certain phrases of such texts. The texts belong in the
-// dialects.
+// TestTheRouterHasNoTextOfAClient checks that the router's code contains no texts for clients. No
+// string in that code may contain certain phrases of such texts. The texts belong in the dialects.
 func TestTheRouterHasNoTextOfAClient(t *testing.T) {
 	checked := 0
 	for _, pattern := range []string{"relay/router/*.go", "relay/router/dialect/*.go"} {

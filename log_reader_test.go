@@ -26,8 +26,8 @@ type server struct {
 	ended chan struct{}
 }
 
-// serve starts a binary, with one pipe as its standard output and standard error. It kills the
-// process when the test ends.
+// The function serve starts a binary, with one pipe as its standard output and standard error. It
+// kills the process when the test ends.
 func serve(t *testing.T, binary string, environ ...string) *server {
 	t.Helper()
 	reader, writer, err := os.Pipe()
@@ -52,7 +52,7 @@ func serve(t *testing.T, binary string, environ ...string) *server {
 	return s
 }
 
-// lives checks that the process has not ended.
+// server.lives checks that the process has not ended.
 func (s *server) lives(t *testing.T) {
 	t.Helper()
 	select {
@@ -62,7 +62,7 @@ func (s *server) lives(t *testing.T) {
 	}
 }
 
-// stops sends the process a signal. The process must end within 30 s, with exit status 0.
+// server.stops sends the process a signal. The process must end within 30 s, with exit status 0.
 func (s *server) stops(t *testing.T, by os.Signal) {
 	t.Helper()
 	s.Process.Signal(by)
@@ -76,8 +76,8 @@ func (s *server) stops(t *testing.T, by os.Signal) {
 	}
 }
 
-// eventually waits until the given function returns true. If that takes more than 30 s, it fails
-// the test.
+// The function eventually waits until the given function returns true. If that takes more than
+// 30 s, it fails the test.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
@@ -87,8 +87,8 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// get sends a GET to url and returns the body of the answer. The body may be cut off after 5 s.
-// Without an answer, get returns "".
+// The function get sends a GET to url and returns the body of the answer. The body may be cut off
+// after 5 s. Without an answer, the result is "".
 func get(url string) string {
 	response, err := (&http.Client{Timeout: 5 * time.Second}).Get(url)
 	if err != nil {
@@ -99,7 +99,7 @@ func get(url string) string {
 	return string(body)
 }
 
-// ready waits until /readyz at addr says that the server is ready.
+// The function ready waits until /readyz at addr says that the server is ready.
 func ready(t *testing.T, addr string) {
 	t.Helper()
 	eventually(t, addr+" is ready", func() bool {
@@ -108,14 +108,14 @@ func ready(t *testing.T, addr string) {
 	})
 }
 
-// dropped reports whether the metrics at an admin address say that lines of the log were dropped
-// for the given reason.
+// The function dropped reports whether the metrics at an admin address say that lines of the log
+// were dropped for the given reason.
 func dropped(admin, reason string) bool {
 	metric := regexp.MustCompile(`(?m)^edgerelay_log_dropped_total\{reason="` + reason + `"\} [1-9]`)
 	return metric.MatchString(get("http://" + admin + "/metrics"))
 }
 
-// client connects to an edge as the user of the given name.
+// The function client connects to an edge as the user of the given name.
 func client(t *testing.T, edge, name string) *websocket.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -128,8 +128,8 @@ func client(t *testing.T, edge, name string) *websocket.Conn {
 	return c
 }
 
-// talks sends a direct message from one client to another, and waits until the message comes. The
-// name is the receiver's.
+// The function talks sends a direct message from one client to another, and waits until the message
+// comes. The name is the receiver's.
 func talks(t *testing.T, from, to *websocket.Conn, name, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

@@ -39,7 +39,7 @@ func page() http.Handler {
 	})
 }
 
-// printHints prints to w how to try the cluster and how to stop it.
+// printHints writes instructions to w: how to try the cluster, and how to stop it.
 func printHints(w io.Writer, cfg settings, at net.Addr) {
 	addr := config.Addr(at.String()).Dial()
 	carrier := "Redis"

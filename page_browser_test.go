@@ -42,8 +42,8 @@ new MutationObserver(() => {
 </script>`
 
 // TestFocusGoesToConnect runs the page in a browser, if there is one. The server closes the
-// connection while a text field has the focus. Then the focus must go to the button with the id
-// toggle, which connects.
+// connection while a text field has the focus. Then the focus must go to the button that connects,
+// whose id is toggle.
 func TestFocusGoesToConnect(t *testing.T) {
 	path := findBrowser(t)
 	focus := make(chan string, 1)
@@ -131,19 +131,19 @@ func TestTheSDKTabAnswersPings(t *testing.T) {
 	}
 }
 
-// screenshot is the environment variable that names the file for the picture of two tabs. If the
-// variable is not set, the picture is not kept.
+// screenshot is the environment variable that names the file for the picture of two tabs. Without
+// this variable, the picture is removed.
 const screenshot = "EDGERELAY_SCREENSHOT"
 
-// tabs is a page that shows the product's page twice, side by side, in two iframes that look like
-// tabs of a browser. Each iframe stands for a tab. With ?sdk in its URL, the second iframe shows
-// the SDK tab.
+// The variable tabs is a page that shows the product's page twice, side by side, in two iframes
+// that look like tabs of a browser. Each iframe stands for a tab. With ?sdk in its URL, the second
+// iframe shows the SDK tab.
 //
 //go:embed testdata/tabs.html
 var tabs []byte
 
-// talker has a script by which a tab takes part in the talk. Each step of the script waits until
-// the tab shows a certain line.
+// The variable talker has a script by which a tab takes part in the talk. Each step of the script
+// waits until the tab shows a certain line.
 //
 //go:embed testdata/talker.html
 var talker []byte
@@ -253,9 +253,9 @@ func startProduct(t *testing.T, environ ...string) (addr string) {
 }
 
 // browse starts a browser without a window. It returns once the given channel is closed. If the
-// browser does not start, or ends before that, the test is skipped. The browser is killed when the
-// test ends, and after two minutes at the latest. Once the browser has ended, the returned channel
-// gets its error, or nil.
+// browser does not start, or ends before the channel is closed, the test is skipped. The browser is
+// killed when the test ends, and after two minutes at the latest. Once the browser has ended, the
+// returned channel gets its error, or nil.
 func browse(t *testing.T, path string, loaded <-chan struct{}, args ...string) (ended <-chan error) {
 	t.Helper()
 	profile, err := os.MkdirTemp("", "page")

@@ -133,7 +133,7 @@ func (c Config) Warnings() (lines []string) {
 }
 
 // sessions returns how many sessions the edge takes. That is MaxSessions, or fewer if the process
-// may not open enough files for them, but at least 1.
+// may open too few files, but at least 1.
 func (c Config) sessions() int {
 	limit, known := service.OpenFiles()
 	if !known || limit >= uint64(c.MaxSessions)+httpguard.SpareFiles {

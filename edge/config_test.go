@@ -162,8 +162,9 @@ func TestOpenNeedsNoKeys(t *testing.T) {
 	}
 }
 
-// TestP8_NoMoreSessionsThanOpenFiles checks that sessions leave httpguard.SpareFiles of the files
-// that the process may open. If the edge takes fewer sessions than EDGE_MAX_SESSIONS, it must warn.
+// TestP8_NoMoreSessionsThanOpenFiles tests Config.sessions. Of the files that the process may open,
+// httpguard.SpareFiles must be left over. If the edge takes fewer sessions than EDGE_MAX_SESSIONS,
+// Config.Warnings must warn.
 func TestP8_NoMoreSessionsThanOpenFiles(t *testing.T) {
 	limit, known := service.OpenFiles()
 	if !known || limit < 2*httpguard.SpareFiles || limit > 1<<30 {

@@ -6,8 +6,8 @@ import (
 )
 
 // servesHost reports whether host matches a pattern of EDGE_ORIGINS. Under EDGE_AUTH=open, an edge
-// on loopback serves only requests to loopback names and to matching hosts. Pages of a matching
-// host may connect, and their requests name that host.
+// on loopback serves only requests to loopback names and to matching hosts. A page of a matching
+// host may connect, and the requests of such a page name its host.
 func (c Config) servesHost(host string) bool {
 	for _, pattern := range c.Origins {
 		if _, rest, schemed := strings.Cut(pattern, "://"); schemed {

@@ -80,8 +80,8 @@ func (l *linked) client(t *testing.T, message string) (c io.ReadWriteCloser, sta
 
 // TestP9_NoRelayHearsOfASDKThatItCannotKnow begins and ends links while clients of SDKs connect,
 // speak and go. Some of the links have link.FeatureSDK. On a link without the feature, nothing may
-// be sent about these clients. On each other link, a session's messages and its end must come after
-// its Client.
+// be sent about these clients. On a link with the feature, a session's messages and its end must
+// come after its Client.
 func TestP9_NoRelayHearsOfASDKThatItCannotKnow(t *testing.T) {
 	l := newLinked(t)
 	stop := make(chan struct{})
@@ -132,8 +132,8 @@ func TestP9_NoRelayHearsOfASDKThatItCannotKnow(t *testing.T) {
 	}
 }
 
-// knowing is a relay that fails the test if it hears of a session that it was not told of. It
-// confirms each connect, and acknowledges everything.
+// knowing is a relay. It fails the test if a frame names a session for which no Client frame came
+// before. It confirms each connect, and acknowledges everything.
 type knowing struct {
 	link  *uplink.Link
 	sdk   bool // the link has link.FeatureSDK

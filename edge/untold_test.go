@@ -66,10 +66,10 @@ func wantTables(t *testing.T, m mirrored, all, dead int) {
 	}
 }
 
-// TestP8_WhoComesAndGoesWithoutALinkLeavesNothing ends sessions while there is no link. Some of
-// them had an accepted message, and one may be known to a relay from the previous link. The next
-// link must tell of these sessions and of their ends. It must not mention the others that have
-// ended.
+// TestP8_WhoComesAndGoesWithoutALinkLeavesNothing ends sessions while there is no link. One of
+// these sessions has an accepted message. Another is known to the relay of the previous link. The
+// next link must tell of these two sessions and of their ends. It must not mention the other
+// sessions that have ended.
 func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 	m := newMirrored()
 	early := m.open()

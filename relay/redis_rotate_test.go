@@ -44,7 +44,7 @@ func rotate(t *testing.T, a *redistest.Authority) *rotated {
 	return r
 }
 
-// put replaces a file in one step. The new content is the content of the other files, in their
+// put replaces a file in one step. The new content is what the other files contain, joined in their
 // order.
 func (r *rotated) put(file string, others ...string) {
 	r.t.Helper()
@@ -77,14 +77,14 @@ func (r *rotated) kill() {
 	r.told("redis is away")
 }
 
-// The method told waits until the relay has logged the given text. What the relay logged before the
-// last call of kill does not count.
+// The method named told waits until the relay has logged the given text. What the relay logged
+// before the last call of kill does not count.
 func (r *rotated) told(text string) {
 	r.t.Helper()
 	r.await(text, func() bool { return strings.Contains(r.lines.String()[r.seen:], text) })
 }
 
-// The method says waits until the broker's cause in /readyz contains the given text.
+// The method named says waits until the broker's cause in /readyz contains the given text.
 func (r *rotated) says(text string) {
 	r.t.Helper()
 	r.await("readiness says "+text, func() bool {

@@ -94,7 +94,7 @@ func newReread[T any](read reader[T], log *slog.Logger) (*reread[T], *config.Pro
 	return &reread[T]{read: read, log: log, last: first}, problem
 }
 
-// The method now reads the files again and returns their content. If the files are wrong, it
+// The method named now reads the files again and returns their content. If the files are wrong, it
 // returns the last right content. It logs the problem when the problem begins or changes. Any
 // goroutine may call this method.
 func (r *reread[T]) now() *T {

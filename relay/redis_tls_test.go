@@ -120,8 +120,8 @@ func runWith(t *testing.T, set ...string) (admin string, lines *logged) {
 	return "http://" + r.AdminAddr().String(), lines
 }
 
-// The function until polls the given condition until it holds. If that takes more than 20 s, the
-// test fails.
+// The function named until polls the given condition until it holds. If that takes more than 20 s,
+// the test fails.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {

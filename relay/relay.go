@@ -206,8 +206,8 @@ func (r *Relay) pages() http.Handler {
 	return mux
 }
 
-// Health returns the content of /readyz. A broker that is away degrades the relay and leaves it
-// ready: clients whose edges link to this relay can still reach each other.
+// Health returns the content of /readyz. If the broker is away, the relay is degraded but ready:
+// clients whose edges link to this relay can still reach each other.
 func (r *Relay) Health() httpguard.Health {
 	var causes []string
 	if r.draining.Load() {

@@ -13,8 +13,8 @@ import (
 // Auth checks whether a client may connect as the user that the request's path names. The zero Auth
 // admits nobody.
 type Auth struct {
-	// Open admits every client, and asks for no token. A client of the chat is then the user that
-	// the path of its request names.
+	// Open admits every client, and asks for no token. The path of a request alone then says which
+	// user a client of the chat is.
 	Open bool
 	// Tokens judges the tokens of requests.
 	Tokens token.Judge
@@ -23,7 +23,7 @@ type Auth struct {
 	TokenQuery bool
 }
 
-// maxTokens is the largest number of tokens of one request that are tried. Further tokens are
+// maxTokens bounds how many tokens of a request are tried. Further tokens of the request are
 // ignored.
 const maxTokens = 8
 
@@ -62,7 +62,7 @@ func (a Auth) check(r *http.Request, user string) (until time.Time, err error) {
 	return time.Time{}, errors.New(strings.Join(faults, "; "))
 }
 
-// offer is a token of a request. The field source names the part of the request that has the token.
+// offer is a token of a request. The field source says where in the request the token was found.
 type offer struct{ source, text string }
 
 // offered returns the request's tokens in the order in which they are tried. The subprotocol comes

@@ -55,12 +55,12 @@ func (v *Server) tick(now time.Duration) {
 
 // beat is called about every wheelTick. Its parameters are the present moment by the wall clock,
 // and the same moment by Server.now. While the machine is suspended, the wall clock goes on and the
-// monotonic clock may stand still. beat records the difference of the two clocks, which
-// Server.expires reads.
+// monotonic clock may stand still. The method beat records the difference of the two clocks for
+// Server.expires.
 //
-// If a call of beat is late by timing.Suspended or more, by either clock, beat calls resume first.
-// In any case beat calls tick, and then starts the writers. The writers are started even while an
-// unfinished batch of the link holds messages back.
+// If a call of beat comes late by timing.Suspended or more on either clock, beat calls resume
+// first. In any case beat calls tick, and then starts the writers. The writers are started even
+// while an unfinished batch of the link holds messages back.
 func (v *Server) beat(wall time.Time, now time.Duration) {
 	v.wallGain.Store(int64(v.wallSince(wall) - now))
 	if v.suspension.Step(wall, now) > 0 {
@@ -72,8 +72,8 @@ func (v *Server) beat(wall time.Time, now time.Duration) {
 
 // resume is called after a time during which this process seems not to have run. That time counts
 // neither as a client's silence nor as time for an unfinished message. Both are measured anew from
-// the given moment. Tokens expire all the same. resume sets the timers of the living sessions anew.
-// Only the goroutine that calls tick may call it.
+// the given moment. Tokens expire all the same. The method resume sets the timers of the living
+// sessions anew. Only the goroutine that calls tick may call it.
 func (v *Server) resume(now time.Duration) {
 	v.resumed.Store(int64(now))
 	for _, s := range v.hub.living() {
@@ -96,9 +96,9 @@ func (v *Server) wallSince(wall time.Time) time.Duration {
 }
 
 // expires returns when a session's token ends, as a time of Server.now; 0 means never. The end is
-// computed by the wall clock and by the monotonic clock, and the earlier end counts. The wall clock
-// also measures the time of a suspension. If somebody sets the wall clock back, the session still
-// ends by the monotonic clock.
+// computed by the wall clock and by the monotonic clock, and the earlier end counts. During a
+// suspension the wall clock goes on, and the monotonic clock may stand still. If somebody sets the
+// wall clock back, the session still ends by the monotonic clock.
 func (v *Server) expires(c *conn) time.Duration {
 	expires := time.Duration(c.expires.Load())
 	if expires == 0 {
@@ -206,7 +206,7 @@ func (v *Server) check(c *conn, now time.Duration) bool {
 // is no such moment, the timer stays as it is. A sign of life does not move the timer: check looks
 // for signs of life when the timer has fired. A pinged client is checked pongWait after the ping.
 // If Config.Ping is shorter than pongWait, the client is also checked when Config.Ping has passed
-// since the ping. At that moment the next ping is due for a client that answered at once.
+// since the ping. If the client answered the ping at once, the next ping is due at that moment.
 func (v *Server) arm(c *conn, now time.Duration) {
 	var due time.Duration
 	switch {
@@ -248,8 +248,9 @@ func (v *Server) arm(c *conn, now time.Duration) {
 // less than wheelTick ago.
 const wheelTick = 250 * time.Millisecond
 
-// wheelSlots is the number of slots. One step visits each slot once at most. A timer may be due
-// more than wheelSlots ticks from now. Then earlier steps visit its slot and leave the timer there.
+// wheelSlots is the number of slots. One step visits each slot once at most. If a timer is due more
+// than wheelSlots ticks from now, its slot is visited before the timer is due. Such a visit leaves
+// the timer in the slot.
 const wheelSlots = 256
 
 // timer is a session's entry in the wheel, or the head of a slot's ring. An entry is in one ring at
@@ -277,8 +278,8 @@ func newWheel() *wheel {
 }
 
 // set makes t fire at the given time, with the precision of wheelTick. If step has already visited
-// the tick of that time, t fires in the tick after the last visited one. If t was set already, set
-// moves it.
+// the tick of that time, t fires in the tick after the last visited one. If t was set already, the
+// method moves t to the new time.
 func (w *wheel) set(t *timer, due time.Duration) {
 	w.stop(t)
 	t.due = due
@@ -288,7 +289,7 @@ func (w *wheel) set(t *timer, due time.Duration) {
 	t.prev.next, t.next.prev = t, t
 }
 
-// stop makes sure that t does not fire. It does nothing to a timer that is not set.
+// stop makes sure that t does not fire. If t is not set, the method does nothing.
 func (w *wheel) stop(t *timer) {
 	if t.next == nil {
 		return

@@ -14,23 +14,23 @@ type Config struct {
 	// session with 1009.
 	MaxMessage int
 	// MaxSessions bounds the sessions, dead ones and guests included. A connect beyond the bound is
-	// answered 503. Guests have bounds of their own: see guests.
+	// answered 503. Guests have further bounds of their own: see the type guests.
 	MaxSessions int
-	// PerUser bounds the sessions of one user. A connect beyond the bound is answered 429. If a
-	// confirmation brings a session of an SDK beyond the bound, the session is closed with 3013. 0
-	// means no bound.
+	// PerUser bounds the sessions of one user. A connect beyond the bound is answered 429. A
+	// session of an SDK that is beyond the bound when it is confirmed is closed with 3013. 0 means
+	// no bound.
 	PerUser int
 	// Unfinished is the memory, in bytes, for messages that were begun and not finished. One user's
 	// share is a sixteenth of it. If the memory or a share is exceeded, sessions are closed with
 	// 1008 by the rules of the type unfinished. The messages of guests have a memory of their own,
-	// half as large: see guests. 0 means no bound.
+	// half as large: see the type guests. 0 means no bound.
 	Unfinished int
-	// Rate is the number of messages per second that one user may send in the long run. For bursts
-	// see rateBurst and rateShare. A message counts once for each KiB, or part of a KiB, of its
-	// published form, and at least once. 0 means no bound.
+	// Rate is the number of messages per second that one user may send in the long run. A message
+	// counts once for each KiB, or part of a KiB, of its published form, and at least once. 0 means
+	// no bound. The constants rateBurst and rateShare say how large a burst may be.
 	Rate float64
-	// FanOut is a number of deliveries. That many deliveries of a user's messages cost that user as
-	// much as one message. With 0, deliveries cost nothing.
+	// FanOut is the number of deliveries that cost as much as one message. The user who sent the
+	// messages pays for their deliveries. With 0, deliveries cost nothing.
 	FanOut int
 	// Queue bounds the bytes that are queued for one session and not yet written. A message that
 	// does not fit ends the session with 4000, or with 3008 for an SDK. An empty queue takes one
@@ -54,7 +54,7 @@ const (
 	pongWait    = 10 * time.Second // longest silence after a ping; then the session ends
 	openWait    = 2 * time.Second  // longest wait for Feed.Opened before the upgrade is answered
 	messageWait = 30 * time.Second // the constant part of Config.messageTime
-	messageRate = 4 << 10          // bytes of MaxMessage for each further second of messageTime
+	messageRate = 4 << 10          // bytes of MaxMessage that lengthen messageTime by 1 s
 	// roomWait is the longest pause in reading a session whose message finds no room upstream. If
 	// too many sessions of a user wait for the user's allowance, a further session is not read for
 	// roomWait.

@@ -27,9 +27,9 @@ type conn struct {
 	// of a message or of a control frame. It is 0 if no remainder is awaited.
 	awaitedSince atomic.Int64
 	// pinged is the time of the last ping, by Server.now. It is 0 if there was no ping, or if
-	// Server.check has seen a sign of life or a resume after the ping. For a session of an SDK it
-	// is the time from which sdkPongWait counts. While the ping waits behind other frames, pingHeld
-	// sets the field pinged to a later time.
+	// Server.check has seen a sign of life or a resume after the ping. In a session of an SDK, the
+	// client must answer within sdkPongWait of this time. While the ping waits behind other frames,
+	// pingHeld sets the field to a later time.
 	pinged atomic.Int64
 
 	deferred atomic.Pointer[deferredPong] // nil: no pong is deferred

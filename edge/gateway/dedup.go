@@ -19,8 +19,8 @@ const (
 	// A newer link may yet bring the publications that the ended link has brought.
 	overlapAfter = 2 * time.Second
 	// If the relay of the newest link does not say Live, an overlap goes on for longer, by
-	// overlapMost at most. Before Live, members catch up, which may take long on a slow link. A
-	// relay forgets publications without a position after this time, and some relays never say
+	// overlapMost at most. Before Live, members catch up, which may take long on a slow link. After
+	// overlapMost, a relay has forgotten its publications without a position. Some relays never say
 	// Live.
 	overlapMost = 30 * time.Second
 )
@@ -42,7 +42,7 @@ const (
 // link begins. Then a publication that the first link brought just before is not counted. If the
 // second link brings it again, it is passed on twice.
 //
-// overlap is a plain structure, stepped under the Hub's lock.
+// The type overlap is a plain structure, stepped under the Hub's lock.
 type overlap struct {
 	links   []*Feed // feeds of the links, the oldest first; nil: the link has ended
 	leaving bool    // the newest link is being left, and the next link has not begun
@@ -135,9 +135,10 @@ func (f *Feed) Live() {
 	f.live = true
 }
 
-// over reports whether nothing needs to be counted any more: at most one link is up, the newest
-// link is not being left, and no link has ended within overlapAfter. If the newest link is up and
-// has not brought Live, overlapMost must have passed in addition.
+// over reports whether nothing needs to be counted any more. Then at most one link is up, the
+// newest link is not being left, and no link has ended within overlapAfter. If the newest link is
+// up and has not brought Live, the last end of a link must be longer ago: by overlapAfter and
+// overlapMost together.
 func (o *overlap) over() bool {
 	up := 0
 	for _, f := range o.links {
@@ -215,9 +216,8 @@ func (o *overlap) level(counts []int) bool {
 	return !o.leaving
 }
 
-// passLocked reports whether to pass on p, a publication without a position that the link of f
-// brought. If a form is not to be passed on, passLocked takes the text of that form out of r. h.mu
-// must be held.
+// passLocked reports whether to pass on p, which the link of f brought without a position. If a
+// form is not to be passed on, passLocked takes the text of that form out of r. h.mu must be held.
 func (h *Hub) passLocked(f *Feed, t *topic, p link.Publication, r *renderings) (passes bool) {
 	if h.dropOverlapLocked(); h.overlap == nil {
 		return true
@@ -264,7 +264,8 @@ const (
 // given remembers ids of messages, to recognise a message that comes again under another position
 // or without one. A message that was given ahead comes again when it is published. A published
 // message may be given ahead by a relay that does not know of its publication. A message that Redis
-// has lost may be published once more. given is a plain structure, stepped under the Hub's lock.
+// has lost may be published once more. The type given is a plain structure, stepped under the Hub's
+// lock.
 type given struct {
 	ahead        map[uint64]struct{}
 	older        map[uint64]struct{} // ids that brokerBack moved here from given.ahead
@@ -293,8 +294,8 @@ func (g *given) brokerBack(now time.Time) {
 // yet bring this publication, for members who have joined since.
 //
 // After an id has found no room, new ids find none either until brokerBack is called, or until no
-// recorded id waits for its publication. Otherwise a sender's later message could overtake an
-// earlier one that found no room.
+// recorded id waits for its publication. Without this rule, a sender's later message could overtake
+// an earlier one that found no room.
 func (g *given) takeAhead(id uint64) verdict {
 	if g.has(id) {
 		return repeat
@@ -359,8 +360,8 @@ func (g *given) has(id uint64) bool {
 	return ahead || older
 }
 
-// wasRecent reports whether id is in g.recent. Its callers are takeAhead, and takePublished if the
-// parameter early is true. The first call builds g.index.
+// wasRecent reports whether id is in g.recent. It is called by takeAhead, and by takePublished if
+// the parameter early is true. The first call of wasRecent builds g.index.
 func (g *given) wasRecent(id uint64) bool {
 	if g.index == nil {
 		g.index = make(map[uint64]int32, len(g.recent))

@@ -10,11 +10,12 @@ import (
 )
 
 // Drain refuses new clients and closes the sessions. It is given two durations: the notice, and the
-// time for the whole drain. The second must not be shorter than the first. First Drain waits for
-// the notice. Balancers need that time to learn of the drain. Otherwise they might send a closed
-// client straight back. Then Drain closes the sessions with ReasonDraining. It closes them at
-// random moments, so that the clients do not move to other nodes all at once. Messages that a
-// client sends before it answers the close frame may still be accepted.
+// time for the whole drain. The second must not be shorter than the first. At first Drain only
+// waits for the time of the notice. Balancers need that time to learn of the drain. Otherwise they
+// might send a closed client straight back. After the notice, Drain closes the sessions with
+// ReasonDraining. It closes them at random moments, so that the clients do not move to other nodes
+// all at once. Messages that a client sends before it answers the close frame may still be
+// accepted.
 //
 // Drain returns nil when no session is left and the sockets are closed. A session that ends for
 // another reason meanwhile, or waits for room upstream, may take up to closeWait longer than the

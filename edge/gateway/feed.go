@@ -186,8 +186,8 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 	return t
 }
 
-// Publication encodes the message once and queues it for the members of the topic that speak the
-// chat's protocol. It leaves out dead sessions and the sessions of the user p.Except.
+// Publication encodes the message once, and queues it for those members of the topic whose clients
+// speak the chat's protocol. It leaves out dead sessions and the sessions of the user p.Except.
 //
 // A publication is dropped if its topic number is muted or unknown. A publication with a position
 // is dropped if the topic's position is the same or later: the members had the publication or are
@@ -217,11 +217,11 @@ func (f *Feed) publish(p link.Publication, r renderings) {
 	f.fanOutLocked(t, &r, p.Except)
 }
 
-// Ahead gives a message to the members of the topic that speak the chat's protocol, before it is
-// published. It records the message's id. The later publication is then dropped as a repeat. If
-// given.takeAhead finds that the message is a repeat, Ahead gives nothing. If given.takeAhead finds
-// no room for the id, the members get the message when it is published. If the message has no
-// payload, Ahead only records the id.
+// Ahead gives a message to those members of the topic whose clients speak the chat's protocol. They
+// get the message before it is published. Ahead records the message's id, so that the later
+// publication is dropped as a repeat. If given.takeAhead finds that the message is a repeat, Ahead
+// gives nothing. If given.takeAhead finds no room for the id, the members get the message when it
+// is published. If the message has no payload, Ahead only records the id.
 func (f *Feed) Ahead(a link.Ahead) { f.giveAhead(a, chatOnly(a.Payload)) }
 
 // giveAhead does the work of Ahead and of AheadForms, with the texts of r. The payload of a is the
@@ -255,9 +255,10 @@ func (f *Feed) Cost(c link.Cost) {
 	}
 }
 
-// Gap tells the members that speak the chat's protocol that messages were lost. Gap tells them
-// nothing if the topic's position is at the end of the loss or later: the members are past the loss
-// then. Gap also tells them nothing if lacksLocked returns true.
+// Gap tells members of the topic that messages were lost. It tells only those whose clients speak
+// the chat's protocol. Gap tells them nothing if the topic's position is at the end of the loss or
+// later: the members are past the loss then. Gap also tells them nothing if lacksLocked returns
+// true.
 func (f *Feed) Gap(g link.Gap) {
 	if name, lost, members := f.gap(g); members > 0 {
 		f.hub.log.Warn("messages were lost", "topic", name, "lost", lost, "members", members)
@@ -310,15 +311,15 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 }
 
 // lacksLocked is called before a frame of the link moves the topic. The parameter at is the frame's
-// position. If lacksLocked returns true, the caller drops the frame. On the newest link it returns
-// false.
+// position, and r has the frame's texts. If lacksLocked returns true, the caller drops the frame.
+// For a frame of the newest link it returns false.
 //
-// An older link's relay does not know the members that the newest link has bound. So r may have no
-// text for one of these members. If the topic then moved on, the member would miss the message. The
-// newest link brings the message for all members. So lacksLocked returns true if a living member
-// has no text in r. It also returns true until the topic has reached the last frame that was
-// dropped. Otherwise a later frame of the older link could move the topic past that frame. Hub.mu
-// must be held.
+// The relay of an older link does not know the members that the newest link has bound. So r may
+// have no text for one of these members. If the topic then moved on, the member would miss the
+// message. The newest link brings the message for all members. So lacksLocked returns true if a
+// living member has no text in r. It also returns true until the topic has reached the last frame
+// that was dropped. Otherwise a later frame of the older link could move the topic past that frame.
+// Hub.mu must be held.
 func (f *Feed) lacksLocked(number uint64, at protocol.Position, r *renderings) bool {
 	t := f.numbers[number]
 	if f.hub.newest == f || t == nil {

@@ -224,7 +224,7 @@ func (r *reader) complete() {
 
 // message is the state of a message that is being read.
 type message struct {
-	header       // that of the present fragment; its size counts the bytes not read yet
+	header       // header of the present fragment; size counts the bytes that are not read yet
 	binary bool  // the first fragment was a binary frame
 	read   int64 // sum of the payload sizes of the fragments so far
 	text   runes

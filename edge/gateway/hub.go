@@ -20,8 +20,8 @@ type HubConfig struct {
 }
 
 // Hub finds the sessions of this node by id, and the members of topics. The relay decides about
-// memberships. The Hub has copies of the memberships, which the relay changes through the Feed of
-// each link. In a Hub, only its writers write to sockets.
+// memberships. The Hub has copies of the memberships. The relay changes these copies through the
+// Feed of each link. In a Hub, only its writers write to sockets.
 //
 // A guest is not in the tables before its first line: see sdk_guest.go.
 //
@@ -87,8 +87,8 @@ func (h *Hub) open(s *Session, up Upstream, limit int) (opened <-chan struct{}, 
 }
 
 // add puts s into the tables. The caller announces s to the relay only afterwards, since the relay
-// may answer at once. add returns false if the number of sessions has reached the limit already. A
-// limit of 0 means no limit.
+// may answer at once. The method add returns false if the number of sessions has reached the limit
+// already. A limit of 0 means no limit.
 func (h *Hub) add(s *Session, limit int) (opened <-chan struct{}, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -147,8 +147,8 @@ func (h *Hub) End(s *Session, up Upstream) {
 }
 
 // die makes s dead. It forgets s in two cases: s is a guest that is not in the tables, or no relay
-// was told of s and unacknowledged is false. die reads s.told and removes s from the tables under
-// one lock. So no link can begin in between and announce s to its relay.
+// was told of s and unacknowledged is false. The method die reads s.told and removes s from the
+// tables under one lock. So no link can begin in between and announce s to its relay.
 func (h *Hub) die(s *Session, unacknowledged bool) (forgotten bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -221,8 +221,8 @@ func (h *Hub) living() []*Session {
 	return living
 }
 
-// Digest returns a digest of the tables. Its second result is false while a session in the tables
-// is dead or is being opened. The relay's digest may differ then.
+// Digest returns a digest of the tables. The second result is false while a session in the tables
+// is dead or is being opened. During that time the relay's digest may differ.
 func (h *Hub) Digest() (d link.Digest, comparable bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

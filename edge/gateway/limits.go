@@ -13,19 +13,20 @@ import (
 
 const (
 	rateBurst = 10 * time.Second // a burst is what Config.Rate permits in this time
-	rateDebt  = rateBurst        // longest debt beyond a burst that deliveries may cause
+	rateDebt  = rateBurst        // deliveries may cause a debt this long, beyond a burst
 	rateUnit  = 1024             // bytes; a message counts once for each unit or part of a unit
-	// A user's burst in bytes is Config.Queue divided by rateShare, but at least rateUnit.
+	// The number of bytes in a user's burst is Config.Queue divided by rateShare, but at least
+	// rateUnit.
 	rateShare = 4
-	// rateWaiters is how many sessions of a user may wait for its allowance at once. A message of a
-	// further session is refused.
+	// rateWaiters is how many sessions of one user may wait for the user's allowance at once. A
+	// message of a further session is refused.
 	rateWaiters = 16
 )
 
 // rates limits users to Config.Rate. The sessions of a user share one allowance, so a user gains
-// nothing by more connections. A user's allowance is made at the user's first message, and kept for
-// rateBurst+rateDebt or more after the user's sessions have ended. By then it is full again, unless
-// the last message was so large that it takes longer to pay for.
+// nothing by more connections. A user's allowance is made at the user's first message. It is kept
+// for rateBurst+rateDebt or more after the user's sessions have ended. By then the allowance is
+// full again, unless the user's last message was so large that paying for it takes longer.
 type rates struct {
 	perSecond float64       // messages a second of one user; 0: there is no limit
 	byteBurst time.Duration // time until a full burst in bytes is paid for
@@ -48,7 +49,7 @@ type rates struct {
 // messagesDue is the time at which all that was taken is paid for. A message may be taken if
 // messagesDue, with the message's cost added, is no further away than rateBurst. The method spend
 // has an exception for a message that costs more than a burst. Bytes have a burst of their own,
-// since a burst must fit into the queue of each client that receives it. So they also have a time
+// since a burst must fit into the queue of each client that receives it. So bytes also have a time
 // of their own, bytesDue.
 type allowance struct {
 	rates    *rates
@@ -72,8 +73,8 @@ const (
 
 // newRates returns rates that limit users to perSecond messages a second. If perSecond is 0, there
 // is no limit. A burst may have queue/rateShare bytes, or rateUnit bytes if that is more. The
-// parameter fanOut is a number of deliveries. That many deliveries of a user's messages cost that
-// user as much as one message. If fanOut is 0, deliveries cost nothing.
+// parameter fanOut is the number of deliveries that cost as much as one message. If fanOut is 0,
+// deliveries cost nothing.
 func newRates(perSecond float64, queue, fanOut int) *rates {
 	r := &rates{perSecond: perSecond, fanOut: fanOut, users: make(map[string]*allowance)}
 	if perSecond > 0 {
@@ -163,11 +164,11 @@ func (r *rates) charge(user string, deliveries uint64) {
 	a.messagesDue = due
 }
 
-// admit is called when a relay has confirmed a connect and bound it to the given number of
-// channels. The user pays as much for each channel as for a subscribe. But the first channel is
-// free: it is the user's own, to which every connect is bound. If the cost is not available, or if
-// a session waits for the allowance, admit takes nothing and returns false. So clients that are
-// refused do not keep their user from connecting later.
+// admit is called when a relay has confirmed a user's connect. The parameter channels is the number
+// of channels to which the relay has bound the session. The user pays as much for each channel as
+// for a subscribe. But the first channel is free: it is the user's own, to which every connect is
+// bound. If the cost is not available, or if a session waits for the allowance, admit takes nothing
+// and returns false. So clients that are refused do not keep their user from connecting later.
 func (r *rates) admit(user string, channels int) bool {
 	if r.perSecond <= 0 || channels <= 1 {
 		return true
@@ -268,13 +269,13 @@ func (a *allowance) earn(ctx context.Context, ended <-chan struct{}, bytes int) 
 // connects and leaves again and again could hold any number of sockets, or of sessions at the
 // relay.
 type users struct {
-	most int // sessions of one user; 0: no bound
+	most int // bound of one user's sessions; 0: no bound
 
 	mu       sync.Mutex // guards sessions; no other lock is taken under it
 	sessions map[string]int
 }
 
-// A session counts for its user as long as it has one of these claims.
+// A session counts for its user until it has given up both of these claims.
 const (
 	claimSocket int32 = 1 << iota
 	claimTables
@@ -328,9 +329,9 @@ const (
 // unfinished bounds the memory of unfinished messages. A message is unfinished when it was begun
 // and its reader has to wait for the remainder.
 //
-// A session may need room while its user holds more than one user's share. Then those of the user's
-// sessions give way that have waited longer than this session. The session that has waited longest
-// goes first. If that is not enough, the user may exceed the share.
+// A session may need room while its user holds more than one user's share. Then sessions of this
+// user give way, but only those that have waited longer than the session that needs room. The
+// session that has waited longest goes first. If that is not enough, the user may exceed the share.
 //
 // If all users together hold more than the bound, the user who holds most loses the session that
 // has waited longest. This is repeated until the bound holds. A session that is alone may exceed
@@ -355,13 +356,13 @@ func (u *unfinished) bound(most int64, message int) {
 	u.crowd.Little = min(grown(message)+unfinishedCost, most/unfinishedShare)
 }
 
-// grown returns the largest size, in bytes, of the buffer of a message of the given length. A large
-// buffer grows by a quarter.
+// grown returns the largest size, in bytes, that a buffer for a message of the given length can
+// have. A large buffer grows by a quarter.
 func grown(message int) int64 { return int64(message) + int64(message)/4 }
 
 // count counts the given bytes for the unfinished message of s, and closes the sessions that must
-// give way. The parameter m is the message's entry; nil means that the message has none yet. count
-// returns the entry.
+// give way. The parameter m is the message's entry; nil means that the message has none yet. The
+// method count returns the entry.
 func (u *unfinished) count(s *Session, m *unfinishedMessage, bytes int) *unfinishedMessage {
 	if u.most <= 0 {
 		return m

@@ -86,8 +86,8 @@ func TestP7_LargeMessagesUseUpMore(t *testing.T) {
 }
 
 // TestP7_WhoWaitsForAnAllowanceWaitsForOneTurn checks many sessions of one user. One of them waits
-// for the user's allowance, and others wait for their turn. A session beyond rateWaiters is
-// refused. A session that gives up uses nothing of the allowance.
+// for the user's allowance, and others wait for their turn. A session beyond rateWaiters must be
+// refused. A session that gives up must use nothing of the allowance.
 func TestP7_WhoWaitsForAnAllowanceWaitsForOneTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newRates(1, 1<<30, 0).join("u")
@@ -123,8 +123,8 @@ func TestP7_WhoWaitsForAnAllowanceWaitsForOneTurn(t *testing.T) {
 }
 
 // TestP3_WhoIsReadMoreSlowlyIsNotCalledSilent checks a client whose message waits for the allowance
-// of its user. Neither further messages nor pongs are read meanwhile. The session is not closed as
-// silent.
+// of its user. Neither further messages nor pongs are read meanwhile. The session must not be
+// closed as silent.
 func TestP3_WhoIsReadMoreSlowlyIsNotCalledSilent(t *testing.T) {
 	t.Parallel()
 	g := start(t, nil, func(c *Config) { c.Rate = 1; c.Ping = time.Second })

@@ -16,8 +16,8 @@ import (
 const nullOrigin = "null"
 
 // CheckOriginPattern checks a pattern for Config.Origins. It returns an error if the pattern is
-// empty or is malformed by the rules of path.Match. It also returns an error for many patterns, but
-// not for all, that match no origin of a browser.
+// empty or is malformed by the rules of path.Match. It also returns an error for many patterns that
+// can match no origin of a browser, but it does not know all of these patterns.
 //
 // A pattern is matched in lower case, by the rules of path.Match. It is matched against the
 // origin's host and port, or against scheme://host:port if the pattern contains "://". The default

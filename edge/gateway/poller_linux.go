@@ -80,8 +80,8 @@ func (p *poller) adopt(c *conn) {
 func (p *poller) canWatch(c *conn) bool { return c.watched.fd >= 0 }
 
 // watch makes c idle. The poller wakes c when there is something to read, which may be an error.
-// watch returns false if c cannot be watched, or if c is ending. Only the goroutine that begins or
-// reads c may call it.
+// The method watch returns false if c cannot be watched, or if c is ending. Only the goroutine that
+// begins or reads c may call it.
 func (p *poller) watch(c *conn) bool {
 	w := &c.watched
 	if w.fd < 0 {
@@ -91,8 +91,8 @@ func (p *poller) watch(c *conn) bool {
 	// so the lock is held. EpollCtl does not block.
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	// Whoever ends c first marks c as ending, and then takes p.mu to wake c. If c is not marked
-	// here yet, c becomes idle and is woken afterwards. So no end is missed.
+	// To end c, a goroutine marks c as ending, and after that takes p.mu to wake c. If c is not
+	// marked here yet, c becomes idle and is woken afterwards. So no end is missed.
 	if c.ending() {
 		return false
 	}
@@ -129,8 +129,8 @@ func (p *poller) unwatch(c *conn) bool {
 	return was
 }
 
-// tag distinguishes a conn from an earlier one with the same descriptor, unless the lower 32 bits
-// of their session ids are equal.
+// tag distinguishes a conn from an earlier one with the same descriptor. If the lower 32 bits of
+// their session ids are equal, both conns have the same tag.
 func tag(c *conn) int32 { return int32(c.session.info.ID) }
 
 // find returns the conn of an event. It returns nil if the conn was woken meanwhile, since such a

@@ -24,7 +24,7 @@ type queue struct {
 	lost       int           // messages that were queued and will not be written
 	writing    bool          // the writer was started and has not ended
 	sealed     bool          // no more frames are accepted
-	grace      uint8         // how often pingHeld may return true for the last ping
+	grace      uint8         // how many more times pingHeld may return true for the last ping
 	ahead      int32         // bytes in front of the last ping that are not written yet
 	writerDone chan struct{} // closed when the writer ends; nil if nobody waits for it
 }
@@ -60,7 +60,7 @@ const heldMost = 3
 // pushPing does what push does, for a ping.
 func (q *queue) pushPing(frame []byte) pushed {
 	q.mu.Lock()
-	if q.ahead == 0 { // else an earlier ping still waits, and grace counts for that ping
+	if q.ahead == 0 { // while an earlier ping waits, grace counts for that ping
 		if q.grace = 0; q.size > 0 {
 			q.ahead, q.grace = int32(min(q.size, math.MaxInt32)), heldMost
 		}
@@ -70,8 +70,8 @@ func (q *queue) pushPing(frame []byte) pushed {
 }
 
 // pingHeld reports whether the last ping has waited behind other frames since the ping was pushed,
-// or since the last call of pingHeld. It returns true heldMost times at most for one ping.
-// Otherwise a client that takes no more bytes would be waited for without end.
+// or since the last call of pingHeld. It returns true heldMost times at most for one ping. Without
+// this limit, the edge would wait without end for a client that takes no more bytes.
 func (q *queue) pingHeld() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -19,8 +19,8 @@ import (
 // connect, and after a pong.
 //
 // To wake a reader that waits costs a goroutine switch. To wake an idle conn costs a poll, a new
-// goroutine and another request to the poller. So a frame that comes to an idle conn costs about
-// 1.5 times as much.
+// goroutine and another request to the poller. So a frame costs about 1.5 times as much if it comes
+// to an idle conn.
 const idleAfter = 2 * time.Second
 
 // messageKeep is the largest message buffer, in bytes, that goes back to the pool.
@@ -40,7 +40,7 @@ type reader struct {
 	unparsed []byte                // bytes read from the socket and not yet parsed
 	buf      *[]byte               // the pooled buffer that unparsed is a part of; nil: none
 	err      error                 // the error that ended reading from the socket
-	timed    bool                  // the socket's deadline is that of setIdleDeadline
+	timed    bool                  // setIdleDeadline has set the socket's deadline
 	pongs    pongCount
 	extras   extras
 	brief    bool // the last message was an SDK's connect, or its pong
@@ -234,8 +234,9 @@ func (r *reader) appendAll(b []byte, body io.Reader) ([]byte, error) {
 // client's messages are answered as not delivered until there is room. A message is also answered
 // as not delivered if too many sessions of its user wait for the allowance.
 //
-// forward drops the message if the session no longer accepts messages, or if the session ends
-// before the message has its allowance. After a drop, it returns an error if the Server has ended.
+// The method forward drops the message if the session no longer accepts messages, or if the session
+// ends before the message has its allowance. After a drop, it returns an error if the Server has
+// ended.
 func (c *conn) forward(message []byte) error {
 	s, v := c.session, c.server
 	v.metrics.messages.Inc()
@@ -275,7 +276,7 @@ func (c *conn) dropLate(message []byte) error {
 }
 
 // pace waits for the user's allowance. If too many of the user's sessions wait already, pace only
-// pauses for roomWait. If the session ends, pace returns.
+// pauses for roomWait. If the session ends, pace returns at once.
 func (c *conn) pace(bytes int) paced {
 	if c.affords(bytes) {
 		return pacedOn
@@ -290,8 +291,8 @@ func (c *conn) pace(bytes int) paced {
 	})
 }
 
-// affords takes a message's cost from the user's allowance. If the session has to wait for that,
-// affords takes nothing and returns false.
+// affords takes a message's cost from the user's allowance. If the session has to wait for the
+// allowance, affords takes nothing and returns false.
 func (c *conn) affords(bytes int) bool {
 	s, v := c.session, c.server
 	if s.allowance == nil {

@@ -89,9 +89,9 @@ func (r *reader) fill(fd uintptr) bool {
 	return true
 }
 
-// unread reports whether bytes have arrived that were not parsed. If r.raw is nil, it knows only of
-// the bytes in r.unparsed. If a connection is closed with unread bytes, the kernel resets it, and
-// the client may never see the close frame.
+// unread reports whether there are bytes that have arrived and were not parsed. If r.raw is nil,
+// unread knows only of the bytes in r.unparsed. If a connection is closed with unread bytes, the
+// kernel resets it, and the client may never see the close frame.
 func (r *reader) unread() bool {
 	if len(r.unparsed) > 0 || r.raw == nil {
 		return len(r.unparsed) > 0
@@ -104,7 +104,7 @@ func (r *reader) unread() bool {
 	return n > 0
 }
 
-// arrived returns how many bytes have arrived that were not parsed, as far as that is known.
+// arrived returns how many bytes have arrived and were not parsed, as far as that is known.
 func (r *reader) arrived() (n int) {
 	if r.raw != nil {
 		r.raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), askArrived) })

@@ -16,7 +16,7 @@ const (
 	ReasonRefused
 	ReasonProtocol        // the client broke the WebSocket protocol
 	ReasonUTF8            // a message, or the text of a close frame, was not valid UTF-8
-	ReasonLimit           // too many frames that brought no message
+	ReasonLimit           // too many frames did not complete a message
 	ReasonUnfinished      // a message or a control frame was begun and not finished in time
 	ReasonUnfinishedBytes // unfinished messages took too many bytes; this session gave way
 	ReasonTooBig          // a message was longer than Config.MaxMessage
@@ -53,9 +53,9 @@ type closing struct {
 var none closing
 
 // reasonRow is a reason's label, and its close frames for the two protocols. A text for SDKs must
-// not be empty: the SDK for JavaScript would then come back whatever the code is. Nor may it be
-// JSON, which that SDK would parse. An SDK connects again after a code from 3000 to 3499, and stays
-// away after a code from 3500 to 3999.
+// not be empty: with an empty text, the SDK for JavaScript would come back whatever the code is. A
+// text must not be JSON either, since that SDK would parse it. An SDK connects again after a code
+// from 3000 to 3499, and stays away after a code from 3500 to 3999.
 type reasonRow struct {
 	label     string
 	chat, sdk closing

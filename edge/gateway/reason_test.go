@@ -21,7 +21,7 @@ func TestEveryReasonHasALabelAndItsCode(t *testing.T) {
 }
 
 // TestEveryReasonHasACodeForSDKs checks the codes and the texts of the close frames for SDKs. No
-// text is empty or JSON, since an SDK would not take such a text for the reason. If the client is
+// text is empty or JSON, since an SDK would not accept such a text as the reason. If the client is
 // to come back, the code is below 3500.
 func TestEveryReasonHasACodeForSDKs(t *testing.T) {
 	for r := reasonNone + 1; r < reasons; r++ {

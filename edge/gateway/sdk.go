@@ -49,8 +49,8 @@ func newGuest(user string, queueBytes int) *Session {
 // confirmation may change it.
 func (s *Session) isGuest() bool { return s.sdk != nil && !s.sdk.connected }
 
-// owner returns the user whose share of Config.Unfinished the reader's message uses up. Only the
-// reader may call owner. While isGuest returns true, owner returns "".
+// owner returns the user in whose share of Config.Unfinished the reader's message is counted. Only
+// the reader may call owner. While isGuest returns true, owner returns "".
 func (s *Session) owner() string {
 	if s.isGuest() {
 		return ""
@@ -74,7 +74,7 @@ func (s *Session) clientLocked() link.Client {
 }
 
 // roomLocked returns an error if the session's keeps may not grow by the given number of bytes. A
-// relay keeps to these bounds by itself, so this error ends the link. h.mu must be held.
+// relay respects these bounds by itself, so this error ends the link. h.mu must be held.
 func (h *Hub) roomLocked(s *Session, bytes int) error {
 	switch {
 	case bytes > 0 && s.sdk.held+bytes > link.MaxKeeps:
@@ -110,7 +110,7 @@ func (k *sdk) keepLocked(slot int) []byte {
 	return k.keeps[slot]
 }
 
-// setKeepLocked gives the membership in the given slot its keep, which it copies. h.mu must be
+// setKeepLocked stores a copy of the given keep for the membership in the given slot. h.mu must be
 // held.
 func (h *Hub) setKeepLocked(s *Session, slot int, keep []byte) {
 	k, id, t := s.sdk, s.info.ID, s.memberships[slot].topic.name

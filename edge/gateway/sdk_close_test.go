@@ -36,8 +36,8 @@ func TestAUserHasOnlySoManySessions(t *testing.T) {
 	g.sdk("1")
 }
 
-// TestARelayClosesWithACodeOfItsOwn has a relay close a session. The client must first get what was
-// queued before the Close. Messages that the client still sends must not be accepted.
+// In TestARelayClosesWithACodeOfItsOwn, a relay closes a session. The client must first get what
+// was queued before the Close. Messages that the client still sends must not be accepted.
 func TestARelayClosesWithACodeOfItsOwn(t *testing.T) {
 	for _, path := range []string{protocol.SDKPath, "/chat/user/1"} {
 		g := startSDK(t, nil, nil)
@@ -63,7 +63,7 @@ func TestARelayClosesWithACodeOfItsOwn(t *testing.T) {
 	}
 }
 
-// TestAClientThatTheRelayLetsGoHasFiveSeconds has a relay close a session with the code 0. The
+// In TestAClientThatTheRelayLetsGoHasFiveSeconds, a relay closes a session with the code 0. The
 // client must get no close frame, and its socket must be closed after leaveWait.
 func TestAClientThatTheRelayLetsGoHasFiveSeconds(t *testing.T) {
 	inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {
@@ -87,7 +87,7 @@ func TestAClientThatTheRelayLetsGoHasFiveSeconds(t *testing.T) {
 	})
 }
 
-// TestARelayClosesManyWithinSomeTime has a relay ask the edge to close many sessions, each at a
+// In TestARelayClosesManyWithinSomeTime, a relay asks the edge to close many sessions, each at a
 // random moment of the next 5 s. Each session must go on until its moment, and end then.
 func TestARelayClosesManyWithinSomeTime(t *testing.T) {
 	inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {

@@ -11,7 +11,7 @@ import (
 const leaveWait = 5 * time.Second
 
 // memberLocked finds a session of an SDK. It returns nil if the session was forgotten meanwhile.
-// The parameter confirmed says whether the relay takes the session for confirmed. If the Hub does
+// The parameter confirmed says whether the relay regards the session as confirmed. If the Hub does
 // not agree, or if the session speaks the chat's protocol, memberLocked returns an error. h.mu must
 // be held.
 func (h *Hub) memberLocked(id uint64, confirmed bool) (*Session, error) {
@@ -30,9 +30,9 @@ func (h *Hub) memberLocked(id uint64, confirmed bool) (*Session, error) {
 }
 
 // Confirmed makes a guest a session of the user that the relay names, and binds the session to its
-// topics. From then on the session counts for its user, is pinged, and is read on. If the parameter
-// answer is true, Confirmed also queues n.Text for the client. If the user has too many sessions,
-// or cannot pay for the channels, the session is closed.
+// topics. From then on the session counts for its user and is pinged, and its reader goes on. If
+// the parameter answer is true, Confirmed also queues n.Text for the client. If the user has too
+// many sessions, or cannot pay for the channels, the session is closed.
 //
 // An error ends the link. Confirmed returns an error if the session is confirmed already, speaks
 // the chat's protocol, or would have too many bytes of keeps.
@@ -120,10 +120,10 @@ func (f *Feed) Refreshed(n link.Refreshed, answer bool) error {
 	return nil
 }
 
-// Bound binds a session to a topic with a keep. If the parameter answer is true, Bound also queues
-// n.Text for the client, before the topic's later messages. The error, if any, ends the link. A
-// session may have link.MaxMemberships memberships, since the next relay would not take more.
-// Beyond that number Bound returns an error.
+// Bound binds a session to a topic, and gives the membership a keep. If the parameter answer is
+// true, Bound also queues n.Text for the client, before the topic's later messages. The error, if
+// any, ends the link. A session may have link.MaxMemberships memberships, since the next relay
+// would not take more. Beyond that number Bound returns an error.
 func (f *Feed) Bound(n link.Bound, answer bool) error {
 	h := f.hub
 	h.mu.Lock()

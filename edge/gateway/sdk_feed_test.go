@@ -19,7 +19,7 @@ func guest(h *mirror, up Upstream) *Session {
 	return s
 }
 
-// sdkMember adds a confirmed session of an SDK that is a member of the topics.
+// sdkMember adds a confirmed session of an SDK, and makes the session a member of the topics.
 func sdkMember(t testing.TB, h *mirror, user string, topics ...protocol.Topic) *Session {
 	t.Helper()
 	s := guest(h, &fakeUpstream{})
@@ -77,9 +77,9 @@ func TestConfirmedMakesAMember(t *testing.T) {
 	}
 }
 
-// TestAnAnswerToAnSDKIsPassedOnOnce brings Confirmed, Refreshed and Bound, with the parameter
-// answer true and false. The tables must change in both cases. The client must get the texts only
-// if answer is true.
+// TestAnAnswerToAnSDKIsPassedOnOnce calls Confirmed, Refreshed and Bound twice: with the parameter
+// answer false, and with answer true. The tables must change in both cases. The client must get the
+// texts only if answer is true.
 func TestAnAnswerToAnSDKIsPassedOnOnce(t *testing.T) {
 	for _, answer := range []bool{false, true} {
 		h := newMirror(HubConfig{})
@@ -101,9 +101,9 @@ func TestAnAnswerToAnSDKIsPassedOnOnce(t *testing.T) {
 	}
 }
 
-// TestARelayThatIsWrongAboutASessionIsTold has a relay confirm, refresh or bind a session that is
-// not in the state for it. Each frame must return an error, which ends the link, and must change
-// nothing. A frame about a forgotten session is no error.
+// In TestARelayThatIsWrongAboutASessionIsTold, a relay confirms, refreshes or binds a session whose
+// state does not permit it. Each call must return an error, which ends the link, and must change
+// nothing. A frame about a forgotten session must cause no error.
 func TestARelayThatIsWrongAboutASessionIsTold(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "chat")[0].info.ID
@@ -139,8 +139,9 @@ func TestARelayThatIsWrongAboutASessionIsTold(t *testing.T) {
 	}
 }
 
-// TestUnknownTopicsOfASessionArePassedOver brings frames with a known topic number and with unknown
-// ones. The session must be bound to the known topic, and the client must get every text.
+// TestUnknownTopicsOfASessionArePassedOver brings frames for a session. They name one known topic
+// number and three unknown numbers. The session must be bound to the known topic, and the client
+// must get every text.
 func TestUnknownTopicsOfASessionArePassedOver(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	h := g.hub
@@ -160,9 +161,10 @@ func TestUnknownTopicsOfASessionArePassedOver(t *testing.T) {
 	}
 }
 
-// TestADeadSessionIsChangedAndNotAnswered has a relay confirm and refresh a session that has ended
-// at the edge. Both sides have the session in their tables until its End is finished, so the tables
-// must change alike. The client gets nothing, and the session does not count for its user.
+// In TestADeadSessionIsChangedAndNotAnswered, a relay confirms and refreshes a session that has
+// ended at the edge. Both sides have the session in their tables until its End is finished, so the
+// tables must change alike. The client must get nothing, and the session must not count for its
+// user.
 func TestADeadSessionIsChangedAndNotAnswered(t *testing.T) {
 	h, up := newMirror(HubConfig{}), &fakeUpstream{}
 	u := users{most: 1, sessions: map[string]int{}}
@@ -190,8 +192,8 @@ func TestADeadSessionIsChangedAndNotAnswered(t *testing.T) {
 	}
 }
 
-// TestConfirmationsRaceWithEverything is for the race detector: connects are confirmed while their
-// clients speak, while they go, while links begin, and while the clock runs.
+// TestConfirmationsRaceWithEverything is for the race detector. It confirms connects while clients
+// speak and leave, while links begin, and while the clock runs.
 func TestConfirmationsRaceWithEverything(t *testing.T) {
 	g := startSDK(t, nil, func(c *Config) { c.PerUser, c.Rate = 1000, 1e6 })
 	g.hub.Topic(link.TopicNumber{ID: 1, Topic: "all"})

@@ -17,8 +17,8 @@ func bothForms(topic protocol.Topic, text string) link.Forms {
 	return link.Forms{Topic: numberOf(topic), Texts: []link.Rendering{{Form: link.FormChat, Text: []byte("chat " + text)}, {Form: link.FormJSON, Text: []byte("json " + text)}}}
 }
 
-// TestEachMemberGetsTheTextOfItsForm publishes to a topic with members that speak the chat and
-// members that are clients of SDKs. Each member must get the text of its form.
+// TestEachMemberGetsTheTextOfItsForm publishes to a topic whose members are clients of the chat and
+// clients of SDKs. Each member must get the text of its form.
 func TestEachMemberGetsTheTextOfItsForm(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "1", "2")
@@ -87,9 +87,9 @@ func TestFormsAreDeliveredOnceAndInOrder(t *testing.T) {
 	wantTexts(t, sdk, want...)
 }
 
-// TestP2_BareFormsComeOnceDuringAMove has two links bring the same publication without a position.
-// The Hub recognises the repeat by the chat's text, even if one link brings Forms and the other a
-// Publication.
+// In TestP2_BareFormsComeOnceDuringAMove, two links bring the same publication without a position.
+// The Hub must recognise the repeat by the chat's text, even if one link brings Forms and the other
+// link brings a Publication.
 func TestP2_BareFormsComeOnceDuringAMove(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat, sdk := openAll(h, &fakeUpstream{}, "1")[0], sdkMember(t, h, "2", "all")
@@ -106,9 +106,9 @@ func TestP2_BareFormsComeOnceDuringAMove(t *testing.T) {
 	wantTexts(t, sdk, "json a", "json a")
 }
 
-// TestP10_AFormForWhichThereIsNoRoomIsCounted brings more texts during a move than overlapTexts.
-// Then one form of a publication is passed on, and the other form is dropped. The drop must be
-// counted.
+// In TestP10_AFormForWhichThereIsNoRoomIsCounted, more texts come during a move than the overlap
+// can count. Then a publication comes, of which one form is counted already. Its other form finds
+// no room and is dropped. The drop must be counted.
 func TestP10_AFormForWhichThereIsNoRoomIsCounted(t *testing.T) {
 	h, _, older, newer := twoLinks()
 	bring(newer, 2, "a")
@@ -122,9 +122,9 @@ func TestP10_AFormForWhichThereIsNoRoomIsCounted(t *testing.T) {
 	}
 }
 
-// TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome has the new relay bind a client of an SDK. The
+// In TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome, the new relay binds a client of an SDK. The
 // old relay does not know this client, so the old link brings a publication with the chat's text
-// alone. The Hub must drop that publication, and wait for the new link to bring it with both texts.
+// alone. The Hub must drop that publication, and wait until the new link brings it with both texts.
 // Likewise the Hub must drop a Gap of the old link, since a Gap has only the chat's text.
 func TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome(t *testing.T) {
 	h := newMirror(HubConfig{})
@@ -209,8 +209,9 @@ func BenchmarkFanOutOfTwoForms(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/members, "ns/delivery")
 }
 
-// TestSlowReadersOfTwoFormsCostOnlyThemselves has one client of each protocol that never reads.
-// Each of the two is closed with the code of its protocol, and the other clients get every message.
+// In TestSlowReadersOfTwoFormsCostOnlyThemselves, two clients never read: one of the chat, and one
+// of an SDK. Each of the two must be closed with the code of its protocol, and the other clients
+// must get every message.
 func TestSlowReadersOfTwoFormsCostOnlyThemselves(t *testing.T) {
 	g := startSDK(t, nil, func(c *Config) { c.Queue = 64 << 10 })
 	g.hub.Topic(link.TopicNumber{ID: numberOf("all"), Topic: "all"})
@@ -256,10 +257,10 @@ func TestSlowReadersOfTwoFormsCostOnlyThemselves(t *testing.T) {
 	}
 }
 
-// TestP2_BareFormsOfWhomTheOldRelayDoesNotKnow checks a client of an SDK that only the new relay
-// knows. Both links bring the same two publications without a position, but the old link brings
-// only their texts for the chat. It brings the first publication before the new link does, and the
-// second after the new link. Each member must get each publication once.
+// In TestP2_BareFormsOfWhomTheOldRelayDoesNotKnow, the new relay knows a client of an SDK, and the
+// old relay does not. Both links bring the same two publications without a position, but the old
+// link brings only their texts for the chat. It brings the first publication before the new link
+// does, and the second publication after the new link. Each member must get each publication once.
 func TestP2_BareFormsOfWhomTheOldRelayDoesNotKnow(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "1")[0]

@@ -11,13 +11,14 @@ import (
 )
 
 const (
-	// The guests of a Server are at most Config.MaxSessions divided by guestShare, but at least 1.
+	// A Server's guests are bounded by Config.MaxSessions divided by guestShare. The bound is at
+	// least 1.
 	guestShare = 16
 	// The messages of all guests may take Config.Unfinished divided by guestBytesShare, in bytes.
 	guestBytesShare = 2
 	// guestCost is the weight of a silent guest in guests.crowd, in bytes. A message adds its
-	// buffer to the weight. A silent guest takes less memory than guestCost. But if it weighed
-	// little, a source with many silent guests would be lighter than a source with one large
+	// buffer to the weight. A silent guest takes less memory than guestCost. But if silent guests
+	// weighed little, a source with many of them would be lighter than a source with one large
 	// message.
 	guestCost = unfinishedCost
 
@@ -38,11 +39,12 @@ const (
 // is a guest for a short time only, so it is seldom the oldest.
 //
 // Sources count as equal if they weigh no more than guests.crowd.Little. That is the smaller of two
-// weights: of one guest with the largest message, and of a sixteenth of the guests that the bound
-// permits. While all sources count as equal, the oldest guest of all gives way.
+// weights: the weight of one guest with the largest message, and the weight of a sixteenth of the
+// guests that the bound permits. While all sources count as equal, the oldest guest of all gives
+// way.
 type guests struct {
 	most      int   // bound of the number of guests; 0: none
-	mostBytes int64 // bound of the bytes of their messages; 0: none
+	mostBytes int64 // bound of the bytes of the guests' messages; 0: none
 
 	// The following fields are guarded by Hub.mu.
 	places map[*Session]*guestPlace
@@ -58,7 +60,7 @@ func (g *guests) bound(cfg *Config) {
 	g.crowd.Little = min(grown(cfg.MaxMessage)+guestCost, int64(g.most)*guestCost/guestShare)
 }
 
-// leave removes s from the guests. If s is no guest, leave does nothing.
+// leave removes s from the guests. If s is no guest, it does nothing.
 func (g *guests) leave(s *Session) {
 	if place := g.places[s]; place != nil {
 		g.crowd.Leave(place)
@@ -85,9 +87,11 @@ func (g *guests) giveWay() *Session {
 	return s
 }
 
-// yield closes a guest that gives way. Its client has giveWayWait to receive the close frame, even
-// if the end of the guest has begun already with a longer time. Otherwise guests that a relay has
-// refused could fill Config.MaxSessions, though they no longer count among the guests.
+// yield closes s, a guest that gives way. Its client has giveWayWait to receive the close frame. If
+// the end of s has begun already with a longer time, the method yield shortens that time. Suppose
+// that a relay has refused many guests. They give way to newcomers, so the bound of guests no
+// longer counts them. If their sockets stayed open for the longer time, these sockets could fill
+// Config.MaxSessions.
 func (s *Session) yield(r Reason) {
 	if !s.close(r, giveWayWait) {
 		s.hurry(giveWayWait)
@@ -109,7 +113,7 @@ func sourceOf(r *http.Request) netip.Addr {
 
 // enterGuest gives s an id and counts s among the guests. The parameter limit bounds the sessions.
 // If there are that many sessions already, enterGuest returns false. If there are too many guests,
-// others are closed. The guest does not enter the tables yet, and no relay is told of it.
+// it closes other guests. The guest s does not enter the tables yet, and no relay is told of it.
 func (h *Hub) enterGuest(s *Session, source netip.Addr, limit int) (ok bool) {
 	var others []*Session
 	defer func() {
@@ -136,8 +140,8 @@ func (h *Hub) enterGuest(s *Session, source netip.Addr, limit int) (ok bool) {
 	return true
 }
 
-// weighGuest sets the bytes of the message of a guest. If guests then have too many bytes, some of
-// them are closed, and s may be among them. If s is no guest, weighGuest returns false.
+// weighGuest records how many bytes a guest's message takes. If guests then have too many bytes,
+// some of them are closed, and s may be among them. If s is no guest, weighGuest returns false.
 func (h *Hub) weighGuest(s *Session, bytes int) (counted bool) {
 	others, counted := h.reweighGuest(s, bytes)
 	for _, other := range others {
@@ -146,7 +150,8 @@ func (h *Hub) weighGuest(s *Session, bytes int) (counted bool) {
 	return counted
 }
 
-// reweighGuest does what weighGuest does, but returns the guests that have to be closed.
+// reweighGuest does the work of weighGuest, but closes nothing: it returns the guests that the
+// caller must close.
 func (h *Hub) reweighGuest(s *Session, bytes int) (others []*Session, counted bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

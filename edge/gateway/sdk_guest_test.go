@@ -21,8 +21,9 @@ import (
 )
 
 // TestP7_TheSourceThatHasMostGuestsLosesItsOldest fills an edge with guests of one source. The edge
-// must let each newcomer in, and close the oldest guest of that source for it. It must not close
-// the guest of another source, though that guest is the oldest of all and waits for the relay.
+// must let each newcomer in. To make room, it must close the oldest guest of that source. It must
+// not close the guest of another source, though that guest is the oldest of all and waits for the
+// relay.
 func TestP7_TheSourceThatHasMostGuestsLosesItsOldest(t *testing.T) {
 	const most = 4
 	inBubble(t, silentRelay(), func(c *Config) { c.MaxSessions = most*guestShare + 5 }, func(t *testing.T, b *bubbled) {
@@ -60,8 +61,8 @@ func TestP7_TheSourceThatHasMostGuestsLosesItsOldest(t *testing.T) {
 }
 
 // TestP7_WhoConnectsAtOnceIsConfirmedAmongManyGuestsOfItsSource gives all clients one source, as a
-// proxy does. Many of them are guests that say nothing. A client that connects must be confirmed,
-// as long as fewer guests than the bound come between its upgrade and its confirmation.
+// proxy does. Many of them are guests that say nothing. Then another client connects, and fewer
+// guests than the bound permits come before its confirmation. This client must be confirmed.
 func TestP7_WhoConnectsAtOnceIsConfirmedAmongManyGuestsOfItsSource(t *testing.T) {
 	const most = 50
 	inBubble(t, nil, func(c *Config) { c.MaxSessions = most*guestShare + 15 }, func(t *testing.T, b *bubbled) {
@@ -75,7 +76,7 @@ func TestP7_WhoConnectsAtOnceIsConfirmedAmongManyGuestsOfItsSource(t *testing.T)
 			}
 			c.send(textOf("connect 1"))
 			c.wantFrame(textByte, "connected")
-			time.Sleep(giveWayWait) // the sockets of the others are closed
+			time.Sleep(giveWayWait) // by now the sockets of the guests that gave way are closed
 		}
 		late := b.connect()
 		for range most {
@@ -138,8 +139,8 @@ func TestAGuestCountsAmongTheSessions(t *testing.T) {
 	}
 }
 
-// TestAGuestThatSaysNothingIsClosedAsStale has a guest send nothing. It must be closed with 3502
-// after 10 s, and no relay must be told of it.
+// In TestAGuestThatSaysNothingIsClosedAsStale, a guest sends nothing. The guest must be closed with
+// 3502 after 10 s, and no relay must be told of it.
 func TestAGuestThatSaysNothingIsClosedAsStale(t *testing.T) {
 	up := silentRelay()
 	up.client = func(c link.Client) { t.Errorf("told %+v", c) }
@@ -161,9 +162,9 @@ func TestAGuestThatSaysNothingIsClosedAsStale(t *testing.T) {
 	})
 }
 
-// TestAConnectThatNobodyConfirmsComesBack has a relay that does not answer a connect. The guest
-// must be closed with 3004, after which its SDK connects again. No outage may end a client for
-// good. The close must come within 5 s, since an SDK gives up then.
+// In TestAConnectThatNobodyConfirmsComesBack, the relay does not answer a guest's connect. The
+// guest must be closed with 3004, after which its SDK connects again. No outage may end a client
+// for good. The close must come within 5 s, since an SDK gives up then.
 func TestAConnectThatNobodyConfirmsComesBack(t *testing.T) {
 	for _, after := range []time.Duration{0, time.Second, 9 * time.Second} {
 		inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
@@ -187,9 +188,10 @@ func TestAConnectThatNobodyConfirmsComesBack(t *testing.T) {
 	}
 }
 
-// TestAGuestsLineWaitsForARelayThatKnowsSDKs has a guest send its connect while no relay can take
-// guests. Meanwhile the guest must not be in the tables, and its connect must not be accepted. If
-// no relay comes that can take guests, the guest must be closed with 3004.
+// In TestAGuestsLineWaitsForARelayThatKnowsSDKs, a guest sends its connect while no relay can take
+// guests. Meanwhile the guest must not be in the tables, and its connect must not be accepted. If a
+// relay that can take guests then comes, the guest must be confirmed. If none comes, the guest must
+// be closed with 3004.
 func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
 	for _, comes := range []bool{true, false} {
 		t.Run(fmt.Sprint("it comes: ", comes), func(t *testing.T) {
@@ -227,7 +229,7 @@ func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
 	}
 }
 
-// TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed has a guest send lines after its connect,
+// In TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed, a guest sends lines after its connect,
 // in the same message and in later ones. No such line may be accepted before the connect is
 // confirmed. After that all of the lines must be accepted, in order.
 func TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed(t *testing.T) {
@@ -248,8 +250,8 @@ func TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed(t *testing.T) {
 	})
 }
 
-// TestAGuestWhoseConnectIsRefusedIsNotReadOn has a relay answer a connect with an error, and then
-// send a Close. Lines that the client sends after its connect must be dropped.
+// In TestAGuestWhoseConnectIsRefusedIsNotReadOn, a relay answers a connect with an error, and then
+// sends a Close. Lines that the client sends after its connect must be dropped.
 func TestAGuestWhoseConnectIsRefusedIsNotReadOn(t *testing.T) {
 	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
 		c := b.connect()
@@ -276,9 +278,9 @@ func TestAGuestWhoseConnectIsRefusedIsNotReadOn(t *testing.T) {
 	})
 }
 
-// TestTenThousandGuestsThatSayNothingLeaveNothing has ten thousand guests send nothing. Meanwhile a
-// client of the chat must be admitted. Once these guests are closed, none may be counted, and
-// another guest must be confirmed.
+// In TestTenThousandGuestsThatSayNothingLeaveNothing, ten thousand guests send nothing. Meanwhile a
+// client of the chat must be admitted. Once these guests are closed, none of them may be counted,
+// and another guest must be confirmed.
 func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
 	const n = 10_000
 	up := silentRelay()
@@ -308,9 +310,9 @@ func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
 	runtime.GC()
 }
 
-// TestP8_WhatGuestsHaveSentIsBounded has guests of one source send much. Their messages wait for
-// the confirmation, or are begun and not finished. Beyond the bound the oldest of these guests must
-// be closed. A guest of another source must stay, and so must a user who has begun a message.
+// In TestP8_WhatGuestsHaveSentIsBounded, guests of one source send many bytes. Their messages wait
+// for the confirmation, or are begun and not finished. Beyond the bound the oldest of these guests
+// must be closed. A guest of another source must stay, and so must a user who has begun a message.
 func TestP8_WhatGuestsHaveSentIsBounded(t *testing.T) {
 	const room = 1 << 20 / guestBytesShare
 	large := textOf("connect 1", strings.Repeat("x", 60<<10))
@@ -386,8 +388,8 @@ func TestNothingBehindAConnectIsForwardedInADrain(t *testing.T) {
 	})
 }
 
-// TestP8_WhoIsClosedByTheRelayAndSendsOnIsCutOff has the relay close a session whose client goes on
-// sending. The client's socket must be closed after lingerMost bytes, or little more.
+// In TestP8_WhoIsClosedByTheRelayAndSendsOnIsCutOff, the relay closes a session whose client goes
+// on sending. The client's socket must be closed after lingerMost bytes, or little more.
 func TestP8_WhoIsClosedByTheRelayAndSendsOnIsCutOff(t *testing.T) {
 	for _, path := range []string{protocol.SDKPath, "/chat/user/1"} {
 		g := startSDK(t, nil, nil)
@@ -415,7 +417,7 @@ func TestP8_WhoIsClosedByTheRelayAndSendsOnIsCutOff(t *testing.T) {
 }
 
 // TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo closes a guest, whose client then begins a
-// message. The session is no guest any more. Its message must be counted until the socket is
+// message. The session is no longer a guest. Its message must be counted until the socket is
 // closed.
 func TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Unfinished, c.MaxSessions = 1<<20, guestShare }, func(t *testing.T, b *bubbled) {
@@ -435,7 +437,7 @@ func TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo(t *testing.T) {
 	})
 }
 
-// TestP7_GuestsThatARelayHasRefusedGiveWay has a relay refuse guests whose clients do not close
+// In TestP7_GuestsThatARelayHasRefusedGiveWay, a relay refuses guests whose clients do not close
 // their sockets. Beyond the bound of guests these sockets must be closed after giveWayWait, and not
 // after the longer time that a refused client has.
 func TestP7_GuestsThatARelayHasRefusedGiveWay(t *testing.T) {
@@ -458,7 +460,7 @@ func TestP7_GuestsThatARelayHasRefusedGiveWay(t *testing.T) {
 	})
 }
 
-// TestP8_AGuestThatGaveWayKeepsNoMessage has guests send large messages, which wait since the log
+// In TestP8_AGuestThatGaveWayKeepsNoMessage, guests send large messages, which wait since the log
 // has no room. If a guest gives way, its socket must be closed after giveWayWait, and not only
 // after confirmWait.
 func TestP8_AGuestThatGaveWayKeepsNoMessage(t *testing.T) {
@@ -482,7 +484,7 @@ func TestP8_AGuestThatGaveWayKeepsNoMessage(t *testing.T) {
 	})
 }
 
-// TestP7_GuestsThatLingerGiveWay has guests break the protocol and keep their sockets open. The
+// In TestP7_GuestsThatLingerGiveWay, guests break the protocol and keep their sockets open. The
 // session of such a guest ends, but its socket stays open for a while. Beyond the bound of guests
 // these sockets must be closed after giveWayWait.
 func TestP7_GuestsThatLingerGiveWay(t *testing.T) {

@@ -57,9 +57,9 @@ func (r *reader) patience() time.Duration {
 
 // forwardLines takes the lines of one message of an SDK, one after the other. It stops at the first
 // line that ends the session. If a line has to wait for its turn at the user's allowance, the
-// session keeps the turn until the last line is taken. Otherwise many clients of one user that
-// connect at once would take turns line by line. Then all of them would be late, and would begin
-// again and again.
+// session keeps the turn until the last line is taken. Without this rule, clients of one user that
+// connect at the same time would take turns line by line. All of them would then have late lines,
+// would be closed for that, and would connect again and again.
 func (r *reader) forwardLines(message []byte) error {
 	defer r.endTurn()
 	if r.lag.bytes <= 0 {

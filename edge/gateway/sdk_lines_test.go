@@ -42,7 +42,7 @@ func FuzzLines(f *testing.F) {
 }
 
 // TestAMessageIsTakenLineByLine sends a message after a connect. An empty line, or a pong that no
-// ping asked for, ends the session with 3501. The lines before it are accepted.
+// ping asked for, must end the session with 3501. The lines before such a line must be accepted.
 func TestAMessageIsTakenLineByLine(t *testing.T) {
 	for _, test := range []struct {
 		name, message string
@@ -84,7 +84,7 @@ func TestAMessageIsTakenLineByLine(t *testing.T) {
 	}
 }
 
-// TestWhatIsNoLineEndsAGuestToo has a guest begin with an empty line, or with a pong. The guest
+// In TestWhatIsNoLineEndsAGuestToo, the first line of a guest is an empty line or a pong. The guest
 // must be closed with 3501 at once.
 func TestWhatIsNoLineEndsAGuestToo(t *testing.T) {
 	for _, message := range []string{"", "\n", "{}", strings.Repeat("\n", 1<<16), strings.Repeat("{}\n", 20_000)} {
@@ -140,7 +140,7 @@ func TestP7_EachLineIsChargedToItsUser(t *testing.T) {
 
 // TestALineWithoutRoomEndsTheSession checks a line that finds no room upstream. The edge cannot
 // answer an SDK's line, so the session must be closed with 3004: the SDK then comes back. The lines
-// after it must not be accepted.
+// after that line must not be accepted.
 func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 	up := &fakeUpstream{}
 	up.waitRoom = func(ctx context.Context, _ uint64, _ int) bool {
@@ -176,7 +176,7 @@ func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 	})
 }
 
-// TestSessionsThatCrowdAreClosed has rateWaiters sessions of one user wait for the user's
+// In TestSessionsThatCrowdAreClosed, rateWaiters sessions of one user wait for the user's
 // allowance. A further session of an SDK must be closed with 3004, so that its SDK comes back.
 func TestSessionsThatCrowdAreClosed(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 0.001 }, func(t *testing.T, b *bubbled) {
@@ -217,7 +217,7 @@ func TestAConnectWith128SubscribesIsTakenAtOnce(t *testing.T) {
 	})
 }
 
-// TestP7_NoLineWaitsForLong has a client send many more lines in one message than its user's rate
+// In TestP7_NoLineWaitsForLong, a client sends many more lines in one message than its user's rate
 // permits. The session must end with 3004 once a line has waited for lineWait.
 func TestP7_NoLineWaitsForLong(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 10 }, func(t *testing.T, b *bubbled) {
@@ -244,7 +244,7 @@ func TestP7_NoLineWaitsForLong(t *testing.T) {
 	})
 }
 
-// TestP7_WhatWaitsInTheKernelWaitsToo has a client send many messages of one line each. While one
+// In TestP7_WhatWaitsInTheKernelWaitsToo, a client sends many messages of one line each. While one
 // line waits, the edge does not read the others, so they wait in the kernel. Though no line waits
 // long after it was read, the session must end with 3004.
 func TestP7_WhatWaitsInTheKernelWaitsToo(t *testing.T) {
@@ -263,8 +263,9 @@ func TestP7_WhatWaitsInTheKernelWaitsToo(t *testing.T) {
 	g.endsWith(ReasonRate)
 }
 
-// TestALagEndsWhenAllIsTaken has a client whose lines wait again and again, but never for lineWait.
-// Between two such waits the edge has taken all of its lines. The session must go on.
+// In TestALagEndsWhenAllIsTaken, the lines of a client wait again and again, but never as long as
+// lineWait. Between two such waits the edge has taken all of the client's lines. The session must
+// go on.
 func TestALagEndsWhenAllIsTaken(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 10 }, func(t *testing.T, b *bubbled) {
 		c := b.confirmed("1")
@@ -281,10 +282,10 @@ func TestALagEndsWhenAllIsTaken(t *testing.T) {
 	})
 }
 
-// TestP7_WhatASessionSendsAtOnceGoesOnWhole has many clients of one user connect at once, each with
-// subscribes in the message of its connect. Together they are far above the user's rate, so some
-// are closed, and connect again a second later. Each client must get all of its subscribes through
-// within a minute.
+// In TestP7_WhatASessionSendsAtOnceGoesOnWhole, many clients of one user connect at once. Each
+// client sends its connect and several subscribes in one message. Together the clients are far
+// above the user's rate, so some are closed, and connect again a second later. Within a minute, all
+// subscribes of each client must be accepted.
 func TestP7_WhatASessionSendsAtOnceGoesOnWhole(t *testing.T) {
 	const sessions, subscribes = 10, 20
 	inBubble(t, nil, func(c *Config) { c.Rate = 10 }, func(t *testing.T, b *bubbled) {
@@ -313,8 +314,8 @@ func TestP7_WhatASessionSendsAtOnceGoesOnWhole(t *testing.T) {
 	})
 }
 
-// TestAMillionEmptyObjectsCostTheirUserOnly has a client send very many lines "{ }". Such a line is
-// no pong, because of the space in it, and counts in the user's rate. Lines of another user must
+// In TestAMillionEmptyObjectsCostTheirUserOnly, a client sends very many lines "{ }". Such a line
+// is no pong, because of the space in it, and counts in the user's rate. Lines of another user must
 // not wait.
 func TestAMillionEmptyObjectsCostTheirUserOnly(t *testing.T) {
 	const burst = 1000
@@ -347,8 +348,8 @@ func TestAMillionEmptyObjectsCostTheirUserOnly(t *testing.T) {
 
 // TestP7_ChannelsOfConnectsAreChargedToTheirUser confirms connects of clients of one user, each
 // with 128 channels. As many clients as a burst allows must be answered. The next client must be
-// closed. It must cost nothing, so that it gets in as soon as the burst allows it. Clients of
-// another user must be answered.
+// closed, and must cost the user nothing. So a later client must be answered as soon as the burst
+// allows it. Clients of another user must be answered.
 func TestP7_ChannelsOfConnectsAreChargedToTheirUser(t *testing.T) {
 	inBubble(t, silentRelay(), func(c *Config) { c.Rate, c.FanOut = 100, 250 }, func(t *testing.T, b *bubbled) {
 		connect := func(user string, channels int) *rawClient {
@@ -374,7 +375,7 @@ func TestP7_ChannelsOfConnectsAreChargedToTheirUser(t *testing.T) {
 			refused()
 		}
 		connect("2", link.MaxChannels).wantFrame(textByte, "connected")
-		time.Sleep(150 * time.Millisecond) // the burst is 1,000, and 8 clients cost 8*127
+		time.Sleep(150 * time.Millisecond) // 8*127 is 16 above the burst, and so 160 ms are needed
 		refused()
 		connect("1", 1).wantFrame(textByte, "connected") // only the user's own channel
 		time.Sleep(20 * time.Millisecond)

@@ -7,9 +7,9 @@ import (
 
 const (
 	// sdkPing is the time between two pings of an SDK's session. The reply to a connect tells an
-	// SDK this time. The SDK for Go takes nothing but these pings for a sign of life, so they are
-	// sent even while other frames are sent. The first ping comes after a random time between half
-	// of sdkPing and sdkPing.
+	// SDK this time. For the SDK for Go, only these pings are a sign of life, so they are sent even
+	// while other frames are sent. The first ping comes after a random time between half of sdkPing
+	// and sdkPing.
 	sdkPing = 25 * time.Second
 	// sdkPongWait is how long an SDK may take to answer a ping that has left the session's queue.
 	// The pong may wait behind lines, but no longer than twice lineWait.
@@ -73,8 +73,8 @@ func (k *sdk) pong() bool {
 // checkSDK is the part of Server.check that sessions of SDKs have of their own. It sends pings that
 // are due. It ends the session of a guest that has not sent its first line in time, or whose
 // connect was not confirmed in time. It also ends the session of a client that has not answered a
-// ping in time, and a session that the relay has asked to close by now. If checkSDK ends the
-// session, it returns false.
+// ping in time. If a relay has asked for a session's close, checkSDK closes the session when
+// leave.at has come. If checkSDK ends the session, it returns false.
 func (v *Server) checkSDK(c *conn, now time.Duration) bool {
 	s, k := c.session, c.session.sdk
 	if l := k.leave.Load(); l != nil && now >= l.at {

@@ -14,8 +14,8 @@ import (
 )
 
 // TestSDKsArePingedByScheduleWhateverElseIsSent checks that a client of an SDK is pinged every
-// sdkPing, even while other frames come and go. The SDK for Go takes nothing but a ping for a sign
-// of life. Config.Ping has no effect on these pings.
+// sdkPing, even while other frames come and go. For the SDK for Go, only a ping is a sign of life.
+// Config.Ping has no effect on these pings.
 func TestSDKsArePingedByScheduleWhateverElseIsSent(t *testing.T) {
 	for _, ping := range []time.Duration{0, time.Second} {
 		inBubble(t, nil, func(c *Config) { c.Ping = ping }, func(t *testing.T, b *bubbled) {
@@ -199,7 +199,7 @@ func (c *rawClient) comesTo(sdk bool, texts int) time.Duration {
 	}
 }
 
-// TestOnePingAsksForOnePong has a client send two pongs for one ping, or a pong before the first
+// In TestOnePingAsksForOnePong, a client sends two pongs for one ping, or a pong before the first
 // ping. The session must be closed with 3501.
 func TestOnePingAsksForOnePong(t *testing.T) {
 	for _, asked := range []bool{false, true} {
@@ -230,8 +230,8 @@ func TestPingsOfWebSocketsAreAnsweredAndNotSent(t *testing.T) {
 	})
 }
 
-// TestASessionEndsAfterItsUntil checks that a session ends sdkGrace after its expiry (until), also
-// after a refresh. With an expiry of 0 it does not end.
+// TestASessionEndsAfterItsUntil checks that a session ends sdkGrace after its expiry (until). If
+// the session is refreshed, its new expiry counts. A session with the expiry 0 does not end.
 func TestASessionEndsAfterItsUntil(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, test := range []struct {
@@ -296,8 +296,9 @@ func (c *rawClient) lives(most time.Duration, began time.Time) (lived time.Durat
 	return time.Since(began), 0
 }
 
-// TestTimeNotLivedThroughIsNoLackOfAPong stops the process for an hour, by its clocks. That hour
-// must count neither as time in which a client did not answer a ping, nor as a guest's silence.
+// In TestTimeNotLivedThroughIsNoLackOfAPong, the process seems to have stopped for an hour, by its
+// clocks. That hour must not count as time in which a client did not answer a ping. Nor may it
+// count as a guest's silence.
 func TestTimeNotLivedThroughIsNoLackOfAPong(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	c := g.sdk("1")

@@ -8,8 +8,8 @@ import (
 )
 
 // The functions of this file are for sessions of SDKs without a socket, in a Hub without a Server.
-// Hub.Open is the same for sessions of the chat. The caller does what a reader does: it gives the
-// client's lines to the upstream. It gives only the first line before the guest is confirmed.
+// For sessions of the chat, Hub.Open does the same. The caller does what a reader does: it gives
+// the client's lines to the upstream. It gives only the first line before the guest is confirmed.
 
 // OpenGuest makes a guest and counts it among the guests. If user is not "", the edge vouches for
 // the user.

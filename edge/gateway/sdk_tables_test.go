@@ -129,8 +129,8 @@ func TestP9_TheDigestIsOfTheTables(t *testing.T) {
 	}
 }
 
-// TestKeepsAreBounded has a relay send longer keeps than a session or an edge may have. The frames
-// must return an error, which ends the link, and must change nothing.
+// In TestKeepsAreBounded, a relay sends longer keeps than a session or an edge may have. The calls
+// for such frames must return an error, which ends the link, and must change nothing.
 func TestKeepsAreBounded(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := sdkMember(t, h, "1", "all")
@@ -176,8 +176,9 @@ func TestKeepsAreBounded(t *testing.T) {
 	}
 }
 
-// TestMembershipsAreBounded has a relay bind a session of an SDK to more topics than the next relay
-// would take. The frame must return an error, which ends the link, and must change nothing.
+// In TestMembershipsAreBounded, a relay binds a session of an SDK to more topics than the next
+// relay would take. The first call beyond that number must return an error, which ends the link,
+// and must change nothing.
 func TestMembershipsAreBounded(t *testing.T) {
 	h := newMirror(HubConfig{})
 	id := sdkMember(t, h, "1", "user:1").info.ID
@@ -207,7 +208,7 @@ func TestMembershipsAreBounded(t *testing.T) {
 	}
 }
 
-// TestFramesOfTheChatDoNotBindSDKs brings Opened and Joined for a session of an SDK. They must not
+// TestFramesOfTheChatDoNotBindSDKs brings Opened and Joined for a session of an SDK. Neither may
 // bind the session, since the next relay might not take such a membership.
 func TestFramesOfTheChatDoNotBindSDKs(t *testing.T) {
 	h := newMirror(HubConfig{})

@@ -125,8 +125,8 @@ func inBubble(t *testing.T, up *fakeUpstream, change func(*Config), f func(*test
 	})
 }
 
-// fromHeader names the address from which a client of a bubbled connects. The network in memory has
-// no addresses.
+// fromHeader is the name of a header with the address from which a client connects. The network in
+// memory has no addresses.
 const fromHeader = "From-Address"
 
 // connect connects a client to protocol.SDKPath, and awaits its upgrade.

@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Subprotocols that SDKs may offer. Most offer none.
+// Subprotocols that SDKs may offer. Most SDKs offer none.
 const (
 	subprotocolJSON     = "centrifuge-json"
 	subprotocolProtobuf = "centrifuge-protobuf"

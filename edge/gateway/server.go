@@ -209,9 +209,10 @@ type Upstream interface {
 	KnowsSDK() bool
 	// Enrol is called for a guest before Hub.introduce. If the relay of the link knows sessions of
 	// SDKs, Enrol returns nil, and the session is enrolled. Until the session's end is finished, or
-	// until Forget, the edge takes no link to a relay that does not know such sessions. Otherwise
-	// Enrol returns a channel and enrols nothing. The channel is closed when a link comes with
-	// which Enrol can succeed.
+	// until Forget, the edge takes no link to a relay that does not know such sessions.
+	//
+	// If there is no link, or if its relay does not know sessions of SDKs, Enrol enrols nothing and
+	// returns a channel. The channel is closed when a link comes with which Enrol can succeed.
 	Enrol(link.Client) (again <-chan struct{})
 	// OpenClient announces a session of an SDK to the relay, as Open does for a chat session.
 	OpenClient(link.Client) (told bool)

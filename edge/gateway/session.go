@@ -72,7 +72,7 @@ func (s *Session) Take() (texts []string) {
 }
 
 // deliver queues a frame. If the frame does not fit, deliver closes the session with ReasonSlow.
-// deliver does not block, and may be called under Hub.mu.
+// The method deliver does not block, and may be called under Hub.mu.
 func (s *Session) deliver(frame []byte) pushed {
 	result := s.queue.push(frame)
 	if result == pushFull {
@@ -81,8 +81,8 @@ func (s *Session) deliver(frame []byte) pushed {
 	return result
 }
 
-// close begins the session's end, and returns true. If the end has begun already, close does
-// nothing and returns false. The queue is sealed. If the reason has a close frame, that becomes the
+// close begins the session's end, and returns true. If the end has begun already, it does nothing
+// and returns false. The queue is sealed. If the reason has a close frame, this frame becomes the
 // queue's last frame. For ReasonSlow the close frame replaces the frames that the writer has not
 // taken. The parameter wait is the client's time to answer. The method close does not block.
 func (s *Session) close(r Reason, wait time.Duration) bool {
@@ -108,9 +108,9 @@ func (s *Session) closeWith(r Reason, frame []byte, wait time.Duration) bool {
 }
 
 // end ends a session whose reading ended with err. From here on no message of the client is
-// accepted, and nothing more is queued for the client. If the connection is broken, end closes the
-// socket at once. Otherwise end waits until all that is queued is written, or until the deadline of
-// the session's end. If the client may still be sending, end then calls linger. At last it closes
+// accepted, and nothing more is queued for the client. If the connection is broken, it closes the
+// socket at once. Otherwise it waits until all that is queued is written, or until the deadline of
+// the session's end. If the client may still be sending, it then calls linger. At last it closes
 // the socket.
 func (v *Server) end(r *reader, err error) {
 	c := r.conn
@@ -178,7 +178,7 @@ func (c *conn) linger() {
 }
 
 // ended counts the session's end. A dead session needs neither its conn nor its queue, so ended
-// frees both. It also releases claimSocket, and ends the session's place among the guests.
+// frees both. It also releases claimSocket, and removes the session from the guests.
 func (v *Server) ended(s *Session) {
 	s.conn.Store(nil)
 	s.release(claimSocket)

@@ -50,8 +50,7 @@ func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // counting counts a connect while the given function makes a session of it. If the function returns
-// true, the session's last reader calls leave. While the server drains, counting refuses the
-// request.
+// true, the session's last reader calls leave. While the server drains, it refuses the request.
 func (v *Server) counting(w http.ResponseWriter, r *http.Request, connect func() (running bool)) {
 	if !v.enter() {
 		v.refuse(w, r, refuseDraining, drainingText)
@@ -73,8 +72,8 @@ const (
 	unlinkedText = "this server has not reached a relay yet"
 )
 
-// full reports whether there are Config.MaxSessions sessions. Active counts this connect too. It
-// also counts guests, and ended sessions whose socket is still open.
+// full reports whether the number of sessions has reached Config.MaxSessions. Active counts this
+// connect too. It also counts guests, and ended sessions whose socket is still open.
 func (v *Server) full() bool {
 	all, _ := v.hub.Len()
 	return all >= v.cfg.MaxSessions || v.Active() > v.cfg.MaxSessions
@@ -164,7 +163,7 @@ func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Sessi
 }
 
 // awaitOpened waits for the relay's Opened, for openWait at most. Without a link it does not wait.
-// awaitOpened returns false if the client goes away or this server drains during the wait.
+// It returns false if the client goes away or this server drains during the wait.
 func (v *Server) awaitOpened(r *http.Request, opened <-chan struct{}) bool {
 	linked, _ := v.up.Linked()
 	var late <-chan time.Time = closedTimes
@@ -189,9 +188,9 @@ func (v *Server) awaitOpened(r *http.Request, opened <-chan struct{}) bool {
 var closedTimes = closed[time.Time]()
 
 // begin gives the session's queue its writer. The writer starts at once if frames are already
-// queued. If unparsed is not empty, or if the client is an SDK, which speaks at once, begin starts
-// the reader. Otherwise begin lets the poller watch the conn, and starts the reader only if goIdle
-// returns false.
+// queued. If unparsed is not empty, or if the client is an SDK, which speaks at once, the method
+// starts the reader. Otherwise it lets the poller watch the conn, and starts the reader only if
+// goIdle returns false.
 func (v *Server) begin(c *conn, unparsed []byte) {
 	s := c.session
 	s.conn.Store(c)

@@ -10,7 +10,7 @@ import (
 const (
 	// inlineMost is the largest number of conns to which the link's reader writes at the end of a
 	// batch, in place of the writers. If more conns wait, the link's reader leaves all of them to
-	// the writers. While it writes, nobody reads the link.
+	// the writers. While the link's reader writes, nobody reads the link.
 	inlineMost = 4
 	// holdMost is the number of queued messages, counted over all members, at which a batch is
 	// released before its end. To queue holdMost messages takes about a millisecond.
@@ -21,8 +21,9 @@ const (
 	holdShare = 8
 	// If gatherFrom conns or more wait, a round of writes begins only after a time of gathering:
 	// gatherFor, or gatherBehind if a round has just ended. Messages that come for these conns in
-	// that time can be written in the same system calls. While at least half of the conns that wait
-	// are given a further message within gatherFor, the time goes on, up to gatherMost.
+	// that time can be written in the same system calls. If the number of these messages is at
+	// least half the number of conns that wait, the gathering goes on for another gatherFor. It
+	// lasts for gatherMost at most.
 	gatherFrom   = 64
 	gatherFor    = time.Millisecond
 	gatherBehind = 2 * time.Millisecond
@@ -39,15 +40,15 @@ const (
 //
 // The list is written in rounds. A round is the conns that waited when it began. Conns that come
 // into the list later belong to the next round. If many conns wait, a time of gathering comes
-// before each round. It brings together the messages to a busy group. A member often sends its next
-// message when its last one has reached all members, which is the end of a round. Suppose that half
-// of the messages come during a round. Without gathering, the next round would begin with that half
-// alone. The other half would come just after the beginning of that round. So the two halves would
-// stay apart for ever.
+// before each round. This time brings together the messages to a busy group. A member often sends
+// its next message when the member's last message has reached all members. That is the end of a
+// round. Suppose that half of the messages come during a round. Without gathering, the next round
+// would begin with that half alone. The other half would come just after the beginning of that
+// round. So the two halves would stay apart for ever.
 //
 // A conn is in the list at most once. While the conn is in the list or is written to, queue.writing
-// is set. The queue's methods take and written clear it when nothing is left, and its method fail
-// clears it in any case.
+// is set. The methods take and written of the queue clear queue.writing when nothing is left, and
+// the method fail clears it in any case.
 type writers struct {
 	holdBytes int // bytes of fanned-out texts at which a batch is released; set by NewServer
 
@@ -149,12 +150,12 @@ func (w *writers) hold() {
 	w.holds++
 }
 
-// release ends a hold. If no more than inlineMost conns wait and no goroutine runs, release writes
-// to these conns itself. Otherwise it starts the writers, unless another hold goes on. If
-// gatherFrom conns or more wait and no goroutine runs, the writers start only after a time of
-// gathering, unless the parameter enough is set. If it is set, all conns that wait belong to the
-// round. The parameter given is the number of messages that the batch had for members of topics.
-// The caller must hold no lock.
+// release ends a hold. If no more than inlineMost conns wait and no goroutine runs, it writes to
+// these conns itself. Otherwise it starts the writers, unless another hold goes on. If gatherFrom
+// conns or more wait and no goroutine runs, the writers start only after a time of gathering. If
+// the parameter enough is true, there is no such time: a round of all conns that wait begins at
+// once. The parameter given is the number of messages that the batch had for members of topics. The
+// caller must hold no lock.
 func (w *writers) release(given int, enough bool) {
 	w.mu.Lock()
 	w.holds--
@@ -223,9 +224,10 @@ func (w *writers) run() {
 	}
 }
 
-// nextOrEnd removes the first conn from the list, for a goroutine of writers.run. When the round is
-// over, it begins the next one, or the time of gathering before it. During gathering, and if the
-// list is empty, it returns nil. The goroutine is then no longer counted, and must end.
+// nextOrEnd removes the first conn from the list, for a goroutine of writers.run. When a round is
+// over, nextOrEnd begins the next round, or a time of gathering that comes before it. During
+// gathering, and if the list is empty, it returns nil. The goroutine is then no longer counted, and
+// must end.
 func (w *writers) nextOrEnd() *conn {
 	w.mu.Lock()
 	defer w.mu.Unlock()

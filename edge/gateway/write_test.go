@@ -229,8 +229,8 @@ func TestGatheringIsBounded(t *testing.T) {
 	}
 }
 
-// TestP7_ABurstIsBegunBeforeItFillsAQueue checks that the messages of a batch are written before
-// the batch ends, if they fill an eighth of a client's queue. The writers then start at once,
+// TestP7_ABurstIsBegunBeforeItFillsAQueue checks a batch whose messages fill an eighth of a
+// client's queue. They must be written before the batch ends. The writers must start at once,
 // without the delay of gatherFor.
 func TestP7_ABurstIsBegunBeforeItFillsAQueue(t *testing.T) {
 	g := start(t, nil, nil)

@@ -15,9 +15,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// audience is the members of everybody's topic at one edge. It must be made in a bubble of
-// synctest. The members' sockets are fakes: a write to one takes some fake time. All other parts
-// are real.
+// audience has the members of everybody's topic at one edge. It must be made in a bubble of
+// synctest. The members' sockets are fakes: each write to a socket takes some fake time. All other
+// parts are real.
 type audience struct {
 	t     *testing.T
 	hub   *mirror

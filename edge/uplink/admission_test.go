@@ -46,8 +46,9 @@ func granted(waiters ...*waiter) (g []bool) {
 	return g
 }
 
-// TestRoomIsServedInTurn makes a large message wait for room, and then smaller ones. They must get
-// room in the order in which they came, and no message may get room that is not free.
+// In TestRoomIsServedInTurn, a large message waits for room. Smaller messages come later, and wait
+// behind it. All must get room in the order in which they came, and no message may get room that is
+// not free.
 func TestRoomIsServedInTurn(t *testing.T) {
 	const part = 1000 - EntryCost
 	h := newHall(t, 4000)
@@ -213,7 +214,7 @@ func BenchmarkGrant(b *testing.B) {
 	}
 }
 
-// TestP7_AUsersSessionsShareOneShareOfTheLog makes 30 sessions of one owner send and wait. Together
+// In TestP7_AUsersSessionsShareOneShareOfTheLog, 30 sessions of one owner send and wait. Together
 // they must not use more than one share.
 func TestP7_AUsersSessionsShareOneShareOfTheLog(t *testing.T) {
 	h := newHall(t, 16*1000)
@@ -252,7 +253,7 @@ func TestP7_AUsersSessionsShareOneShareOfTheLog(t *testing.T) {
 	}
 }
 
-// TestP7_AnOwnerIsNotPromisedMoreThanItsShare makes 29 sessions of one owner wait for room in the
+// In TestP7_AnOwnerIsNotPromisedMoreThanItsShare, 29 sessions of one owner wait for room in the
 // owner's share. One acknowledgement then frees the whole share. Two sessions must be promised
 // room, since the share holds two of their messages. A session of another owner must find room.
 func TestP7_AnOwnerIsNotPromisedMoreThanItsShare(t *testing.T) {
@@ -286,7 +287,7 @@ func TestP7_AnOwnerIsNotPromisedMoreThanItsShare(t *testing.T) {
 	}
 }
 
-// TestAShareWaiterThatGivesUpLetsTheNextOneIn makes two sessions wait for room in one share. The
+// In TestAShareWaiterThatGivesUpLetsTheNextOneIn, two sessions wait for room in one share. The
 // first one gives up. The second one must then be promised room.
 func TestAShareWaiterThatGivesUpLetsTheNextOneIn(t *testing.T) {
 	h := newHall(t, 16*1000)
@@ -294,7 +295,7 @@ func TestAShareWaiterThatGivesUpLetsTheNextOneIn(t *testing.T) {
 		h.l.Own(s, 7)
 	}
 	for range 3 {
-		h.accept(1, 250, true) // each takes 314 bytes
+		h.accept(1, 250, true) // each message takes 314 bytes
 	}
 	large, small := h.wait(2, 800), h.wait(3, 200)
 	h.ack(1)

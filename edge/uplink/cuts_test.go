@@ -16,9 +16,9 @@ import (
 )
 
 // TestCuts cuts links at random bytes while sessions come, send and go. A relay finishes the frames
-// in a random order. On each link the numbers must ascend. Only numbers that have arrived earlier
-// may be missing. A session's messages and its end must come after its Session frame. Once all is
-// finished, the log must hold no message and no end.
+// in a random order. On each link the numbers must ascend. A number may be missing on a link only
+// if its frame has arrived on an earlier link. A session's messages and its end must come after its
+// Session frame. Once all is finished, the log must hold no message and no end.
 func TestCuts(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -188,7 +188,7 @@ func (f *finisher) arrive(number, session uint64, what string) {
 	f.open = append(f.open, number)
 }
 
-// ack returns an acknowledgement of the numbers up to the last one that came, except the open ones.
+// ack returns an acknowledgement of all numbers up to the last one that came, except the open ones.
 // The acknowledged numbers include those that the edge left out on this link.
 func (f *finisher) ack() link.Ack {
 	var a link.Ack

@@ -94,8 +94,8 @@ func (b *backoff) next() time.Duration {
 
 func (b *backoff) reset() { b.bound = 0 }
 
-// refusals has, by URL, the candidates that a search leaves out for a while. Either the candidate
-// has refused this edge, or this edge has refused the candidate.
+// refusals has the candidates that a search leaves out for a while. The key is the candidate's URL.
+// Either the candidate has refused this edge, or this edge has refused the candidate.
 type refusals map[string]refusal
 
 type refusal struct {

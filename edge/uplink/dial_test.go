@@ -36,8 +36,8 @@ func TestFailover(t *testing.T) {
 	})
 }
 
-// TestOutageIsOneLine makes all dials fail for 30 s. One line of the edge's output must say why,
-// and must name each relay once.
+// TestOutageIsOneLine makes all dials fail for 30 s. The edge must log one line that says why they
+// fail. That line must name each relay once.
 func TestOutageIsOneLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -179,7 +179,7 @@ func TestNamesAreLookedUpAtEveryDial(t *testing.T) {
 	})
 }
 
-// TestC4_ALinkWhileTheFirstNameserverIsSilent makes each look-up take longer than lookupWait. The
+// In TestC4_ALinkWhileTheFirstNameserverIsSilent, each look-up takes longer than lookupWait. The
 // edge must get a link nevertheless, and another one when the name has another address.
 func TestC4_ALinkWhileTheFirstNameserverIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -259,8 +259,8 @@ func TestBackoffAfterALink(t *testing.T) {
 	})
 }
 
-// most returns how many of the times lie in the fullest stretch of the given length. The times must
-// be in ascending order.
+// The function most returns how many of the given times lie in the fullest stretch of the given
+// length. The times must be in ascending order.
 func most(times []time.Time, span time.Duration) (n int) {
 	for i, first := 0, 0; i < len(times); i++ {
 		for times[i].Sub(times[first]) >= span {

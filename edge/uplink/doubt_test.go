@@ -154,7 +154,7 @@ func TestP12_AHalfOpenLinkToALoneRelayIsReplacedWithinThreeSeconds(t *testing.T)
 	})
 }
 
-// The link is silent, and its relay, the single one, answers a dial at once. A byte of the link
+// The link is silent. Its relay is the only one, and answers a dial at once. A byte of the link
 // comes 0.3 s later. The edge must not begin another link.
 func TestP12_ALinkThatIsHeardAfterItsRelayAnsweredStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -177,8 +177,8 @@ func TestP12_ALinkThatIsHeardAfterItsRelayAnsweredStays(t *testing.T) {
 	})
 }
 
-// The other relay does not answer the dials of a doubt. Then the doubted relay is heard again. The
-// edge must not begin another link.
+// Both relays are frozen, so the edge doubts the relay in use, and the other relay answers no
+// dial. Then the doubted relay is heard again. The edge must not begin another link.
 func TestP12_AByteCancelsTheDial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -255,7 +255,7 @@ func TestP12_ALoneRelayThatVanishedIsFoundWithinHalfASecond(t *testing.T) {
 			relays[0].away = true
 			relays[0].mu.Unlock()
 			time.Sleep(gone * time.Second)
-			back := n.start(t, "r1:1") // another boot; the first one's frames are lost
+			back := n.start(t, "r1:1") // another boot; the first boot's frames are lost
 			took := until(t, 2*time.Second, "a link", func() bool { return len(back.links()) > 0 })
 			if took > 500*time.Millisecond {
 				t.Errorf("found after %v", took)
@@ -452,7 +452,7 @@ func TestP12_TheNextRelayIsDoubtedAtOnce(t *testing.T) {
 }
 
 // The relay in use stands still for 1.8 s, ten times. The edge must move once, and count that as a
-// wrong move. After 4*calmAfter it must leave a frozen relay within 2 s again.
+// wrong move. After 4*calmAfter it must again leave a frozen relay within 2 s.
 func TestWrongMovesMakeAnEdgePatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -33,8 +33,8 @@ const (
 	// The pause is never shorter than the round trip.
 	//
 	// A relay that has too much to do may take a connection and give no link. So if a relay has
-	// taken a connection of the latest round, the search waits: until muteEvery has passed since
-	// that round began, a new round begins only if no round is under way.
+	// taken a connection of the latest round, the search waits before it begins a round beside
+	// others. It waits until muteEvery has passed since the latest round began.
 	roundEvery = 200 * time.Millisecond
 	muteEvery  = 700 * time.Millisecond
 	// mostRounds bounds how many rounds of a search are under way at one time.
@@ -46,8 +46,8 @@ const (
 	doubtLookup = 300 * time.Millisecond
 	// roundWait bounds each dial of a round. If the product of roundTrips and the measured round
 	// trip is longer, that product is the bound. But the round trip to a relay may be unknown, or
-	// longer than the measured one. So in every roundLong-th round the bound is dialTimeout, and
-	// also in rounds that begin when the search is older than eagerFor.
+	// longer than the measured one. So dialTimeout is the bound in every roundLong-th round, and in
+	// each round that begins when the search is older than eagerFor.
 	roundWait  = 1200 * time.Millisecond
 	roundTrips = 6
 	roundLong  = 4
@@ -77,7 +77,7 @@ type search struct {
 
 	began  time.Time
 	rounds int
-	slow   backoff // pauses between rounds, after eagerFor
+	slow   backoff // pauses between rounds when the search is older than eagerFor
 	ended  chan *round
 	latest *round
 	under  int // rounds under way
@@ -92,7 +92,7 @@ type round struct {
 	won     *dialled
 	failed  []resolve.Attempt[*dialled]
 	lookups []error
-	refused []error // errors of candidates left out for an earlier refusal
+	refused []error // errors of the candidates that the round left out
 }
 
 // find looks for a relay, and returns a link whose handshake is done. It returns nil if ctx is done
@@ -298,7 +298,7 @@ func (s *search) note(r *round) {
 }
 
 // refuse counts a failed dial. If the relay refused the key or the version, or lacks FeatureSDK,
-// refuse adds it to the refusals and logs that.
+// refuse adds the relay to the refusals and logs a warning.
 func (u *Uplink) refuse(url string, err error) {
 	reason := "unreachable"
 	switch {
@@ -320,9 +320,9 @@ func (u *Uplink) refuse(url string, err error) {
 }
 
 // fail notes that no relay gave a link. It logs the reason, unless the previous call had the same
-// reason and no round has given a link since that call. If relays lack FeatureSDK, which this edge
-// needs for its sessions, somebody must update them. So fail logs that as an error when it first
-// happens.
+// reason and no round has given a link since that call. If the edge has sessions of SDKs and relays
+// lack FeatureSDK, somebody must update these relays. So fail logs an error as well, but not again
+// in the failed rounds that follow.
 func (u *Uplink) fail(errs []error) {
 	refused, lacking := len(errs) > 0, false
 	for _, err := range errs {

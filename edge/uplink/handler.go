@@ -35,7 +35,7 @@ type Feed interface {
 	Untopic(link.Untopic)
 	Opened(link.Opened)
 	// Joined and Left change memberships. If the parameter answer is true, the client's frame has
-	// not been answered yet, and the client gets the text.
+	// not been answered yet, and the client gets the text that f has.
 	Joined(f link.Joined, answer bool)
 	Left(f link.Left, answer bool)
 	// Confirmed, Refreshed and Bound change a session of an SDK in the tables. The parameter answer

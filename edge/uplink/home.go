@@ -11,9 +11,9 @@ import (
 
 // An edge that had to link to a far relay goes home to a nearer one: docs/design/uplink.md.
 const (
-	// The edge asks a nearer relay for homeAfter before it goes there, and the relay must answer
-	// each question. A random time up to homeSpread is added, so that many edges do not go at once.
-	// The pause before each question is homeAsk.
+	// Before the edge goes to a nearer relay, it asks that relay again and again, for as long as
+	// homeAfter. The relay must answer each question. A random time up to homeSpread is added, so
+	// that many edges do not go at once. The pause before each question is homeAsk.
 	homeAfter  = time.Minute
 	homeSpread = time.Minute
 	homeAsk    = 5 * time.Second

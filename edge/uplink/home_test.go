@@ -135,8 +135,8 @@ func TestAnEdgeReturnsIfTheNearerRelayIsNoBetter(t *testing.T) {
 	})
 }
 
-// An offer says that another relay is better than a relay which the edge does not use any more. The
-// edge must stay where it is, and close the offered link.
+// The edge gets an offer of a better relay. The relay with which the offer compares it is not in
+// use any more. The edge must stay where it is, and close the offered link.
 func TestAnOfferForAnotherRelayIsNotTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -24,9 +24,9 @@ type LinksConfig struct {
 const defaultLogSize = 4 << 20
 
 // Links is the logic of an Uplink: it holds the log of clients' frames, and decides what each Link
-// sends. It has no goroutine and no clock, and does no I/O. The goroutines of an Uplink step it, or
-// a single caller with a network of its own. Any goroutine may call its methods at any time. Only
-// WaitRoom and Flush block.
+// sends. It has no goroutine and no clock, and does no I/O. It is stepped by the goroutines of an
+// Uplink, or by a single caller with a network of its own. Any goroutine may call its methods at
+// any time. Only WaitRoom and Flush block.
 type Links struct {
 	handler Handler
 	logger  *slog.Logger
@@ -50,7 +50,7 @@ type Links struct {
 	ever     bool
 	degraded []string      // Status.Degraded of the relay in use, as last told
 	changed  chan struct{} // closed when Flush should look again; nil: nobody waits
-	knowsSDK bool          // the newest link has FeatureSDK, or without a link the last one had it
+	knowsSDK bool          // the newest link has FeatureSDK; without a link: the last one had it
 	enrolled chan struct{} // closed when Enrol may succeed; nil: nobody waits
 }
 
@@ -65,7 +65,7 @@ func NewLinks(config LinksConfig, handler Handler) *Links {
 // ownerSeed is the seed of the hash that turns a user's name into an owner.
 var ownerSeed = maphash.MakeSeed()
 
-// Open tells the relay of a session that is already in the Handler's tables. Without a link it
+// Open tells the relay about a session that is already in the Handler's tables. Without a link it
 // returns false. In that case the next link tells of the session with its tables.
 func (s *Links) Open(session link.Session) (told bool) {
 	s.mu.Lock()
@@ -151,8 +151,9 @@ func (s *Links) Linked() (now, ever bool) {
 }
 
 // Flush blocks until everything in the log is finished, and returns 0. If ctx is done first, it
-// returns how many messages are not finished. Without a link it does not wait for ends of sessions:
-// a relay removes the sessions of an edge that it has lost. New messages prolong the wait.
+// returns how many messages are not finished. Without a link, Flush does not wait for ends of
+// sessions, since a relay that has lost an edge removes the edge's sessions by itself. New messages
+// prolong the wait.
 func (s *Links) Flush(ctx context.Context) (left int) {
 	for {
 		s.mu.Lock()

@@ -37,7 +37,8 @@ type Log struct {
 	messages int
 	ends     int
 	// accounts is keyed by session. A session has an account while it has messages. After a call of
-	// Own it also has one without messages, until its end is finished or Disown is called.
+	// Own, a session without messages has an account as well, until its end is finished or Disown
+	// is called.
 	accounts map[uint64]account
 	clients  int            // accounts for which OwnClient was called
 	used     map[uint64]int // bytes per owner; owners without bytes are left out
@@ -92,8 +93,8 @@ func (l *Log) Move(session, owner uint64) {
 }
 
 // Close notes that the relay has closed a session. From then on, each unfinished message of the
-// session is either granted or void. The messages that the relay took before the close are finished
-// or granted there. No relay may read the messages behind the close.
+// session is either granted or void. The relay finishes or grants the messages that it took before
+// the close. No relay may read the messages behind the close.
 func (l *Log) Close(session uint64) {
 	if a, ok := l.accounts[session]; ok {
 		a.closed = true

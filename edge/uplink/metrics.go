@@ -9,7 +9,7 @@ import (
 
 type metrics struct {
 	moves       *prometheus.CounterVec
-	doubts      *prometheus.CounterVec // labelled by end
+	doubts      *prometheus.CounterVec // labelled by how the doubt ended
 	wrongMoves  prometheus.Counter
 	strangers   prometheus.Counter
 	suspensions prometheus.Counter
@@ -88,8 +88,8 @@ func newMetrics(r prometheus.Registerer, s *Links) *metrics {
 	return m
 }
 
-// watchLack adds the gauge that says whether State.Degraded has lacksSDK. Links cannot add this
-// gauge, since it does not know that state.
+// watchLack adds the gauge that says whether State.Degraded has lacksSDK. Only the Uplink knows
+// that state, so Links cannot add this gauge.
 func (u *Uplink) watchLack(r prometheus.Registerer) {
 	promauto.With(r).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "edgerelay_edge_link_lacks_sdk",
@@ -102,8 +102,8 @@ func (u *Uplink) watchLack(r prometheus.Registerer) {
 	})
 }
 
-// watchRTT adds the gauge of the round-trip time. Links cannot add this gauge, since it does not
-// know that time.
+// watchRTT adds the gauge of the round-trip time. Only the Uplink knows that time, so Links cannot
+// add this gauge.
 func (u *Uplink) watchRTT(r prometheus.Registerer) {
 	promauto.With(r).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "edgerelay_edge_link_rtt_seconds", Help: "Smoothed round-trip time of the link; 0: not measured, or no link.",

@@ -85,7 +85,7 @@ type fakeRelay struct {
 	away     bool          // dials to this relay get no answer
 	slow     time.Duration // time from Hello to Welcome
 	hellos   []link.Hello
-	asked    []*fakeLink // links of surveys, by which edges only ask which relay this is
+	asked    []*fakeLink // links of surveys, which ask no more than which relay this is
 }
 
 // start adds a relay to n at addr.
@@ -213,8 +213,8 @@ func (r *fakeRelay) links() []*fakeLink {
 	return slices.Clone(r.accepted)
 }
 
-// last waits until all goroutines of the bubble are blocked, and returns the relay's last link. The
-// test fails if the relay has not had n links.
+// The method last waits until all goroutines of the bubble are blocked, and returns the relay's
+// last link. The test fails if the relay has not had n links.
 func (r *fakeRelay) last(n int) *fakeLink {
 	r.t.Helper()
 	synctest.Wait()

@@ -11,7 +11,7 @@ type slot struct {
 	granted  bool // already in effect at a relay: to be published, not judged
 	answered bool // its client was answered
 	// skip is 0 for a live slot. A dead slot is finished and waits to be taken out. In a dead slot,
-	// skip is a number of dead slots in a row, of which this slot is the first.
+	// skip counts dead slots in a row: this slot is the first of them.
 	skip uint32
 }
 

@@ -80,7 +80,7 @@ func (s *Links) OpenClient(c link.Client) (told bool) {
 	return told
 }
 
-// onlyWithSDK reports whether a relay may send frames of type t only with FeatureSDK.
+// onlyWithSDK reports whether frames of type t need FeatureSDK.
 func onlyWithSDK(t link.Type) bool { return t >= link.TypeConfirmed && t <= link.TypeAheadForms }
 
 // handleSDK is the part of handleInTurn for frames of FeatureSDK. The caller holds Links.turn.
@@ -124,8 +124,8 @@ func (l *Link) handleConfirmed(f link.Confirmed) error {
 	return l.feed.Confirmed(f, first)
 }
 
-// handleClose notes in the log that the relay has closed a session. Otherwise the next relay, which
-// does not know of the close, would read what the client sent after it.
+// handleClose notes in the log that the relay has closed a session. The next relay does not know of
+// the close. Without this note it would read what the client sent after the close.
 func (l *Link) handleClose(f link.Close) {
 	if f.Within == 0 { // else the relay reads the session until the edge closes it
 		l.links.mu.Lock()

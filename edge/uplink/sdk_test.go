@@ -43,7 +43,7 @@ func take(l *Link, frame appender) error {
 	return l.HandleFrame(typ, body)
 }
 
-// enrolled enrols a session and tells the relay of it.
+// enrolled enrols a session and tells the relay about it.
 func enrolled(t *testing.T, s *Links, c link.Client) {
 	t.Helper()
 	if again := s.Enrol(c); again != nil {
@@ -118,8 +118,8 @@ func TestAnEnrolmentWaitsForTheFeature(t *testing.T) {
 	}
 }
 
-// TestClientsAreToldAsSessionsAre checks in which order a link sends the tables, and how it counts
-// them. A message must never come before its Client.
+// TestClientsAreToldAsSessionsAre checks in which order a link sends the tables, and whether the
+// link counts its Client frames. A message must never come before its Client.
 func TestClientsAreToldAsSessionsAre(t *testing.T) {
 	hub := &fakeHub{
 		comparable: true,
@@ -168,8 +168,8 @@ func TestClientsAreToldAsSessionsAre(t *testing.T) {
 	}
 }
 
-// TestFramesOfTheFeatureAreHandledInTurn sends frames of FeatureSDK. It checks which of their
-// answers are passed on to clients, and which numbers these answers finish.
+// TestFramesOfTheFeatureAreHandledInTurn sends frames of FeatureSDK. It checks which of them answer
+// a client, and which messages are finished or granted after that.
 func TestFramesOfTheFeatureAreHandledInTurn(t *testing.T) {
 	hub := &fakeHub{}
 	s := NewLinks(LinksConfig{}, hub)
@@ -297,9 +297,9 @@ func TestFramesOfTheFeatureNeedIt(t *testing.T) {
 	}
 }
 
-// TestP7_GuestsShareOneShareOfTheLog makes several guests send. All guests together must take no
-// more of the log than one user may. Once its connect is answered, a session must use the share of
-// its user.
+// In TestP7_GuestsShareOneShareOfTheLog, several guests send. All guests together must take no more
+// of the log than one user may. Once its connect is answered, a session must use the share of its
+// user.
 func TestP7_GuestsShareOneShareOfTheLog(t *testing.T) {
 	const size, line = 16 * 1000, 400
 	s := NewLinks(LinksConfig{LogSize: size}, &fakeHub{})

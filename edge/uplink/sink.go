@@ -37,8 +37,8 @@ func (l *Link) HandleFrame(t link.Type, body []byte) error {
 	return l.handleInTurn(t, body)
 }
 
-// handleInTurn handles the frames that count only on the newest link, such as those that change
-// memberships or finish numbers. The caller holds Links.turn.
+// handleInTurn handles the frames that HandleFrame ignores on a link that is being left. Frames
+// that change memberships or finish numbers are among them. The caller holds Links.turn.
 func (l *Link) handleInTurn(t link.Type, body []byte) error {
 	switch t {
 	case link.TypeOpened:

@@ -40,10 +40,10 @@ type finding struct {
 }
 
 // survey dials all candidates now and then, while there is a link, and learns each relay's instance
-// and broker. So the edge can notice relays that do not form one cluster. It can also notice that a
-// spare relay is away before it needs that relay. Such a dial does not replace the link in use.
-// When survey finds a nearer relay, the edge may go home to that relay. Once ctx is done, survey
-// returns.
+// and broker. So the edge can notice relays that do not form one cluster. It can also notice,
+// before it needs a spare relay, that this relay is away. Such a dial does not replace the link in
+// use. When survey finds a nearer relay, the edge may go home to that relay. Once ctx is done,
+// survey returns.
 func (u *Uplink) survey(ctx context.Context) {
 	s := surveyor{uplink: u, distances: make(map[string]distance)}
 	for {
@@ -153,7 +153,8 @@ func (s *surveyor) compare(url string, f finding) {
 }
 
 // tell logs the relays of each broker, if there are several brokers. It logs them again when
-// something has changed, and after surveyAgain. It also logs when all relays have one broker again.
+// something has changed, and after surveyAgain. When all relays have one broker again, tell logs
+// that as well.
 func (s *surveyor) tell(brokers map[string][]string, now time.Time) {
 	if len(brokers) < 2 {
 		if s.said != "" {

@@ -120,7 +120,7 @@ func TestALinkThatWasTakenOverSendsNothing(t *testing.T) {
 	}
 }
 
-// TestGrantedIsSentAgainAsSuch makes a relay grant a join and a message. A new link must send them
+// In TestGrantedIsSentAgainAsSuch, a relay grants a join and a message. A new link must send them
 // again as granted if they are not finished. The answer to the join must be passed on once.
 func TestGrantedIsSentAgainAsSuch(t *testing.T) {
 	u, l := upPath()

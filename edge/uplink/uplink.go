@@ -66,8 +66,12 @@ type Uplink struct {
 	lastRTT    time.Duration // round trip of the last link that measured any; 0: none
 	patience   patience
 	divided    bool // the last survey found relays of different brokers
-	refused    bool // each relay refused the key in the last failed round since a link began
-	lacking    bool // likewise: a relay lacked FeatureSDK, and this edge needs that
+	// In the last failed round each relay refused the key. The field is false if a link has begun
+	// since that round.
+	refused bool
+	// In the last failed round a relay lacked FeatureSDK, which this edge needs. The field is false
+	// if a link has begun since that round.
+	lacking bool
 }
 
 // New returns an Uplink that passes the frames of relays to handler. It does no I/O. New fails if
@@ -123,8 +127,8 @@ func (u *Uplink) Run(ctx context.Context) error {
 }
 
 // serve handles the events of l, and of each link to which the edge moves. The events are drains,
-// doubts, offers and the link's end. When the link then in use has ended, serve returns. The result
-// atOnce says whether Run may dial the next link without a pause.
+// doubts, offers and the link's end. When the link that is in use has ended, serve returns. The
+// result atOnce says whether Run may dial the next link without a pause.
 func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
 	for {
 		select {
@@ -152,9 +156,9 @@ type State struct {
 	EverLinked bool
 	KeyRefused bool // no link, and in the last failed round each relay refused the key
 	// Degraded holds "relay" if there is no link. The text lacksSDK follows if the edge has
-	// sessions of SDKs, and a relay that does not know them answered in the last round. With a
-	// link, Degraded has the list of the relay's last link.Status. In all cases "brokers differ"
-	// may follow.
+	// sessions of SDKs, and the last failed round found a relay without FeatureSDK. With a link,
+	// Degraded has the list of the relay's last link.Status. In all cases "brokers differ" may
+	// follow.
 	Degraded []string
 
 	// The following fields are about the link in use. Without a link they are zero.

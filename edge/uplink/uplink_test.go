@@ -224,8 +224,8 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// told returns a function that makes the digest of a relay. The relay has heard this many Session
-// frames, and its tables agree with those of the hub.
+// told returns a function that makes the digest of a relay. That relay's tables agree with those of
+// the hub. The parameter heard is how many Session frames the relay has heard.
 func told(heard uint64) func(*edge) link.Digest {
 	return func(e *edge) link.Digest {
 		d, _ := e.hub.Digest()

@@ -14,7 +14,7 @@ import (
 // Only Run blocks. Publish, Subscribe, ReadHistory, CountSubscribers and Flush are requests. An
 // Event with the same Token answers a request. A Broker does not bound its queues. The caller must
 // bound the number of its unanswered requests. The Broker may be given several requests of one kind
-// about one topic. Those that succeed are carried out in the order of the calls.
+// about one topic. The requests that succeed are carried out in the order of the calls.
 //
 // While Run runs, each request except a Subscribe is answered exactly once. A request may fail, for
 // example because the back end is away. The answer then has an Err. A Flushed has no Err. Instead,
@@ -58,9 +58,9 @@ type Broker interface {
 
 	// Flush asks the Broker to send a Flushed after all publications that are now under way. If
 	// Heard is true, Flushed comes after the Received of every message that was published before
-	// the call. This holds for topics whose subscriptions are in force. The method Flush of
-	// redisbroker.Cluster names an exception. If there is no connection to the back end, or the
-	// connection is lost, Flushed still comes, but Heard may be false.
+	// the call. This holds for topics whose subscriptions are in force. The comment of
+	// redisbroker.Cluster.Flush names an exception. If there is no connection to the back end, or
+	// the connection is lost, Flushed still comes, but Heard may be false.
 	Flush(token uint64)
 
 	// Name returns the name of the back end. The relays of one cluster read the same name. Name may
@@ -93,7 +93,8 @@ type Publish struct {
 	// Predecessor, the request is Refused.
 	Predecessor uint64
 	// Floor says that all Numbers of Instance on Topic up to Floor are finished. If there is no
-	// mark, or a lower one, the mark is raised to Floor before anything else happens.
+	// mark, or if the mark is lower than Floor, the mark is raised to Floor before anything else
+	// happens.
 	Floor uint64
 	// Known is the highest position of Topic that the caller knows of. If the topic's top is lower,
 	// the publication begins a new epoch, which is at most protocol.MaxEpoch. A Known whose epoch
@@ -174,11 +175,11 @@ type Deaf struct {
 // Top is the topic's top, or zero if none is known. It may be after the last entry of the history,
 // since a history expires before the top.
 //
-// Genuine says that the answer is known to come from one of the servers that gave the topic's last
-// positions. A restored or promoted server is not one of them until it gives a position of the
-// topic itself. Until then, other servers may have given positions after Top, to publications that
-// this server does not have. At a position up to Top, those servers may have a different
-// publication.
+// Genuine says that the server that answered is known to be one of those that gave the topic's last
+// positions. A restored or promoted server is not one of them until it has itself given a position
+// of the topic. Until then, this server may lack publications to which another server gave
+// positions after Top. Another server may also have a different publication at a position up to
+// Top.
 type History struct {
 	Token        uint64
 	Topic        protocol.Topic
@@ -197,8 +198,8 @@ type Counted struct {
 	Err   error
 }
 
-// Flushed answers Flush. If Heard is true, the publications that the comment of Broker.Flush
-// describes have come. If Heard is false, some of them may not have come.
+// Flushed answers Flush. A true Heard says that no publication is missing of those that
+// Broker.Flush promises. If Heard is false, some of them may be missing.
 type Flushed struct {
 	Token uint64
 	Heard bool

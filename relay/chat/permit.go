@@ -44,12 +44,12 @@ func (d Dialect) mayRead(s dialect.Session, t protocol.Topic) bool {
 	return d.Rules.Judge(who(s), string(t), rules.Read) == rules.Yes
 }
 
-// The function who returns the user of s as the rules know that user. The edge has judged the token
-// of a chat session. It does not tell the relay whether there is a token, or what the token names.
-// So no chat session gets what the rules permit to holders of tokens.
+// The function named who returns the user of s as the rules know that user. The edge has judged the
+// token of a chat session. It does not tell the relay whether there is a token, or what the token
+// names. So no chat session gets what the rules permit to holders of tokens.
 func who(s dialect.Session) rules.Who { return rules.Who{User: s.User} }
 
-// The function called returns the words for t in texts that clients read.
+// The function named called returns the words for t in texts that clients read.
 func called(t protocol.Topic) string {
 	switch {
 	case t.IsUser():

@@ -19,7 +19,7 @@ const (
 	keepChunks = 16
 )
 
-// The pool chunks has empty chunks for all links. An empty buffer holds no chunk.
+// This pool has empty chunks for all links. An empty buffer holds no chunk.
 var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
 // buffer holds the frames queued for one link, in order, as chunks of whole frames. The router
@@ -74,9 +74,9 @@ func (b *buffer) put(frames []byte) {
 	b.chunks[last] = append(b.chunks[last], frames...)
 }
 
-// The method fill moves queued chunks to the end of batch and returns the batch. It takes the first
-// chunk in any case, and further ones while the batch stays within chunkSize bytes. The chunks that
-// the previous call moved count as written from now on. The result drained says that the link has
+// The method named fill moves queued chunks to the end of batch and returns the batch. It takes the
+// first chunk in any case, and further ones while the batch stays within chunkSize bytes. The
+// chunks of the previous call now count as written. The result drained says that the link has
 // become writable again.
 func (b *buffer) fill(batch []byte) (_ []byte, drained bool) {
 	b.mu.Lock()

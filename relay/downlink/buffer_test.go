@@ -99,8 +99,8 @@ type awake struct{ Conn }
 
 func (awake) Wake() {}
 
-// The function publishing returns a step. The step encodes publications, appends each to all links,
-// and then empties the buffers of the links.
+// The function named publishing returns a step. The step encodes publications, appends each to all
+// links, and then empties the buffers of the links.
 func publishing(links, frames, size int) (step func()) {
 	all := make([]*Link, links)
 	for i := range all {

@@ -16,11 +16,11 @@ const (
 	// list of sessions, in bytes. It does not depend on the frame's length on the wire.
 	frameOverhead = 128
 	// portion is the size at which a part of a batch is handed on, in bytes of decoded frames. A
-	// small frame takes much more memory decoded than it has bytes on the link.
+	// small frame takes many more bytes of memory, once decoded, than it has on the link.
 	portion = 256 << 10
-	// The constant foreseen bounds the room that a new slice of frames has from the start. A slice
-	// begins with room for as many frames as the previous slice got, but at least 1 and at most
-	// foreseen. Each element takes 16 bytes.
+	// The constant named foreseen bounds the room that a new slice of frames has from the start. A
+	// slice begins with room for as many frames as the previous slice got, but at least 1 and at
+	// most foreseen. Each element takes 16 bytes.
 	foreseen = 32
 )
 

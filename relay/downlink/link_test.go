@@ -9,8 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// smallFrames maps names to functions that encode a frame. Most of these frames take much more
-// memory when they are decoded than bytes on a link.
+// smallFrames maps names to functions that encode a frame. Most of these frames take many more
+// bytes of memory, once decoded, than they have on a link.
 var smallFrames = map[string]func(i uint64) []byte{
 	"end":     func(i uint64) []byte { return link.End{Number: i, Session: 1}.Append(nil) },
 	"message": func(i uint64) []byte { return link.Message{Number: i, Session: 1, Payload: []byte("x")}.Append(nil) },
@@ -98,8 +98,8 @@ type handedOn struct{ Handler }
 func (handedOn) Connected(*Link, link.Hello) error { return nil }
 func (handedOn) Received(*Link, []any, int) error  { return nil }
 
-// TestDecodeAllocatesTheCopyOnly checks that a batch of messages costs one allocation, for its
-// slice, and two more for each message: for the message and for its payload.
+// TestDecodeAllocatesTheCopyOnly checks that a batch of messages costs one allocation for its
+// slice. Each message must cost two more: one for the message, and one for its payload. The test
 // TestNoAllocPerForwardedFrame of package link checks the way from the edge's encoder to
 // HandleFrame.
 func TestDecodeAllocatesTheCopyOnly(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 // Config.HistoryAge. A topic is remembered by its hash. The struct is kept when the user's
 // connections end, so that a reconnect does not begin a new window.
 type addressed struct {
-	few   [3]uint64           // hashes of the first topics; 0: free
-	more  map[uint64]struct{} // hashes of the further topics, for which few has no room
+	few   [3]uint64           // hashes of the first topics; a 0 is a free place
+	more  map[uint64]struct{} // hashes of further topics, once addressed.few is full
 	since time.Duration       // Router.clock when the window began
 }
 
@@ -24,7 +24,7 @@ var addressedSeed = maphash.MakeSeed()
 
 // take adds the topic t to the window and returns true. A topic that is in the window already is
 // not added again. If t is new and the window is full, take adds nothing and returns false. If the
-// window is over, take first begins a new one. The last three arguments are the present
+// window is over, take begins a new one before it adds t. The last three arguments are the present
 // Router.clock, the length of a window, and the number of topics in a full window.
 func (a *addressed) take(t protocol.Topic, at, window time.Duration, most int) bool {
 	if at-a.since >= window {
@@ -63,7 +63,7 @@ func (r *Router) address(fr *frame) bool {
 
 // mayAddress calls address for a frame. If address returns false, mayAddress refuses the frame and
 // returns false. A frame must pass mayAddress or address before it is published to a topic whose
-// name a client may invent. Frames that were granted on an earlier link are exempt.
+// name a client may invent. Frames that were granted on an earlier link need not pass.
 func (r *Router) mayAddress(fr *frame) bool {
 	if r.address(fr) {
 		return true

@@ -7,10 +7,11 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// A Bind or a Confirm makes a session a member without a notice. Each topic that the frame names
-// has a follower of the session's edge. The frame waits until all these followers can take a
-// member. Until then none of them is forgotten. The frame waits in rare.binders of the first
-// follower that cannot take a member yet. A frame is in one such list at a time.
+// A Bind or a Confirm makes a session a member without a notice. The frame may name several topics,
+// and needs a follower of the session's edge for each of them. It waits until all these followers
+// can take a member. Until then none of the followers is forgotten. The frame waits in the list
+// rare.binders of the first follower that cannot take a member yet. A frame is in one such list at
+// a time.
 
 // bindTo begins a Bind or a Confirm. It refuses the frame, or binds its session now, or makes it
 // wait.
@@ -46,8 +47,9 @@ func (fr *frame) bindings() []dialect.Binding {
 	return []dialect.Binding{{Topic: fr.topic(), Keep: fr.command.Terms.Keep}}
 }
 
-// keepBytes returns how many bytes the keeps of a Bind or a Confirm have. Once the frame is judged,
-// these bytes count in tables.keeps. So the frames that wait cannot exceed the bounds together.
+// keepBytes returns the total size of the keeps that a Bind or a Confirm brings, in bytes. Once the
+// frame is judged, these bytes count in tables.keeps. So the frames that wait cannot exceed the
+// bounds together.
 func (fr *frame) keepBytes() (n int) {
 	if fr.command.Verb == dialect.Confirm {
 		n = len(fr.command.Terms.Keep)
@@ -93,11 +95,11 @@ func (r *Router) noRoomFor(s *session, more int) dialect.Verdict {
 	return dialect.Verdict{}
 }
 
-// mayBind reports whether f can take a member now. While the broker is away, every follower whose
-// edge has told its tables can take members, since nobody knows how long the outage lasts. Members
-// then begin at f's position, or unplaced if f has no position yet. So if f is behind, a new member
-// is sent messages that are older than its membership. If these were left out, later messages might
-// be lost.
+// mayBind reports whether f can take a member now. In an outage f can take members as soon as its
+// edge has told its tables, since nobody knows how long the outage lasts. The members then begin at
+// f's position. If f has no position yet, they begin unplaced. If f is behind, a new member is
+// therefore sent messages that are older than its membership. If these were left out, later
+// messages might be lost.
 func (r *Router) mayBind(f *follower) bool {
 	return f.bindable() || r.outage.away && f.edge.outbox.ready
 }
@@ -118,7 +120,7 @@ func (r *Router) tryBind(fr *frame) {
 		r.bindNow(fr)
 	}
 	for _, b := range fr.bindings() {
-		r.wakeAhead(b.Topic) // lanes may have waited until the topic had a follower
+		r.wakeAhead(b.Topic) // lanes may be waiting for a follower of the topic
 	}
 }
 
@@ -173,13 +175,13 @@ func (r *Router) bindNow(fr *frame) {
 	r.finish(fr)
 }
 
-// bindLate is called when the bindWait of a Bind is over. It refuses the Bind if the Bind waits at
-// its follower. A Bind that is still parked is bound or refused when its turn comes: it is refused
-// if it would have to wait then.
+// bindLate is called for a Bind that came longer ago than bindWait. If the Bind waits at its
+// follower, bindLate refuses it. If the Bind is still parked, bindLate only sets frame.late. When
+// the turn of the Bind comes, it is then bound at once or refused.
 //
-// While a Bind waits at its follower, its session may publish as a member. So bindLate does not
-// refuse the Bind before these publishes are finished or granted. Otherwise a replay could judge
-// them to be a stranger's.
+// While a Bind waits at its follower, its session may publish as a member. So bindLate refuses the
+// Bind only when these publishes are finished or granted. Otherwise a replay of such a publish
+// could be judged to be a stranger's.
 func (r *Router) bindLate(fr *frame) {
 	fr.late = true
 	if fr.effect >= effectFinished || fr.waits == nil || fr.session.client().ways[fr.topic()].saying > 0 {

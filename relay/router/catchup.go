@@ -7,31 +7,32 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// catchup has an edge's followers that are behind, and the state of their reading of history.
+// catchup holds those followers of an edge that are behind, and the state of their reading of
+// history.
 type catchup struct {
 	behind  []*follower // followers that are behind, unordered
-	reading int         // number of pages of history requested and not answered
+	reading int         // number of pages of history that were requested, and have not come
 	unread  []*follower // followers that are behind and wait for their turn to read
-	unlive  int         // number of followers for which link.Live waits
-	liveDue bool        // a Live is due on this link, and not sent yet
+	unlive  int         // link.Live waits for this number of followers
+	liveDue bool        // a link.Live is due on this link, and not sent yet
 }
 
 // lag is the state of a follower that is behind.
 type lag struct {
 	index    int               // index in catchup.behind, plus 1; 0: not listed
 	held     bool              // waits until the broker is back
-	inTail   bool              // reads the tail, from seq on
+	inTail   bool              // the follower reads the tail, from lag.seq on
 	seq      uint64            // number of the next item to look at, if inTail is set
-	bareFrom uint64            // bare items of the tail (see tail) are sent from this number on
-	fresh    uint64            // bare items from this number on came after Synced; 0: unknown
-	older    uint64            // while seeking: the edge's last number before the members came
+	bareFrom uint64            // the tail's bare items (see tail) from this number on are sent
+	fresh    uint64            // number of the first bare item that came after Synced; 0: unknown
+	older    uint64            // while seeking: number of the edge's last frame before the members
 	end      protocol.Position // while seeking: the members begin at or before this position
 	reading  uint64            // token of the ReadHistory under way; 0: none
 	// target is the base of the tail when the page was requested, or the top if there was no tail.
-	// If history ends before target, a gap is told.
+	// If history ends before lag.target, a gap is told.
 	target protocol.Position
 	echoes []*frame // joins and leaves that wait until the follower reaches them
-	loss   *losing  // a loss that the members are being told; nil: none
+	loss   *losing  // the job that tells the members a loss; nil: none
 }
 
 func (r *Router) fallBehind(f *follower) {
@@ -91,8 +92,8 @@ func (r *Router) advanceAll(e *edge) {
 
 // If f is behind, advance sends f the publications that f misses. It stops when f is live, when the
 // edge's buffer is full, or when f has to wait. The follower may wait for a page of history, for
-// the subscription of its topic, or for the broker. On a new link it also waits until the edge was
-// told the topic's number.
+// the subscription of its topic, or for the broker. On a new link the follower also waits until the
+// edge was told the topic's number.
 func (r *Router) advance(f *follower) {
 	for r.advanceOn(f) {
 	}
@@ -140,11 +141,12 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 			// The edge has a position, but this relay has never known the topic's top. So nobody
 			// knows which publications the follower misses.
 			!f.topic.subscribed && !f.topic.placed && !f.position.IsUnplaced(),
-			// The members may have come while the edge was linked to another relay, and after some
-			// of the tail's messages were published.
+			// The members may have come while the edge was linked to another relay. If so, some of
+			// the tail's messages may be older than the members.
 			f.position.IsUnplaced() && f.topic.placed,
-			// The edge has received more of the topic than this relay has. So a message given ahead
-			// in the tail may be older than messages that the edge has of the same client.
+			// The edge has received more of the topic than this relay has. Perhaps the edge has a
+			// later message of a client already, and the tail has an earlier one that was given
+			// ahead.
 			!f.topic.subscribed && f.topic.top.Before(f.position):
 			return false
 		}
@@ -180,8 +182,8 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 }
 
 // read asks for a page of history. If readsAtOnce pages are under way for f's edge, read lists f in
-// catchup.unread instead. The bound is needed because a page for which the link has no room is
-// thrown away.
+// catchup.unread instead. Without that bound, more pages could come than the link has room for.
+// What finds no room is thrown away, and must be read again.
 func (r *Router) read(f *follower) {
 	e := f.edge
 	if e.catchup.reading >= readsAtOnce {
@@ -222,19 +224,19 @@ func (r *Router) caughtUp(f *follower) {
 	}
 	f.compact()
 	for _, fr := range echoes {
-		if fr.notice() { // otherwise fr is in effect already
+		if fr.notice() { // if not, fr took effect earlier
 			r.takeNotice(f, fr)
 		}
 	}
 	r.tryOpeners(f)
 	if r.outage.away {
 		for _, s := range f.inOrder() {
-			r.openAhead(s, r.own(s)) // s may not be bound yet, since f was behind
+			r.openAhead(s, r.own(s)) // while f was behind, openAhead did not bind s
 		}
 	}
 	r.arrived(f)
 	if l := f.edge.inbox.lanes[f.topic.name]; l != nil {
-		r.giveAhead(l) // joins and leaves in l may have waited until f is live
+		r.giveAhead(l) // joins and leaves in l may be waiting until f is live
 	}
 }
 
@@ -250,7 +252,7 @@ func (r *Router) history(ev broker.History) {
 	}
 	f.edge.catchup.reading--
 	g := f.lag()
-	// False if f was dropped since then, or if its edge linked anew.
+	// The answer is not wanted if f was dropped meanwhile, or if its edge has a new link.
 	asked := g != nil && g.reading == ev.Token
 	if asked {
 		g.reading = 0
@@ -297,8 +299,8 @@ func (r *Router) history(ev broker.History) {
 			break
 		}
 	}
-	// If g is not f's lag any more, f's members have left. Others may have come since, at another
-	// position.
+	// If g is not f's lag any more, f's members have left. New members may have come meanwhile, at
+	// another position.
 	if f.lag() != g {
 		r.advance(f)
 		r.readOn(f.edge)

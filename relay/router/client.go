@@ -7,24 +7,24 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// client is the further state of a session of an SDK. The edge tells of such a session by a
-// link.Client.
+// client is the state that a session of an SDK has beyond that of any session. The edge tells of
+// such a session by a link.Client.
 type client struct {
 	open      bool   // the edge vouches for the user
 	confirmed bool   // its connect is confirmed
 	until     int64  // end of its permission, in Unix seconds; 0: none
 	keep      []byte // the session's keep
-	keeps     []kept // keeps of its memberships, without the empty ones, unordered
+	keeps     []kept // those keeps of its memberships that are not empty, unordered
 	bytes     int    // bytes of all its keeps, see tables.count
 
-	// For the order of its frames, see order_topic.go:
+	// State for the order of the client's frames, see order_topic.go.
 	ways       map[protocol.Topic]*way
 	last       []*frame // its Close and its End, if they wait
 	confirming *frame   // its Confirm, while it waits to be bound; otherwise nil
-	held       int      // number of its frames with frame.held set
-	coming     int      // number of topics that its waiting frames are to bind
+	held       int      // number of its frames that have frame.held set
+	coming     int      // number of topics that its waiting frames name
 	closing    bool     // a Close came; later messages are not read
-	leaving    bool     // the edge is to close it within lossWithin
+	leaving    bool     // the edge was told to close the session within lossWithin
 }
 
 // client returns the state of s as a client of an SDK. For a session of the chat the result is nil.
@@ -76,10 +76,11 @@ func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 
 // count adds a number of bytes to the keeps of c. The number is negative if the keeps have shrunk.
 //
-// The edge counts its keeps too, and ends the link beyond its bound. So what counts here is never
-// less than what the edge counts when it has taken all frames up to now. Keeps count from the
-// judgement of the frame that brings them. Some later frame makes the edge drop them, and they
-// count until that frame is sent. When a session ends, that frame is the Ack of the End.
+// The edge counts its keeps too, and ends the link if they exceed the edge's bound. So the count
+// here must never be below what the edge will count when it has taken all frames that were sent.
+// Here a keep counts from the judgement of the frame that brings it. It counts until the edge is
+// sent the frame that makes the edge drop it. When a session ends, that frame is the Ack of the
+// End.
 func (t *tables) count(c *client, more int) {
 	c.bytes += more
 	t.keeps += more

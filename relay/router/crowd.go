@@ -1,10 +1,10 @@
 package router
 
-// crowdIndex is the number of followers from which on a crowd has its map of followers by edge.
+// crowdIndex is the number of followers at which a crowd gets its map of followers by edge.
 const crowdIndex = 16
 
-// crowd holds the followers of a topic that has had more than one follower. The time to find a
-// follower hardly grows with the number of followers. A removal during a walk copies the list.
+// crowd holds the followers of a topic that has had more than one follower. A follower is found in
+// little time, even if there are many. A removal during a walk copies the list.
 type crowd struct {
 	list  []*follower
 	of    map[*edge]*follower // by edge; nil until there are crowdIndex followers

@@ -48,7 +48,7 @@ func (d *directory) link(e *edge, l Link) int {
 	return d.named[e.node]
 }
 
-// unlink notes that l is no longer e's live link.
+// unlink notes that l is not e's live link any more.
 func (d *directory) unlink(e *edge, l Link) {
 	delete(d.links, l)
 	if d.named[e.node]--; d.named[e.node] == 0 {
@@ -64,7 +64,7 @@ func (d *directory) follower(e *edge, name protocol.Topic) *follower {
 	return nil
 }
 
-// has reports whether t is still in the directory, that is, it was not dropped.
+// has reports whether t is still in the directory. A topic that was dropped is not.
 func (d *directory) has(t *topic) bool { return d.topics[t.name] == t }
 
 // rest takes t out of directory.active, since t has no recent state any more.
@@ -85,8 +85,8 @@ func (d *directory) inOrder() []*edge {
 	return d.ordered
 }
 
-// activeInOrder calls the given function with the recent state of each active topic. It returns the
-// topics for which the function returns true, in the order of their names.
+// activeInOrder passes the recent state of each active topic to the given function. The result is
+// the topics for which that function returns true, in the order of their names.
 func (d *directory) activeInOrder(want func(*recent) bool) (some []*topic) {
 	for t := range d.active {
 		if want(t.recent) {

@@ -29,8 +29,8 @@ type edge struct {
 	addressed map[string]*addressed // by user
 }
 
-// tables has an edge's sessions and their memberships. It is what the edge has told, with all
-// changes since.
+// tables has an edge's sessions and their memberships as the edge told them, with all changes since
+// then.
 type tables struct {
 	told      *told   // rows told so far; nil: no rows are expected
 	taking    *taking // job that replaces the tables by the told rows; nil: none is under way
@@ -39,13 +39,13 @@ type tables struct {
 
 	sessions map[uint64]*session
 	grouped  int // bytes of all memberships, as follower.share counts them
-	// For each user, groupedBy has the number of bytes that edge.tables.grouped would be if the
-	// user were alone at the edge, and no two of the user's sessions shared a topic.
+	// groupedBy has a number of bytes for each user. It is what tables.grouped would be if the user
+	// were alone at the edge, and if no two of the user's sessions shared a topic.
 	groupedBy map[string]int
 	keeps     int     // bytes of all keeps, see tables.count
 	ended     []ended // sessions whose keeps count until their End is acknowledged
 
-	// Contents of the link.Digest.
+	// The fields from heard to bindingHash are contents of the link.Digest.
 	heard       uint64 // Session and Client frames received on this link
 	sessionHash uint64
 	bindings    uint64
@@ -64,7 +64,7 @@ type told struct {
 	kept     int              // bytes of all keeps, those of sessions included
 }
 
-// In bytes, a told row has the size of its texts and its keep, plus these costs.
+// The size of a told row is the size of its texts and its keep, plus these costs in bytes.
 const (
 	rowCost    = 64 // for each Session, Client, Held and Keep
 	memberCost = 8  // for each member in a Held
@@ -116,7 +116,7 @@ func (r *Router) connected(l Link, h link.Hello) {
 
 // awaitTables looks at the edge's tables after Config.TellWait. If they are not complete, and the
 // edge has told less than tellLeast bytes of them in that time, awaitTables cuts the link. If the
-// edge has told more, but not all, awaitTables is called again. The parameter bytes is the size of
+// edge has told more, but not all, awaitTables is called again. Its last argument is the size of
 // the rows that the edge had told when the wait began. tellLeast is low, since a link may have to
 // wait while other edges tell their tables.
 func (r *Router) awaitTables(e *edge, l Link, bytes int) {

@@ -11,8 +11,8 @@ import (
 
 // follower is one edge's place in one topic. Its position says how much of the topic the edge's
 // members have been sent. The edge of a live follower is sent publications when they come. A
-// follower that is behind reads the publications that it misses. It reads them from the topic's
-// tail if the tail reaches back far enough, and otherwise from history, page by page.
+// follower that is behind reads the publications that it misses. If the topic's tail reaches back
+// far enough, the follower reads them there. Otherwise it reads them from history, page by page.
 type follower struct {
 	topic *topic
 	edge  *edge
@@ -20,8 +20,8 @@ type follower struct {
 	position protocol.Position
 	rare     *rare // nil: the zero value
 	bound    int32 // members at this edge
-	// If gapped is set, the field since is the moment of the last gap. Otherwise it is the moment
-	// at which the first member came. It is 0 if the first member may have come while the edge was
+	// If gapped is set, follower.since is the moment of the last gap. Otherwise it is the moment at
+	// which the first member came. It is 0 if the first member may have come while the edge was
 	// linked to another relay.
 	since   moment
 	inTopic uint32 // index in its topic's crowd, if there is one
@@ -34,7 +34,7 @@ type follower struct {
 	adopted   bool // its edge told this position as unplaced
 	seeking   bool // its position is being looked for, see seekPlace
 	gone      bool // dropped
-	gapped    bool // the field since is the moment of a gap
+	gapped    bool // follower.since is the moment of a gap
 }
 
 func (f *follower) live() bool { return !f.isBehind }
@@ -53,10 +53,10 @@ func (r *Router) enter(f *follower) { r.enterAt(f, protocol.Position{}) }
 
 // enterAt prepares f for a member, and tells the edge the topic's number. The first member gives f
 // its position:
-//   - While the topic is subscribed, f begins at the given place. If that is zero or not
-//     before the top, f begins at the top instead. If f still has a later position, from members
-//     who have left, f keeps that position. So a member who comes back is not sent messages twice.
-//     If f begins before the top, f is behind.
+//   - While the topic is subscribed, f begins at the given place. If that place is zero or not
+//     before the top, f begins at the top instead. Members who have left may have taken f to a
+//     later position already. If so, f keeps that position, so that a member who comes back is not
+//     sent messages twice. If f begins before the top, f is behind.
 //   - While the topic's subscription is lost, f begins at the highest position that this relay
 //     knows of.
 //   - Until the topic is first subscribed, f begins unplaced.
@@ -138,7 +138,7 @@ func (r *Router) dropFollower(f *follower) {
 	f.compact()
 	r.arrived(f)
 	f.topic.clients -= f.clients()
-	f.rare = nil // a topic's first follower is stored in the topic, and would keep its sessions
+	f.rare = nil // f may be stored in the topic, and f.rare would keep sessions in memory
 	f.topic.remove(f)
 	r.dropTopic(f.topic)
 }
@@ -147,9 +147,9 @@ func (r *Router) dropFollower(f *follower) {
 // a topic to which messages were given ahead.
 func (r *Router) dropTopic(t *topic) {
 	if n := t.recent; r.outage.away && n != nil && (n.tail.ahead > 0 || n.tail.torn) {
-		// Messages were given ahead to the topic. Members who come later must not be sent these
-		// messages when they are published, and passOver needs the tail for that. comeBack calls
-		// dropTopic again.
+		// Messages were given ahead to the topic. When these are published, members who came later
+		// must not get them. To prevent that, passOver needs the tail. When the broker is back,
+		// comeBack calls dropTopic again.
 		return
 	}
 	if !t.followed() && r.directory.has(t) {
@@ -198,16 +198,17 @@ func (r *Router) sendPublication(f *follower, at protocol.Position, bytes []byte
 	}
 }
 
-// rare has the connects, joins and leaves that wait for a follower, and the lag of a follower that
-// is behind. It also has the members that are clients of SDKs. Most followers have members of
-// the chat and nothing else. Their follower.rare is nil.
+// rare is the state that few followers need: the connects, joins and leaves that wait for the
+// follower, its lag while it is behind, and its members that are clients of SDKs. Most followers
+// have members of the chat and nothing else, and their follower.rare is nil.
 type rare struct {
 	opener  *session              // session whose connect waits here; nil: none, or see openers
 	openers map[*session]struct{} // used instead of opener once a second connect waits here
 	lag     *lag                  // nil: the follower is not behind
 	binders binders               // frames that wait to bind their sessions here
-	// notices is the number of joins and leaves under way, and of frames that wait to bind their
-	// sessions here or elsewhere. While there is any of these, the follower is not forgotten.
+	// notices counts the joins and leaves under way. It also counts the frames that wait to bind
+	// their sessions, at this follower or elsewhere. The follower is not forgotten before the count
+	// is 0.
 	notices int32
 	clients clients // members that were told as link.Client
 }
@@ -296,17 +297,17 @@ func (f *follower) inOrder() []*session {
 	}
 }
 
-// noticed changes rare.notices of f. The parameter more is 1 or -1.
+// noticed adds 1 or -1 to f's rare.notices.
 func (f *follower) noticed(more int32) {
 	f.rarely().notices += more
 	f.compact()
 }
 
-// clients are the members of a follower that were told as link.Client. Most topics of users have
+// clients are the members of a follower that were told as link.Client. A user's topic usually has
 // one such member.
 type clients struct {
 	one  *session // the only member; nil: none, or see clients.many
-	many *many    // nil: there are no two members
+	many *many    // nil: there are fewer than two members
 }
 
 // manyIndex is the number of members at which many gets its map.

@@ -61,7 +61,7 @@ func (r *Router) prepare(t *topic, item *tailItem) {
 	}
 }
 
-// frameFor returns the frame that f's edge is sent for an item of the topic's tail. If
+// frameFor returns the frame by which an item of the topic's tail is sent to f's edge. If
 // tailItem.said is nil, the item has only the frame for members of the chat.
 func (r *Router) frameFor(f *follower, item *tailItem) []byte {
 	s := item.said
@@ -90,7 +90,7 @@ func (r *Router) compose(t *topic, s *said, n need) []byte {
 	count, except := 0, ""
 	r.scratch.text = r.scratch.text[:0]
 	if n == needSDK && s.position.IsZero() && !s.ahead {
-		n = needBoth // an edge recognizes a publication without a position by its chat text
+		n = needBoth // edges recognize a publication that has no position by its chat text
 	}
 	var ends [link.MaxForms]int
 	if n != needSDK {

@@ -56,7 +56,7 @@ type frameEffect uint8
 const (
 	effectNone      frameEffect = iota
 	effectAwaited               // a notice whose echo is awaited
-	effectPlacing               // a notice whose echo is no longer awaited; not in effect yet
+	effectPlacing               // a notice whose echo is not awaited any more; not in effect yet
 	effectGranted               // in effect before its echo; nothing to judge, bind or answer
 	effectFinished              // nothing left to do for its session
 	effectForgotten             // its edge sends it again, or is gone
@@ -71,9 +71,9 @@ func (fr *frame) notice() bool {
 	return fr.effect < effectGranted && (fr.command.Verb == dialect.Join || fr.command.Verb == dialect.Leave)
 }
 
-// joins reports whether the frame must wait until lane.placed returns true before it is published.
-// That is so for joins and leaves that are not in effect, and for granted joins. The positions of
-// their publications mark where memberships begin and end.
+// joins reports whether the frame must not be published while lane.placed returns false. That is so
+// for joins and leaves that are not in effect, and for granted joins. The positions of their
+// publications mark where memberships begin and end.
 func (fr *frame) joins() bool {
 	return fr.notice() || fr.effect == effectGranted && fr.command.Verb == dialect.Join
 }
@@ -103,8 +103,8 @@ func (r *Router) handle(e *edge, f any) *violation {
 	return &violation{link.CodeProtocol, "a frame that edges do not send"}
 }
 
-// arrive takes a message and parses it. The message is judged at once, or after the frames of its
-// session for which it waits.
+// arrive takes a message and parses it. The message is judged at once if it waits for no earlier
+// frame of its session, and otherwise after those frames.
 func (r *Router) arrive(e *edge, m link.Message) *violation {
 	fr, v := r.admit(e, m.Number, m.Session, uint64(len(m.Payload))+frameCost)
 	if fr == nil {
@@ -193,9 +193,9 @@ func (r *Router) judge(fr *frame) {
 	case fr.end:
 		r.endSession(s, fr.number)
 		if s.unfinished > 1 {
-			// The end is finished after the session's earlier frames. The edge tells the session in
-			// its tables until then. So if the edge sends these frames again, their relay knows the
-			// session.
+			// The end is finished after the session's earlier frames. Until then the edge tells the
+			// session in its tables. So if the edge sends the earlier frames again on another link,
+			// the relay of that link knows the session.
 			s.grow().end = fr
 			return
 		}
@@ -249,12 +249,12 @@ func (r *Router) memberOf(s *session, t protocol.Topic) bool {
 	return r.memberSoon(s, t) || s.opening && slices.Contains(r.own(s), t)
 }
 
-// answer sends a client the answer to its frame. The edge passes it on once.
+// answer sends a client the answer to its frame. The edge passes the answer on once.
 func (r *Router) answer(fr *frame, text []byte) {
 	r.send(fr.session.edge, link.Answer{Number: fr.number, Session: fr.session.id, Text: text}.Append)
 }
 
-// verdict returns the client's text for the router's verdict on its frame.
+// verdict turns the router's verdict on a frame into the text for the frame's client.
 func (r *Router) verdict(fr *frame, v dialect.Verdict) []byte {
 	return r.speaks(fr.session).Answer(fr.session.who(), &fr.command, v)
 }

@@ -95,7 +95,8 @@ type Link interface {
 	// Append queues whole encoded frames in order. The bytes are copied. After Close, Append does
 	// nothing. If far too much is queued, Append closes the link and queues nothing.
 	Append(frames []byte)
-	// Queued returns the number of bytes appended and not yet written to the connection.
+	// Queued returns the number of bytes that were appended and are not written to the connection
+	// yet.
 	Queued() int
 	// Close begins to end the link. The queued frames are sent first, for about a second at most,
 	// and then Bye. The input Disconnected follows.

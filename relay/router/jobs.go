@@ -2,8 +2,9 @@ package router
 
 // job is work on an edge, done piece by piece, so that no step takes long.
 type job interface {
-	// do carries out the given number of pieces of the job, or fewer if the job is done before. The
-	// number is above 0. The result left is the number of pieces that were not needed.
+	// Each call of do carries out the given number of pieces of the job, or fewer if that finishes
+	// the job. The number is above 0. The first result is the number of pieces that were not
+	// needed.
 	do(r *Router, pieces int) (left int, done bool)
 }
 

@@ -12,11 +12,11 @@ import (
 
 // lane holds the frames by which one edge is to publish to one topic, in number order.
 //
-// A mark is a single number. The broker assumes that all numbers up to the mark are published, so a
-// frame must not be published before a lower one of its lane. Each publish therefore names the
-// frame before it in the lane, if there is one. If that frame was not published, the broker refuses
-// the publish. After a failure the lane waits until none of its frames is in flight. Then the lane
-// pauses, and starts again at its first unpublished frame.
+// A mark is a single number. The broker assumes that all numbers up to the mark are published. So a
+// frame must not be published before a frame of its lane that has a lower number. Each publish
+// therefore names the frame before it in the lane, if there is one. If that frame was not
+// published, the broker refuses the publish. After a failure the lane waits until none of its
+// frames is in flight. Then the lane pauses, and starts again at its first unpublished frame.
 type lane struct {
 	edge  *edge
 	topic protocol.Topic
@@ -25,7 +25,7 @@ type lane struct {
 	waking  bool   // listed in outage.waking, and its turn there has not come
 	stalled bool   // listed in Router.stalled
 	paced   bool   // listed in topicRates.waiting, and its turn there has not come
-	flying  int    // frames given to the broker and not answered
+	flying  int    // number of frames that the broker was given and has not answered
 	done    uint64 // highest number that the broker answered as published
 	known   protocol.Position
 
@@ -130,10 +130,9 @@ func (r *Router) runLane(l *lane) {
 }
 
 // awaitsPlace reports whether publishing to t has to wait until t is subscribed for the first time.
-// In an outage a client of an SDK may be a member before t has a position. All publications from
-// then on are for that client. But the client's position will be the end of the topic at the time
-// when t is subscribed. So the client would miss everything that is published in between. The
-// receiver may be nil.
+// In an outage a client of an SDK may become a member before t has a position. That client must get
+// everything that is published from then on. But its membership will begin where the topic ends
+// when t is subscribed. So it would miss what is published before that. The receiver may be nil.
 func (t *topic) awaitsPlace() bool { return t != nil && !t.placed && t.clients > 0 }
 
 // placed reports whether l may publish a frame for which frame.joins returns true. The parameter t
@@ -201,10 +200,11 @@ func (r *Router) published(ev broker.Published) {
 	r.runLane(l)
 }
 
-// orphanAnswered handles the broker's answer to a frame of an earlier link. An edge's lanes wait
-// while its frames in flight from earlier links take more bytes than its log may hold. Without this
-// bound, an edge that links again and again would fill the queues of a slow broker. If the answer
-// brings these frames back to the bound, the lanes go on.
+// orphanAnswered handles the broker's answer to a frame that came on an earlier link. When an edge
+// links again, frames of its earlier links may still be in flight. While these take more bytes than
+// the edge's log may hold, the edge's lanes wait. Otherwise an edge that links again and again
+// would fill the queues of a slow broker. If the answer brings these frames back to the bound, the
+// lanes go on.
 func (r *Router) orphanAnswered(fr *frame) {
 	had, left := r.requests.unorphan(fr)
 	if e := r.directory.edges[fr.session.edge.instance]; e != nil && had > e.inbox.logSize && left <= e.inbox.logSize {

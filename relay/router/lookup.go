@@ -9,10 +9,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Some publishes are answered when they are published, see dialect.Command.Answered. A relay may
-// have refused such a publish on an earlier link, and its answer may have been lost. Later numbers
-// of the same edge may have been published since. Then the broker takes a replay of the refused
-// publish for a duplicate, though nothing was published.
+// A publish with dialect.Command.Answered set is answered when it is published. But a relay may
+// have refused it on an earlier link, and the edge may not have received the refusal. If later
+// numbers of the edge have been published since then, the broker takes a replay of the refused
+// publish for a duplicate, though the publish was never carried out.
 //
 // So if the broker takes such a replay for a duplicate, the replay is doubted, and looked up in
 // history. If history does not have it, nobody knows whether it was published, and the client is

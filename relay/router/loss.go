@@ -8,22 +8,23 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// lossWithin is the time within which an edge closes the sessions that have lost messages. Their
-// clients all connect again, so the sessions are not all closed at one moment.
+// lossWithin is the time over which an edge spreads the closing of sessions that have lost
+// messages. Otherwise the clients of these sessions would all connect again at one moment.
 const lossWithin = 5 * time.Second
 
 const (
-	// replayWait is how long the telling of a loss waits for the replays of an edge. Numbers at the
-	// end of the edge's log may be finished, and are then never replayed.
+	// replayWait bounds how long the telling of a loss waits for an edge's replays. The last
+	// numbers of the edge's log may be finished, and such numbers are never replayed.
 	replayWait = time.Second
-	// replayPoll is the pause before replays that are awaited are looked for again.
+	// replayPoll is the pause between two looks at whether the awaited replays have come.
 	replayPoll = 50 * time.Millisecond
 )
 
-// gap tells a follower's members that they lost messages, takes the follower past them, and returns
-// true. The parameter at is the position of the last lost message. If there are clients of SDKs
-// among the members, gap only begins to do so, and returns false. The follower then stays where it
-// is until the job of type losing is done, which goes on with Router.advance.
+// gap tells a follower's members that they lost messages, takes the follower past these messages,
+// and returns true. Its second argument is the position of the last lost message. If there are
+// clients of SDKs among the members, gap leaves the work to a job of type losing, and returns
+// false. The follower then stays where it is until that job is done. At its end the job calls
+// Router.advance.
 func (r *Router) gap(f *follower, at protocol.Position, lost uint64) bool {
 	if f.clients() == 0 {
 		r.passLoss(f, at, lost)
@@ -62,26 +63,28 @@ func (r *Router) passLoss(f *follower, at protocol.Position, lost uint64) {
 }
 
 // losing is the job that tells a loss to those members of a follower that are clients of SDKs. It
-// ends their memberships, or has their sessions closed. When all of them are told, the Gap is sent.
-// Behind the Gap the edge's position is past the loss, so another relay would not know of it any
-// more. If the link ends before the Gap, the next link begins anew.
+// ends their memberships or closes their sessions. When all of them are told, the Gap is sent. The
+// Gap takes the edge's position past the loss, so a later relay cannot know of the loss. Therefore
+// the Gap comes last. If the link ends before the Gap is sent, the loss is told anew on the next
+// link.
 //
-// The job ends early if the link has no room, or if replays are awaited. Router.advance queues it
-// again. While it exists, its follower is behind. So the job of type taking that bound the members
-// is done when this one begins, and a session that becomes a member meanwhile has lost nothing.
+// The job ends early if the link has no room, or if replays are awaited. Router.advance or
+// Router.poll queues it again. Until the loss is told, the follower is behind. A session that
+// becomes a member in that time has lost nothing. All members that have lost messages were bound
+// before the job began.
 type losing struct {
 	follower *follower
 	lag      *lag              // lag.loss is this job until the loss is told or forgotten
 	at       protocol.Position // position of the last lost message
 	lost     uint64
-	members  []*session    // clients of SDKs, as of the loss
+	members  []*session    // clients of SDKs that were members when the loss was found
 	next     int           // index of the next member to tell
-	until    time.Duration // Router.clock up to which replays are awaited
+	until    time.Duration // replays are awaited until Router.clock reaches this time
 	queued   bool          // listed in Router.jobs
 	polls    bool          // a timer is pending
 }
 
-// goOn queues a losing, unless it is queued.
+// goOn queues a losing that is not queued already.
 func (r *Router) goOn(j *losing) {
 	if !j.queued {
 		j.queued = true
@@ -139,8 +142,8 @@ func (r *Router) poll(j *losing) {
 	})
 }
 
-// tellLoss ends the membership of a client of an SDK at f, or has its session closed. If the link
-// has no room for that, tellLoss returns false.
+// tellLoss tells a client of an SDK of the loss: its membership at f ends, or its session is
+// closed. If the link has no room for that, tellLoss returns false.
 func (r *Router) tellLoss(s *session, f *follower) (told bool) {
 	c := s.client()
 	if c.closing || c.leaving || !s.member(f) {
@@ -166,11 +169,13 @@ func (r *Router) tellLoss(s *session, f *follower) (told bool) {
 	return true
 }
 
-// replaying reports whether frames of the edge's log may come that it sent on an earlier link.
+// replaying reports whether an edge may still replay frames, that is, send frames that it sent on
+// an earlier link.
 func (i *inbox) replaying() bool { return i.numbers.arrived < i.last }
 
-// busy reports whether frames about the topic are judged and not done, or wait to be judged. If the
-// membership ended before these frames, a replay could judge a member's publish to be a stranger's.
+// busy reports whether any frame about the topic waits to be judged, or is judged and not done yet.
+// If the membership ended before these frames, a replay could judge a member's publish to be a
+// stranger's.
 func (w *way) busy() bool {
 	return w != nil && (w.binding != nil || w.saying > 0 || len(w.parked) > 0)
 }

@@ -60,8 +60,9 @@ func (r *Router) completeEcho(t *topic, p broker.Publication) {
 	}
 }
 
-// completeAnswered ends the wait for the echoes of published notices at or before the top. It does
-// nothing while t is not subscribed. An echo that comes later is dropped as repeated.
+// completeAnswered handles published notices whose echoes have not come, although the top has
+// reached their positions. If such an echo still came, it would be dropped as repeated. So
+// completeAnswered ends the wait for it. While t is not subscribed, completeAnswered does nothing.
 func (r *Router) completeAnswered(t *topic) {
 	n := t.recent
 	if !t.subscribed || n == nil || len(n.answered) == 0 {
@@ -115,16 +116,16 @@ func (r *Router) takeEchoes(f *follower) (any bool) {
 			g.echoes = nil
 		}
 		any = true
-		if fr.notice() { // otherwise fr is in effect already
+		if fr.notice() { // if not, fr took effect earlier
 			r.completeNotice(fr)
 		}
 	}
 	return any
 }
 
-// completeEarlier puts in effect the joins and leaves of fr's session that are under way before fr.
-// They precede fr in its lane, and their echoes may have been lost. completeEarlier reports whether
-// fr is still to take effect.
+// completeEarlier puts in effect those joins and leaves of fr's session that came before fr and are
+// under way. They precede fr in its lane, and their echoes may have been lost. completeEarlier
+// reports whether fr has yet to take effect.
 func (r *Router) completeEarlier(fr *frame) bool {
 	way := fr.session.peek().underway
 	i := slices.Index(way, fr)
@@ -132,7 +133,7 @@ func (r *Router) completeEarlier(fr *frame) bool {
 		return true
 	}
 	for _, earlier := range slices.Clone(way[:i]) {
-		if earlier.effect < effectGranted { // otherwise it is in effect already
+		if earlier.effect < effectGranted { // if not, it took effect earlier
 			r.directory.topics[earlier.topic()].forgetNotice(earlier)
 			r.completeNotice(earlier)
 		}
@@ -172,8 +173,8 @@ func (r *Router) completeNotice(fr *frame) {
 }
 
 // settleEarlier is called when fr, which is a leave, takes effect at its place. It finishes the
-// frames that precede fr in its lane. They have been published by then, since the broker publishes
-// the notice of fr after them. Three kinds of frames are left out:
+// frames that precede fr in its lane. These frames are published by then, since the broker
+// publishes fr's notice after them. Three kinds of frames are left out:
 //   - parked frames;
 //   - joins and leaves that are not in effect;
 //   - frames that are to be looked up.
@@ -190,9 +191,9 @@ func (r *Router) settleEarlier(fr *frame) {
 	r.tellFinished(fr.session)
 }
 
-// tellFinished acknowledges the group messages of a session that were finished since the last call
-// for that session. It is called before Left is sent. So the edge learns that these messages are
-// finished before it hears that the session left.
+// tellFinished acknowledges those group messages of a session that were finished after the previous
+// call for the session. It is called before Left or Unbound is sent. So the edge learns that these
+// messages are finished before it hears that the session left.
 func (r *Router) tellFinished(s *session) {
 	e := s.edge
 	said := s.peek().said
@@ -211,8 +212,8 @@ func (r *Router) tellFinished(s *session) {
 }
 
 // nonMember answers a group message or a leave of a session that is not in the group. Granted
-// frames do not come here. A replay is answered like any other frame. Router.settleEarlier keeps
-// the edge from replaying a message that a former member has published as a member.
+// frames do not come here. A replay is answered like any other frame. What a former member
+// published while it was in the group is not replayed: Router.settleEarlier sees to that.
 func (r *Router) nonMember(fr *frame) {
 	r.leaveLane(fr)
 	if r.orders[fr.session.form] == dialect.InOrder {
@@ -224,15 +225,16 @@ func (r *Router) nonMember(fr *frame) {
 
 // refuse answers a non-member's frame. The answer to a leave, or to any message of a client of an
 // SDK, is NotMember. A message of the chat is to a group. If the group has members at this relay,
-// the answer is NotMember. If it has none and the broker is away, the answer is Undecided. If the
-// broker is there, it counts the group's subscribers, and Router.counted then sends the answer.
+// the answer is NotMember. If the group has no members here and the broker is away, the answer is
+// Undecided. If the group has no members here and the broker is not away, the broker counts the
+// group's subscribers. Router.counted then sends the answer.
 func (r *Router) refuse(fr *frame) {
 	t := r.directory.topics[fr.topic()]
 	switch {
 	case t != nil && t.populated() || fr.command.Verb == dialect.Leave || fr.session.client() != nil:
-		// Clients of SDKs are not told whether a topic has other members. Their answer must not
-		// wait for a count either. If a later subscribe took effect during that wait, a replay of
-		// this message would be permitted.
+		// Clients of SDKs are not told whether a topic has other members. So their answer needs no
+		// count, and must not wait for one either. If a later subscribe took effect during that
+		// wait, a replay of this message would be permitted.
 		r.refuseAs(fr, dialect.NotMember)
 	case r.outage.away:
 		r.refuseAs(fr, dialect.Undecided)

@@ -26,8 +26,8 @@ func (r *Router) askToMove(l Link) {
 	}
 }
 
-// holdLive makes link.Live wait until f is live or dropped, if f has members. It is called for
-// followers of topics that the edge has told on this link.
+// holdLive is called for followers of topics that the edge has told on this link. If f has members,
+// holdLive makes link.Live wait until f is live or dropped.
 func (r *Router) holdLive(f *follower) {
 	if f.bound > 0 && !f.holdsLive {
 		f.holdsLive = true

@@ -11,12 +11,12 @@ import (
 type numbers struct {
 	through uint64
 	above   ranges // all ranges lie above through+1
-	arrived uint64 // the last number that came; if none came, the same as numbers.through
+	arrived uint64 // the last number that came; the same as numbers.through if none came
 	changed bool   // a number was finished since flush last sent an Ack
 }
 
-// start resets the numbers when an edge has told its tables. The parameter first is the lowest
-// number that may be unfinished.
+// start resets the numbers when an edge has told its tables. Its argument is the lowest number that
+// may be unfinished.
 func (n *numbers) start(first uint64) {
 	*n = numbers{through: first - 1, arrived: first - 1}
 }
@@ -58,8 +58,8 @@ func (n *numbers) finished(first, last uint64) bool {
 	return r != nil && r.First <= max(first, n.through+1)
 }
 
-// ack returns the next Ack for the edge. It has link.MaxRanges ranges at most. Later Acks tell the
-// further ranges.
+// ack returns the next Ack for the edge. It has link.MaxRanges ranges at most. If there are more
+// ranges, later Acks tell them.
 func (n *numbers) ack() link.Ack {
 	return link.Ack{Through: n.through, Finished: n.above.upTo(link.MaxRanges)}
 }

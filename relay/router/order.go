@@ -50,8 +50,8 @@ func (r *Router) outside(fr *frame) bool {
 		fr.session.peek().about[fr.topic()] == 0 && !r.memberOf(fr.session, fr.topic())
 }
 
-// mayGo reports whether a frame can be judged now. The parameter behind says whether other frames
-// are parked before this one.
+// mayGo reports whether a frame can be judged now. The last argument is true if other frames are
+// parked before this one.
 func (r *Router) mayGo(fr *frame, behind bool) bool {
 	s := fr.session
 	x := s.peek()
@@ -90,8 +90,8 @@ func (x *extra) park(fr *frame) {
 	x.count(fr, +1)
 }
 
-// count changes the number of parked frames about fr's topic. The parameter more is 1 or -1. Frames
-// without a lane do not count.
+// count adds 1 or -1 to the number of parked frames about fr's topic. Frames without a lane do not
+// count.
 func (x *extra) count(fr *frame, more int) {
 	if fr.lane == nil {
 		return

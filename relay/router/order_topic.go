@@ -25,7 +25,7 @@ import (
 // and its topic are listed in Router.freed. Router.releaseFreed goes through that list at the end
 // of the step, where no other change is under way.
 
-// way has the commands of one session on one topic that make later commands on the topic wait.
+// way has those commands of one session on one topic for which later commands on the topic wait.
 type way struct {
 	binding *frame   // Bind that was judged and waits at its follower; nil: none
 	saying  int      // number of publishes that were judged and are held
@@ -117,7 +117,7 @@ func (c *client) way(t protocol.Topic) *way {
 	return w
 }
 
-// free notes that a frame is not held any more: it is finished or granted.
+// free is called for a frame that is finished or granted. The frame is not held any more.
 func (r *Router) free(fr *frame) {
 	if !fr.held {
 		return
@@ -165,5 +165,5 @@ func (r *Router) releaseFreed() {
 	}
 }
 
-// bindWait is how long after its arrival a Bind may be bound. An SDK gives up after 5 s.
+// bindWait bounds the time from the arrival of a Bind to its binding. An SDK gives up after 5 s.
 const bindWait = 4 * time.Second

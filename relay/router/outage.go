@@ -3,8 +3,8 @@ package router
 import "github.com/edgerelay/edgerelay/relay/broker"
 
 // outage is the router's state that concerns outages of the broker. docs/outage.md describes
-// outages. Nobody knows beforehand when the broker goes away. So recent.unheard keeps publications
-// of this relay also while there is no outage.
+// outages. Nobody knows beforehand when the broker goes away. So this relay's publications are kept
+// in recent.unheard even while there is no outage.
 type outage struct {
 	away         bool    // the broker is away, as its last State says
 	deafened     int     // number of topics whose subscription is lost

@@ -16,8 +16,8 @@ import (
 //
 // The messages of one connection to one topic keep their order, because a message is given ahead
 // only where no message before it can be missing:
-//   - The sending edge is whole, see Router.begun. This relay knows all publications of those
-//     frames of the edge that the edge does not replay.
+//   - The sending edge is whole, see Router.begun. The frames that a whole edge does not replay are
+//     finished, and this relay knows all their publications.
 //   - The topic is level, see topic.level. Every publication that was made here for a whole edge
 //     has come back or was given ahead.
 //   - The messages of a lane are given in the lane's order, from its first frame on.
@@ -74,9 +74,9 @@ func (r *Router) giveFrame(fr *frame) bool {
 		return true
 	}
 	if fr.doubted {
-		return false // an earlier relay may have refused it
+		return false // an earlier relay may have refused fr
 	}
-	if fr.effect == effectFinished { // fr is published, but its echo may not have come
+	if fr.effect == effectFinished { // fr is published, perhaps without an echo yet
 		if fr.stage == stageAnswered {
 			r.spread(t, fr)
 		}
@@ -157,10 +157,10 @@ func (r *Router) takeEffect(fr *frame, f *follower) {
 	}
 	r.dropIfIdle(f)
 	r.release(fr)
-	r.wakeAhead(t.name) // lanes may have waited until the topic had a follower
+	r.wakeAhead(t.name) // lanes may be waiting for a follower of the topic
 }
 
-// goAhead starts giving ahead and granting. The broker has just gone away.
+// goAhead is called when the broker has just gone away. It starts giving ahead and granting.
 func (r *Router) goAhead() {
 	r.giveAllUnheard()
 	for _, e := range r.directory.inOrder() {
@@ -189,8 +189,9 @@ func (r *Router) comeBack() {
 		e.passed = nil
 		e.catchup.letGo()
 		for _, l := range e.inbox.lanes {
-			// In the next outage the lane's messages are given ahead again. Followers that were
-			// behind may not have received them. Edges that have received them recognize their IDs.
+			// In the next outage the lane's messages are given ahead again, because followers that
+			// were behind have perhaps not received them. Edges that have received them recognize
+			// their IDs.
 			l.ungiven = l.first
 		}
 		if e.outbox.link != nil && e.inbox.hearing != 0 {
@@ -202,14 +203,15 @@ func (r *Router) comeBack() {
 	}
 }
 
-// begun decides, at an edge's Synced, whether the edge is whole. The parameters are First and Last
-// of Synced. All numbers below First are finished, and the edge replays its unfinished frames up to
-// Last. The edge is whole if this relay knows every publication of the frames that it does not
-// replay. Then no earlier message is missing here, so messages of the edge can be given ahead.
+// begun decides, at an edge's Synced, whether the edge is whole. The arguments are Synced.First and
+// Synced.Last. All numbers below Synced.First are finished, and the edge replays its unfinished
+// frames up to Synced.Last. The edge is whole if this relay knows every publication of the frames
+// that the edge does not replay. Then no earlier message is missing here, so messages of the edge
+// can be given ahead.
 //
 // An edge that replays from number 1 on is whole. An edge that was whole stays whole if all numbers
-// below First were finished on its previous link to this relay. Later passedOver may find that the
-// edge is not whole, and heardOut can make any edge whole.
+// below Synced.First were finished on its previous link to this relay. Later passedOver may find
+// that the edge is not whole, and heardOut can make any edge whole.
 func (r *Router) begun(e *edge, first, last uint64) {
 	e.inbox.earlier = numbers{}
 	if e.inbox.whole { // if not, another relay may have finished some of the numbers
@@ -220,9 +222,9 @@ func (r *Router) begun(e *edge, first, last uint64) {
 	r.hearOut(e)
 }
 
-// passedOver handles the numbers from first to next-1, which the edge's replay left out. If some of
-// them were not finished on the edge's previous link to this relay, the edge is not whole until
-// heardOut makes it whole.
+// passedOver handles the numbers that the edge's replay left out: those from the first argument up
+// to the number before the second argument. If some of these were not finished on the edge's
+// previous link to this relay, the edge is not whole until heardOut makes it whole.
 func (e *edge) passedOver(first, next uint64) {
 	if e.inbox.hearing != 0 && first < next && !e.inbox.earlier.finished(first, next-1) {
 		e.inbox.whole = false

@@ -14,8 +14,7 @@ const paceFor = 2 * time.Second
 // waiting messages at once, before it and other relays have subscribed again. A topic's history may
 // be too short for so many messages. So for paceFor this relay publishes to each topic at most a
 // quarter of the publications that a history keeps. Followers find these publications in history.
-// If a topic is followed here and not subscribed, the same bound holds until the topic is
-// subscribed.
+// While a topic is followed here but not subscribed, the same bound holds, even after paceFor.
 //
 // The map pace.spent has one entry for each topic that this relay publishes to within paceFor.
 type pace struct {
@@ -24,8 +23,8 @@ type pace struct {
 	rounds  uint64                 // number of times that the broker came back
 }
 
-// begin starts pacing when the broker is back. After paceFor it ends the pacing and runs all lanes.
-// If the broker comes back again in that time, pacing ends paceFor after the last return.
+// begin is called each time the broker comes back. It starts pacing. When paceFor has passed since
+// the last call, the pacing ends and all lanes are run.
 func (p *pace) begin(r *Router) {
 	p.rounds++
 	round := p.rounds

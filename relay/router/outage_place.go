@@ -6,7 +6,7 @@ import (
 )
 
 // place gives a position to members who came while nobody knew their topic's position. Usually they
-// begin at the end of the topic, which is the given position. But members of a group may have come
+// begin at the given position, which is the end of the topic. But members of a group may have come
 // on an earlier link, perhaps at another relay, and may have missed messages since then. So their
 // position is looked for in history. While f waits for its turn in a taking, place notes the end of
 // the topic and does nothing else.
@@ -15,8 +15,9 @@ func (r *Router) place(f *follower, top protocol.Position) {
 	case !f.position.IsUnplaced():
 	case f.edge.tables.taking.notes(f, top):
 	case f.adopted && f.joined():
-		// The number of an unplaced position is the last number that the edge had used before the
-		// members came. If it is 0, the last number finished before this link counts instead.
+		// An unplaced position has a number: the last number that the edge had used before the
+		// members came. If it is 0, the last number that was finished before this link counts
+		// instead.
 		number := f.position.Number()
 		if number == 0 {
 			number = f.edge.inbox.acked
@@ -40,10 +41,10 @@ func (r *Router) placeAt(f *follower, at protocol.Position) {
 }
 
 // seekPlace looks in a page of history for the position of members whom their edge told as
-// unplaced. The members begin just before the first publication that is of their edge and has a
-// number above lag.older. If history has no such publication, the members begin at lag.end, or at
-// the end of history if that is earlier. seekPlace returns true if the page is to be sent to the
-// members, from their position on.
+// unplaced. It looks for the first publication of their edge that has a number above lag.older, and
+// the members begin just before that publication. If history has no such publication, the members
+// begin at lag.end, or at the end of history if that is earlier. seekPlace returns true if the page
+// is to be sent to the members, from their position on.
 func (r *Router) seekPlace(f *follower, ev broker.History) bool {
 	for _, p := range ev.Publications {
 		if p.Instance == f.edge.instance && p.Number > f.lag().older {
@@ -60,7 +61,8 @@ func (r *Router) seekPlace(f *follower, ev broker.History) bool {
 		return false
 	}
 	// History has no such publication. The members begin at lag.end, which is the top that place
-	// was given. All publications after that position are for the members.
+	// was given, or at the end of history if that is earlier. All publications after that position
+	// are for the members.
 	at := ev.Top
 	if at.Before(ev.Through) {
 		at = ev.Through

@@ -7,8 +7,9 @@ import (
 )
 
 // moment orders events within one relay, such as a frame's first sending to the broker, the arrival
-// of a follower's first member, and the telling of a gap. The count stops at the type's maximum. In
-// a frame that is sent after that, origin.sent overflows to 0, so the frame is never uncertain.
+// of a follower's first member, and the telling of a gap. When the count reaches the type's
+// maximum, it stays there. For a frame that is sent later, origin.sent is one more than the
+// maximum, and so overflows to 0. Therefore such a frame is never uncertain.
 type moment uint32
 
 // tick begins the next moment and returns it.
@@ -33,7 +34,7 @@ func (f *follower) uncertain(from origin) bool {
 	return from.sent != 0 && (from.sent <= f.since || f.gapped && from.again)
 }
 
-// aheadTo returns the bytes that f's edge is sent for a message given ahead. The first case that
+// aheadTo returns the bytes to send to f's edge for a message given ahead. The first case that
 // applies counts:
 //   - the ID alone, if the publication is known to lie at f's position or before it;
 //   - the message, if it is not uncertain for f;

@@ -5,13 +5,13 @@ import "github.com/edgerelay/edgerelay/shared/protocol"
 // maxUnheard bounds the unheard publications of all topics together, in bytes.
 const maxUnheard = 8 << 20
 
-// unheard has publications of one topic that were made here and have left their lanes. Their echo
-// has not come. When the broker goes away they are given ahead first, since their echoes may not
-// come before the broker is back. Such publications may gather for seconds if a subscription is
-// lost and the broker has not noticed that yet.
+// unheard has publications to one topic. This relay made them, and they have left their lanes, but
+// their echoes have not come. When the broker goes away they are given ahead first, since their
+// echoes may not come before the broker is back. Such publications may gather for seconds if a
+// subscription is lost and the loss is not noticed yet.
 type unheard struct {
 	frames []*frame // in the order in which they left their lanes
-	given  int32    // number of frames, from the first on, given ahead or skipped in this outage
+	given  int32    // number of leading frames that were given ahead or skipped in this outage
 	// blurred means that the list unheard.frames may lack publications whose echo has not come. It
 	// lasts until the top reaches recent.said.
 	blurred bool
@@ -35,7 +35,7 @@ func (t *topic) heard(fr *frame) bool { return fr.stage == stageAnswered && !t.t
 
 // noteUnheard keeps a published frame whose echo was not heard. If the frame would exceed
 // maxUnheard, or is doubted, noteUnheard sets blurred instead. noteUnheard is called when the first
-// frame of a lane leaves the lane. The parameter given says that the frame was given ahead.
+// frame of a lane leaves the lane. The last argument is true if the frame was given ahead.
 func (r *Router) noteUnheard(t *topic, fr *frame, given bool) {
 	if t.heard(fr) {
 		return
@@ -86,9 +86,9 @@ func (r *Router) forgetUnheard(t *topic) {
 	t.recent.unheard = unheard{}
 }
 
-// giveUnheard gives ahead the publications to t that were made here and not heard, except the first
-// unheard.given ones. It gives none while unheard.blurred is set, and skips those of edges that are
-// not whole. A notice that is given ahead takes effect, or waits in the lag of its follower.
+// giveUnheard gives ahead t's unheard publications, but not again the first unheard.given ones.
+// While unheard.blurred is set, it gives none. It skips the publications of edges that are not
+// whole. A notice that is given ahead takes effect, or waits in the lag of its follower.
 func (r *Router) giveUnheard(t *topic) {
 	if t.recent == nil || t.recent.unheard.blurred {
 		return
@@ -97,7 +97,7 @@ func (r *Router) giveUnheard(t *topic) {
 		fr := u.frames[u.given]
 		u.given++
 		if !fr.session.edge.inbox.whole {
-			continue // later frames of this edge are skipped too, so the edge's order holds
+			continue // later frames of this edge are skipped too, so its frames keep their order
 		}
 		r.spread(t, fr)
 		if fr.effect != effectAwaited {

@@ -4,11 +4,11 @@ package router
 // step, flush appends these frames to the link.
 type outbox struct {
 	link    Link   // nil: none
-	ready   bool   // the members told on this link are bound
+	ready   bool   // the members that were told on this link are bound
 	frames  []byte // encoded frames of this step
 	dirty   bool   // listed in Router.dirty
 	queued  int    // Link.Queued as of this step, if sampled
-	sampled bool   // queued is valid
+	sampled bool   // outbox.queued is valid
 	watched bool   // a lookAgain timer is pending
 }
 
@@ -26,8 +26,8 @@ func (o *outbox) flush() {
 	o.frames = o.frames[:0]
 }
 
-// waiting returns the number of bytes for the edge that the link has not written yet, as of this
-// step. The frames of this step count too.
+// waiting returns how many bytes for the edge are not written to the connection yet. The frames of
+// this step count too. Link.Queued is asked once a step at most.
 func (o *outbox) waiting() int {
 	if !o.sampled {
 		o.sampled = true
@@ -62,7 +62,7 @@ func (r *Router) touch(e *edge) {
 }
 
 // room reports whether a number of further bytes of publications fits into e's outgoing buffer. An
-// empty buffer has room for any number. If there is no room, room calls lookAgain.
+// empty buffer has room for any number. If the bytes do not fit, lookAgain is called.
 func (r *Router) room(e *edge, size int) bool {
 	waiting := e.outbox.waiting()
 	r.touch(e) // so that flush clears outbox.sampled

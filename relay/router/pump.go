@@ -24,9 +24,9 @@ const (
 	eventCost   = 64       // counted for each batch, each event, and each publication in a History
 )
 
-// stepInputs is how many frames, broker events and publications of history one step takes at most.
-// But a page of history is not divided, and may exceed that number. Further inputs wait for the
-// next step, so that no step takes long.
+// stepInputs is the largest number of frames, broker events and publications of history that one
+// step takes. But a page of history is not divided, and may exceed that number. Further inputs wait
+// for the next step, so that no step takes long.
 const stepInputs = 512
 
 const tick = 100 * time.Millisecond
@@ -193,7 +193,7 @@ func (p *Pump) Connected(l Link, h link.Hello) error {
 	return nil
 }
 
-// Received hands over the frames of a batch, or of a part of one. The parameter size is the size of
+// Received hands over the frames of a batch, or of a part of one. The last argument is the size of
 // the frames in bytes. Received blocks until the frames fit into the link's share of the mailbox.
 // While a link tells its tables, its frames must also fit into a share that all such links have in
 // common. So the tables of many edges do not delay the messages of others. An empty share takes
@@ -219,8 +219,8 @@ func (p *Pump) Received(l Link, frames []any, size int) error {
 	return nil
 }
 
-// over reports whether a share of the mailbox has no room for some further bytes. The parameters
-// are the bytes that the share holds, the further bytes, and the bound of the share. An empty share
+// over reports whether some further bytes would take a share of the mailbox above its bound. The
+// arguments are the bytes that the share holds, the further bytes, and the bound. An empty share
 // has room for everything.
 func over(used, size, share int) bool { return used > 0 && used+size > share }
 
@@ -284,8 +284,8 @@ func (p *Pump) Degraded() []string {
 	return p.degraded
 }
 
-// Move asks edges to link to another relay. It asks every edge that has the feature of moving, also
-// those that link later. Each edge begins to move at a random moment within the given time. All
+// Move asks edges to link to another relay. It asks every edge that has the feature of moving, even
+// if the edge links later. Each edge begins to move at a random moment within the given time. All
 // work goes on meanwhile. Move does not block.
 func (p *Pump) Move(window time.Duration) {
 	p.mu.Lock()

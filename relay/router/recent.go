@@ -5,11 +5,11 @@ import "github.com/edgerelay/edgerelay/shared/protocol"
 // recent is a topic's state about publications that are under way or came lately. Most topics are
 // silent most of the time, and have no recent state.
 type recent struct {
-	// known is the highest position known to this relay, if it is beyond the top. It may be a
-	// position that an edge has told.
+	// The field recent.known is the highest position known to this relay, if it is beyond the top.
+	// It may be a position that an edge has told.
 	known protocol.Position
-	// said is the highest position in an answer to a publish. A position that the top had reached
-	// before the answer does not count.
+	// The field recent.said is the highest position in an answer to a publish. A position that the
+	// top had reached before the answer does not count.
 	said     protocol.Position
 	tail     tail
 	rewind   *rewind  // the last rewind noted; nil: none
@@ -55,8 +55,8 @@ func (t *topic) known() protocol.Position {
 	return t.top
 }
 
-// knows is given the position p of a publication of t. If p is above t's highest known position, it
-// becomes that position.
+// Router.knows takes the position p of a publication of t. If p is above t's highest known
+// position, p becomes the highest known position.
 func (r *Router) knows(t *topic, p protocol.Position) {
 	if t.known().Before(p) {
 		r.recently(t).known = p

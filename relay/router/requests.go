@@ -2,7 +2,7 @@ package router
 
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
-// requests are the calls to the broker that are not answered yet, except those of Subscribe.
+// requests are the calls to the broker that are not answered yet, except calls of Subscribe.
 type requests struct {
 	tokens    uint64            // the last token given out
 	publishes map[uint64]*frame // frames in flight, by token
@@ -41,8 +41,8 @@ func (q *requests) ask(by any) uint64 {
 	return token
 }
 
-// asker returns the T that asked, and forgets the request. If there is no such request, or its
-// asker is not a T, asker changes nothing and returns T's zero value.
+// asker returns the T that made a request, and forgets the request. If there is no such request, or
+// its asker is not a T, asker changes nothing and returns T's zero value.
 func asker[T any](q *requests, token uint64) T {
 	by, ok := q.asked[token].(T)
 	if ok {
@@ -54,8 +54,8 @@ func asker[T any](q *requests, token uint64) T {
 // orphan notes that a frame in flight belongs to a link that its edge has left.
 func (q *requests) orphan(fr *frame) { q.orphaned[fr.session.edge.instance] += fr.size }
 
-// unorphan undoes orphan for a frame that has been answered. It returns the orphaned bytes of the
-// frame's edge, before and after.
+// unorphan undoes orphan for a frame that has been answered. The results are the orphaned bytes of
+// the frame's edge before the call and after it.
 func (q *requests) unorphan(fr *frame) (had, left uint64) {
 	instance := fr.session.edge.instance
 	had = q.orphaned[instance]

@@ -28,9 +28,9 @@ type Config struct {
 	// DigestEvery is how often an edge is sent a Digest, by which it compares its tables with the
 	// relay's; default 10 s.
 	DigestEvery time.Duration
-	// TailBytes bounds the recent publications kept in memory, in bytes over all topics; default 64
-	// MiB. TailLength bounds their number per topic; default 64. A topic may exceed TailLength
-	// while it has messages that were given ahead.
+	// TailBytes bounds the tails of all topics together, in bytes; default 64 MiB. TailLength
+	// bounds the number of publications in the tail of one topic; default 64. A topic may exceed
+	// TailLength while it has messages that were given ahead.
 	TailBytes  int
 	TailLength int
 	// History is how many publications of a topic the broker keeps; default 256. For a while after
@@ -96,7 +96,7 @@ type Router struct {
 	now      time.Time
 
 	began time.Time     // time of the first Step
-	clock time.Duration // time from began to now; takes less memory than a time.Time
+	clock time.Duration // present time since the first Step; takes less memory than a time.Time
 
 	directory directory
 	requests  requests

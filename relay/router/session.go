@@ -14,7 +14,7 @@ import (
 type session struct {
 	edge *edge
 	id   uint64
-	user string // shares the memory of its user topic's name, once bound to that topic
+	user string // shares memory with the name of its user's topic, once bound to that topic
 
 	few   [2]*follower // followers of topics that it is bound to; nil: free
 	extra *extra       // nil: the zero value
@@ -87,7 +87,7 @@ func (r *Router) own(s *session) []protocol.Topic {
 // speaks returns the dialect of a session.
 func (r *Router) speaks(s *session) dialect.Dialect { return r.dialects[s.form] }
 
-// who returns s as it is passed to dialects.
+// s.who() is the dialect.Session that describes s to dialects.
 func (s *session) who() dialect.Session {
 	x := s.peek()
 	w := dialect.Session{ID: s.id, Instance: s.edge.instance, Endpoint: s.endpoint, User: s.user, Group: x.group}
@@ -97,7 +97,7 @@ func (s *session) who() dialect.Session {
 	return w
 }
 
-// hash returns the hash of the row of s, which is a part of the digest.
+// hash returns the hash of the session's row. The digest is made of such hashes.
 func (s *session) hash() uint64 {
 	x := s.peek()
 	if x.client != nil {
@@ -106,9 +106,9 @@ func (s *session) hash() uint64 {
 	return link.SessionHash(link.Session{ID: s.id, Endpoint: s.endpoint, User: s.user, Group: x.group})
 }
 
-// addSession enters a session into the tables of its edge. The parameter told is the link.Session
-// or the link.Client by which the edge told of the session. If the session is known already, it is
-// left unchanged.
+// addSession enters a session into the tables of its edge. It is given the link.Session or the
+// link.Client by which the edge told of the session. If the session is known already, it is left
+// unchanged.
 func (r *Router) addSession(e *edge, told any) *session {
 	var s *session
 	switch told := told.(type) {
@@ -133,8 +133,8 @@ func (r *Router) addSession(e *edge, told any) *session {
 	return s
 }
 
-// endSession removes a session when its End is judged. The parameter number is the number of that
-// End. The session's keeps count until the End is acknowledged.
+// endSession removes a session when its End is judged. The session's keeps count until that End,
+// which has the given number, is acknowledged.
 func (r *Router) endSession(s *session, number uint64) {
 	t := &s.edge.tables
 	held := t.keeps
@@ -174,13 +174,13 @@ func (r *Router) removeSession(s *session) {
 	}
 }
 
-// member reports whether s is bound at f, which may be nil. It searches the topics of s, of which
-// there are Router.mostTold at most.
+// member reports whether s is bound at f, which may be nil. It searches the topics of s. A session
+// has at most Router.mostTold topics.
 func (s *session) member(f *follower) bool {
 	return f != nil && (s.few[0] == f || s.few[1] == f || slices.Contains(s.peek().more, f))
 }
 
-// in reports whether s.few has a follower of t. It looks nothing up in the directory.
+// s.in(t) reports whether s.few has a follower of t. It looks nothing up in the directory.
 func (s *session) in(t protocol.Topic) bool {
 	return slices.ContainsFunc(s.few[:], func(f *follower) bool { return f != nil && f.topic.name == t })
 }
@@ -229,15 +229,16 @@ func (r *Router) bind(s *session, f *follower) {
 	r.m.bindings.Inc()
 }
 
-// unbind ends the membership of s at f, if there is one. The parameter f may be nil. If f then has
-// no reason to stay, f is forgotten.
+// unbind ends the membership of s at f, if there is one. The parameter f may be nil. If f has no
+// reason to stay afterwards, f is forgotten.
 func (r *Router) unbind(s *session, f *follower) {
 	if f != nil && r.part(s, f) {
 		r.dropIfIdle(f)
 	}
 }
 
-// part does what unbind does, but does not forget f. It reports whether there was a membership.
+// Router.part does what unbind does, but does not forget f. It reports whether there was a
+// membership.
 func (r *Router) part(s *session, f *follower) bool {
 	switch {
 	case s.few[0] == f:
@@ -271,16 +272,17 @@ func (r *Router) part(s *session, f *follower) bool {
 	return true
 }
 
-// joined reports whether members of f may have come by a command. By a command, a session of the
-// chat becomes a member of groups only. It gets its other topics by its connect.
+// joined reports whether f may have members that became members by a command, not by their connect.
+// By commands, sessions of the chat join groups and no other topics.
 func (f *follower) joined() bool { return f.bound > 0 && (f.topic.name.IsGroup() || f.clients() > 0) }
 
 // share returns how many bytes s adds to edge.tables.grouped as a member of f. It is called after s
-// is bound, and before s is unbound. A session adds nothing at its own topics. Elsewhere it adds
-// memberCost, and the first member of its kind also adds the topic's row. The two kinds are
-// sessions of the chat and clients of SDKs. At the topic of another user each client of an SDK adds
-// the row, even if it is not the first: the members before it may be sessions of that user, which
-// have added nothing.
+// is bound, and before s is unbound. A session adds nothing at its own topics. At any other topic
+// it adds memberCost, and perhaps the topic's row.
+//
+// The row counts once for the sessions of the chat and once for the clients of SDKs. It is added by
+// the first member of each of these two kinds. But at the topic of another user, each client of an
+// SDK adds the row. The first member there may be a session of that user, which has added nothing.
 func (f *follower) share(s *session) int {
 	members := f.clients()
 	if s.form == link.FormChat {
@@ -292,10 +294,10 @@ func (f *follower) share(s *session) int {
 	return memberCost
 }
 
-// shareAlone returns how many bytes s would add to edge.tables.grouped if f had no other member.
-// The own topics of a session add nothing: whoever may connect may be in them. A session of the
-// chat joins only groups, and all its other topics are its own. A client of an SDK has one topic of
-// its own: that of its user.
+// shareAlone returns how many bytes s would add to edge.tables.grouped if f had no other member. A
+// session adds nothing at its own topics, because its connect alone gives it the right to be in
+// them. A session of the chat joins only groups, and all its other topics are its own. A client of
+// an SDK has one topic of its own: that of its user.
 func (f *follower) shareAlone(s *session) int {
 	name := f.topic.name
 	if s.form == link.FormChat && !name.IsGroup() || s.form != link.FormChat && isOf(name, s.user) {
@@ -307,9 +309,9 @@ func (f *follower) shareAlone(s *session) int {
 // isOf reports whether t is the topic of the given user.
 func isOf(t protocol.Topic, user string) bool { return t.IsUser() && t.Name() == user }
 
-// group counts a change of a user's memberships. It adds the parameter more to tables.grouped, and
-// the parameter alone to the user's entry in tables.groupedBy. Both are in bytes. The second is
-// what the first would be if the user were alone at the edge and its sessions shared no topic.
+// group counts a change of a user's memberships, in bytes. It adds its second argument to
+// tables.grouped, and its third one to the user's entry in tables.groupedBy. That entry is what
+// tables.grouped would be if the user were alone at the edge and its sessions shared no topic.
 func (t *tables) group(user string, more, alone int) {
 	if alone == 0 {
 		return
@@ -329,8 +331,8 @@ func (t *tables) group(user string, more, alone int) {
 // 1/userShare of the room gets no more.
 const userShare = 16
 
-// crowded reports whether a user may have no further memberships at an edge. So a single user
-// cannot take all the room, whatever names it invents.
+// crowded reports whether a user may have no further memberships at an edge. This rule keeps a
+// single user from taking all the room, whatever names the user invents.
 func (r *Router) crowded(e *edge, user string) bool {
 	t, room := &e.tables, r.cfg.TellBytes/2
 	return t.grouped >= room || t.grouped >= room/2 && t.groupedBy[user] >= room/userShare
@@ -350,8 +352,8 @@ func (r *Router) open(s *session) {
 	}
 }
 
-// tryOpen binds s to its own topics, if each of them has a follower of the edge that is bindable.
-// It then sends the edge an Opened with Confirmed set.
+// tryOpen binds s to its own topics, if the edge has a bindable follower of each of them. It then
+// sends the edge an Opened with Confirmed set.
 func (r *Router) tryOpen(s *session, own []protocol.Topic) {
 	for _, t := range own {
 		if f := r.directory.follower(s.edge, t); f == nil || !f.bindable() {

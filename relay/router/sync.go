@@ -170,8 +170,8 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 	return nil
 }
 
-// mostTold returns in how many topics an edge may tell one session at most. That is two more than
-// Router.most, so that there is room for own topics of the session.
+// mostTold returns the largest number of topics in which an edge may tell one session. That is two
+// more than Router.most, so that there is room for own topics of the session.
 func (r *Router) mostTold(form link.Form) int { return r.most[form] + 2 }
 
 // resume lets the follower of a told topic catch up from its position. The follower has been behind

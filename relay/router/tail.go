@@ -16,7 +16,7 @@ type tail struct {
 	items []tailItem
 	next  uint64 // the next item that is added gets the number next+1
 	ahead int32  // number of items in the tail that were given ahead
-	torn  bool   // an item given ahead has left, and the outage is not over
+	torn  bool   // an item that was given ahead has left the tail in this outage
 }
 
 type tailItem struct {
@@ -39,8 +39,8 @@ func (i *tailItem) size() int {
 	return len(i.bytes)
 }
 
-// first and last return the numbers of the first and the last item. If the tail is empty, last()
-// is first()-1.
+// The methods first and last return the numbers of the oldest and the newest item. If the tail is
+// empty, last() is first()-1.
 func (t *tail) first() uint64           { return t.next - uint64(len(t.items)) + 1 }
 func (t *tail) last() uint64            { return t.next }
 func (t *tail) at(seq uint64) *tailItem { return &t.items[seq-t.first()] }
@@ -80,8 +80,8 @@ func (t *tail) seek(p protocol.Position) uint64 {
 	return seq
 }
 
-// maxTailItems bounds the entries of tails.order from tails.head on, and so the number of
-// publications in all tails together.
+// maxTailItems bounds the entries of tails.order from tails.head on, and so the number of items in
+// all tails together.
 const maxTailItems = 1 << 18
 
 // tails bounds all tails together, in bytes and number. Except in outages it also bounds their age.
@@ -105,9 +105,9 @@ type tailEntry struct {
 // added returns how many items were ever added to all tails together.
 func (ts *tails) added() uint64 { return ts.cut + uint64(len(ts.order)) }
 
-// since returns the number of the first item of t's tail that was added after a certain moment. The
-// parameter is the result of tails.added at that moment. If there is no such item yet, since
-// returns the lowest number that the next item can get.
+// tails.since returns the number of the first item of t's tail that was added after a certain
+// moment. Its last argument is what tails.added returned at that moment. If there is no such item
+// yet, the result is the lowest number that the next item can get.
 func (ts *tails) since(t *topic, added uint64) uint64 {
 	if t.recent == nil {
 		return ts.added() + 1 // the numbers of t's next tail begin there
@@ -156,9 +156,9 @@ func (ts *tails) expire(r *Router) {
 	}
 }
 
-// oldest takes the first entry off tails.order. If the item of that entry is still in its tail, it
-// is the first item there. Then oldest removes the item too and returns its topic. Otherwise oldest
-// returns nil.
+// tails.oldest takes the first entry off tails.order. If the item of that entry is still in its
+// tail, it is the first item there. It is then removed too, and the result is its topic. Otherwise
+// the result is nil.
 func (ts *tails) oldest() *topic {
 	t := ts.order[ts.head].topic
 	if t != nil {

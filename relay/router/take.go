@@ -17,10 +17,10 @@ type taking struct {
 	strayed bool    // tables.strayed as of Synced
 	numbers numbers // inbox.numbers as of Synced
 
-	// tops has the topics that were told as unplaced. A topic leaves tops when its follower has its
-	// turn in takeResume. The value is the topic's end at Synced. If the topic is not
-	// subscribed at Synced, the value is nil until a Subscribed comes, which sets it to the topic's
-	// end. The members begin at this position or at an earlier one.
+	// tops has the topics that were told as unplaced. A topic is removed from this map when its
+	// follower has its turn in takeResume. The value is the topic's end at Synced. If the topic is
+	// not subscribed at Synced, the value is nil until a Subscribed comes, which sets it to the
+	// topic's end. The members begin at this position or at an earlier one.
 	tops map[protocol.Topic]*protocol.Position
 
 	phase  takePhase
@@ -100,9 +100,9 @@ func (t *tables) drop() {
 	t.told = nil
 }
 
-// notes puts the given position into j.tops for f's topic, unless j.tops has a position for the
-// topic already. If the topic is not in j.tops, because it was not told as unplaced or f has had
-// its turn in takeResume, notes does nothing and returns false. The same holds if j is nil.
+// notes reports whether f's topic is in j.tops. If it is there without a position, notes sets the
+// given position. The topic is not there if it was not told as unplaced, or if f has had its turn
+// in takeResume. If j is nil, notes returns false.
 func (j *taking) notes(f *follower, top protocol.Position) bool {
 	if j == nil {
 		return false
@@ -114,8 +114,8 @@ func (j *taking) notes(f *follower, top protocol.Position) bool {
 	return waits
 }
 
-// noted removes f's topic from j.tops, and returns the position that j.tops had for the topic, or
-// nil. The receiver may be nil.
+// noted removes f's topic from j.tops. It returns the position that j.tops had for the topic; nil
+// if there was none. The receiver may be nil.
 func (j *taking) noted(f *follower) *protocol.Position {
 	if j == nil {
 		return nil
@@ -203,7 +203,7 @@ func (j *taking) piece(r *Router) *violation {
 	return nil
 }
 
-// ready begins sending to the edge, once all that it told is entered.
+// ready is called when all that the edge told is entered. From then on frames are sent to the edge.
 func (j *taking) ready(r *Router) {
 	j.edge.outbox.ready = true
 	r.sendStatus(j.edge)
@@ -276,8 +276,8 @@ func (j *taking) keep(r *Router, k link.Keep) *violation {
 }
 
 // open opens a session that is not bound to all of its own topics. It also opens a session without
-// own topics. No Held can show that such a session was opened before, so its edge may still wait
-// for the Opened.
+// own topics. Such a session is in no Held that could show that it was opened before. So its edge
+// may still wait for the Opened.
 func (j *taking) open(r *Router, s *session) {
 	own := r.own(s)
 	missing := func(t protocol.Topic) bool { return !s.in(t) && !r.bound(s, t) }
@@ -286,8 +286,8 @@ func (j *taking) open(r *Router, s *session) {
 	}
 }
 
-// taken frees the told rows once the tables are taken, and makes Digests due from now on. The
-// frames in taking.later are not handled yet.
+// taken is called when the told tables have replaced the old ones. It frees the told rows, and
+// makes Digests due from now on. The frames in taking.later are not handled yet.
 func (r *Router) taken(j *taking) {
 	e := j.edge
 	r.cfg.Log.Info("edge's tables told", "node", e.node, "sessions", len(e.tables.sessions), "topics", len(e.followers),
@@ -296,7 +296,7 @@ func (r *Router) taken(j *taking) {
 	r.digestLater(e)
 }
 
-// wait keeps a frame that came after Synced until the tables are taken.
+// wait stores a frame that came after Synced. The frame is handled after the tables are taken.
 func (j *taking) wait(r *Router, f any) *violation {
 	switch f := f.(type) {
 	case link.Message:

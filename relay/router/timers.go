@@ -20,10 +20,10 @@ func (t *timers) due(now time.Time) {
 	}
 }
 
-// after makes Step call the given function when the duration d has passed. If d is 0 or less, Step
-// calls the function in the present step. But the jobs of a step come after its timers. So if a job
-// calls Router.after, Step calls the function in the next step at the earliest. The function must
-// check whether its work is still wanted.
+// Router.after makes Step call the given function when the duration d has passed. If d is 0 or
+// less, Step calls the function in the present step. But the jobs of a step come after its timers.
+// So if a job calls Router.after, Step calls the function in the next step at the earliest. The
+// function must check whether its work is still wanted.
 func (r *Router) after(d time.Duration, do func()) {
 	heap.Push(&r.later, timer{r.now.Add(d), do})
 }

@@ -151,8 +151,8 @@ func (r *Router) tryOpeners(f *follower) {
 }
 
 // receive takes a publication from the broker, adds it to the tail, and delivers it to the live
-// followers. receive drops a publication whose topic is not in the directory. receive also drops a
-// publication whose position is not after the topic's top.
+// followers. It drops a publication whose topic is not in the directory, and one whose position is
+// not after the topic's top.
 func (r *Router) receive(p broker.Publication) {
 	t := r.directory.topics[p.Topic]
 	if t == nil {
@@ -176,9 +176,9 @@ func (r *Router) receive(p broker.Publication) {
 		}
 	}
 	item := tailItem{position: p.Position}
-	// If no client of an SDK is a member, the chat's form is enough. But if the edge's tables are
-	// being taken, they may bring members that need other forms. These members can read the
-	// publication from history if it has a position, see tail.plain.
+	// If no client of an SDK is a member, the chat's form is enough. But an edge's tables that are
+	// being taken may bring members that need other forms. These members can read the publication
+	// from history if it has a position, see tail.plain.
 	if t.clients == 0 && (len(r.dialects) == 1 || !p.Position.IsZero()) {
 		item.bytes = bytes.Clone(r.encode(t, p, needChat))
 	} else {
@@ -212,9 +212,9 @@ const costLeast = 64
 
 // account counts the cost of a publication that was heard. If the sender's edge is not in the
 // directory, another relay made the publication, and account counts it in the topic's rate. If the
-// edge is in the directory, account assumes that this relay made the publication and counted it at
-// that time. In that second case, if the topic has costLeast members here or more, account sends
-// the edge a Cost with their number.
+// edge is in the directory, account assumes that this relay made the publication, and so has
+// counted it already. In that second case, if the topic has costLeast members here or more, account
+// sends the edge a Cost with their number.
 func (r *Router) account(t *topic, p broker.Publication, members int) {
 	e := r.directory.edges[p.Instance]
 	switch {

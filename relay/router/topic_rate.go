@@ -11,17 +11,18 @@ const (
 	// topicBurst is how far a topic may be ahead of its rate. At the relay's default rate that is
 	// 128 KiB.
 	topicBurst = 125 * time.Millisecond
-	// topicTurn is about how many bytes a lane may publish before the other lanes of its topic have
-	// their turns.
+	// topicTurn bounds, roughly, the bytes that a lane publishes before the other lanes of its
+	// topic have their turns.
 	topicTurn = 16 << 10
-	// topicHold is a divisor: messages that wait at the relay for the rates of topics may fill
-	// 1/topicHold of their edge's log. Beyond that, further messages to such topics are refused. So
-	// a topic with too many senders leaves room in the log for messages to other topics.
+	// topicHold is a divisor. An edge's messages that wait at the relay for the rates of topics may
+	// fill 1/topicHold of the edge's log. Beyond that, further messages to such topics are refused.
+	// So a topic with too many senders leaves room in the log for messages to other topics.
 	topicHold = 4
-	// topicSweep is how often topics that are not ahead of their rate are forgotten.
+	// topicSweep is the least time between two sweeps. A sweep forgets the topics that are not
+	// ahead of their rate.
 	topicSweep = time.Second
-	// topicCost is the number of bytes that a message counts besides its text. An edge's queue for
-	// a client adds the same number to each frame.
+	// topicCost is the number of bytes that a message counts in addition to its text. An edge's
+	// queue for a client adds the same number to each frame.
 	topicCost = 24
 )
 
@@ -30,11 +31,12 @@ const (
 // lanes, and the lanes take turns.
 //
 // The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). Each
-// publication takes up a time: its size divided by the rate. For each topic, the map paid has a
-// moment. At that moment the times of all the topic's publications will be over. More may be
-// published while the moment is less than topicBurst in the future. Publications of other relays
-// count when they are heard. So relays that publish to one topic at the same time may publish a
-// burst each. After that each of them counts the bursts of all.
+// publication to a topic takes up a time: its size divided by the rate. These times follow one
+// after the other. The map topicRates.paid has, for each topic, the moment at which the last of
+// them ends. While that moment is less than topicBurst in the future, more may be published. A
+// publication of another relay counts when it is heard. So two relays that publish to a topic at
+// the same time may publish one burst each. Once each has heard the burst of the other, it counts
+// both.
 type topicRates struct {
 	rate    int                              // bytes a second; 0: there is no bound
 	paid    map[protocol.Topic]time.Duration // by topic: the moment, as a time of Router.clock
@@ -57,8 +59,8 @@ type turns struct {
 	left  int   // bytes left of that lane's turn
 }
 
-// mayPublish reports whether the rate of l's topic permits that l publishes now. If not, l gets a
-// turn later.
+// mayPublish reports whether the rate of l's topic permits l to publish now. If not, l gets a turn
+// later.
 func (r *Router) mayPublish(l *lane) bool {
 	rates := &r.rates
 	if rates.rate == 0 {
@@ -95,9 +97,9 @@ func (r *Router) spend(topic protocol.Topic, bytes int) {
 	}
 }
 
-// takeTurnsLater makes Step call takeTurns when the topic is only half a burst ahead of its rate.
-// That time is computed as if nothing more were published. If it has come already, Step calls
-// takeTurns in this step or in the next one.
+// takeTurnsLater makes Step call takeTurns at the time when the topic will be only half a burst
+// ahead of its rate. That time is computed as if nothing more were published. If it has come
+// already, Step calls takeTurns in this step or in the next one.
 func (r *Router) takeTurnsLater(topic protocol.Topic) {
 	r.after(r.rates.paid[topic]-r.clock-topicBurst/2, func() { r.takeTurns(topic) })
 }
@@ -125,8 +127,8 @@ func (r *Router) takeTurns(topic protocol.Topic) {
 	r.takeTurnsLater(topic)
 }
 
-// mayWait reports whether a message may be published or wait for the rate of its topic. It refuses
-// a message that may do neither.
+// mayWait reports whether a message may be published, or may wait for the rate of its topic. A
+// message that may do neither is refused.
 func (r *Router) mayWait(fr *frame) bool {
 	e := fr.session.edge
 	if r.rates.waiting[fr.topic()] == nil || r.waitingBytes(e) < e.inbox.logSize/topicHold {

@@ -17,7 +17,7 @@ type index struct {
 // prefix is a rule whose pattern is a prefix.
 type prefix struct {
 	rule
-	within int // index of the longest other prefix that begins this one's text; -1: none
+	within int // index of the longest other prefix with which this one's text begins; -1: none
 }
 
 func newIndex(list []rule) *index {
@@ -61,7 +61,8 @@ func (x *index) find(name string) *rule {
 	return nil
 }
 
-// The function common returns the length in bytes of the longest text that both texts begin with.
+// The function named common returns the length in bytes of the longest text that both texts begin
+// with.
 func common(a, b string) int {
 	n := 0
 	for n < len(a) && n < len(b) && a[n] == b[n] {

@@ -16,7 +16,7 @@ var byDefault, _ = Parse(Default)
 // Most is the greatest number of rules.
 const Most = 256
 
-// The map later has words that rules of later versions will have, and that this version refuses.
+// The words in this map are for rules of later versions. This version refuses them.
 var later = map[string]bool{"presence": true, "joins": true, "history": true, "hook": true}
 
 // Parse reads rules from the value of RELAY_CHANNELS. Semicolons and line feeds separate rules, and

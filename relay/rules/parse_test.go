@@ -139,8 +139,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// The function slowly returns the verdicts on reading and writing for somebody whose token names no
-// channel. The rules in the text must have no fault.
+// The function named slowly returns the verdicts on reading and writing for somebody whose token
+// names no channel. The rules in the text must have no fault.
 func slowly(text, name, user string, open bool) (read, write Verdict) {
 	if name == "" || len(name) > 255 || strings.ToValidUTF8(name, "") != name || strings.ContainsFunc(name, control) {
 		return NoChannel, NoChannel

@@ -28,7 +28,8 @@ const (
 	member               // members of the channel; only for writing
 )
 
-// The table permits has the permit for each word that may follow "read=" and "write=", by Action.
+// The table named permits has the permit for each word that may follow "read=" and "write=", by
+// Action.
 var permits = [...]map[string]permit{
 	Read:  {"any": anyone, "self": self, "token": token, "none": none},
 	Write: {"any": anyone, "member": member, "token": token, "none": none},

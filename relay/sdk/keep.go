@@ -12,7 +12,7 @@ import (
 
 // keep is what every later relay of a confirmed session must know: what the session's token says,
 // except the user and the time until which the token is good. The edge keeps the encoded bytes, and
-// tells each new relay.
+// tells them to each new relay.
 //
 // If neither info nor marks are there, the encoding is empty. Otherwise it is:
 //

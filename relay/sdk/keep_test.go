@@ -66,8 +66,8 @@ func TestKeepsFit(t *testing.T) {
 	}
 }
 
-// FuzzKeep reads arbitrary bytes as a keep, and encodes that keep. The encoding must have the same
-// bytes. It may differ only if the length was written with more bytes than it needs.
+// FuzzKeep reads arbitrary bytes as a keep, and encodes that keep. The encoding must have the bytes
+// that were read. It may differ only if the length was written with more bytes than it needs.
 func FuzzKeep(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(invited.Keep)

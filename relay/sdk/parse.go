@@ -103,7 +103,7 @@ func (d Dialect) publish(s dialect.Session, k keep, c *Command, again bool) dial
 	}
 	said := protocol.Content{From: s.User, Client: clientID(s)}
 	terms := &dialect.Terms{}
-	if len(k.info) > 0 { // waiting commands share the info, since it counts in no bound
+	if len(k.info) > 0 { // waiting commands share one copy of the info, since no bound counts it
 		info := unique.Make(string(k.info))
 		said.Info, terms.Shared = info.Value(), info
 	}

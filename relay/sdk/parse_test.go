@@ -153,7 +153,8 @@ func TestStrictIDs(t *testing.T) {
 }
 
 // TestP8_CommandsThatWaitShareTheirInfo parses commands under two tokens in turn. All commands with
-// the info of one token must have that info in the same memory, since they may wait for long.
+// the info of one token must have that info in the same memory. Otherwise many waiting commands
+// would take much memory.
 func TestP8_CommandsThatWaitShareTheirInfo(t *testing.T) {
 	var waiting []dialect.Command
 	at := map[string]*byte{}

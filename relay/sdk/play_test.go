@@ -66,9 +66,9 @@ func plainText(t *testing.T, text string) string {
 
 var ttlIn = regexp.MustCompile(`"ttl":(\d+)`)
 
-// recordedReplies returns the recorded texts by which the server answered a line. For a send that
-// is the close, and for a publish the push and the reply. For any other line it is the reply. The
-// parameter behind has the recorded lines that follow the line.
+// recordedReplies returns the recorded texts by which the server answered a line. The answer to a
+// send is the close. The answer to a publish is the push and the reply. The answer to any other
+// line is the reply. The parameter named behind has the recorded lines that follow this line.
 func recordedReplies(line string, behind []string) (replies []string) {
 	c, _ := Read([]byte(line))
 	for _, text := range behind {

@@ -67,9 +67,9 @@ func appendInfo(b []byte, name string, i *Info) []byte {
 	return append(b, '}')
 }
 
-// appendTTL appends that the client must bring a new token within ttl seconds. It appends nothing
-// if ttl is 0. The field expires is never written without the field ttl, since SDKs would then
-// refresh without a pause.
+// appendTTL appends the fields by which a client learns that it must bring a new token within ttl
+// seconds. It appends nothing if ttl is 0. The field expires is never written without the field
+// ttl, since SDKs would then refresh without a pause.
 func appendTTL(b []byte, ttl uint32) []byte {
 	return appendUint(appendBool(b, "expires", ttl > 0), "ttl", uint64(ttl))
 }

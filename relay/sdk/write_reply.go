@@ -47,7 +47,8 @@ type SubscribeResult struct {
 	// Recovered says that nothing is lost. Offset must then be the one that the client named.
 	Recovered bool
 	// Publications are what the client missed, by ascending offset. They are written only if
-	// Recovered is true. If it is false, an SDK would still take their offsets for its position.
+	// Recovered is true, since an SDK takes their offsets for its position even if Recovered is
+	// false.
 	Publications []Pub
 }
 

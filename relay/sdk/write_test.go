@@ -148,7 +148,7 @@ func FuzzPub(f *testing.F) {
 		if err := json.Unmarshal(text, &read); err != nil {
 			t.Fatalf("%q: %v", text, err)
 		}
-		// JSON loses its line feeds, and encoding/json takes the space around it away.
+		// JSON loses its line feeds, and encoding/json removes the space around it.
 		raw := func(s string) string { return strings.Trim(strings.ReplaceAll(s, "\n", ""), " \t\r") }
 		want := Pub{Data: raw(data), Info: &Info{valid(user), valid(client), raw(info), raw(info)}, Offset: offset, Tags: raw(info)}
 		if got := read.Push.Pub.pub(); read.Push.Channel != valid(channel) || !reflect.DeepEqual(got, want) {

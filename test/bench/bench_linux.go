@@ -55,8 +55,8 @@ func (b *bench) of(scenario string, f *form, what string) rows {
 	return rows{b, scenario, f.name, what, f.budgets}
 }
 
-// add adds a row. A budget of 0 means none. A budget counts only if the bench is not scaled down,
-// and if budgets apply to the server.
+// rows.add adds a row. A budget of 0 means none. A budget counts only if the bench is not scaled
+// down, and if budgets apply to the server.
 func (r rows) add(what, unit string, value, budget float64) {
 	if !r.budgets || r.b.scale != whole {
 		budget = 0
@@ -64,8 +64,8 @@ func (r rows) add(what, unit string, value, budget float64) {
 	r.b.rows = append(r.b.rows, report.Row{Scenario: r.scenario, Case: r.what, What: what, Server: r.server, Unit: unit, Value: value, Budget: budget})
 }
 
-// latency adds a row for each number in shares: 0.99 adds the 99th percentile of the latencies. The
-// budget applies to the first row.
+// rows.latency adds a row for each number in shares: 0.99 adds the 99th percentile of the
+// latencies. The budget applies to the first row.
 func (r rows) latency(sorted []time.Duration, budget float64, shares ...float64) {
 	for _, share := range shares {
 		r.add(fmt.Sprintf("latency p%v", share*100), "ms", report.Percentile(sorted, share).Seconds()*1000, budget)
@@ -73,12 +73,12 @@ func (r rows) latency(sorted []time.Duration, budget float64, shares ...float64)
 	}
 }
 
-// note adds a note, which is printed below the table.
+// bench.note adds a note, which is printed below the table.
 func (b *bench) note(format string, args ...any) {
 	b.notes = append(b.notes, fmt.Sprintf(format, args...))
 }
 
-// say prints a line of progress on stderr.
+// bench.say prints a line of progress on stderr.
 func (b *bench) say(format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -90,8 +90,8 @@ func (b *bench) print(text string) {
 	fmt.Fprintf(os.Stderr, "%4.0fs %s\n", time.Since(b.began).Seconds(), text)
 }
 
-// beat watches the progress lines: whenever 20 s pass without a new line, it prints the last line
-// again. The returned function ends the watch.
+// bench.beat watches the progress lines: whenever 20 s pass without a new line, it prints the last
+// line again. The returned function ends the watch.
 func (b *bench) beat() (stop func()) {
 	done := make(chan struct{})
 	go func() {
@@ -130,7 +130,8 @@ func (b *bench) runAll(ctx context.Context, o options, forms []*form) error {
 		if runs += len(takePart(s)); len(takePart(s)) == 0 {
 			continue
 		}
-		// The bench fails here, before it runs any scenario.
+		// If this process may not open enough files for a scenario, the bench fails here, before it
+		// runs any scenario.
 		if err := load.Room(b.sessions(s.most)); err != nil {
 			return fmt.Errorf("%s: %w, or leave it out with -run", s.name, err)
 		}
@@ -150,9 +151,9 @@ func (b *bench) runAll(ctx context.Context, o options, forms []*form) error {
 	return nil
 }
 
-// run runs a scenario on a form. If a form that is marked as ours fails, or ctx is done, run
-// returns the failure as an error. Otherwise it adds a note on the failure. It drops the rows of
-// this run, since nobody can trust them.
+// bench.run runs a scenario on a form. If the run fails and the form is marked as ours, or if ctx
+// is done, bench.run returns the failure as an error. After a failure of another form, it adds a
+// note on the failure instead. It also drops the rows of this run, since nobody can trust them.
 func (b *bench) run(ctx context.Context, s scenario, f *form) error {
 	before := len(b.rows)
 	err := s.run(ctx, b, f)

@@ -52,8 +52,8 @@ func startOne(ctx context.Context, b *bench) (*site, error) {
 	return &site{addrs: []string{one.Addr}, counted: []process{{"server", one.PID()}}, stop: stop}, nil
 }
 
-// parts holds the CPU times of a cluster's parts: all edges together, the relay without the spare
-// relay, and Redis.
+// The type parts holds the CPU times of a cluster's parts: of all edges together, of the relay in
+// use, and of Redis. The spare relay does not count.
 type parts struct {
 	edges, relay, redis time.Duration
 	took                time.Duration // wall time of the measurement; 0: unknown
@@ -65,9 +65,9 @@ func (p parts) since(before parts) parts {
 	return parts{edges: p.edges - before.edges, relay: p.relay - before.relay, redis: p.redis - before.redis}
 }
 
-// less subtracts from p the CPU time that a cluster at rest would spend in the same wall time. It
-// computes this CPU time from its argument, a measurement of a cluster at rest. Each part of the
-// result is at least 1 µs. The field took must be set in p and in the argument.
+// parts.less subtracts from p the CPU time that a cluster at rest would spend in the same wall
+// time. It computes this CPU time from its argument, a measurement of a cluster at rest. Each part
+// of the result is at least 1 µs. The field took must be set in p and in the argument.
 func (p parts) less(idle parts) parts {
 	beyond := func(spent, meanwhile time.Duration) time.Duration {
 		return max(time.Microsecond, spent-time.Duration(float64(meanwhile)*p.took.Seconds()/idle.took.Seconds()))
@@ -75,7 +75,7 @@ func (p parts) less(idle parts) parts {
 	return parts{beyond(p.edges, idle.edges), beyond(p.relay, idle.relay), beyond(p.redis, idle.redis), p.took}
 }
 
-// spent returns the CPU time that the parts have spent since each was started.
+// cluster.spent returns the CPU time that the parts have spent since each was started.
 func (c *cluster) spent() (p parts, err error) {
 	for _, e := range c.edges {
 		d, err := usage.CPU(e.PID())
@@ -90,8 +90,8 @@ func (c *cluster) spent() (p parts, err error) {
 	return p, err
 }
 
-// written returns how many frames the edges have written to clients since they were started, and in
-// how many writes. A nil cluster has written nothing.
+// cluster.written returns how many frames the edges have written to clients since they were
+// started, and in how many writes. A nil cluster has written nothing.
 func (c *cluster) written(ctx context.Context) (frames, writes float64) {
 	if c == nil {
 		return 0, 0

@@ -8,7 +8,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// connects is how many sessions the scenario connect opens in each of its cases.
+// The constant connects is how many sessions the scenario connect opens in each of its cases.
 const connects = 5000
 
 // These are the names of the two cases. The goals in goals_linux.go refer to these names.
@@ -17,8 +17,9 @@ func joinedCase(sessions int) string {
 	return fmt.Sprintf("%d sessions, each joins a group of its own", sessions)
 }
 
-// connect opens sessions as fast as the servers accept them, several at a time. Then it does the
-// same with sessions that also join groups, if the servers' protocol has a command for that.
+// The function connect opens sessions as fast as the servers accept them, several at a time. Then
+// it does the same with sessions that also join groups, if the servers' protocol has a command for
+// that.
 func connect(ctx context.Context, b *bench, f *form) error {
 	n := b.sessions(connects)
 	err := b.connectAll(ctx, f, n, connectCase(n), 250, func(i int) load.Opening { return f.dialect.Session(idler(i)) })

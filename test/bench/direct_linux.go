@@ -9,7 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// pairs is the number of pairs. Each pair is one sender and one receiver.
+// The constant pairs is the number of pairs. Each pair is one sender and one receiver.
 const pairs = 50
 
 // These are the names of two cases. The goals in goals_linux.go refer to these names.
@@ -17,7 +17,7 @@ var pairsAtOnce = fmt.Sprintf("%d pairs, one in flight each", pairs)
 
 const pairAtRest = "one pair at rest"
 
-// direct measures messages from users on the first server to users on the last one.
+// The function direct measures messages from users on the first server to users on the last one.
 func direct(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		r := b.of("direct", f, pairsAtOnce)
@@ -58,7 +58,8 @@ func (b *bench) oneAtATime(ctx context.Context, l *load.Loop, stream *load.Strea
 	return latencies, nil
 }
 
-// openPairs opens pairs of a sender on the first server and a receiver on the last.
+// openPairs opens pairs. Each pair has its sender on the first server, and its receiver on the last
+// server.
 func openPairs(ctx context.Context, s *site, l *load.Loop) (streams []*load.Stream, err error) {
 	var wraps []load.Wrap
 	senders, err := l.Open(ctx, pairs, func(i int) (string, load.Opening) {

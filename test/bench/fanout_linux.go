@@ -44,7 +44,7 @@ func fanout(ctx context.Context, b *bench, f *form) error {
 	return nil
 }
 
-// broadcast measures messages to everybody.
+// The function broadcast measures messages to everybody.
 func broadcast(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		n := b.sessions(5000)
@@ -62,7 +62,7 @@ func broadcast(ctx context.Context, b *bench, f *form) error {
 	})
 }
 
-// payload measures short and long messages to a group.
+// The function payload measures short and long messages to a group.
 func payload(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		n := b.sessions(500)
@@ -82,7 +82,7 @@ func payload(ctx context.Context, b *bench, f *form) error {
 	})
 }
 
-// groups measures messages to many small groups, one message in flight in each.
+// The function groups measures messages to many small groups, one message in flight in each.
 func groups(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		n := b.sessions(1000)

@@ -22,7 +22,7 @@ const (
 	centrifugos = "Centrifugo, two nodes, Redis"
 )
 
-// forms returns our forms, and those that the options -target and -peers add. It fails if the
+// bench.forms returns our forms, and those that the options -target and -peers add. It fails if the
 // target cannot be used.
 func (b *bench) forms(o options) (forms []*form, err error) {
 	forms = []*form{
@@ -44,8 +44,8 @@ func (b *bench) forms(o options) (forms []*form, err error) {
 	return forms, nil
 }
 
-// peers returns the forms of other servers that are installed. It adds a note for each server that
-// is not installed.
+// bench.peers returns the forms of other servers that are installed. It adds a note for each server
+// that is not installed.
 func (b *bench) peers() (forms []*form) {
 	if local.HasCentrifugo() {
 		dialect := load.Centrifugo{Path: centrifugoPath}

@@ -8,7 +8,7 @@ import (
 )
 
 // goal is a figure that is compared with the same figure of another server, the peer, in the same
-// run. The comparison may have a bound, which is for one server.
+// run. A bound on the comparison applies to one server only.
 type goal struct {
 	scenario, of, what string // scenario, case and measurement of the figure
 	peer               string // name of the peer
@@ -17,8 +17,8 @@ type goal struct {
 	less               bool // the comparison is a difference; false: it is a ratio
 }
 
-// goals returns all goals. Many of their cases have names with numbers of sessions. A run that is
-// scaled down has other numbers there, and so no figures for these goals.
+// goals returns all goals. The names of many cases contain numbers of sessions. These numbers are
+// smaller in a run that is scaled down. So such a run has no figures for the goals of these cases.
 func goals() (all []goal) {
 	add := func(scenario, of, what string, bound float64) {
 		all = append(all,

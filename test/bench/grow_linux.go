@@ -36,8 +36,8 @@ func init() {
 	}
 }
 
-// grow measures how costs grow along the axes that the options select. It writes the results into a
-// section of the file o.grow, and a table to out.
+// bench.grow measures how costs grow along the axes that the options select. It writes the results
+// into a section of the file o.grow, and a table to out.
 func (b *bench) grow(ctx context.Context, o options, out io.Writer) error {
 	var some []axis
 	var all []string
@@ -87,15 +87,15 @@ func (b *bench) explainGrowth() {
 	}
 }
 
-// onCluster starts a cluster and a loop for clients, calls the given function with both, and ends
-// both.
+// bench.onCluster starts a cluster and a loop for clients, and calls the given function with both.
+// Then it closes the loop and stops the cluster.
 func (b *bench) onCluster(ctx context.Context, edges int, env []string, do func(s *site, l *load.Loop) error) error {
 	f := &form{name: clusterName, dialect: load.Chat{}, start: func(ctx context.Context, b *bench) (*site, error) { return startEdges(ctx, b, edges, env...) }}
 	return f.with(ctx, b, do)
 }
 
-// points returns the points of an axis at which to measure: all of them, or in a test only the
-// first and the last.
+// bench.points returns the points of an axis at which to measure: all of them, or in a test only
+// the first and the last.
 func (b *bench) points(all ...int) []int {
 	if b.scale.time > quick.time {
 		return []int{all[0], all[len(all)-1]}
@@ -103,9 +103,9 @@ func (b *bench) points(all ...int) []int {
 	return all
 }
 
-// scaled divides the points of an axis by the scale's divisor of sessions. Places in the list are
-// counted from 1. A result at place i that is below 10 * i is raised to 10 * i, but never above the
-// undivided point. Neighbours that have become equal are merged into one point.
+// bench.scaled divides the points of an axis by the scale's divisor of sessions. Places in the list
+// are counted from 1. A result at place i that is below 10 * i is raised to 10 * i, but never above
+// the undivided point. Neighbours that have become equal are merged into one point.
 func (b *bench) scaled(all ...int) []int {
 	points := b.points(all...)
 	for i, n := range points {
@@ -114,11 +114,11 @@ func (b *bench) scaled(all ...int) []int {
 	return slices.Compact(points)
 }
 
-// rounds is the number of rounds of one measurement. The function medians takes the median of the
-// rounds, and publishTo takes their sum.
+// The constant rounds is the number of rounds of one measurement. The function medians takes the
+// median of the rounds, and publishTo takes their sum.
 const rounds = 3
 
-// measured is the result of a round and the CPU time of the cluster's parts.
+// The type measured is the result of a round and the CPU time of the cluster's parts.
 type measured struct {
 	load.Result
 	parts
@@ -137,10 +137,10 @@ func (s *site) round(ctx context.Context, l *load.Loop, limits load.Limits, stre
 	return m, err
 }
 
-// paced sends messages of a stream one at a time, and measures what they cost together. The given
-// interval is the least time between the starts of two messages. The interval influences the cost,
-// since processes have to wake up after a pause. So compare only costs that were measured at the
-// same interval.
+// site.paced sends messages of a stream one at a time, and measures what they cost together. The
+// given interval is the least time between the starts of two messages. The interval influences the
+// cost, since processes have to wake up after a pause. So compare only costs that were measured at
+// the same interval.
 func (s *site) paced(ctx context.Context, l *load.Loop, messages int, every time.Duration, stream *load.Stream) (p parts, err error) {
 	before, err := s.cluster.spent()
 	if err != nil {
@@ -162,7 +162,8 @@ func (s *site) paced(ctx context.Context, l *load.Loop, messages int, every time
 	return p, err
 }
 
-// idle measures the CPU time of a cluster during the time d, in which clients send no messages.
+// site.idle measures the CPU time of a cluster during the time d, in which clients send no
+// messages.
 func (s *site) idle(ctx context.Context, l *load.Loop, d time.Duration) (p parts, err error) {
 	before, err := s.cluster.spent()
 	if err != nil {

@@ -14,8 +14,8 @@ var idleSessions = []int{5000, 19_000}
 
 func idleCase(sessions int) string { return fmt.Sprintf("%d sessions, per session", sessions) }
 
-// idle opens sessions and measures memory some seconds later. If the servers' protocol has messages
-// to oneself, each session then sends itself a message, and memory is measured again.
+// The function idle opens sessions and measures memory some seconds later. If the servers' protocol
+// has messages to oneself, each session then sends itself a message, and memory is measured again.
 func idle(ctx context.Context, b *bench, f *form) error {
 	for _, n := range idleSessions {
 		if err := b.idleAt(ctx, f, b.sessions(n)); err != nil {
@@ -55,9 +55,9 @@ func (b *bench) idleAt(ctx context.Context, f *form, n int) error {
 	})
 }
 
-// toThemselves makes each given session send one message to itself. A message has the given size in
-// bytes. The sockets are a section of the result of openSessions. The given index says where this
-// section begins.
+// toThemselves makes each of some sessions send one message of the given size, in bytes, to itself.
+// The sockets are a section of the result of openSessions. The given index says where in that
+// result the section begins.
 func toThemselves(ctx context.Context, f *form, l *load.Loop, size, first int, sockets []*load.Socket) error {
 	var streams []*load.Stream
 	for i, socket := range sockets {
@@ -84,8 +84,9 @@ func openSessions(ctx context.Context, s *site, l *load.Loop, n int) ([]*load.So
 // budgets are upper bounds in bytes per session; 0 means none.
 type budgets struct{ all, edges, relay float64 }
 
-// remembered waits for some seconds. Then it adds rows for the memory that one of n sessions holds:
-// the memory in use now, minus the memory in use before the sessions were opened, divided by n.
+// bench.remembered waits for some seconds. Then it adds rows for the memory per session: the memory
+// in use now, minus the memory in use before the sessions were opened, divided by the number n of
+// sessions.
 func (b *bench) remembered(ctx context.Context, s *site, l *load.Loop, n int, before memory, r rows, most budgets) error {
 	if err := l.Idle(ctx, b.time(5*time.Second)); err != nil {
 		return err

@@ -6,7 +6,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
-// explain adds the notes that explain the table.
+// bench.explain adds the notes that explain the table.
 func (b *bench) explain() {
 	b.note("Cluster: two edges, one relay, one redis-server, a process each. One process: edge and relay in one, messages in memory. Both with EDGE_AUTH=open and EDGE_RATE=0, all else by default.")
 	b.note("CPU and memory are those of all server processes of the product together, Redis apart; the clients are not in them. Rows with Redis have its CPU in the sum; they are empty for servers without Redis, and for a target. CPU is user and system time. On loopback a sender also pays for what the kernel does to receive, up to waking the reader.")

@@ -12,8 +12,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
-// pace measures messages to one group. They are sent by the clock, whether or not earlier messages
-// have arrived. For a rate that the servers do not keep, pace adds a note and no rows.
+// The function pace measures messages to one group. They are sent by the clock, whether or not
+// earlier messages have arrived. If the servers fall behind a rate, the function adds a note in
+// place of rows.
 func pace(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		n := b.sessions(1000)
@@ -68,6 +69,6 @@ func (r rows) pace(ctx context.Context, s *site, l *load.Loop, sp speaker, rate 
 
 // If one of these bounds is exceeded, rows.pace adds a note that the clients were late themselves.
 const (
-	lateClients = time.Millisecond // 99 % of the messages may be sent late by up to this time
+	lateClients = time.Millisecond // 99 % of the messages must be sent at most this late
 	busyClients = 0.8              // share of one core; all clients run in one thread
 )

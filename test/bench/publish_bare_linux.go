@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// bare is a publisher that sends PUBLISH commands on one connection and subscribes on another one.
-// Its messages have the envelope that original servers write.
+// The type bare is a publisher that sends PUBLISH commands on one connection and subscribes on
+// another one. Its messages have the envelope that original servers write.
 type bare struct {
 	to       net.Conn
 	out      *bufio.Writer
@@ -73,7 +73,7 @@ func appendCommand(b []byte, words ...string) []byte {
 	return b
 }
 
-// publish queues message n. The message has the number n in place of its sender's name.
+// bare.publish queues message n. The message has the number n in place of its sender's name.
 func (b *bare) publish(n uint64) {
 	topic := int(n % uint64(b.topics))
 	b.envelope = protocol.Envelope{Content: protocol.Content{From: strconv.FormatUint(n, 10), Msg: publishText}, To: fmt.Sprint("bare-", topic)}.Append(b.envelope[:0])
@@ -96,8 +96,8 @@ func (b *bare) close() {
 	b.running.Wait()
 }
 
-// bare.read calls next(in) again and again, and sends each result to the channel b.came. It ends
-// when a call has failed, or when bare.close was called.
+// bare.read calls the given function again and again, and sends each result to the channel b.came.
+// It ends when a call has failed, or when bare.close was called.
 func (b *bare) read(in *bufio.Reader, next func(*bufio.Reader) (arrival, error)) {
 	for {
 		a, err := next(in)
@@ -115,8 +115,8 @@ func (b *bare) read(in *bufio.Reader, next func(*bufio.Reader) (arrival, error))
 	}
 }
 
-// answer reads the answer to a PUBLISH: the number of subscribers that got the message. The number
-// must be 1.
+// The function answer reads the answer to a PUBLISH: the number of subscribers that got the
+// message. The number must be 1.
 func answer(in *bufio.Reader) (arrival, error) {
 	line, err := in.ReadString('\n')
 	if err == nil && line != ":1\r\n" {
@@ -125,7 +125,7 @@ func answer(in *bufio.Reader) (arrival, error) {
 	return arrival{}, err
 }
 
-// message reads a message of a subscription.
+// The function message reads a message of a subscription.
 func message(in *bufio.Reader) (a arrival, err error) {
 	text, err := push(in)
 	if err != nil {
@@ -139,7 +139,8 @@ func message(in *bufio.Reader) (a arrival, err error) {
 	return a, nil
 }
 
-// push reads three elements that Redis sends to a subscriber, and returns the last one.
+// The function push reads three elements that Redis sends to a subscriber, and returns the last
+// one.
 func push(in *bufio.Reader) (last string, err error) {
 	head, err := in.ReadString('\n')
 	if err == nil && head != "*3\r\n" {
@@ -151,7 +152,7 @@ func push(in *bufio.Reader) (last string, err error) {
 	return last, err
 }
 
-// element reads a bulk string or a number.
+// The function element reads a bulk string or a number.
 func element(in *bufio.Reader) (string, error) {
 	line, err := in.ReadString('\n')
 	if err != nil || !strings.HasPrefix(line, "$") {

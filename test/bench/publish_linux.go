@@ -14,9 +14,9 @@ import (
 // Redis is never without work.
 const inFlight = 500
 
-// publish compares the CPU time that Redis spends on a message of a relay's broker with the CPU
-// time that it spends on a bare PUBLISH. There is a case with one topic and a case with many
-// topics, each of them with many messages in flight and with few.
+// publish compares two CPU times of Redis: the time for a message of a relay's broker, and the time
+// for a bare PUBLISH. One case has one topic, and another case has many topics. Each case is
+// measured with many messages in flight, and with few.
 func publish(ctx context.Context, b *bench, f *form) error {
 	for _, topics := range []int{1, b.sessions(10_000)} {
 		if err := b.publishTo(ctx, f, topics); err != nil {
@@ -115,9 +115,9 @@ func (p *publishing) during(ctx context.Context, redis *local.Server, flight int
 	return after - before, err
 }
 
-// round sends messages while more() is true. A message is in flight until it has been both answered
-// and received. The given number bounds the messages in flight. At the end, round waits until no
-// message is in flight.
+// publishing.round sends messages while the given function returns true. A message is in flight
+// until it has been both answered and received. The given number bounds the messages in flight. At
+// the end, publishing.round waits until no message is in flight.
 func (p *publishing) round(ctx context.Context, flight int, more func() bool) error {
 	for {
 		for p.sent-min(p.answered, p.received) < uint64(flight) && more() {
@@ -133,8 +133,8 @@ func (p *publishing) round(ctx context.Context, flight int, more func() bool) er
 	}
 }
 
-// await waits for one arrival. It flushes only if nothing has arrived yet, so that many messages
-// are sent together.
+// publishing.await waits for one arrival. It flushes only if nothing has arrived yet, so that many
+// messages are sent together.
 func (p *publishing) await(ctx context.Context) error {
 	select {
 	case a := <-p.arrivals():
@@ -156,7 +156,7 @@ func (p *publishing) await(ctx context.Context) error {
 	}
 }
 
-// took checks an arrival. Messages of one topic must come once and in order.
+// publishing.took checks an arrival. Messages of one topic must come once and in order.
 func (p *publishing) took(a arrival) error {
 	switch {
 	case a.err != nil:

@@ -10,7 +10,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// relays is a publisher for the bench. It publishes through the broker that relays use.
+// The type relays is a publisher for the bench. It publishes through the broker that relays use.
 type relays struct {
 	broker.Broker
 	names   []protocol.Topic
@@ -75,7 +75,8 @@ func (r *relays) give(ctx context.Context, a arrival) {
 	}
 }
 
-// publish hands a message to the broker. The broker sends it by itself, so flush has nothing to do.
+// relays.publish hands a message to the broker. The broker sends it by itself, so flush has nothing
+// to do.
 func (r *relays) publish(n uint64) {
 	r.Publish(broker.Publish{Token: n, Topic: r.names[n%uint64(len(r.names))], Content: protocol.Content{From: "1", Msg: publishText}, Instance: protocol.Instance{1}, Number: n})
 }

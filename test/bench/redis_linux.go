@@ -16,7 +16,7 @@ func redis(ctx context.Context, b *bench, f *form) error {
 	return b.kept(ctx, f)
 }
 
-// kept measures the memory that Redis takes for topics that got one message each.
+// bench.kept measures the memory that Redis takes for topics that got one message each.
 func (b *bench) kept(ctx context.Context, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		const size = 100
@@ -66,7 +66,7 @@ func (b *bench) asked(ctx context.Context, f *form) error {
 	})
 }
 
-// asked adds rows for what Redis does for each message of a round.
+// site.asked adds rows for what Redis does for each message of a round.
 func (s *site) asked(ctx context.Context, l *load.Loop, r rows, limits load.Limits, streams ...*load.Stream) error {
 	before, err := s.cluster.redis.Info()
 	if err != nil {

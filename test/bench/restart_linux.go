@@ -11,8 +11,8 @@ import (
 )
 
 // restart kills or stops the relay while many sessions are in groups. Some groups speak steadily.
-// In each of the other groups, one message is sent at the moment at which the relay goes away. The
-// scenario measures how long these messages take to reach their receivers.
+// In each of the other groups, one message is sent when the relay goes away. The scenario measures
+// how long these single messages take to reach their receivers.
 func restart(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		const members, steady = 10, 10
@@ -55,7 +55,7 @@ func restart(ctx context.Context, b *bench, f *form) error {
 	})
 }
 
-// outages is a helper that kills and stops relays. It counts the sockets that end.
+// The type outages is a helper that kills and stops relays. It counts the sockets that end.
 type outages struct {
 	cluster *cluster
 	closed  int // sockets that the servers closed, or that failed
@@ -67,8 +67,9 @@ type way struct {
 	away func(now chan<- struct{}) error
 }
 
-// ways returns the ways to kill or stop a relay. They must be carried out in order, because each
-// way needs the relay that the previous way leaves running. The second way starts the spare relay.
+// outages.ways returns the ways to kill or stop a relay. They must be carried out in order, because
+// each way needs the relay that the previous way leaves running. The second way starts the spare
+// relay.
 func (o *outages) ways(ctx context.Context, b *bench) []way {
 	relay, spare := o.cluster.relay, o.cluster.spare
 	restart := func(s *local.Server) error {
@@ -117,9 +118,9 @@ func (o *outages) fromHistory(ctx context.Context) map[int]float64 {
 	return n
 }
 
-// since gets the results of two calls of fromHistory, the later result first. It returns how many
-// publications the relays have sent from history between these calls. Relays that ended between the
-// calls are left out.
+// The function since returns how many publications the relays sent from history between two calls
+// of fromHistory. Its first argument is the result of the later call, and its second argument that
+// of the earlier one. Relays that ended between the calls are left out.
 func since(now, before map[int]float64) (n float64) {
 	for process, sent := range now {
 		n += max(0, sent-before[process])
@@ -127,8 +128,9 @@ func since(now, before map[int]float64) (n float64) {
 	return n
 }
 
-// settle waits until the edges report that their logs are empty. Then it waits for the duration d,
-// so that the edges can count their links as settled. An edge does so once its link has lasted 5 s.
+// outages.settle waits until the edges report that their logs are empty. Then it waits for the
+// duration d, so that the edges can count their links as settled. An edge does so once its link has
+// lasted 5 s.
 func (o *outages) settle(ctx context.Context, l *load.Loop, d time.Duration) error {
 	for {
 		busy := 0.0

@@ -48,8 +48,8 @@ func init() {
 // messageSize is the size of messages in bytes, unless a scenario chooses another.
 const messageSize = 128
 
-// settled is how long servers are left alone after sessions have opened. Some servers confirm a
-// subscription before it is in force.
+// The constant settled is how long servers are left alone after sessions have opened. Some servers
+// confirm a subscription before it is in force.
 const settled = 500 * time.Millisecond
 
 // cost is the result of a round and the CPU time that the servers and Redis spent on it.
@@ -59,7 +59,7 @@ type cost struct {
 	frames, writes float64 // frames that the edges wrote to clients, and their writes; 0: unknown
 }
 
-// measure runs a round after a shorter one that warms the servers up.
+// The function measure runs a round after a shorter one that warms the servers up.
 func measure(ctx context.Context, s *site, l *load.Loop, limits load.Limits, streams ...*load.Stream) (c cost, err error) {
 	if _, err := l.Run(ctx, load.Limits{Messages: max(1, limits.Messages/4), Time: limits.Time / 4}, streams...); err != nil {
 		return c, fmt.Errorf("warming up: %w", err)
@@ -75,9 +75,9 @@ func measure(ctx context.Context, s *site, l *load.Loop, limits load.Limits, str
 	return c, err
 }
 
-// cpu adds a row for the CPU time per unit, without Redis. The time t was spent on n units. If the
-// servers use a Redis that the bench knows, cpu adds a second row, in which Redis' time is
-// included.
+// rows.cpu adds a row for the CPU time per unit, without Redis. The CPU time t was spent on n
+// units. If the servers use a Redis that the bench knows, rows.cpu adds a second row, in which
+// Redis' time is included.
 func (r rows) cpu(unit string, t spent, n int, budget float64) {
 	r.add("CPU per "+unit, "µs", micros(t.servers, n), budget)
 	if t.known {
@@ -87,8 +87,8 @@ func (r rows) cpu(unit string, t spent, n int, budget float64) {
 
 const withRedis = ", with Redis"
 
-// deliveries adds rows for the CPU time of one delivery, for the rate of deliveries, for the frames
-// in one write to a client if they are known, and for latencies.
+// rows.deliveries adds rows for the CPU time of one delivery, for the rate of deliveries, for the
+// frames in one write to a client if they are known, and for latencies.
 func (r rows) deliveries(c cost, budget float64) {
 	r.cpu("delivery", c.spent, c.Deliveries, budget)
 	r.add("deliveries", "/s", float64(c.Deliveries)/c.Took.Seconds(), 0)
@@ -98,7 +98,7 @@ func (r rows) deliveries(c cost, budget float64) {
 	r.latency(c.Latencies, 0, 0.5, 0.99)
 }
 
-// messages adds rows for the CPU time of one message, and for the rate of messages.
+// rows.messages adds rows for the CPU time of one message, and for the rate of messages.
 func (r rows) messages(c cost, budget float64) {
 	r.cpu("message", c.spent, c.Messages, budget)
 	r.add("messages", "/s", float64(c.Messages)/c.Took.Seconds(), 0)

@@ -25,7 +25,7 @@ type process struct {
 	pid  int
 }
 
-// addr returns the address of the server for session i.
+// site.addr returns the address of the server for session i.
 func (s *site) addr(i int) string { return s.addrs[i%len(s.addrs)] }
 
 // form is a way to run servers.
@@ -58,7 +58,8 @@ func (f *form) with(ctx context.Context, b *bench, do func(s *site, l *load.Loop
 	return l.Idle(ctx, 100*time.Millisecond) // a message that comes now is an error
 }
 
-// spent holds CPU times: of all counted processes together, of the processes by name, and of Redis.
+// The type spent holds CPU times: of all counted processes together, of the processes by name, and
+// of Redis.
 type spent struct {
 	servers time.Duration
 	by      map[string]time.Duration
@@ -86,7 +87,7 @@ func (s *site) during(do func() error) (t spent, err error) {
 	return t, nil
 }
 
-// cpu returns the CPU time that was spent since each process was started.
+// site.cpu returns the CPU time that was spent since each process was started.
 func (s *site) cpu() (t spent, err error) {
 	t = spent{by: map[string]time.Duration{}, known: s.redis != nil}
 	for _, p := range s.counted {

@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// talkers is the number of members that share the topics, and also the number of their partners. A
-// smaller number could exceed two limits of the product: a session may be in 1,000 topics, and a
-// user may address 4,096 topics through one edge within two minutes.
+// The constant talkers is the number of members that share the topics, and also the number of their
+// partners. With fewer talkers, the bench could exceed two limits of the product: a session may be
+// in 1,000 topics, and a user may address 4,096 topics through one edge within two minutes.
 const talkers = 200
 
 // topics are groups with one member each. Each member has a partner on the other edge. The partner
@@ -92,9 +92,9 @@ func groupCommand(method string, topic int) string {
 
 func topicName(topic int) string { return fmt.Sprintf("g%06d", topic) }
 
-// streams returns a stream for each member that has some of the given topics. The stream goes from
-// the member's partner to the member, and its messages go to these topics in turn. The partners
-// must have joined the topics.
+// topics.streams returns a stream for each member that has some of the given topics. The stream
+// goes from the member's partner to the member, and its messages go to these topics in turn. The
+// partners must have joined the topics.
 func (t *topics) streams(topics []int) (streams []*load.Stream) {
 	var wraps [talkers][]load.Wrap
 	for _, topic := range topics {

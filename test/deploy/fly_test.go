@@ -137,8 +137,8 @@ func TestFlyEdge(t *testing.T) {
 	answers(t, e.admin+f.Metrics[0].Path)
 }
 
-// documentedURL returns the value of EDGE_RELAY_URLS that a comment in fly.toml tells the reader to
-// set. In the comment, $RELAY stands for the name of the relays' app. documentedURL writes
+// documentedURL returns a value of EDGE_RELAY_URLS. A comment in fly.toml tells the reader to set
+// this value. The comment writes $RELAY for the name of the relays' app, and documentedURL writes
 // some-relay instead.
 func documentedURL(t *testing.T) string {
 	t.Helper()
@@ -149,7 +149,7 @@ func documentedURL(t *testing.T) string {
 	return strings.ReplaceAll(found[1], "$RELAY", "some-relay")
 }
 
-// documented checks that a file's comments tell the reader to set the given variables.
+// The function documented checks that a file's comments tell the reader to set the given variables.
 func documented(t *testing.T, path string, names ...string) {
 	t.Helper()
 	text := read(t, path)

@@ -107,7 +107,7 @@ func decodeFly(text string, f *flyFile) error {
 	return err
 }
 
-// megabytes returns the memory of one machine, in megabytes.
+// flyFile.megabytes returns the memory of one machine, in megabytes.
 func (f flyFile) megabytes(t *testing.T) int {
 	t.Helper()
 	text, unit := f.VM[0].Memory, 1

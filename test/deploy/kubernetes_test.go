@@ -31,7 +31,8 @@ func (d deployment) selectedBy(selector map[string]string) bool {
 	return len(selector) > 0
 }
 
-// selected returns the deployment whose pods a selector selects. There must be exactly one.
+// manifests.selected returns the deployment whose pods a selector selects. There must be exactly
+// one.
 func (m manifests) selected(t *testing.T, selector map[string]string) deployment {
 	t.Helper()
 	var found []deployment
@@ -59,8 +60,8 @@ func (c container) port(t *testing.T, name string) int {
 	return 0
 }
 
-// settings returns the variables of a container. A variable from a Secret has the value that
-// secrets.example.yaml gives it. A variable from the pod's name has the value pod-name.
+// container.settings returns the variables of a container. A variable from a Secret has the value
+// that secrets.example.yaml gives it. A variable from the pod's name has the value pod-name.
 func (c container) settings(t *testing.T, m manifests) map[string]string {
 	t.Helper()
 	settings := map[string]string{}
@@ -127,7 +128,8 @@ func checkPod(t *testing.T, d deployment, stops time.Duration) {
 	}
 }
 
-// isNot reports whether a setting is true or absent. Kubernetes takes an absent one for true.
+// isNot reports whether a setting is true or absent. In both cases a feature is not switched off,
+// since Kubernetes takes an absent setting for true.
 func isNot(b *bool) bool { return b == nil || *b }
 
 // checkProbes checks the probes of c. The addresses public and admin are those on which the

@@ -14,7 +14,7 @@ import (
 // process has the URLs at which a running edge or relay listens.
 type process struct{ public, admin string }
 
-// running starts a relay and an edge that is linked to it. Both end with the test.
+// The function running starts a relay and an edge that is linked to it. Both end with the test.
 func running(t *testing.T) (e, r process) {
 	t.Helper()
 	relayConfig, err := relay.Load([]string{
@@ -87,7 +87,7 @@ func get(t *testing.T, url string) (status int, body string) {
 	return response.StatusCode, string(b)
 }
 
-// answers checks that a URL answers 200.
+// The function answers checks that a URL answers 200.
 func answers(t *testing.T, url string) {
 	t.Helper()
 	if status, body := get(t, url); status != http.StatusOK {

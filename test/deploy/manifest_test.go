@@ -284,8 +284,8 @@ func put[T interface{ name() string }](node *yaml.Node, objects map[string]T) er
 
 func (o object) name() string { return o.Metadata.Name }
 
-// strictly decodes a document into the variable behind a pointer. It returns an error if the
-// document has a field that the variable does not have.
+// The function strictly decodes a document into the variable behind a pointer. It returns an error
+// if the document has a field that the variable does not have.
 func strictly(node *yaml.Node, into any) error {
 	text, err := yaml.Marshal(node)
 	if err != nil {

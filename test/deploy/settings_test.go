@@ -42,8 +42,8 @@ var (
 )
 
 // loadEdge loads an edge's configuration from settings and from edgeSecrets. If both have a
-// variable, its value in settings counts. The test fails if they name a variable that an edge does
-// not have.
+// variable, its value in settings counts. The test fails if settings or edgeSecrets name a variable
+// that an edge does not have.
 func loadEdge(t *testing.T, settings map[string]string) edge.Config {
 	t.Helper()
 	cfg, err := edge.Load(environ(t, settings, edgeSecrets, edge.Variables()))
@@ -54,8 +54,8 @@ func loadEdge(t *testing.T, settings map[string]string) edge.Config {
 }
 
 // loadRelay loads a relay's configuration from settings and from relaySecrets. If both have a
-// variable, its value in settings counts. The test fails if they name a variable that a relay does
-// not have.
+// variable, its value in settings counts. The test fails if settings or relaySecrets name a
+// variable that a relay does not have.
 func loadRelay(t *testing.T, settings map[string]string) relay.Config {
 	t.Helper()
 	cfg, err := relay.Load(environ(t, settings, relaySecrets, relay.Variables()))
@@ -132,7 +132,7 @@ func readSettings(t *testing.T, path string) map[string]string {
 	return settings
 }
 
-// ours returns the paths of the files that this package checks.
+// The function ours returns the paths of the files that this package checks.
 func ours(t *testing.T) (paths []string) {
 	t.Helper()
 	paths = []string{"fly.toml", "relay/fly.toml"}

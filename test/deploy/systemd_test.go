@@ -18,8 +18,8 @@ import (
 
 const systemd = "deploy/systemd/"
 
-// unit holds the settings of a systemd unit: the key is Section.Name. The values of a repeated
-// setting are joined by newlines.
+// unit holds the settings of a systemd unit. A key has the form Section.Name. The values of a
+// repeated setting are joined by newlines.
 type unit map[string]string
 
 func readUnit(t *testing.T, file string) unit {

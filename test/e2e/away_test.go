@@ -10,7 +10,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// outages holds the ways to keep Redis from accepting publications. Each way has a function that
+// The list outages has ways to keep Redis from accepting publications. Each way has a function that
 // begins the outage, and a function that ends it.
 var outages = []struct {
 	name        string

@@ -95,8 +95,8 @@ type tail struct {
 }
 
 // readTails reads until u has the last message of each topic. The messages of a topic are numbered
-// from 0 to n-1. On each topic u must be told of one loss, and then get all messages from some
-// number on.
+// from 0 to n-1. On each topic u must be told of one loss. After that, u must get all messages of
+// the topic from some number on.
 func readTails(t *testing.T, u *user, n int, tails ...tail) []tail {
 	t.Helper()
 	for left := len(tails); left > 0; {

@@ -14,8 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// upgrade asks an edge for a WebSocket and returns the refusal. If the edge accepts, the test
-// fails.
+// The function upgrade asks an edge for a WebSocket and returns the refusal. If the edge accepts,
+// the test fails.
 func upgrade(t *testing.T, e *cluster.Edge, h http.Header) (status int, body string) {
 	t.Helper()
 	_, res, err := client.Try(t, e.URL("/chat/channel/1"), client.Options{Header: h})
@@ -74,7 +74,7 @@ func TestP7_AFloodIsReadMoreSlowlyAndACalmClientIsNot(t *testing.T) {
 	// A user may send 20 messages a second, and 200 in a burst.
 	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil))
 	flood, calm, b := channel(t, e, chat.Unique("flood")), channel(t, e, chat.Unique("calm")), channel(t, e, chat.Unique("b"))
-	const n, rounds = 440, 100 // the rate slows the flood to 12 s, but does not slow the rounds
+	const n, rounds = 440, 100 // the flood takes 12 s by its rate, and the rounds are not slowed
 	for i := range n {
 		flood.Send(chat.One(b.id, fmt.Sprint(i)))
 	}
@@ -205,7 +205,7 @@ func TestP8_AFullLogIsAnsweredAndNeverSilent(t *testing.T) {
 func TestWrongLinkKeyIsSaidAndClientsAreKept(t *testing.T) {
 	long.Only(t, "a refused edge dials again after half a minute")
 	t.Parallel()
-	// An edge does not dial a relay for up to half a minute after that relay refused it.
+	// After a relay has refused an edge, the edge does not dial this relay for up to half a minute.
 	redial := promised(45 * time.Second)
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
@@ -294,7 +294,7 @@ func TestReadinessTellsSharedCausesFromItsOwn(t *testing.T) {
 	}
 }
 
-// degraded returns the list called degraded in the /readyz of an edge or a relay.
+// The function degraded returns the list called degraded in the /readyz of an edge or a relay.
 func degraded(t *testing.T, s interface{ Ready() (int, string) }) []string {
 	t.Helper()
 	_, body := s.Ready()

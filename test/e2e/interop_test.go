@@ -156,5 +156,6 @@ func TestOriginalServersOnTheSameRedis(t *testing.T) {
 	})
 }
 
-// dropped returns the number of publications that a relay has dropped, whatever the reason.
+// The function dropped returns the number of publications that a relay has dropped, whatever the
+// reason.
 func dropped(m cluster.Metrics) float64 { return m.Sum(metricDropped) }

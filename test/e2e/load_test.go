@@ -86,8 +86,8 @@ func inParallel(w, n int, f func(i int)) {
 	all.Wait()
 }
 
-// until reads the messages that u gets, up to the first one with the given text. It returns the
-// texts of the messages before that one.
+// The function until reads the messages that u gets, up to the first message with the given text.
+// It returns the texts of the earlier messages.
 func until(t *testing.T, u *user, last string) (frames []string) {
 	t.Helper()
 	for {

@@ -33,9 +33,9 @@ func kind(t *testing.T) cluster.Kind {
 	}
 }
 
-// promised returns how long a test waits for something that edgerelay promises within the time d.
-// In a run with the long tests, the test waits for the time d. In a usual run it waits for the sum
-// of d and cluster.Patience, since other work may slow the machine.
+// The function promised returns how long a test waits for something that edgerelay promises within
+// the time d. In a run with the long tests, the test waits for the time d. In a usual run it waits
+// for the sum of d and cluster.Patience, since other work may slow the machine.
 func promised(d time.Duration) time.Duration {
 	if long.Wanted() {
 		return d

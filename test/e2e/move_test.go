@@ -15,8 +15,8 @@ import (
 )
 
 // TestP3_RelaysReplacedOneByOneUnderLoad stops a relay four times. Each time it stops the relay
-// that the first edge uses. The edges of that relay must move to the other one. No edge may lose a
-// link.
+// that the first edge uses. The edges of that relay must move to the other relay. No edge may lose
+// a link.
 func TestP3_RelaysReplacedOneByOneUnderLoad(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {
@@ -55,7 +55,7 @@ func TestP3_RelaysReplacedOneByOneUnderLoad(t *testing.T) {
 	})
 }
 
-// frames returns, by user, the number of frames that the user has got.
+// traffic.frames returns, by user, the number of frames that the user has got.
 func (f *traffic) frames() (counts []int) {
 	for _, u := range f.users {
 		counts = append(counts, len(u.Messages()))
@@ -63,8 +63,9 @@ func (f *traffic) frames() (counts []int) {
 	return counts
 }
 
-// silence returns the longest time for which any user waited for a frame, from the given moment on.
-// The list has, for each user, the number of frames that came earlier. Those frames do not count.
+// traffic.silence returns the longest time for which any user waited for a frame, from the given
+// moment on. The list has, for each user, the number of frames that came earlier. Those frames do
+// not count.
 func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) {
 	for i, u := range f.users {
 		last := from

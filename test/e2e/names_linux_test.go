@@ -15,8 +15,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// inside is the name of an environment variable. The variable is set in a process that runs a test
-// in a network of its own.
+// The constant inside is the name of an environment variable. The variable is set in a process that
+// runs a test in a network of its own.
 const inside = "E2E_NAMESPACE"
 
 // These are the addresses of the two nameservers that inNamespace puts into resolv.conf.

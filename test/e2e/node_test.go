@@ -33,9 +33,9 @@ func TestP9_SessionsOfAKilledEdgeAreGoneFromTheRelay(t *testing.T) {
 }
 
 // TestP9_AnEdgeRestartedUnderItsNodeIDInheritsNothing kills an edge and starts it again. The new
-// boot counts its frames and its sessions from 1. The relay must not take them for frames and
-// sessions of the killed boot. It must drop the sessions of the killed boot in time, although an
-// edge of the same node is linked.
+// boot counts its frames and its sessions from 1. The relay must not take these frames and sessions
+// for those of the killed boot. The relay must drop the sessions of the killed boot in time,
+// although an edge of the same node is linked.
 func TestP9_AnEdgeRestartedUnderItsNodeIDInheritsNothing(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))

@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// user is one connection, and the topics whose messages the connection should get.
+// The type user is one connection, and the topics whose messages the connection should get.
 type user struct {
 	*client.Client
 	id     string
@@ -45,7 +45,7 @@ func onlyAll(t *testing.T, e *cluster.Edge, id string) *user {
 	return &user{Client: dial(t, e, "/chat/all/"+url.PathEscape(id)), id: id, all: true}
 }
 
-// join joins a group and waits for the answer.
+// user.join joins a group and waits for the answer.
 func (u *user) join(t *testing.T, group string) {
 	t.Helper()
 	u.Send(chat.Join(group))
@@ -53,7 +53,7 @@ func (u *user) join(t *testing.T, group string) {
 	u.groups[group] = true
 }
 
-// leave leaves a group and waits for the answer.
+// user.leave leaves a group and waits for the answer.
 func (u *user) leave(t *testing.T, group string) {
 	t.Helper()
 	u.Send(chat.Leave(group))
@@ -61,9 +61,9 @@ func (u *user) leave(t *testing.T, group string) {
 	delete(u.groups, group)
 }
 
-// quiet checks that the users got nothing beyond what the test has seen. Another user sends one
-// message on each topic that the users receive, and the users must get these messages next. An
-// unexpected message that was published earlier on one of these topics would come first.
+// The function quiet checks that the users got nothing beyond what the test has seen. Another user
+// sends one message on each topic that the users receive, and the users must get these messages
+// next. An unexpected message that was published earlier on one of these topics would come first.
 func quiet(t *testing.T, e *cluster.Edge, users ...*user) {
 	t.Helper()
 	fencer, text := chat.Unique("fencer"), chat.Unique("fence")
@@ -100,7 +100,7 @@ func quiet(t *testing.T, e *cluster.Edge, users ...*user) {
 	}
 }
 
-// parties says on which edges the users of a case are.
+// The type parties says on which edges the users of a case are.
 type parties struct {
 	name      string
 	near, far *cluster.Edge // near is for the first user of a case, and far for most others

@@ -30,7 +30,8 @@ func dialSDK(t *testing.T, e *cluster.Edge, user, more string, channels ...strin
 	return u, u.ask(fmt.Sprintf(`"connect":{"token":%q%s}`, token(t, jwtSecret, claims), more))
 }
 
-// ask sends a command, and returns the answer. The command has no id, since ask adds one.
+// sdkUser.ask sends a command, and returns the answer. The command has no id, since sdkUser.ask
+// adds one.
 func (u *sdkUser) ask(command string) (answer string) {
 	u.t.Helper()
 	u.asked++
@@ -39,7 +40,7 @@ func (u *sdkUser) ask(command string) (answer string) {
 	return u.await(id)
 }
 
-// await waits for a line that begins with a text.
+// sdkUser.await waits for a line that begins with a text.
 func (u *sdkUser) await(begin string) (line string) {
 	u.t.Helper()
 	cluster.Eventually(u.t, u.Name+" gets "+begin, func() bool {
@@ -67,11 +68,12 @@ func namesLike(name string) []string {
 	}
 }
 
-// TestP14_NoNameIsAWayAroundTheRules is about a user called eve, who may neither read nor write
-// some channels. Eve tries names that are like those of these channels, and frames that name two
-// channels. Eve does so as a client of the chat, and as a client of an SDK. Two other users may use
-// the channels by their tokens. No message of theirs may come to eve, and no message of eve may
-// come to them. Another relay then judges the same clients again.
+// In TestP14_NoNameIsAWayAroundTheRules, a user called eve may neither read nor write some
+// channels. Eve tries names that are similar to the names of these channels, and frames that name
+// two channels. Eve does so as a client of the chat, and as a client of an SDK. Two other users may
+// use the channels, since their tokens name these channels. No message of these users may come to
+// eve, and no message of eve may come to them. Then the relay is killed and starts again. The new
+// boot judges the same clients, and the same must hold.
 func TestP14_NoNameIsAWayAroundTheRules(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {
@@ -166,7 +168,7 @@ func TestP14_NoNameIsAWayAroundTheRules(t *testing.T) {
 	})
 }
 
-// said returns the messages that contain a text.
+// The function said returns the messages that contain a text.
 func said(text string, clients ...*client.Client) (found []string) {
 	for _, c := range clients {
 		for _, m := range c.Messages() {

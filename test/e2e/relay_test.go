@@ -171,8 +171,8 @@ func TestP3_PingingClientThroughARelayOutage(t *testing.T) {
 	quiet(t, e, a, b, fresh)
 }
 
-// ping makes the clients send pings for the time d. Each ping must be answered within two seconds.
-// A usual run allows more time (see promised).
+// The function ping makes the clients send pings for the time d. Each ping must be answered within
+// two seconds. A usual run allows more time (see promised).
 func ping(t *testing.T, d time.Duration, clients ...*client.Client) {
 	t.Helper()
 	tick := time.NewTicker(200 * time.Millisecond)

@@ -8,8 +8,8 @@ import (
 )
 
 // TestP14_ClientsAreToldWhatTheyMayNotDo runs servers with rules that forbid some of what the chat
-// usually permits. Each refusal must be answered, and no socket may be closed. The edge links anew,
-// so that the next relay judges the same clients.
+// usually permits. Each refusal must be answered, and no socket may be closed. Then the relay is
+// killed and starts again, and the new boot must judge the same clients in the same way.
 func TestP14_ClientsAreToldWhatTheyMayNotDo(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {

@@ -47,8 +47,8 @@ func (c sdkRaw) send(first byte, message string) {
 	}
 }
 
-// next returns the next text that is no ping, or "close" with the code of a close frame. It answers
-// the pings that come before.
+// sdkRaw.next returns the next text that is no ping, or "close" with the code of a close frame. It
+// answers the pings that come before.
 func (c sdkRaw) next() string {
 	c.t.Helper()
 	c.SetReadDeadline(time.Now().Add(client.Patience))
@@ -69,8 +69,8 @@ func (c sdkRaw) next() string {
 	}
 }
 
-// answered publishes to a channel of which c is a member. It waits for the answer, and for the
-// publication.
+// sdkRaw.answered publishes to a channel of which c is a member. It waits for the answer, and for
+// the publication.
 func (c sdkRaw) answered(id int, channel string) {
 	c.t.Helper()
 	c.send(textFrame, fmt.Sprintf(`{"id":%d,"publish":{"channel":%q,"data":%d}}`, id, channel, id))
@@ -218,9 +218,9 @@ func subsOf(n int) string {
 }
 
 // TestAConnectAndItsSubscribesInOneFrame sends a connect and many subscribes in one frame, as an
-// SDK for browsers does. There is one subscribe more than a session may have. At the usual rate all
-// commands are answered, the last subscribe with error 106. A message that follows is answered all
-// the same.
+// SDK for browsers does. The number of subscribes is one higher than the number of channels that
+// the session may still subscribe to. At the usual rate all commands are answered, and the answer
+// to the last subscribe is error 106. A message that follows is answered too.
 func TestAConnectAndItsSubscribesInOneFrame(t *testing.T) {
 	t.Parallel()
 	o := onBest(t)

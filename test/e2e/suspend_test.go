@@ -60,9 +60,9 @@ func TestP9_ASuspendedEdgeIsTakenBack(t *testing.T) {
 	}
 }
 
-// TestP2_ARelayThatWasFrozenIsAZombie freezes a relay and thaws it. Meanwhile its edges use the
-// other relay. What the thawed relay still has in memory must do no harm: no message may be lost,
-// doubled or out of order.
+// TestP2_ARelayThatWasFrozenIsAZombie freezes a relay and thaws it. While the relay is frozen, its
+// edges use the other relay. What the thawed relay still has in memory must do no harm: no message
+// may be lost, doubled or out of order.
 func TestP2_ARelayThatWasFrozenIsAZombie(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onFreezable(t))

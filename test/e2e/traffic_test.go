@@ -16,7 +16,7 @@ import (
 
 // traffic is a set of users who send numbered messages until finish is called. They send direct
 // messages, group messages and broadcasts. Each user must get exactly the messages that are meant
-// for this user. It must get each of them once, and in order within the message's stream.
+// for this user. The user must get each of them once, and in order within the message's stream.
 type traffic struct {
 	t     *testing.T
 	group string
@@ -72,8 +72,8 @@ func startTraffic(t *testing.T, pause time.Duration, edges ...*cluster.Edge) *tr
 	return f
 }
 
-// peer returns the user who gets the direct messages of sender i. The peer is on another edge if
-// there is one.
+// traffic.peer returns the user who gets the direct messages of sender i. The peer is on another
+// edge if there is one.
 func (f *traffic) peer(i int) *user { return f.users[(i+1)%len(f.users)] }
 
 func (f *traffic) send(i int, pause time.Duration) {
@@ -99,7 +99,8 @@ func (f *traffic) send(i int, pause time.Duration) {
 	}
 }
 
-// flowing waits until each user has sent n more messages of each kind, and these have arrived.
+// traffic.flowing waits until each user has sent n more messages of each kind, and these have
+// arrived.
 func (f *traffic) flowing(n int64) {
 	f.t.Helper()
 	f.await(f.goal(n))
@@ -122,8 +123,8 @@ func (f *traffic) sendOn(n int64) {
 	})
 }
 
-// finish stops sending and waits until the messages sent have arrived. Then it calls quiet, which
-// checks that nothing else arrived.
+// traffic.finish stops sending and waits until the messages sent have arrived. Then it calls quiet,
+// which checks that nothing else arrived.
 func (f *traffic) finish(e *cluster.Edge) {
 	f.t.Helper()
 	f.stop()
@@ -143,8 +144,8 @@ func (f *traffic) finish(e *cluster.Edge) {
 	f.t.Logf("%d messages of %d users, each received once and in order", total, len(f.users))
 }
 
-// goal returns the number of messages sent so far, plus the given number, for each user and each
-// kind.
+// traffic.goal returns the number of messages sent so far, plus the given number, for each user and
+// each kind.
 func (f *traffic) goal(more int64) (goal [][len(kinds)]int64) {
 	goal = make([][len(kinds)]int64, len(f.users))
 	for i := range f.sent {
@@ -175,9 +176,9 @@ func (f *traffic) await(goal [][len(kinds)]int64) {
 	})
 }
 
-// check reads what user j received since the last check. It fails the test on any message that is
-// doubled, out of order, unknown or not for that user. It also fails the test if the user's socket
-// has closed.
+// traffic.check reads what user j received since the last check. It fails the test on any message
+// that is doubled, out of order, unknown or not for that user. It also fails the test if the user's
+// socket has closed.
 func (f *traffic) check(j int) {
 	f.t.Helper()
 	u := f.users[j]
@@ -200,7 +201,7 @@ func (f *traffic) check(j int) {
 	}
 }
 
-// receives reports whether user j is to get the messages of the stream s.
+// traffic.receives reports whether user j is to get the messages of the stream s.
 func (f *traffic) receives(j int, s stream) bool {
 	if kinds[s.kind] == "one" {
 		return f.peer(s.sender) == f.users[j]
@@ -208,8 +209,8 @@ func (f *traffic) receives(j int, s stream) bool {
 	return s.sender != j
 }
 
-// missing describes one stream in which user j still lacks a message up to goal. It returns "" if
-// user j lacks none.
+// traffic.missing describes one stream in which user j still lacks a message up to goal. It returns
+// "" if user j lacks none.
 func (f *traffic) missing(j int, goal [][len(kinds)]int64) string {
 	for i := range f.users {
 		for k := range kinds {

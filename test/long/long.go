@@ -9,7 +9,7 @@ import (
 
 const variable, value = "EDGERELAY_TESTS", "long"
 
-// Only is what a long test calls first. It skips the test t unless EDGERELAY_TESTS is "long". It
+// Only is the first call of a long test. Unless EDGERELAY_TESTS is "long", it skips the test t, and
 // logs the given reason, such as the time that the test takes.
 func Only(t testing.TB, why string) {
 	t.Helper()

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestProcessesTakeNoPortTwice takes addresses in three other processes, and then in this one. The
-// other processes run until the test ends. No address may be taken twice.
+// TestProcessesTakeNoPortTwice takes addresses in three other processes, and then in the test's own
+// process. The other processes run until the test ends. No address may be taken twice.
 func TestProcessesTakeNoPortTwice(t *testing.T) {
 	const each = 250
 	if os.Getenv("EDGERELAY_LOOPBACK") != "" {

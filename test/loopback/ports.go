@@ -12,7 +12,7 @@ import (
 )
 
 // These ports are below the range from which Linux takes the local ports of outgoing connections by
-// default. So no outgoing connection occupies the port of a server that is down for a moment.
+// default. So if a server is down for a moment, no outgoing connection occupies the server's port.
 const (
 	firstPort = 20000
 	lastPort  = 31999

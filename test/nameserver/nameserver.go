@@ -92,7 +92,7 @@ func (s *Server) serve() {
 
 const headerSize = 12
 
-// answer returns the reply to a packet, or nil for no reply.
+// Server.answer returns the reply to a packet, or nil for no reply.
 func (s *Server) answer(packet []byte) []byte {
 	name, kind, end := question(packet)
 	if end == 0 {

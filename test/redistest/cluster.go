@@ -81,8 +81,8 @@ func startCluster(t testing.TB, how *TLS, n int) *Cluster {
 	return c
 }
 
-// knowsAll reports whether s knows all nodes. It makes s meet the nodes that s does not know, even
-// if s was told to meet them before. On a busy machine s may have given up before they answered.
+// knowsAll reports whether s knows all nodes. It tells s to meet the nodes that s does not know,
+// even if s was told so before. On a busy machine s may have given up before they answered.
 func (c *Cluster) knowsAll(s *Server, bus []string) bool {
 	c.t.Helper()
 	known := ""
@@ -162,7 +162,7 @@ func (c *Cluster) Owner(key string) *Server {
 	return nil
 }
 
-// layout returns the owners of the slots according to s.
+// layout returns the owners of the slots, as s reports them.
 func layout(ctx context.Context, s *Server) []redis.ClusterSlot {
 	//lint:ignore SA1019 CLUSTER SHARDS needs Redis 7
 	return s.Client().ClusterSlots(ctx).Val()
@@ -178,7 +178,7 @@ func (c *Cluster) at(node redis.ClusterNode) *Server {
 	return nil
 }
 
-// await calls awaitOf for each node in turn.
+// Cluster.await calls awaitOf for each node in turn.
 func (c *Cluster) await(what string, holds func(*Server) bool) {
 	c.t.Helper()
 	for _, s := range c.Servers {
@@ -186,8 +186,8 @@ func (c *Cluster) await(what string, holds func(*Server) bool) {
 	}
 }
 
-// awaitOf calls holds(s) until it returns true. If the node s does not run, awaitOf returns at
-// once. After two minutes the test fails.
+// Cluster.awaitOf waits until the given function returns true for the node s. If s does not run,
+// Cluster.awaitOf returns at once. After two minutes the test fails.
 func (c *Cluster) awaitOf(s *Server, what string, holds func(*Server) bool) {
 	c.t.Helper()
 	for end := time.Now().Add(2 * time.Minute); s.cmd != nil && !holds(s); {

@@ -42,8 +42,8 @@ func Start(t testing.TB, options ...string) *Server {
 	return start(t, nil, nil, plain(options))
 }
 
-// plain puts the usual options before the test's own ones. With the usual options alone, the server
-// saves its data only if Save is called.
+// The function plain puts the usual options before the test's own options. With the usual options
+// alone, the server saves its data only if Save is called.
 func plain(options []string) []string {
 	return append([]string{"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}, options...)
 }
@@ -65,8 +65,8 @@ func start(t testing.TB, how *TLS, first, options []string) *Server {
 	return s
 }
 
-// identify sets the arguments for the port and for TLS, and makes a client that fits them. A nil
-// TLS is for a server that speaks no TLS.
+// Server.identify sets the arguments for the port and for TLS, and makes a client that fits them. A
+// nil TLS is for a server that speaks no TLS.
 func (s *Server) identify(how *TLS) {
 	s.t.Helper()
 	host, port, _ := net.SplitHostPort(s.Addr)
@@ -151,8 +151,8 @@ func (s *Server) start() {
 	s.await()
 }
 
-// await waits until the server answers with the process id of s.cmd. Another process could have
-// taken the port.
+// Server.await waits until the server answers with the process id of s.cmd. Another process could
+// have taken the port.
 func (s *Server) await() {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -167,7 +167,7 @@ func (s *Server) await() {
 	s.t.Fatalf("redistest: %s does not answer on %s", s.program, s.Addr)
 }
 
-// end kills the process, if there is one, and waits for its end.
+// Server.end kills the process, if there is one, and waits for its end.
 func (s *Server) end() {
 	if s.cmd == nil {
 		return

@@ -86,8 +86,8 @@ func (w *Watched) Master() *Server {
 	return nil
 }
 
-// AwaitWell waits until the sentinels report that this master is in order and has a replica with
-// its data. From then on they are able to replace the master if it fails.
+// AwaitWell waits until the sentinels report that this master is in order and has a replica that
+// holds the same data. From then on they are able to replace the master if it fails.
 func (w *Watched) AwaitWell(master *Server) {
 	w.t.Helper()
 	w.await("a replica has the master's data", func() bool {

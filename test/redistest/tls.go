@@ -30,8 +30,8 @@ func (s *Server) RestartTLS(how TLS) {
 	s.start()
 }
 
-// arguments returns the arguments of redis-server for the port and for TLS. If the receiver is nil,
-// the server speaks no TLS.
+// TLS.arguments returns the arguments of redis-server for the port and for TLS. If the receiver is
+// nil, the server speaks no TLS.
 func (how *TLS) arguments(host, port string) []string {
 	if how == nil {
 		return []string{"--port", port}
@@ -51,8 +51,8 @@ func (how *TLS) arguments(host, port string) []string {
 	}
 }
 
-// client returns a TLS configuration for clients of servers with this TLS. The configuration has a
-// certificate that the servers accept. If the receiver is nil, client returns nil.
+// TLS.client returns a TLS configuration for clients of servers with this TLS. The configuration
+// has a certificate that the servers accept. If the receiver is nil, TLS.client returns nil.
 func (how *TLS) client(t testing.TB) *tls.Config {
 	t.Helper()
 	if how == nil {
@@ -64,8 +64,8 @@ func (how *TLS) client(t testing.TB) *tls.Config {
 	}
 }
 
-// scheme returns the scheme of URLs of servers with this TLS: rediss, or redis if the receiver is
-// nil.
+// TLS.scheme returns the scheme of URLs of servers with this TLS: rediss, or redis if the receiver
+// is nil.
 func (how *TLS) scheme() string {
 	if how == nil {
 		return "redis"

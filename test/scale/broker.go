@@ -36,7 +36,7 @@ func (s *store) broker() *relayBroker { return &relayBroker{Handle: s.memory.Bro
 // Run implements broker.Broker. Nobody calls it: relay.settle takes the events.
 func (b *relayBroker) Run(context.Context, func(broker.Event)) error { return nil }
 
-// take returns the events since the last call.
+// relayBroker.take returns the events since the last call.
 func (b *relayBroker) take() []broker.Event {
 	b.events = append(b.events, b.Take()...)
 	events := b.events
@@ -70,7 +70,7 @@ func (b *relayBroker) Publish(p broker.Publish) {
 	}
 }
 
-// die ends the subscriptions that are kept.
+// relayBroker.die ends the subscriptions that are kept.
 func (b *relayBroker) die() {
 	for t := range b.store.tops {
 		b.Unsubscribe(t)

@@ -30,7 +30,7 @@ func newCluster(edges, sessions int, at protocol.Endpoint, r *report) *cluster {
 	return c
 }
 
-// link gives each edge a link to the relay. The edges must have no sessions yet.
+// cluster.link gives each edge a link to the relay. The edges must have no sessions yet.
 func (c *cluster) link() error {
 	for _, e := range c.edges {
 		e.dial(c.relay)
@@ -49,10 +49,10 @@ func (c *cluster) link() error {
 	return nil
 }
 
-// members returns the number of sessions at all edges together.
+// cluster.members returns the number of sessions at all edges together.
 func (c *cluster) members() int { return len(c.edges) * c.sessions }
 
-// somebody returns a random session and its edge.
+// cluster.somebody returns a random session and its edge.
 func (c *cluster) somebody() (*edge, uint64) {
 	return c.edges[c.random.IntN(len(c.edges))], uint64(1 + c.random.IntN(c.sessions))
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // edge is one edge as its relay sees it. It sends frames, and counts the frames that arrive. Its
-// sessions are numbered from 1. All that an edge stores about a session is which groups the session
-// is in.
+// sessions are numbered from 1. Of each session, an edge stores only the groups that the session is
+// in.
 type edge struct {
 	first      int // number of its first user
 	instance   protocol.Instance
@@ -52,13 +52,13 @@ func (e *edge) Bye(code link.Code, text string) { e.closed = fmt.Sprintf("%v: %s
 // Features implements downlink.Conn.
 func (e *edge) Features() uint64 { return e.features }
 
-// user returns the name of a session's user.
+// edge.user returns the name of a session's user.
 func (e *edge) user(session uint64) string { return name(e.first + int(session) - 1) }
 
 // name returns the name of user n: a number of eight digits.
 func name(n int) string { return strconv.Itoa(10_000_000 + n) }
 
-// dial gives the edge a link to r. The caller must send the edge's tables next.
+// edge.dial gives the edge a link to r. The caller must send the edge's tables next.
 func (e *edge) dial(r *relay) {
 	e.generation++
 	e.relay, e.heard = r, 0
@@ -66,13 +66,13 @@ func (e *edge) dial(r *relay) {
 	e.link = downlink.NewLink(r, e, h, downlink.DefaultBuffer)
 }
 
-// hang ends the link.
+// edge.hang ends the link.
 func (e *edge) hang() {
 	e.relay.Disconnected(e.link, e.relay.now, &link.CloseError{Code: link.CodeLost})
 	e.link = nil
 }
 
-// tables encodes the edge's sessions, the topics that they are in, and Synced.
+// edge.tables encodes the edge's sessions, the topics that they are in, and Synced.
 func (e *edge) tables(at protocol.Endpoint, sessions int, s *store) {
 	held := 0
 	e.connects(at, 1, sessions)
@@ -99,8 +99,8 @@ func (e *edge) tables(at protocol.Endpoint, sessions int, s *store) {
 	e.out = link.Synced{First: e.number + 1, Last: e.number, Sessions: uint64(sessions), Held: uint64(held)}.Append(e.out)
 }
 
-// connects encodes Session frames for sessions with consecutive numbers. The caller gives the first
-// of these numbers, and how many sessions there are.
+// edge.connects encodes Session frames for sessions with consecutive numbers. The caller gives the
+// first of these numbers, and how many sessions there are.
 func (e *edge) connects(at protocol.Endpoint, first, sessions int) {
 	for id := first; id < first+sessions; id++ {
 		e.out = link.Session{ID: uint64(id), Endpoint: at, User: e.user(uint64(id))}.Append(e.out)
@@ -108,15 +108,15 @@ func (e *edge) connects(at protocol.Endpoint, first, sessions int) {
 	}
 }
 
-// message encodes a message of a session. It returns the frame, and the id of the publication that
-// the message becomes.
+// edge.message encodes a message of a session. It returns the frame, and the id of the publication
+// that the message becomes.
 func (e *edge) message(session uint64, format string, args ...any) (id uint64, frame []byte) {
 	e.number++
 	return protocol.BriefID(e.instance, e.number), link.Message{Number: e.number, Session: session, Payload: fmt.Appendf(nil, format, args...)}.Append(nil)
 }
 
-// send sends the encoded frames in batches. A batch is complete when it has the given number of
-// frames, or at least link.BatchTarget bytes. After each batch, send calls relay.settle.
+// edge.send sends the encoded frames in batches. A batch is complete when it has the given number
+// of frames, or at least link.BatchTarget bytes. After each batch, edge.send calls relay.settle.
 func (e *edge) send(frames int) error {
 	out := e.out
 	e.up += len(out)
@@ -146,7 +146,7 @@ func (e *edge) send(frames int) error {
 	return nil
 }
 
-// take counts the frames of a batch that arrived. It checks the publications among them.
+// edge.take counts the frames of a batch that arrived. It checks the publications among them.
 func (e *edge) take(in []byte) error {
 	for len(in) > 0 {
 		t, body, remainder, err := link.Next(in)
@@ -175,12 +175,12 @@ func (e *edge) take(in []byte) error {
 	return nil
 }
 
-// forget sets the counts of frames and of bytes to zero.
+// edge.forget sets the counts of frames and of bytes to zero.
 func (e *edge) forget() {
 	e.took, e.up, e.down = [256]int{}, 0, 0
 }
 
-// wants returns an error unless the last Digest from the relay matches the edge's own tables.
+// edge.wants returns an error unless the last Digest from the relay matches the edge's own tables.
 func (e *edge) wants(at protocol.Endpoint, sessions int) error {
 	want := link.Digest{Heard: e.heard, Sessions: uint64(sessions)}
 	bind := func(id uint64, t protocol.Topic) {

@@ -7,10 +7,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// grow connects all sessions in rounds. In each round every edge connects about a twentieth of its
-// sessions. The list has numbers of sessions, and grow reports a measurement after a round that
-// reaches one of them. It reports another measurement at the end. The base is the size of the heap
-// without sessions, in bytes.
+// cluster.grow connects all sessions in rounds. In each round every edge connects about a twentieth
+// of its sessions. The list has numbers of sessions. Whenever one of these numbers is reached,
+// cluster.grow reports a measurement after the round. It reports another measurement at the end.
+// The base is the size of the heap without sessions, in bytes.
 func (c *cluster) grow(base float64, steps []int) error {
 	m := begin()
 	done, since := 0, 0

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// idle lets time pass in which nobody says anything, and measures what that costs.
+// cluster.idle measures what the relay costs while the time d passes and no session sends anything.
 func (c *cluster) idle(d time.Duration) error {
 	c.relay.pass(3 * time.Minute) // the relay forgets recent messages
 	c.forgetAll()
@@ -22,7 +22,7 @@ func (c *cluster) idle(d time.Duration) error {
 	return nil
 }
 
-// collect measures one garbage collection.
+// cluster.collect measures one garbage collection.
 func (c *cluster) collect() error {
 	runtime.GC()
 	m := begin()

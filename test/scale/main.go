@@ -28,7 +28,7 @@ const connectsAtOnce = 10
 // second.
 func tickOf(connects int) time.Duration { return time.Duration(connects) * 100 * time.Microsecond }
 
-// config says how much of everything is measured.
+// The type config says how many edges, sessions and messages a run has, and how long it idles.
 type config struct {
 	edges, sessions        int // sessions are those of all edges together
 	pieces                 int // sessions in each measurement of pieces.go; 0: none is made

@@ -33,8 +33,8 @@ func pieces(sessions int, r *report) error {
 		return held, nil
 	}
 	none := func(*cluster) {}
-	// in(n, spread) is a function that puts every session of a cluster into n groups of up to ten
-	// members each. The members of a group are on ten edges if spread is true, and otherwise on one
+	// The call in(n, spread) returns a function that puts every session of a cluster into n groups.
+	// A group has up to ten members. They are on ten edges if spread is true, and otherwise on one
 	// edge.
 	in := func(n int, spread bool) func(*cluster) {
 		return func(c *cluster) {

@@ -55,7 +55,8 @@ type delivery struct {
 	id uint64
 }
 
-// written says which edge a batch in relay.wire is for, and at which index the batch ends.
+// The type written describes a batch in relay.wire: which edge the batch is for, and at which index
+// it ends.
 type written struct {
 	to  *edge
 	end int
@@ -64,8 +65,8 @@ type written struct {
 // eventsAtOnce is the largest number of broker events that one step takes.
 const eventsAtOnce = 256
 
-// settle steps the router until the broker has no more events, and then puts on the wire what is
-// queued for the links.
+// relay.settle steps the router until the broker has no more events, and then puts on the wire what
+// is queued for the links.
 func (r *relay) settle() {
 	r.step()
 	for events := r.broker.take(); len(events) > 0; events = r.broker.take() {
@@ -86,7 +87,7 @@ func (r *relay) settle() {
 	r.woken = r.woken[:0]
 }
 
-// write puts on the wire all batches that the writer of an edge's link would send.
+// relay.write puts on the wire all batches that the writer of an edge's link would send.
 func (r *relay) write(e *edge) {
 	for e.link != nil {
 		batch := e.link.Fill(r.batch[:0])
@@ -99,7 +100,7 @@ func (r *relay) write(e *edge) {
 	}
 }
 
-// read lets the edges read the written batches.
+// relay.read lets the edges read the written batches.
 func (r *relay) read() error {
 	begin := 0
 	for _, w := range r.written {
@@ -121,7 +122,7 @@ func (r *relay) step() {
 	}
 }
 
-// pass lets the time d pass, tick by tick.
+// relay.pass lets the time d pass, tick by tick.
 func (r *relay) pass(d time.Duration) {
 	const tick = 100 * time.Millisecond
 	for ; d > 0; d -= tick {

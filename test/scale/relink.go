@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// relink cuts the links of some edges, one edge at a time. The edge then links again and tells its
-// tables, before the next edge loses its link.
+// cluster.relink cuts the links of some edges, one edge at a time. Each edge links again and tells
+// its tables before the next edge loses its link.
 func (c *cluster) relink(edges int) error {
 	m := beginAlone()
 	defer m.end()
@@ -28,8 +28,8 @@ func (c *cluster) relink(edges int) error {
 	return c.compare(c.edges[:edges])
 }
 
-// tell gives an edge a new link and sends its tables over the link. It fails unless the relay
-// answers with Live.
+// cluster.tell gives an edge a new link and sends its tables over the link. It fails unless the
+// relay answers with Live.
 func (c *cluster) tell(m *meter, e *edge) (err error) {
 	m.besides(func() {
 		e.dial(c.relay)
@@ -46,8 +46,8 @@ func (c *cluster) tell(m *meter, e *edge) (err error) {
 	return err
 }
 
-// compare lets 11 s of the relay's clock pass. In this time the relay must send each of the given
-// edges a Digest. compare fails unless each Digest matches the tables of its edge.
+// cluster.compare lets 11 s of the relay's clock pass. In this time the relay must send each of the
+// given edges a Digest. cluster.compare fails unless each Digest matches the tables of its edge.
 func (c *cluster) compare(edges []*edge) error {
 	for _, e := range edges {
 		e.forget()
@@ -68,7 +68,7 @@ func (c *cluster) compare(edges []*edge) error {
 	return nil
 }
 
-// restart replaces the relay by another one, to which all edges tell their tables.
+// cluster.restart replaces the relay by another one, to which all edges tell their tables.
 func (c *cluster) restart() error {
 	for _, e := range c.edges {
 		e.link, e.relay = nil, nil
@@ -95,8 +95,8 @@ func (c *cluster) restart() error {
 	return c.compare(c.edges[:min(len(c.edges), 3)])
 }
 
-// lose cuts off an edge until the relay has forgotten it, and measures what the forgetting costs.
-// Then the edge links again.
+// cluster.lose cuts off an edge until the relay has forgotten this edge, and measures what that
+// costs the relay. Then the edge links again.
 func (c *cluster) lose() error {
 	e := c.edges[len(c.edges)-1]
 	e.hang()

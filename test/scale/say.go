@@ -20,7 +20,7 @@ func speak(to []*edge, from *edge, session uint64, format string, args ...any) s
 	return speech{from, id, frame, to}
 }
 
-// said is the average cost of one message.
+// The type said is the average cost of one message.
 type said struct {
 	cpu, wall time.Duration
 	allocated int // bytes
@@ -31,8 +31,8 @@ func (s said) String() string {
 	return fmt.Sprintf("%s of CPU, %s allocated, %s up and %s down", per(s.cpu, 1), size(float64(s.allocated)), size(float64(s.up)), size(float64(s.down)))
 }
 
-// say sends n messages one after the other, a millisecond apart. It fails unless each message
-// brings one Publication to each edge that must get it, and none to other edges.
+// cluster.say sends n messages one after the other, a millisecond apart. It fails unless each
+// message brings one Publication to each edge that must get it, and none to other edges.
 func (c *cluster) say(n int, next func(i int) speech) (said, error) {
 	c.relay.wire = slices.Grow(c.relay.wire, 64<<20) // allocated before the meter begins
 	c.relay.written = slices.Grow(c.relay.written, 1<<20)
@@ -68,7 +68,7 @@ func (c *cluster) say(n int, next func(i int) speech) (said, error) {
 	return said{cpu: m.cpu / time.Duration(n), wall: m.wall / time.Duration(n), allocated: int(m.allocated) / n, up: up / n, down: down / n}, nil
 }
 
-// direct sends n direct messages, each between two random sessions.
+// cluster.direct sends n direct messages, each between two random sessions.
 func (c *cluster) direct(n int) error {
 	each, err := c.say(n, func(int) speech {
 		from, session := c.somebody()
@@ -81,7 +81,7 @@ func (c *cluster) direct(n int) error {
 	return err
 }
 
-// broadcast sends n broadcasts, each from a random session.
+// cluster.broadcast sends n broadcasts, each from a random session.
 func (c *cluster) broadcast(n int) error {
 	each, err := c.say(n, func(int) speech {
 		from, session := c.somebody()
@@ -99,7 +99,7 @@ type member struct {
 	session uint64
 }
 
-// group makes groups whose members are on different edges. Then members of each group send
+// cluster.group makes groups whose members are on different edges. Then members of each group send
 // messages. The last parameter is the number of messages in each group.
 func (c *cluster) group(groups, members, messages int) error {
 	members = min(members, len(c.edges))

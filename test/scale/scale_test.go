@@ -11,12 +11,12 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// small configures a run of the program with few of everything.
+// The variable small configures a run of the program with few edges, sessions and messages.
 var small = config{edges: 20, sessions: 10_000, pieces: 2000, directs: 500, broadcasts: 20, groups: 30, size: 10, messages: 5, relinks: 5, idle: 20 * time.Second}
 
 // TestSmallCluster goes through connects, messages, resyncs, a lost edge and a relay that is
-// replaced. The run fails if an edge does not get a publication that is for it, or gets it twice.
-// The run also compares the tables of some edges with the relay's, and fails if they differ.
+// replaced. The run fails if a publication misses an edge that must get it, or reaches an edge
+// twice. The run also compares the tables of some edges with the relay's, and fails if they differ.
 func TestSmallCluster(t *testing.T) {
 	var out bytes.Buffer
 	if err := run(small, &report{out: &out}); err != nil {

@@ -21,7 +21,8 @@ func heap() float64 {
 	return float64(m.HeapAlloc)
 }
 
-// resident returns the resident memory of the process in bytes, or 0 where there is no /proc.
+// The function resident returns the resident memory of the process in bytes, or 0 where there is no
+// /proc.
 func resident() float64 {
 	statm, _ := os.ReadFile("/proc/self/statm")
 	if fields := strings.Fields(string(statm)); len(fields) > 1 {
@@ -63,12 +64,13 @@ type meter struct {
 	percent   int // GC percentage to restore; 0: it was not changed
 }
 
-// begin begins a measurement that includes garbage collection.
+// The function begin begins a measurement that includes garbage collection.
 func begin() *meter { return &meter{cpu: processTime(), since: time.Now()} }
 
 // beginAlone begins a measurement, and turns garbage collection off until the measurement ends. In
-// a short measurement, a collection would outweigh what is measured. The meter counts the allocated
-// bytes instead. If the process reaches its memory limit, garbage is collected all the same.
+// a short measurement, a collection would outweigh what is measured. So the meter counts allocated
+// bytes in place of the cost of collections. If the process reaches its memory limit, garbage is
+// collected all the same.
 func beginAlone() *meter {
 	percent := debug.SetGCPercent(-1)
 	m := begin()
@@ -76,8 +78,8 @@ func beginAlone() *meter {
 	return m
 }
 
-// besides calls do(), and the meter leaves out what the call costs. The call does work that edges
-// do in production, in processes of their own.
+// meter.besides calls the given function, and the meter leaves out what the call costs. The
+// function does work that edges do in production, in processes of their own.
 func (m *meter) besides(do func()) {
 	cpu, at, bytes := threadTime(), time.Now(), uint64(0)
 	if m.percent != 0 {
@@ -91,10 +93,10 @@ func (m *meter) besides(do func()) {
 	m.aside += time.Since(at)
 }
 
-// end ends the measurement. Only its first call has an effect. After that call, meter.cpu is the
-// relay's CPU time, and meter.wall is the time since the beginning, without the time that the calls
-// of meter.besides took. If the meter is from beginAlone, meter.allocated is the number of bytes
-// that the relay allocated.
+// meter.end ends the measurement. Only its first call has an effect. After that call, meter.cpu is
+// the relay's CPU time, and meter.wall is the time since the beginning, without the time that the
+// calls of meter.besides took. If the meter is from beginAlone, meter.allocated is the number of
+// bytes that the relay allocated.
 func (m *meter) end() {
 	if m.ended {
 		return

@@ -255,7 +255,7 @@ func (w *raw) heard(line, channel string, last int) int {
 	return n
 }
 
-// TestConnectionsLast has one client publish and another client stay silent, for more than twice
+// In TestConnectionsLast, one client publishes and another client stays silent, for more than twice
 // the time that an SDK waits for a ping. Neither client may lose its connection.
 func TestConnectionsLast(t *testing.T) {
 	long.Only(t, "an SDK waits 35 s for a ping")

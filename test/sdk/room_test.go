@@ -141,8 +141,8 @@ func (m *member) check(t *testing.T) {
 	}
 }
 
-// flows waits until each member has said n more messages, and every member has received the last of
-// them. A client of the SDK also receives its own messages.
+// flows waits until each member has said n more messages, and until these messages have come to
+// every member. A client of the SDK also receives its own messages.
 func (r *room) flows(n int) {
 	r.t.Helper()
 	goal := map[*member]int{}

@@ -43,7 +43,7 @@ func onProcesses(t *testing.T) cluster.Options {
 	return o
 }
 
-// TestTheSDKSubscribesPublishesAndHearsItself lets two users talk through two edges and two relays.
+// In TestTheSDKSubscribesPublishesAndHearsItself, two users talk through two edges and two relays.
 // A publish must be answered, and both users must get its data byte for byte.
 func TestTheSDKSubscribesPublishesAndHearsItself(t *testing.T) {
 	t.Parallel()
@@ -80,7 +80,7 @@ func TestEverybodyHasAChannelOfTheirOwn(t *testing.T) {
 	}
 }
 
-// TestOneRoom has a chat client and an SDK client talk in a group, in both directions. If the SDK
+// In TestOneRoom, a chat client and an SDK client talk in a group, in both directions. If the SDK
 // client publishes a JSON string, the chat client must get the text of that string. If the SDK
 // client publishes other JSON, the chat client must get it unchanged.
 func TestOneRoom(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// startOf starts a relay. If old is true, the relay knows nothing of clients of SDKs.
+// startOf starts a relay. If the parameter old is true, the relay knows nothing of clients of SDKs.
 func startOf(t *testing.T, c *cluster.Cluster, old bool) *cluster.Relay {
 	t.Helper()
 	r := c.NewRelay(nil)
@@ -98,10 +98,10 @@ func TestP3_SDKsAreRolledOutAndBack(t *testing.T) {
 	r.closes()
 }
 
-// TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem has one relay that knows SDKs, and an old
-// relay that does not. The first relay stops. An edge with SDK sessions must wait until that relay
-// is back. It may neither use the old relay nor close a session. An edge without SDK sessions must
-// use the old relay meanwhile.
+// TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem starts one relay that knows SDKs, and an
+// old relay that does not. The first relay stops. An edge with SDK sessions must wait until that
+// relay is back. It may neither use the old relay nor close a session. An edge without SDK sessions
+// must use the old relay meanwhile.
 func TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*cluster.Relay){

@@ -66,9 +66,9 @@ func gather(t *testing.T, rooms, members int, edges ...*cluster.Edge) *crowd {
 // room returns the channel of the client with the given index.
 func (f *crowd) room(i int) string { return fmt.Sprint("room:", i/f.members) }
 
-// talk has each client publish to its room once a second, until the period is over. The first
-// publishes are spread over a second. Each publish must succeed or time out at the SDK. If it times
-// out, its message must be published all the same.
+// When talk is called, the clients begin to publish to their rooms, each once a second until the
+// period is over. The first publishes are spread over a second. Each publish must succeed or time
+// out at the SDK. If it times out, its message must be published all the same.
 func (f *crowd) talk(period time.Duration) *sync.WaitGroup {
 	speaking := &sync.WaitGroup{}
 	f.began = time.Now()
@@ -106,10 +106,10 @@ func (f *crowd) answered(user string, after time.Duration, late bool) {
 }
 
 // check waits until each client has got what was said in its room. Each client must have got each
-// publication once, and those of one publisher in order. No connection and no subscription may have
-// ended. If strict is true, three more things must hold. All members of a room must have got the
-// publications in the same order. No publish may have timed out. No client may have heard nothing
-// for as long as patienceOfSDKs.
+// publication once, and the publications of one publisher in order. No connection and no
+// subscription may have ended. If strict is true, three more things must hold. All members of a
+// room must have got the publications in the same order. No publish may have timed out. The time
+// between two publications that a client got must be shorter than patienceOfSDKs.
 func (f *crowd) check(strict bool) {
 	f.t.Helper()
 	var first []received
@@ -157,8 +157,8 @@ func (f *crowd) inOrder(user string, got []received) {
 	}
 }
 
-// used waits until an edge has a link, and returns the relay of that link. The edge must have been
-// started with the given relays.
+// The function used waits until an edge has a link, and returns the relay of that link. The edge
+// must have been started with the given relays.
 func used(t *testing.T, e *cluster.Edge, relays []*cluster.Relay) *cluster.Relay {
 	t.Helper()
 	i := -1
@@ -195,9 +195,9 @@ const slowRedis = 300 * time.Millisecond
 
 // TestP3_AThousandSDKSessionsOutliveRelays kills a relay, freezes another and cuts a link, while
 // 1,000 clients publish once a second each. No client may be told that it is connecting. Each
-// publish must be answered before an SDK gives up. All members of a room must get its message once,
-// and all messages in the same order. If Redis was slower than slowRedis, answers may be late, and
-// the orders may differ.
+// publish must be answered before an SDK gives up. All members of a room must get each message of
+// the room once, and in the same order as the other members. If Redis was slower than slowRedis,
+// answers may be late, and the orders may differ.
 func TestP3_AThousandSDKSessionsOutliveRelays(t *testing.T) {
 	long.Only(t, "1,000 clients talk for half a minute")
 	c := cluster.New(t, onProcesses(t))

@@ -51,7 +51,7 @@ func dialWith(t testing.TB, e *cluster.Edge, config centrifuge.Config) *client {
 
 // TestTokensOfSDKs connects with good tokens, expired tokens and bad tokens. If the token has
 // expired, the SDK must ask for another token, and only once. If the SDK can get no other token, or
-// if its token is bad, it must disconnect and not try again.
+// if its token is bad, the SDK must disconnect and not try again.
 func TestTokensOfSDKs(t *testing.T) {
 	t.Parallel()
 	e := startWithTokens(t)

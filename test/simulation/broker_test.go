@@ -26,7 +26,7 @@ type store struct {
 
 	others *brokertest.Handle // handle of a relay that is not simulated
 	number uint64             // last number that the unsimulated relay published
-	name   protocol.Instance  // instance that the unsimulated relay publishes for
+	name   protocol.Instance  // instance in whose name the unsimulated relay publishes
 }
 
 type saved struct {
@@ -322,14 +322,16 @@ func (b *relayBroker) stepped() {
 	b.heard = nil
 }
 
-// hearsNot reports whether the relay may miss publications without knowing it. This is so while the
-// store is out of reach and the relay was not told, and for 2 ms after subscriptions ended.
+// hearsNot reports whether the relay may miss publications without knowing it. This is so in two
+// cases: the store is out of reach and the relay's broker has not noticed yet, or subscriptions
+// ended less than 2 ms ago.
 func (b *relayBroker) hearsNot() bool {
 	return b.unreachable && !b.away || b.w.now.Sub(b.deafAt) < 2*time.Millisecond
 }
 
-// deafen ends all subscriptions if all is true, and otherwise the subscription of topic t. Events
-// of an ended subscription that are still on the way are lost. The relay gets a broker.Deaf.
+// If the parameter all is true, deafen ends all subscriptions. Otherwise it ends the subscription
+// of topic t. Events of an ended subscription that are still on the way are lost. The relay gets a
+// broker.Deaf.
 func (b *relayBroker) deafen(all bool, t protocol.Topic) {
 	for _, s := range b.order {
 		if s.on && (all || s.topic == t) {
@@ -355,9 +357,10 @@ func (b *relayBroker) listen(within time.Duration) {
 	}
 }
 
-// lose makes the store unreachable from this relay. If frozen is true, the store carries out hung
-// requests when it is back, and the subscriptions stay until the loss is reported. The relay's
-// broker reports the loss within three seconds, unless the store is reachable again before that.
+// lose makes the store unreachable from this relay. If the parameter frozen is true, hung requests
+// are carried out when the store can be reached again, and the subscriptions stay until the loss is
+// reported. The relay's broker reports the loss within three seconds, unless the store is reachable
+// again before that.
 func (b *relayBroker) lose(frozen bool) {
 	if b.unreachable || b.dead {
 		return

@@ -155,7 +155,7 @@ func (w *world) disconnect(s *session) {
 	}
 }
 
-// say picks a session that is ready, and has its client say something. If no session is ready,
+// say picks a session that is ready, and sends something from its client. If no session is ready,
 // nothing happens.
 func (w *world) say() {
 	if s := w.someone(); s != nil {
@@ -201,8 +201,8 @@ func (w *world) speak(s *session) {
 	}
 }
 
-// command has a client of an SDK subscribe or unsubscribe, and a client on /chat/channel join or
-// leave a group. Other clients do nothing.
+// command sends a subscribe or an unsubscribe from a client of an SDK, and a join or a leave from a
+// client on /chat/channel. For other clients it does nothing.
 func (w *world) command(s *session) {
 	if s.sdk != nil {
 		w.subscribe(s)

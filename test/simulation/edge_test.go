@@ -141,8 +141,9 @@ func (e *edge) dial(after time.Duration) {
 	})
 }
 
-// choose picks a relay that takes links, except the relay that the edge is leaving and those that
-// it leaves out for want of FeatureSDK. It returns nil if there is no such relay.
+// choose picks a relay that takes links. It leaves out the relay that the edge is leaving, and
+// relays that the edge refuses for a while because they lack FeatureSDK. If no relay is left,
+// choose returns nil.
 func (e *edge) choose(leaving *relay) *relay {
 	w := e.w
 	var free []*relay
@@ -381,7 +382,8 @@ func (e *edge) unstall() {
 	}
 }
 
-// die ends the process. If silent is true, the relays do not see that their connections end.
+// die ends the process. If the parameter silent is true, the relays do not see that their
+// connections end.
 func (e *edge) die(silent bool) {
 	if !e.alive {
 		return
@@ -398,7 +400,7 @@ func (e *edge) die(silent bool) {
 	e.sessions = nil
 }
 
-// left returns how many messages in the log are not acknowledged.
+// The method left returns how many messages in the log are not acknowledged.
 func (e *edge) left() int {
 	now, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -86,8 +86,8 @@ type feed struct {
 	// names has the topics by number. It lacks the numbers that came on a link after the edge had
 	// taken a newer link into use, since such numbers have no effect.
 	names map[uint64]protocol.Topic
-	// dropped has, by topic, the position of the last frame that the hub dropped. The method lacks
-	// sets it.
+	// dropped has, by topic, the position of the last frame that the hub dropped. feed.lacks sets
+	// it.
 	dropped map[protocol.Topic]protocol.Position
 }
 
@@ -159,7 +159,7 @@ func (f *feed) Untopic(u link.Untopic) {
 	f.Feed.Untopic(u)
 }
 
-// lost returns how many publications the edge has counted as lost so far.
+// The method lost returns how many publications the edge has counted as lost so far.
 func (e *edge) lost() uint64 {
 	return uint64(metric(e.metrics, "edgerelay_edge_publications_lost_total"))
 }

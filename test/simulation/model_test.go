@@ -83,7 +83,7 @@ type entry struct {
 	gone     bool // Redis lost it
 	restored bool // Redis lost it, and then had it again
 	at       time.Time
-	flying   int                        // number of relays that it is still on its way to
+	flying   int                        // number of relays to which it is on its way
 	prev     protocol.Position          // if bare: position of the entry before it
 	brought  map[*relayBroker]time.Time // if bare: when it reached each relay
 	holed    map[*session]bool          // if bare: sessions that got it before their edge got prev
@@ -129,8 +129,8 @@ type interest struct {
 	// may get any publication that was stored later than loose.
 	loose time.Time
 	// place is the edge's position in the topic when a client of an SDK became a member. It counts
-	// only if placed is true. If a relay had no Redis at that time, the client may get every
-	// publication behind place, however old.
+	// only if the field placed is true. If a relay had no Redis at that time, the client may get
+	// every publication behind place, however old.
 	place    protocol.Position
 	placed   bool
 	expected []*expected
@@ -150,7 +150,7 @@ type expected struct {
 	*entry
 	class   class
 	excused bool // the session was told that the entry is lost
-	owed    bool // the class is must only because of model.owed
+	owed    bool // the class is must, for no other reason than model.owed
 	got     bool
 }
 

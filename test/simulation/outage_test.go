@@ -36,7 +36,7 @@ func (w *world) outage() {
 	}
 }
 
-// everyoneSpeaks lets every client speak, and returns the frames that must be published.
+// everyoneSpeaks sends something from every client, and returns the frames that must be published.
 func (w *world) everyoneSpeaks() (said []*frame) {
 	for _, e := range w.edges {
 		before := e.number

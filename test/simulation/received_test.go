@@ -21,15 +21,15 @@ func (m *model) late(i *interest, c cause, text string) bool {
 }
 
 // stale reports whether an entry that Redis lost may reach a session that came after the loss.
-// There are two cases. In the first, Redis has the entry again, and a session that came while Redis
-// lacked it has no position. In the second, a relay without Redis has the entry in its tail, and
-// does not know of the loss.
+// There are two cases. In the first case, Redis has the entry again. A session that came while
+// Redis lacked the entry then has no position. In the second case, a relay without Redis has the
+// entry in its tail, and does not know of the loss.
 func (m *model) stale(e *entry) bool {
 	return e.restored || e.gone && !m.awaySince(m.w.now).IsZero()
 }
 
 // isLoose reports whether the session came while a relay had no Redis, and may therefore get the
-// entry. It may get an entry that was stored after i.loose, or that is behind i.place.
+// entry. The session may get an entry that was stored after i.loose, or that is behind i.place.
 func (i *interest) isLoose(e *entry) bool {
 	return !i.loose.IsZero() && (e.at.After(i.loose) || i.placed && i.place.Before(e.position))
 }
@@ -265,9 +265,9 @@ func (m *model) deliveredAhead(s *session, c cause, text string, fail func(promi
 }
 
 // deliveredLate checks a message that was given ahead although it is published already. That is
-// permitted if the receiver's relay may not know of the publication or of a loss. Otherwise the run
-// fails if the message was published before the receiver came, or if the receiver was told that the
-// message is lost.
+// permitted if the receiver's relay perhaps does not know of the publication, or of a loss.
+// Otherwise the run fails if the message was published before the receiver came, or if the receiver
+// was told that the message is lost.
 func (m *model) deliveredLate(s *session, c cause, f *frame, fail func(promise, what string)) {
 	if f == nil || f.stored == 0 {
 		return

@@ -142,7 +142,8 @@ func (r *relay) accept(c *conn, h link.Hello) {
 	})
 }
 
-// kill ends the process. If silent is true, the edges do not see that their connections end.
+// kill ends the process. If the parameter silent is true, the edges do not see that their
+// connections end.
 func (r *relay) kill(silent bool) {
 	if !r.alive {
 		return

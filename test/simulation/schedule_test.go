@@ -33,9 +33,9 @@ const actions = 160
 // plan makes a random schedule, which depends on the seed alone.
 func plan(seed uint64) schedule { return planOf(seed, 0xac7104, kinds) }
 
-// planOf makes a random schedule from the given kinds of actions. The random numbers depend on the
-// parameters seed and more. Each list of kinds has its own value of more, so that its schedules
-// differ from those of another list.
+// planOf makes a random schedule from the given kinds of actions. The parameters seed and more are
+// the seed of its random numbers. Each caller of planOf has its own value of the parameter more, so
+// that different callers get different schedules for the same seed.
 func planOf(seed, more uint64, kinds []kind) schedule {
 	rnd := rand.New(rand.NewPCG(seed, more))
 	one := func(of ...int) int { return of[rnd.IntN(len(of))] }
@@ -50,9 +50,9 @@ func planOf(seed, more uint64, kinds []kind) schedule {
 		digestEach: time.Duration(one(10, 2)) * time.Second,
 		pieces:     one(512, 16, 3, 1),
 	}}
-	// Messages that wait for a topic's rate may fill a quarter of an edge's log. Further messages
-	// are refused, which the model does not expect. The waiting messages never fill a quarter of a
-	// log of 4 MiB. So only runs with such a log get a topic rate.
+	// The messages that wait for a topic's rate may take at most a quarter of an edge's log. Beyond
+	// that, messages are refused, which the model does not expect. In a log of 4 MiB the waiting
+	// messages always take less than a quarter. So only runs with such a log get a topic rate.
 	if seed%3 == 0 && s.config.logSize == 4<<20 {
 		s.config.topicRate = 20_000
 	}
@@ -220,10 +220,10 @@ func (s *store) save() {
 	s.saved = append(s.saved, saved{s.memory.Save(), s.w.model.count()})
 }
 
-// load empties the store if back is false. If back is true, load replaces the contents of the store
-// with a random saved state. If no state was saved, it then does nothing. After a change, the
-// relays that can reach the store lose their subscriptions, and get them back at random moments in
-// the next 200 ms.
+// load empties the store if the parameter back is false. If back is true, load replaces the
+// contents of the store with a random saved state, or does nothing if no state was saved. After a
+// change, the relays that can reach the store lose their subscriptions, and get them back at random
+// moments in the next 200 ms.
 func (s *store) load(back bool) {
 	old := saved{}
 	if back {
@@ -241,9 +241,9 @@ func (s *store) load(back bool) {
 			c.deafen(true, "")
 			c.listen(200 * time.Millisecond)
 		case s.w.config.sdk:
-			// Redis with other contents is another server, to which the relay's old connections do
-			// not lead. So the hung requests are not carried out later. Schedules of the chat alone
-			// do without this step, so that they stay as they were.
+			// Redis with other contents counts as another server. The relay's old connections do
+			// not lead to that server. So the hung requests are not carried out later. Schedules of
+			// the chat alone do without this step, so that they stay as they were.
 			c.frozen = false
 		}
 	}
@@ -328,8 +328,8 @@ func (w *world) bareReachesAll() {
 	}
 }
 
-// serving returns how many living relays do not refuse links. Frozen relays are among them. If
-// modern is true, serving leaves out the relays that do not know clients of SDKs.
+// serving returns how many living relays do not refuse links. Frozen relays are among them. If the
+// parameter modern is true, serving leaves out the relays that do not know clients of SDKs.
 func (w *world) serving(modern bool) (n int) {
 	for _, r := range w.relays {
 		if r.alive && !r.refusing && !(modern && r.old) {

@@ -98,8 +98,8 @@ func (f *feed) Bound(n link.Bound, answer bool) error {
 	return err
 }
 
-// told takes note of a frame that answers a number. If first is false, an earlier frame has
-// answered that number, and the model is told nothing.
+// told takes note of a frame that answers a number. If the parameter first is false, an earlier
+// frame has answered that number, and the model is told nothing.
 func (f *feed) told(number, session uint64, as answer, text []byte, first bool) {
 	if first {
 		f.e.w.model.answered(f.e, number, session, as, text)
@@ -127,8 +127,8 @@ func (f *feed) Close(n link.Close) {
 	}
 }
 
-// formMissed reports whether a publication without a position may lack a form that a member needs:
-// the edge moves, or its relay has not taken all of its tables.
+// formMissed reports whether a publication without a position may lack a form that a member needs.
+// That is so if the edge moves, or if the relay has not taken all tables of the edge.
 func (m *model) formMissed(e *edge) bool {
 	return len(e.parting) > 0 || e.used == nil || !e.used.live
 }

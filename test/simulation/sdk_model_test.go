@@ -15,7 +15,7 @@ import (
 type command struct {
 	id     uint32
 	method string
-	claims claims           // what the token says, of a connect or a refresh
+	claims claims           // of a connect or a refresh: what its token says
 	said   protocol.Content // what a publish says, without Info
 	topics []protocol.Topic // the topics to which a connect subscribes
 
@@ -25,7 +25,7 @@ type command struct {
 	unread   bool   // behind a line that closes the session, so the relay does not read it
 	may      bool   // of a publish: perhaps permitted, perhaps not
 	before   *frame // an earlier, unanswered command for the same channel; nil: none
-	from     int    // of a publish: index in client.infos of the info then in force
+	from     int    // of a publish: index, in client.infos, of the last info that came before it
 	text     string // the answer
 	done     bool   // the answer is a success
 	answered int    // the error code of the answer; 0: no error
@@ -39,8 +39,8 @@ func (k *command) ends(code uint16) { k.closes, k.closing = true, code }
 // session.
 func (k *command) endsWith(code int) { k.closes, k.code = true, code }
 
-// mayStore returns command.may for a frame of a client of an SDK: a publish is perhaps permitted.
-// For a frame of a client of the chat it returns false.
+// mayStore reports whether command.may is set: a client of an SDK has sent a publish that is
+// perhaps permitted. For a frame of a client of the chat, mayStore returns false.
 func (f *frame) mayStore() bool { return f.sdk != nil && f.sdk.may }
 
 // published reports whether a publish was answered with success, so that its message must be
@@ -127,15 +127,15 @@ func (m *model) acceptedPublish(s *session, f *frame) {
 	}
 }
 
-// info reports whether the message of a publish may have the given info. It may be the info of the
-// last token that came before the publish. If the relay judged the publish again, it may be the
-// info of a later token.
+// info reports whether the message of a publish may have the given info. The last token that came
+// before the publish may have given that info. If the relay judged the publish again, a later token
+// may have given it.
 func (f *frame) info(info string) bool {
 	return slices.Contains(f.s.sdk.infos[f.sdk.from:], info)
 }
 
-// mayStore reports whether the broker may store a publication of a client of an SDK. If it may not,
-// mayStore fails the run.
+// mayStore reports whether the broker may store a publication of a client of an SDK. If the broker
+// must not store it, mayStore fails the run.
 func (m *model) mayStore(f *frame, p broker.Publish) bool {
 	k, n := f.sdk, m.edges[p.Instance]
 	switch {
@@ -432,8 +432,8 @@ func (m *model) mayHaveLost(s *session) bool {
 
 // missed reports whether the edge of a member lacks publications of a topic, or may lack some. A
 // message that was given ahead counts as lacking until its publication comes, since another relay
-// cannot know that the message was given ahead. If the edge moved to its link, missed returns true:
-// the new relay may count messages as lost that the old link brought.
+// cannot know that the message was given ahead. If the edge has come to its relay by a move, missed
+// returns true: the new relay may count messages as lost that the old link brought.
 func (m *model) missed(s *session, t protocol.Topic) bool {
 	i, n := s.interests[t], m.edges[s.e.instance]
 	moved := s.e.used != nil && s.e.used.byMove

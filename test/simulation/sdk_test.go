@@ -22,7 +22,7 @@ type client struct {
 	asked     uint32 // the id of its last command
 	confirmed bool
 	claims    claims   // what the token of the connect says
-	infos     []string // infos of its tokens, that of the connect first
+	infos     []string // infos of its tokens; the first is of the connect's token
 	until     int64    // Unix seconds; 0: for ever
 	frames    []*frame // its lines that the log has accepted
 	// pending has the last subscribe or unsubscribe that is not answered, by channel.
@@ -104,8 +104,8 @@ func (s *session) mayRead(channel string) bool {
 func (w *world) count(what string) { w.counts[what]++ }
 
 // connectSDK opens a session of a client of an SDK at an edge. The client sends its connect at
-// once, or within half a second. If late is true, it never sends the connect at once. If the edge
-// takes no such clients now, connectSDK returns nil.
+// once, or within half a second. If the parameter late is true, the client never sends its connect
+// at once. If the edge takes no such clients now, connectSDK returns nil.
 func (w *world) connectSDK(e *edge, late bool) *session {
 	if _, ever := e.links.Linked(); e.old || !e.alive || !ever || !e.links.KnowsSDK() || len(e.sessions) >= 14 {
 		return nil
@@ -341,7 +341,7 @@ func (w *world) lastLine(s *session) line {
 	return line{fmt.Sprintf(`{"id":%d,"refresh":{"token":%q}}`, k.id, k.claims.sign(tokens.Keys[0])), &frame{sdk: k}}
 }
 
-// publish lets a client publish to some channel.
+// publish sends a publish of a client to some channel.
 func (w *world) publish(s *session) {
 	channel := w.channel(s)
 	if w.chance(30) {
@@ -350,7 +350,7 @@ func (w *world) publish(s *session) {
 	w.sends(s, []line{w.publishLine(s, channel)})
 }
 
-// subscribe lets a client subscribe or unsubscribe.
+// subscribe sends a subscribe or an unsubscribe of a client.
 func (w *world) subscribe(s *session) {
 	w.sends(s, []line{w.subscribeLine(s, w.channel(s), w.chance(60))})
 }
@@ -462,8 +462,8 @@ func shortened(text string) string {
 	return text
 }
 
-// readAll has the reader of each waiting client go on if it can. It is called when a link begins,
-// and when a connect is confirmed.
+// readAll plans a call of world.read for each client whose lines wait. The caller calls readAll
+// when a link begins, and when a connect is confirmed.
 func (e *edge) readAll() {
 	for _, s := range e.sessions {
 		if s.sdk != nil && s.sdk.waits != nil {

@@ -20,8 +20,9 @@ var (
 // TestSimulation runs schedules with clients of the chat, several at a time. If a schedule fails,
 // the test shortens the schedule and prints what happens in the short one.
 //
-// The logged digest stays the same unless a change of the code affects which bytes come on links to
-// edges without clients of SDKs, or when they come.
+// The test logs a digest of the bytes that links carry, and of the times at which they come. No
+// edge has clients of SDKs in this test. So the digest stays the same if a change of the code has
+// no effect on the links of edges without these clients.
 func TestSimulation(t *testing.T) { simulate(t, plan) }
 
 // TestSimulationWithSDKs does what TestSimulation does, with clients of the chat and of SDKs.

@@ -11,8 +11,8 @@ import (
 
 // arriving takes note that a session comes to a topic. The session may receive publications that
 // are still on their way to a relay, since that relay does not know them yet when the session
-// comes. Clients of the chat do not get their own publications. For a client of an SDK, which gets
-// them, the parameter user is "".
+// comes. For a client of the chat, the parameter user is its user: the client does not get what
+// this user publishes, except on a user's topic. For a client of an SDK, the parameter user is "".
 func (m *model) arriving(t protocol.Topic, i *interest, user string) {
 	for _, e := range m.stream(t).entries {
 		if e.flying == 0 || user != "" && !t.IsUser() && e.from == user {
@@ -101,10 +101,11 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool, by *brokertest.Ha
 	}
 }
 
-// owed reports whether a client of an SDK must get what its own relay publishes. That is so
-// although the client came while Redis was away, and its edge knows no position yet. Its subscribe
-// was confirmed, so it must get all that was said later. A relay to which the edge linked after the
-// client came owes it nothing, since that relay does not know when the client came.
+// owed reports whether a client of an SDK must get what its own relay has published, even while the
+// client's edge knows no position. The edge knows none if the client came while Redis was away. The
+// client's subscribe was confirmed, so the client must get all that was said later. If the edge
+// linked to the relay after the client came, the relay owes the client nothing, since it does not
+// know when the client came.
 func (m *model) owed(s *session, i *interest, e *entry, by *brokertest.Handle) bool {
 	here, f := s.e.used, m.ids[e.id]
 	return s.sdk != nil && i.in && i.leaves == 0 && f != nil && f.at.After(i.since) &&

@@ -54,9 +54,9 @@ type config struct {
 	window     int           // unread bytes at which an end of a conn stops sending
 	digestEach time.Duration
 	topicRate  int // bytes a second; 0: no bound
-	pieces     int // how many pieces of jobs a relay does in one step at most
+	pieces     int // bound of the pieces of jobs that a relay does in one step
 
-	sdk  bool // clients of SDKs come too
+	sdk  bool // there are clients of SDKs besides those of the chat
 	skew bool // some edges and relays do not know clients of SDKs; only with sdk
 }
 

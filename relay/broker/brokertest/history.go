@@ -18,7 +18,7 @@ func fill(r *Relay, t protocol.Topic, n int) []protocol.Position {
 	return list
 }
 
-// The function behind reads what a history has after a position, in as many pages as needed.
+// The function named behind reads what a history has after a position, in as many pages as needed.
 func behind(r *Relay, t protocol.Topic, after protocol.Position) (list []broker.Publication) {
 	r.t.Helper()
 	for {
@@ -45,7 +45,7 @@ func testPages(t *testing.T, b Backend) {
 	for _, c := range []struct {
 		name  string
 		after protocol.Position
-		first int // number of the first publication expected
+		first int // number of the first expected publication
 		n     int
 		more  bool
 	}{
@@ -96,9 +96,9 @@ func testTrimmed(t *testing.T, b Backend) {
 	}
 }
 
-// testEpochPages reads the history of a topic that has had several epochs. It begins after each
-// publication in turn, and must read exactly the publications behind that one. It then does the
-// same after positions that the history does not have.
+// testEpochPages reads the history of a topic that has had several epochs. For each publication, it
+// reads the history after that publication, and must get exactly the publications that follow. It
+// then reads after positions that the history does not have.
 func testEpochPages(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
 	var all []broker.Publication
@@ -145,8 +145,8 @@ func testGenuine(t *testing.T, b Backend) {
 }
 
 // testLongExpiry waits until a history of many publications has expired, and then publishes many
-// more. Their positions must continue from the last one that expired, and a page of the history
-// must have only the new publications.
+// more. Their positions must continue from the last position of the expired history. A page of the
+// history must have only the new publications.
 func testLongExpiry(t *testing.T, b Backend) {
 	t.Parallel() // this test waits for expiry
 	r := Start(t, b.NewBroker(t))

@@ -34,7 +34,8 @@ func (m *Memory) PublishBare(t protocol.Topic, from, msg string) {
 // of Redis has them. The zero Saved is empty.
 type Saved struct{ kept memorybroker.Kept }
 
-// Save returns a copy of all that is kept now. The more is kept, the longer Save takes.
+// Save returns a copy of all entries that the Memory keeps now. The time that Save takes grows with
+// their number.
 func (m *Memory) Save() (s Saved) {
 	m.Mu.Lock()
 	defer m.Mu.Unlock()

@@ -22,7 +22,7 @@ const Patience = time.Minute
 // failures.
 type Relay struct {
 	broker.Broker
-	Instance protocol.Instance // instance of the edge that the Relay publishes for
+	Instance protocol.Instance // instance of the edge for which the Relay publishes
 
 	t testing.TB
 
@@ -91,8 +91,8 @@ func (r *Relay) Events() int {
 }
 
 // Await returns the first event of type E that matches, and the index after that event. The
-// argument from is the index of the first event that Await looks at. Await waits for events that
-// are not there yet.
+// argument named from is the index of the first event that Await looks at. Await waits for events
+// that are not there yet.
 func Await[E broker.Event](r *Relay, from int, what string, match func(E) bool) (E, int) {
 	r.t.Helper()
 	timeout := time.NewTimer(Patience)
@@ -115,7 +115,7 @@ func Await[E broker.Event](r *Relay, from int, what string, match func(E) bool) 
 	}
 }
 
-// Once publishes p once and returns the answer, which may be a failure.
+// The method Once publishes p a single time and returns the answer, which may be a failure.
 func (r *Relay) Once(p broker.Publish) broker.Published {
 	r.t.Helper()
 	from := r.Events()
@@ -282,13 +282,14 @@ func (r *Relay) Count(t protocol.Topic) int64 {
 	return answer.Count
 }
 
-// Received waits for n publications on t, and returns them. The argument from is the index of the
-// first event that counts. As a relay does, Received reads from the history what was published
+// Received waits for n publications on t, and returns them. The argument named from is the index of
+// the first event that counts. As a relay does, Received reads from the history what was published
 // while the subscription was lost.
 func (r *Relay) Received(t protocol.Topic, from, n int) (list []broker.Publication) {
 	r.t.Helper()
-	// The variable told has the highest position of t that an event or the history has told. The
-	// variable read has the position of the last publication that was read from the history.
+	// The variable named told has the highest position of t that an event or the history has told.
+	// The variable named read has the position of the last publication that was read from the
+	// history.
 	var told, read protocol.Position
 	for index, lost := 0, false; len(list) < n; {
 		var e broker.Event
@@ -345,8 +346,8 @@ func (r *Relay) Bare(t protocol.Topic, publish func()) broker.Publication {
 	}
 }
 
-// The function about reports whether e is about t: e brings a publication of t, or tells whether
-// the subscription of t is in force.
+// The function named about reports whether e is about t: e brings a publication of t, or tells
+// whether the subscription of t is in force.
 func about(e broker.Event, t protocol.Topic) bool {
 	switch e := e.(type) {
 	case broker.Received:
@@ -372,8 +373,8 @@ func (r *Relay) SoFar(t protocol.Topic) []broker.Publication {
 	return list
 }
 
-// LostSince reports whether an event tells that the subscription of t was lost. The argument from
-// is the index of the first event that counts.
+// LostSince reports whether an event tells that the subscription of t was lost. The argument named
+// from is the index of the first event that counts.
 func (r *Relay) LostSince(t protocol.Topic, from int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -71,10 +71,10 @@ func testFlush(t *testing.T, b Backend) {
 	listener := Start(t, b.NewBroker(t))
 	listener.Join(group)
 	index, deaf := listener.Events(), false
-	// The function flushed publishes msg, calls Flush, and waits for a Flushed. It reports whether
-	// this Flushed answers the call, has Heard, and came after msg. If the Flushed answers the call
-	// and has Heard, but msg has not come yet, flushed fails the test. It does not fail the test if
-	// the subscription was lost.
+	// The function named flushed publishes msg, calls Flush, and waits for a Flushed. It returns
+	// true if this Flushed answers the call, its Heard is true, and msg has come. If msg has not
+	// come, although the Flushed answers the call and its Heard is true, the function fails the
+	// test, unless the subscription was lost.
 	flushed := func(msg string) bool {
 		t.Helper()
 		b.PublishBare(t, group, "1", msg)

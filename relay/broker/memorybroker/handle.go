@@ -16,7 +16,7 @@ type Handle struct {
 	memory *Memory
 	tokens map[protocol.Topic]uint64 // guarded by memory.Mu
 
-	// mu guards the following. A caller that also locks memory.Mu must lock that one first.
+	// mu guards the following. A caller that also locks memory.Mu must lock memory.Mu first.
 	mu     sync.Mutex
 	events []broker.Event
 	bytes  int // length of all queued publications: the bytes of their Contents

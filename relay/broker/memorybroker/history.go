@@ -17,14 +17,14 @@ type History struct {
 
 // The function next returns the position of the publication that follows a topic's top. The
 // position is in top's epoch, or is the first of a new epoch. The argument old says that
-// publications after top may have been lost. The argument known is the highest position that the
-// publisher knows of.
+// publications after top may have been lost. The argument named known is the highest position that
+// the publisher knows of.
 //
 // A new epoch begins in four cases:
 //   - There is no top.
 //   - The offset of top is protocol.MaxOffset.
 //   - The argument old is true, and top is not in protocol.MaxEpoch.
-//   - The argument known is higher than top, and its epoch is before protocol.MaxEpoch.
+//   - The argument named known is higher than top, and its epoch is before protocol.MaxEpoch.
 //
 // A new epoch is later than the epoch of top and than seen.Latest(). It is also later than the
 // epoch of known, if that is before protocol.MaxEpoch.

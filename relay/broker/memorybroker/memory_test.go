@@ -119,9 +119,10 @@ func TestForgets(t *testing.T) {
 		if _, err := fmt.Sscanf(m.String(), "%d histories, %d positions, %d marks", &histories, &positions, &marks); err != nil {
 			t.Fatal(err)
 		}
-		// There is one message a second, each on another topic. So the Memory keeps one history for
-		// each second of the histories' age, and likewise for positions and marks. It keeps up to
-		// 30 more of each, since a sweep comes only every quarter of a history's age.
+		// There is one message a second, each on a topic of its own. So the Memory keeps as many
+		// histories as their age has seconds. The same holds for positions and for marks, with
+		// their own ages. It keeps up to 30 more of each, since a sweep comes only every quarter of
+		// a history's age.
 		if histories < 119 || histories > 151 || positions < 3719 || positions > 3751 || marks < 3599 || marks > 3631 {
 			t.Errorf("keeps %s", m)
 		}

@@ -16,9 +16,8 @@ import (
 )
 
 // BenchmarkPublish publishes messages of 128 bytes to 1 or 10,000 topics, and receives them. At
-// most 1, 16 or 500 messages are in flight. For comparison, each case also runs with publishBare.
-// The function publishBare takes the messages from a queue like the publisher's. It writes each as
-// the same JSON as the publisher does, and sends it with a bare PUBLISH.
+// most 1, 16 or 500 messages are in flight. For comparison, each case also runs with publishBare,
+// which sends the publisher's JSON with a bare PUBLISH instead of a script.
 func BenchmarkPublish(b *testing.B) {
 	for _, flight := range []int{1, 16, 500} {
 		for _, topics := range []int{1, 10_000} {
@@ -30,7 +29,8 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// publishBare carries out the requests in q, each by a PUBLISH, until ctx is done.
+// publishBare takes requests from q, as the publisher takes them from its own queue, until ctx is
+// done. It carries out each request by a PUBLISH of the JSON that the publisher would write.
 func publishBare(ctx context.Context, q *queue[broker.Publish], server *redistest.Server, answered chan<- struct{}) {
 	var text []byte
 	for {

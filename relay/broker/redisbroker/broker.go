@@ -44,8 +44,8 @@ func New(cfg Config) (broker.Broker, error) {
 	return b, nil
 }
 
-// The type common is what the Brokers on the masters of a Redis Cluster share. The Broker on a
-// single Redis has one, too.
+// The type named common is what the Brokers on the masters of a Redis Cluster share. The Broker on
+// a single Redis has one, too.
 type common struct {
 	keys       keys
 	pubsub     pubsub
@@ -78,18 +78,18 @@ type role struct {
 	// of the sentinels begin to name another master. The field is nil if there are no sentinels.
 	watch func(ctx context.Context, switched func())
 	end   func() // called when Run ends; nil on a master of a Redis Cluster
-	// The channel moved gets a signal when Redis says that a key is, or may be, on another node.
-	// Its buffer holds one signal. The field is nil for a single Redis, where such a reply is a
-	// fault.
+	// The channel named moved gets a signal when Redis says that a key is, or may be, on another
+	// node. Its buffer holds one signal. The field is nil for a single Redis, where such a reply is
+	// a fault.
 	moved chan struct{}
 }
 
-// The type probed is what a prober uses on its Redis.
+// The type named probed is what a prober uses on its Redis.
 type probed struct {
 	topic   protocol.Topic // topic that the prober publishes to
 	earlier protocol.Topic // topic that probers of the earlier layout published to
-	// The field named says whether this Redis keeps the back end's name. On a Redis Cluster, one
-	// master keeps the name. The probes of that master go to a topic in the slot of the name's key.
+	// This field says whether this Redis keeps the back end's name. On a Redis Cluster, one master
+	// keeps the name. The probes of that master go to a topic in the slot of the name's key.
 	named bool
 }
 
@@ -125,10 +125,11 @@ func newBroker(opt *redis.Options, c common, p role) *Broker {
 	return b
 }
 
-// The method found takes the identity of the server that answered a probe, and passes it on to the
-// subscriber. The second argument says how that identity compares to the previous one. Unless the
-// two are the same, found also tells the publisher to read the identity again. If the server was
-// replaced, restarted or promoted, the connections for requests are replaced before their next use.
+// The method named found takes the identity of the server that answered a probe, and passes it on
+// to the subscriber. The second argument says how that identity compares to the previous one.
+// Unless the two identities are the same, the method also tells the publisher to read the identity
+// again. If the server was replaced, restarted or promoted, the connections for requests are
+// replaced before their next use.
 func (b *Broker) found(who identity, seen sighting) {
 	if seen != same {
 		b.publisher.changed.Store(true)

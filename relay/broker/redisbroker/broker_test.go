@@ -178,11 +178,11 @@ func TestABadTopicDoesNotTouchOthersOfItsCall(t *testing.T) {
 	}
 }
 
-// TestAMarkOfWhatWasNotPublishedIsNotKept has 20 writers. A record has no room for so many marks,
-// so some of them are in the hash of further marks. When each writer has published a message, a
-// string takes the place of the topic's list, so that the next messages fail. When the string is
-// deleted, the same messages must be published. If a failed message had left its mark in the hash,
-// it would count as a duplicate.
+// TestAMarkOfWhatWasNotPublishedIsNotKept publishes for 20 writers. A record has no room for so
+// many marks, so some of them are in the hash of further marks. When each writer has published a
+// message, a string takes the place of the topic's list, so that the next messages fail. When the
+// string is deleted, the same messages must be published. If a failed message had left its mark in
+// the hash, it would count as a duplicate.
 func TestAMarkOfWhatWasNotPublishedIsNotKept(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -23,21 +23,21 @@ type Cluster struct {
 	answers  *queue[broker.Event] // answers to requests for which there was no master
 	replicas *replicas
 	sums     sums
-	// The channel moved gets a signal when a master says that a key is, or may be, on another node.
-	// Its buffer holds one signal. After a signal, the method follow reads the layout soon.
+	// The channel named moved gets a signal when a master says that a key is, or may be, on another
+	// node. Its buffer holds one signal. After a signal, the method follow reads the layout soon.
 	moved chan struct{}
 
 	sink func(broker.Event) // set by Run, then constant
 
-	// The lock events is read-locked while a Received, Subscribed or Deaf of a shard is passed to
-	// sink, and write-locked while topics move between shards. So no such event of a shard is
-	// passed on during a move. If a caller takes this lock and the lock named calls, it takes this
-	// one first.
+	// The lock named events is read-locked while a Received, Subscribed or Deaf of a shard is
+	// passed to sink, and write-locked while topics move between shards. So no such event of a
+	// shard is passed on during a move. A caller that needs both this lock and the lock named calls
+	// takes this lock first.
 	events sync.RWMutex
 
-	// The lock calls guards the fields view, early and wanted. It is never held during a call of
-	// sink. Whoever replaces the view holds this lock and also the lock named events. So one of the
-	// two is enough to read the view.
+	// The lock named calls guards the fields view, early and wanted. It is never held during a call
+	// of sink. A caller that replaces the view holds both this lock and the lock named events. So
+	// one of the two is enough to read the view.
 	calls  sync.RWMutex
 	view   *view                     // nil until the first attempt to read the layout has ended
 	early  []func()                  // requests that came before the first view
@@ -46,9 +46,9 @@ type Cluster struct {
 	// stateMu guards the following. It is held while sink is called with a State, so that these
 	// events keep their order.
 	stateMu sync.Mutex
-	// The field causes says why parts of the Redis Cluster are away. Its keys are the addresses of
-	// masters, and the constant theCluster. For a master it has the first cause of the absence. The
-	// latest cause is in the state of that master's Broker.
+	// The field named causes says why parts of the Redis Cluster are away. Its keys are the
+	// addresses of masters, and the constant theCluster. For a master it has the first cause of the
+	// absence. The latest cause is in the state of that master's Broker.
 	causes  map[string]error
 	telling telling
 	away    bool
@@ -280,7 +280,7 @@ func (c *Cluster) Missing() (list []string) {
 	return slices.Compact(list)
 }
 
-// The method from makes the function to which the Broker of the shard s passes its events.
+// The method named from makes the function to which the Broker of the shard s passes its events.
 func (c *Cluster) from(s *shard) func(broker.Event) {
 	return func(e broker.Event) {
 		switch e := e.(type) {
@@ -310,7 +310,7 @@ func (c *Cluster) from(s *shard) func(broker.Event) {
 	}
 }
 
-// The method counted adds the count in e to the sum whose id is e.Token.
+// The method named counted adds the count in e to the sum whose id is e.Token.
 func (c *Cluster) counted(e broker.Counted) { c.added(c.sums.add(e.Token, e.Count, e.Err)) }
 
 func (c *Cluster) added(whole broker.Event) {

@@ -26,7 +26,7 @@ type replicas struct {
 
 type replicaLine struct {
 	*line
-	idleUntil time.Time // time before which nobody asks it; owned by replicas.run
+	idleUntil time.Time // time before which nobody asks the replica; owned by replicas.run
 }
 
 const (
@@ -38,7 +38,7 @@ func newReplicas(t *target, k keys, p pubsub) *replicas {
 	return &replicas{target: t, keys: k, pubsub: p, queue: newQueue((*ask).weight), lines: make(map[string]*replicaLine)}
 }
 
-// count asks the replicas for the subscribers of t. The method run gives the answer.
+// count asks the replicas how many subscribers t has. The method run gives the answer.
 func (r *replicas) count(t protocol.Topic, token uint64) {
 	r.queue.put(ask{kind: askCount, topic: t, token: token})
 }
@@ -122,7 +122,7 @@ func (l *replicaLine) count(ctx context.Context, k keys, p pubsub, batch []ask) 
 	return counts
 }
 
-// The type sums holds unanswered requests that were divided into parts. Each part went to one
+// The type named sums holds unanswered requests that were divided into parts. Each part went to one
 // master, or to all replicas together.
 type sums struct {
 	mu      sync.Mutex // guards the following
@@ -130,7 +130,7 @@ type sums struct {
 	pending map[uint64]*sum
 }
 
-// sum is an unanswered request that was divided into parts. It adds up their answers.
+// sum is an unanswered request that was divided into parts. It adds up the answers to the parts.
 type sum struct {
 	left  int // answers to come
 	count int64

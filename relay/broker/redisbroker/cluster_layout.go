@@ -163,33 +163,33 @@ type belief struct {
 	changes int64
 	ids     []string
 
-	// While all nodes that answer tell of one and the same new Redis Cluster, unconfirmed is the
-	// time when they began to tell of it. Otherwise it is zero, also while no node answers.
+	// If all nodes that answer tell of the same new Redis Cluster, this is the time when they began
+	// to do so. In all other cases it is zero, for example while no node answers.
 	unconfirmed time.Time
 }
 
-// anewAfter is how long all nodes that answer must tell of a new Redis Cluster before they are
-// believed. Until then, their layouts count as a mistake.
+// anewAfter is the time after which a new Redis Cluster is believed. All nodes that answer must
+// have told of it for that long. Until then, their layouts count as a mistake.
 const anewAfter = 3 * time.Second
 
-// errBehind is the error for a layout behind the believed one. The node that told it may be cut off
-// from the nodes that changed the layout.
+// errBehind is the error for a layout that is behind the believed one. The node that told it may be
+// cut off from the nodes that changed the layout.
 var errBehind = errors.New("this node knows an older layout of the cluster")
 
-// The method behind reports whether l counts fewer changes than the believed layout. Then l is
-// older, or is of another Redis Cluster.
+// The method named behind reports whether l counts fewer changes than the believed layout. Then l
+// is older, or is of another Redis Cluster.
 func (b *belief) behind(l layout) bool { return l.changes < b.changes }
 
 // The method keep makes l the believed layout.
 func (b *belief) keep(l layout) { *b = belief{changes: l.changes, ids: l.ids} }
 
-// The method confirmed sets the field unconfirmed to zero. It is called when a node has told a
-// layout that is not behind the believed one.
+// The method named confirmed sets the field unconfirmed to zero. It is called when a node has told
+// a layout that is not behind the believed one.
 func (b *belief) confirmed() { b.unconfirmed = time.Time{} }
 
 // anew reports whether the Redis Cluster was made anew, so that a new layout replaces the believed
-// one. The argument told has the layouts of all nodes that answer and find their Redis Cluster
-// working. All of these layouts are behind the believed one.
+// one. The argument named told has the layouts of all nodes that answer and find their Redis
+// Cluster working. All of these layouts are behind the believed one.
 //
 // A node that was only cut off names nodes that are known, itself among them. Its layout is never
 // believed, even if no other node answers for a long time. The layout of a Redis Cluster that was

@@ -105,8 +105,8 @@ func cutReplication(t *testing.T, master *redistest.Server) {
 }
 
 // TestClusterFailover kills a master under traffic while its replica is behind. After that, the old
-// master is made the master again by hand. The Broker must tell of the first master's absence in
-// time, and traffic must go on after each of the two changes.
+// master is made the master again by hand. The Broker must tell in time that the old master is
+// absent, and traffic must go on after each of the two changes.
 func TestClusterFailover(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()
@@ -139,7 +139,7 @@ func clusterFailover(t *testing.T, sharded bool) {
 	brokertest.Await(f.listener, from, "Deaf", func(d broker.Deaf) bool { return d.Topic == topics[0] && !d.All })
 	awaitState(f.listener, index, false)
 	t.Logf("back after %v", time.Since(began))
-	// cluster.Owner may ask a server that does not know yet who took over.
+	// The method cluster.Owner may ask a server that does not know yet which replica took over.
 	brokertest.Eventually(t, "somebody took over", func() bool { return cluster.Owner(key) != master })
 	f.flowing(50)
 
@@ -246,8 +246,8 @@ func clusterSlotMoved(t *testing.T, sharded bool) {
 	}
 }
 
-// TestClusterCounts counts the subscribers of a topic to which other clients have subscribed, one
-// at each node. The clients at replicas must be counted too. A replica that does not answer must be
+// In TestClusterCounts, a relay and one client at each node subscribe to a topic. A count of the
+// topic's subscribers must include the clients at replicas. A replica that does not answer must be
 // left out.
 func TestClusterCounts(t *testing.T) {
 	t.Parallel()
@@ -285,9 +285,9 @@ func TestClusterCounts(t *testing.T) {
 	}
 }
 
-// TestClusterCountsSharded counts the subscribers of a sharded channel to which other clients have
-// subscribed, at the servers of its slot. A client that subscribes to the classic channel of the
-// same name must not count, and must hear nothing.
+// In TestClusterCountsSharded, a relay and one client at each server of a slot subscribe to a
+// sharded channel. All of them must count as its subscribers. A client that subscribes to the
+// classic channel of the same name must not count, and must hear nothing.
 func TestClusterCountsSharded(t *testing.T) {
 	t.Parallel()
 	cluster := startCluster(t, true)

@@ -66,8 +66,8 @@ const (
 	// within which an absent Redis is noticed. The constant slowest gives long messages more time.
 	publishTimeout = 2 * time.Second
 	// slowest is the lowest supported speed of the way to Redis, in bytes a second. While the
-	// publisher waits for an answer, the time that the heaviest call of the pipeline takes at this
-	// speed is added to publishTimeout.
+	// publisher waits for an answer, its timeout is a sum: publishTimeout, and the time that the
+	// pipeline's heaviest call takes at this speed.
 	slowest = 64 << 10
 	// probeTimeout and probeEvery add up to less than the 3 s within which an absent Redis is
 	// noticed.
@@ -150,7 +150,7 @@ func node(opt *redis.Options, addr string, d time.Duration) *redis.Options {
 	return c
 }
 
-// The function with makes a copy of opt whose timeouts of reads and of writes are d.
+// The function named with makes a copy of opt whose timeouts of reads and of writes are d.
 func with(opt *redis.Options, d time.Duration) *redis.Options {
 	c := *opt
 	c.ReadTimeout, c.WriteTimeout = d, d

@@ -120,9 +120,9 @@ func (l *line) renew() {
 	}
 }
 
-// The method after compares the number of outages so far with the number in its last call. If they
-// differ, it renews the client and returns true. Call it before requests: a connection from before
-// an outage may be dead without having failed yet.
+// The method named after compares the number of outages so far with the number in its last call. If
+// they differ, it renews the client and returns true. Call it before requests: a connection from
+// before an outage may be dead without having failed yet.
 func (l *line) after(outages uint64) bool {
 	l.mu.Lock()
 	known := l.outages == outages
@@ -144,9 +144,9 @@ func (l *line) close() {
 // closeWhen closes l when ctx is done, or when the returned function is called.
 func (l *line) closeWhen(ctx context.Context) func() { return closeWhen(ctx, l.close) }
 
-// closeWhen calls the function end when ctx is done, to interrupt reads and writes under way. The
-// function that closeWhen returns must be called once. If end was not called before, that function
-// calls it. Otherwise it waits until the call of end has returned.
+// closeWhen calls the function end when ctx is done, to interrupt reads and writes under way. It
+// returns a function that must be called once. The returned function calls end if closeWhen has not
+// called it. If closeWhen has called it, the returned function waits until that call is over.
 func closeWhen(ctx context.Context, end func()) func() {
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

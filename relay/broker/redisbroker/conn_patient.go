@@ -22,16 +22,16 @@ type patient struct {
 	grace func() time.Duration
 
 	opened time.Time
-	// The field heard is the time when bytes were last read with a deadline. It is a time.Duration
-	// since patient.opened.
+	// The field named heard is the time when bytes were last read with a deadline. It is a
+	// time.Duration since patient.opened.
 	heard atomic.Int64
 
 	// The field reading belongs to the read deadline, and the field writing to the write deadline.
 	// Each has the time that was left until its deadline when that deadline was set. It is 0 if
 	// there is no deadline, or if the deadline was set to a time in the past.
 	reading, writing atomic.Int64
-	// The field until is the read deadline, as a time.Duration since patient.opened. It counts only
-	// if the field reading is not 0.
+	// The field named until is the read deadline, as a time.Duration since patient.opened. It
+	// counts only if the field reading is not 0.
 	until atomic.Int64
 }
 
@@ -45,8 +45,8 @@ type patientConn interface {
 	quietFor() time.Duration
 }
 
-// The function patiently wraps c. If c is a syscall.Conn, the result is one, too, so that go-redis
-// can check whether the connection is still open.
+// The function named patiently wraps c. If c is a syscall.Conn, the result is one, too, so that
+// go-redis can check whether the connection is still open.
 func patiently(c net.Conn, endless time.Duration, grace func() time.Duration) patientConn {
 	p := &patient{Conn: c, endless: endless, grace: grace, opened: time.Now()}
 	if raw, ok := c.(syscall.Conn); ok {

@@ -19,7 +19,7 @@ func TestPatientRead(t *testing.T) {
 		endless, grace time.Duration
 		withdrawn      time.Duration // silence after which there is no grace any more
 		deadline       bool
-		want           time.Duration // silence that ends the read; 0: only the far end's close does
+		want           time.Duration // silence that ends the read; 0: no silence ends it
 	}{
 		{"a deadline", 0, 0, 0, true, 2 * time.Second},
 		{"with grace", 0, 5 * time.Second, time.Hour, true, 7 * time.Second},

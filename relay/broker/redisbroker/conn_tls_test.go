@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The function serves runs a Broker. Messages of protocol.MaxMsg bytes must be published and
+// The function named serves runs a Broker. Messages of protocol.MaxMsg bytes must be published and
 // received, and their history must be read. The Broker's subscription must be counted.
 func serves(t *testing.T, c Config) *brokertest.Relay {
 	t.Helper()
@@ -113,8 +113,8 @@ func TestRedisTLSAtAPlainPort(t *testing.T) {
 }
 
 // away starts a Broker, and waits until it says that Redis is away. The reason that it gives must
-// contain the text cause. The Broker runs in a subtest, so it has ended when away returns.
-// Otherwise it would go on dialling, which is a load.
+// contain the text in the argument cause. The Broker runs in a subtest, so it has ended when away
+// returns. Otherwise it would go on dialling, which is a load.
 func away(t *testing.T, c Config, cause string) {
 	t.Helper()
 	t.Run("away", func(t *testing.T) {

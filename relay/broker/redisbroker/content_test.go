@@ -10,9 +10,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// TestOriginalServersReadTheText publishes data. It then reads the messages on Redis in the way of
-// original servers and older relays: they know FromId, ToId and Msg, and ignore fields that they do
-// not know. Msg must be the text of the data.
+// TestOriginalServersReadTheText publishes data. It then reads the messages on Redis as original
+// servers and older relays do: they know FromId, ToId and Msg, and ignore fields that they do not
+// know. Msg must be the text of the data.
 func TestOriginalServersReadTheText(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

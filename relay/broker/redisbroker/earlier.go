@@ -15,8 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The type earlier has the progress of taking over the keys that relays of the earlier layout have
-// left (see docs/redis.md#upgrading). Such relays keep the back end's name under a key of their
+// The type earlier tracks how relays take over the keys of the earlier layout (see
+// docs/redis.md#upgrading). Relays of that layout keep the back end's name under a key of their
 // own. That key is deleted when everything is taken over. The Brokers on the masters of a Redis
 // Cluster share one value of this type.
 //
@@ -68,7 +68,7 @@ func (e *earlier) restartLocked() {
 	}
 }
 
-// The method found takes the name that a prober has read, or "" if there is none. It reports
+// The method named found takes the name that a prober has read, or "" if there is none. It reports
 // whether a name appeared after our relay had served, when it is too late to take anything over.
 func (e *earlier) found(name string) (tooLate bool) {
 	e.mu.Lock()
@@ -86,8 +86,8 @@ func (e *earlier) found(name string) (tooLate bool) {
 	return appeared && e.closed
 }
 
-// The method serves is called when a probe has succeeded, so that our relay may serve. If no name
-// of the earlier layout is left, nothing is taken over from then on.
+// The method named serves is called when a probe has succeeded, so that our relay may serve. If no
+// name of the earlier layout is left, nothing is taken over from then on.
 func (e *earlier) serves() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -121,8 +121,8 @@ func (e *earlier) next(ctx context.Context, p *prober) (task, error) {
 	return toLook, nil
 }
 
-// The method looked ends p's part of this round. The argument found says whether p has taken over
-// any key in this round.
+// The method named looked ends p's part of this round. The argument named found says whether p has
+// taken over any key in this round.
 func (e *earlier) looked(p *prober, found bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -141,8 +141,8 @@ func (e *earlier) looked(p *prober, found bool) {
 }
 
 // left returns the name that relays of the earlier layout gave. It returns "" if there is no such
-// name, or if nothing is taken over any more. The result over says that all other keys of such
-// relays are taken over, so that only the name is left.
+// name, or if nothing is taken over any more. The result named over says that all other keys of
+// such relays are taken over, so that only the name is left.
 func (e *earlier) left() (name string, over bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -158,7 +158,8 @@ type takingOver struct {
 	since time.Time // when this value of probe was first read
 	keys  int       // number of keys taken over so far
 
-	// These describe the present look through the server. One look is made on one connection.
+	// These fields describe the present look through the server. One look is made on one
+	// connection.
 	connection uint64 // number of that connection, from 1 on
 	cursor     uint64 // cursor of SCAN
 	before     int    // value of the field keys when this look began
@@ -272,7 +273,7 @@ type earlierKey struct {
 	instance protocol.Instance // instance of a mark; zero for other kinds
 }
 
-// parseEarlier parses the name of a key. It returns false unless relays of the earlier layout give
+// parseEarlier parses the name of a key. The result ok is true if relays of the earlier layout give
 // this name to a key of one of the chat's topics. Topics of probes are not topics of the chat.
 // Their keys need not be taken over, since Redis keeps them for some seconds only.
 func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
@@ -370,8 +371,8 @@ func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks 
 	return p.deleted(forget)
 }
 
-// The method deleted counts keys as taken over. Each command of cmds has replied how many keys it
-// deleted. The result is that of the function worst.
+// The method named deleted counts keys as taken over. It adds up the replies to cmds: each reply
+// says how many keys its command deleted. The result is that of the function worst.
 func (p *prober) deleted(cmds []redis.Cmder) error {
 	for _, cmd := range cmds {
 		n, _ := cmd.(*redis.Cmd).Int()

@@ -56,7 +56,7 @@ func dense(epoch, from, to uint64) (list []protocol.Position) {
 }
 
 // TestWhatTheEarlierLayoutLeftIsTakenOver plants keys as relays of the earlier layout leave them. A
-// relay must go on behind their last position, and know their marks.
+// relay must go on behind the last position in these keys, and know the marks in them.
 func TestWhatTheEarlierLayoutLeftIsTakenOver(t *testing.T) {
 	t.Parallel()
 	const epoch = 1_700_000_000_000_000
@@ -176,10 +176,11 @@ func TestKeysOfOtherProgramsAreLeftAlone(t *testing.T) {
 	}
 }
 
-// TestTakingOverKeepsWhatIsThere starts a relay of our layout, and waits until it serves. Then it
-// plants keys as relays of the earlier layout leave them, and starts another relay of our layout. A
-// topic whose record is older than HistoryAge and MarkAge together must go on behind what the
-// earlier relays left. A topic with a younger record must keep its history and go on.
+// TestTakingOverKeepsWhatIsThere stops a relay of our layout that has served, and publishes through
+// a second one. Then it plants keys as relays of the earlier layout leave them, and starts a third
+// relay of our layout. If a topic's record is older than HistoryAge and MarkAge together, the topic
+// must take over the earlier history and last position. A topic with a younger record must keep its
+// own history, and go on behind it.
 func TestTakingOverKeepsWhatIsThere(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -415,8 +416,8 @@ func TestWhileTheEarlierLayoutIsInUseNothingIsPublished(t *testing.T) {
 	}
 }
 
-// TestTheLineOfARefusedRelaySaysHowToUpgrade plays a relay of the first layout that serves. A relay
-// of our layout must be refused, and its error must name that layout and say how to upgrade.
+// TestTheLineOfARefusedRelaySaysHowToUpgrade plays a serving relay of the first layout. A relay of
+// our layout must be refused, and its error must name that layout and say how to upgrade.
 func TestTheLineOfARefusedRelaySaysHowToUpgrade(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -189,7 +189,7 @@ func TestCauseWithoutALayout(t *testing.T) {
 
 func TestCauseOfACluster(t *testing.T) {
 	t.Parallel()
-	cluster := redistest.StartCluster(t, 1) // too few masters to have the replica promoted
+	cluster := redistest.StartCluster(t, 1) // with one master, no replica can be promoted
 	b := openBroker(t, Config{URL: cluster.URL})
 	r := brokertest.Start(t, b)
 	r.Join(group)

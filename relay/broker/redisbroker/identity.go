@@ -49,9 +49,9 @@ type pipeliner interface{ Pipeline() redis.Pipeliner }
 // the identifier has given up.
 type identity struct {
 	run string // run_id of the server's process
-	// data is a hash of 8 characters, which changes with each restart and each promotion. After
-	// either, the server may have older contents: those of a snapshot, or of a replica that was
-	// behind.
+	// data is a hash of 8 characters, which changes with each restart and each promotion. After a
+	// restart or a promotion, the server may have older contents: those of a snapshot, or of a
+	// replica that was behind.
 	data string
 }
 
@@ -75,8 +75,9 @@ func newWhoCmds(ctx context.Context) whoCmds {
 
 func (w whoCmds) cmds() []redis.Cmder { return []redis.Cmder{w.server, w.replication} }
 
-// The method told returns the identity that a server has told in its replies. The argument asked
-// has the commands, which must have been sent already. The results are those of the method read.
+// The method named told returns the identity that a server has told in its replies. The argument
+// named asked has the commands, which must have been sent already. The results are those of the
+// method read.
 func (i *identifier) told(asked whoCmds) (identity, error) {
 	for _, cmd := range []*redis.StringCmd{asked.server, asked.replication} {
 		if err := cmd.Err(); err != nil && failureOf(err) == unreachable {
@@ -86,8 +87,8 @@ func (i *identifier) told(asked whoCmds) (identity, error) {
 	return i.known(asked.server.Val(), asked.replication.Val(), asked.server.Err()), nil
 }
 
-// The method known returns the identity in two sections of INFO. If they are empty, the argument
-// err says why.
+// The method named known returns the identity in two sections of INFO. If they are empty, the
+// argument err says why.
 func (i *identifier) known(server, replication string, err error) identity {
 	who := identityOf(field(server, "run_id"), field(replication, "master_replid"))
 	if who.run == "" {
@@ -105,9 +106,9 @@ func (i *identifier) replace(old identity) {
 }
 
 // wasReplaced reports whether the connection c leads to a server that was replaced. The argument
-// who is the identity of the server that answers the probes. A different run_id alone does not show
-// a replacement. The connection must also be older than the last replacement that the probe found,
-// or lead to the server that was replaced last.
+// named who is the identity of the server that answers the probes. A different run_id alone does
+// not show a replacement. The connection must also be older than the last replacement that the
+// probe found, or lead to the server that was replaced last.
 func (i *identifier) wasReplaced(c connected, who identity) bool {
 	if c.run == "" || who.run == "" || c.run == who.run {
 		return false
@@ -136,7 +137,7 @@ func (i *identifier) note(who identity) identity {
 	return who
 }
 
-// The method contradicted counts a contradiction. It is called when one connection told the
+// The method named contradicted counts a contradiction. It is called when one connection told the
 // identities of two servers.
 func (i *identifier) contradicted() {
 	i.mu.Lock()

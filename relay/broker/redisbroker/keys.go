@@ -41,7 +41,7 @@ func (k keys) list(t protocol.Topic) string { return string(k.appendList(nil, t)
 
 func (k keys) appendList(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "l", t) }
 
-// The method marks returns the key of the marks that the topic's record has no room for.
+// The method named marks returns the key of the marks that the topic's record has no room for.
 func (k keys) marks(t protocol.Topic) string { return string(k.appendMarks(nil, t)) }
 
 func (k keys) appendMarks(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "w", t) }
@@ -122,10 +122,11 @@ func (k keys) isProbe(channel []byte) bool {
 		string(channel[len(k):][:len(probeTopic)]) == string(probeTopic)
 }
 
-// realm returns a name for the cluster of relays that uses the prefix k in a database. Channels
-// belong to no database. So relays with the same prefix share channels, even if their databases or
-// layouts differ. Relays whose channels are sharded share keys with relays whose channels are not.
-// In all these cases the realms differ. The name is unambiguous, since a prefix has no spaces.
+// realm returns a name for the cluster of relays that uses the prefix k in a database. Clusters
+// that share channels or keys have different realms. Channels belong to no database. So relays with
+// the same prefix share channels, even if their databases or layouts differ. Relays with sharded
+// channels and relays with classic channels share keys. The name is unambiguous, since a prefix has
+// no spaces.
 func (k keys) realm(database int, sharded bool) string {
 	mark := ""
 	if sharded {
@@ -180,8 +181,8 @@ func (k keys) sortBySlot(list []protocol.Topic) {
 	}
 }
 
-// The function tags returns a list with one number for each hash slot. If the number is used as a
-// key, the key is in that slot.
+// The function named tags returns a list with one number for each hash slot. If the number is used
+// as a key, the key is in that slot.
 var tags = sync.OnceValue(func() []string {
 	list := make([]string, slots)
 	for n, left := 0, slots; left > 0; n++ {

@@ -50,7 +50,7 @@ const (
 	shardedStep = layoutStep / 2
 )
 
-// The function stated returns the value of statement.Database for relays with our layout.
+// The function named stated returns the value of statement.Database for relays with our layout.
 func stated(database int, sharded bool) int {
 	if sharded {
 		database += shardedStep
@@ -90,15 +90,15 @@ func (s statement) crosses(o statement) bool {
 // makesTopics reports whether the channels under the longer prefix are also channels of users or
 // groups under the shorter one. Then original servers and counts of subscribers would mix the
 // clusters up. Any other topic under the longer prefix may also be a topic under the shorter one.
-// No message crosses there, since each message names its realm. So such clusters serve side by
+// But then no message crosses, since each message names its realm. So such clusters serve side by
 // side.
 func makesTopics(shorter, longer string) bool {
 	remainder, ok := strings.CutPrefix(longer, shorter)
 	return ok && (protocol.Topic(remainder).IsUser() || protocol.Topic(remainder).IsGroup())
 }
 
-// The method before reports whether the cluster of s comes before that of o. Among clusters that do
-// not serve yet, the one that comes first is to serve.
+// The method named before reports whether the cluster of s comes before that of o. Among clusters
+// that do not serve yet, the one that comes first is to serve.
 func (s statement) before(o statement) bool {
 	return cmp.Or(cmp.Compare(s.Database, o.Database), strings.Compare(s.Prefix, o.Prefix)) < 0
 }
@@ -114,7 +114,7 @@ func (s statement) String() string {
 // on the same Redis, and decides whether its own relay is refused. That relay is refused if another
 // cluster shares channels with its cluster, and if the other cluster serves or comes first (see
 // statement.before). There are two exceptions. The relay is not refused if another relay of its
-// cluster serves. It is also not refused once it serves itself. In that case the relay that came
+// cluster serves. It is also not refused if it has begun to serve already: then the relay that came
 // later is at fault.
 type neighbours struct {
 	opt        func() *redis.Options // options for a server that the statements of all relays reach
@@ -223,7 +223,7 @@ func (n *neighbours) hear(ctx context.Context, sub *redis.PubSub) error {
 	}
 }
 
-// The method heard handles one payload from relaysChannel. It ignores a payload that is no
+// The method named heard handles one payload from relaysChannel. It ignores a payload that is no
 // statement, since anybody may publish on that channel. Under the prefix "edgerelay:" it is also
 // the channel of the topic "relays".
 func (n *neighbours) heard(ctx context.Context, payload string) error {

@@ -103,9 +103,9 @@ func (s *started) goesOn(t *testing.T) {
 	}
 }
 
-// The function refused starts a Broker, and returns the error with which its Run ends. On a busy
-// machine, the relays that serve may object only after the Broker has begun to serve. In that case
-// the function stops the Broker and starts another one. If no Broker is refused within
+// The function named refused starts a Broker, and returns the error with which its Run ends. On a
+// busy machine, the relays that serve may object only after the Broker has begun to serve. In that
+// case the function stops the Broker and starts another one. If no Broker is refused within
 // brokertest.Patience, the test fails.
 func refused(t *testing.T, c Config) error {
 	t.Helper()
@@ -339,8 +339,8 @@ func TestG1_NoMessageCrossesAndNoneIsLost(t *testing.T) {
 	})
 }
 
-// TestG1_NoMessageCrossesBetweenPrefixesThatBeginOneAnother has two clusters, and the prefix of one
-// is the beginning of the other's. Topics may have any name, so a topic of one cluster can have the
+// TestG1_NoMessageCrossesBetweenPrefixesThatBeginOneAnother runs two clusters. The prefix of one is
+// the beginning of the other's. Topics may have any name, so a topic of one cluster can have the
 // same channel as a topic of the other. Both clusters must serve. Each must receive its own
 // messages alone, and have a history of its own.
 func TestG1_NoMessageCrossesBetweenPrefixesThatBeginOneAnother(t *testing.T) {

@@ -14,9 +14,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// The constant noticed is the longest time from the loss of Redis until the Broker tells of it. The
-// constant back is the longest time from the return of Redis until the Broker tells of that. The
-// function within may extend both times.
+// The constant named noticed is the longest time from the loss of Redis until the Broker tells of
+// it. The constant named back is the longest time from the return of Redis until the Broker tells
+// of that. The function within may extend both times.
 const (
 	noticed = 3 * time.Second
 	back    = 3 * time.Second // it takes about a second on an idle machine
@@ -85,10 +85,9 @@ func TestNoticed(t *testing.T) {
 	}
 }
 
-// The function within checks that the time since began is not above the given limit. On a busy
-// machine it first makes the limit up to four times as long. If the limit is exceeded and long
-// tests are wanted (see long.Wanted), it reports an error. It logs the time with the argument what,
-// which says what was awaited.
+// The function named within logs the time since the argument began, and what was awaited. On a busy
+// machine it raises the given limit, up to four times as high. If the time is above the limit, and
+// long tests are wanted (see long.Wanted), it reports an error.
 func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	t.Helper()
 	took := time.Since(began)
@@ -101,8 +100,8 @@ func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	}
 }
 
-// pressure returns the share of the last ten seconds in which some task waited for a core. The
-// share is from 0 to 1. It is 0 if the system does not tell it.
+// pressure says for how much of the last ten seconds some task waited for a core. The result is a
+// share from 0 to 1. It is 0 if the system does not tell it.
 func pressure() float64 {
 	text, err := os.ReadFile("/proc/pressure/cpu")
 	if err != nil {
@@ -115,9 +114,9 @@ func pressure() float64 {
 	return percent / 100
 }
 
-// TestHalfOpenAlone silences one connection, and leaves it open: the publisher's, the prober's or
-// the subscriber's. The other connections work. The Broker must tell of the silence, by a State or
-// by a Deaf.
+// TestHalfOpenAlone silences one connection: the publisher's, the prober's or the subscriber's. It
+// leaves this connection open. The other connections work. The Broker must tell of the silence, by
+// a State or by a Deaf.
 func TestHalfOpenAlone(t *testing.T) {
 	long.Only(t, "it is about time alone")
 	for _, c := range []struct {

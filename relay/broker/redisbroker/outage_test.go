@@ -31,11 +31,11 @@ func relayOn(t *testing.T, url string) *brokertest.Relay {
 	return r
 }
 
-// awaitState waits for a State whose Away equals the argument away. The argument from is the index
-// of the first event that counts. The results are the State and the index that follows it. On a
-// busy machine, an absence may have begun before the event at that index, since Redis answered too
-// late. If an absence is awaited, awaitState then returns the State that told of this absence, and
-// the index unchanged.
+// awaitState looks at events from the given index on, and waits for a State whose Away equals the
+// argument away. It returns this State and the index behind it. On a busy machine, Redis may answer
+// too late, so an absence may have begun before the given index. If such an absence still lasts
+// there, and the argument away is true, awaitState returns the State that began this absence, and
+// the given index.
 func awaitState(r *brokertest.Relay, from int, away bool) (broker.State, int) {
 	if before := statesUntil(r, 0, from); away && len(before) > 0 && before[len(before)-1].Away {
 		return before[len(before)-1], from
@@ -52,7 +52,7 @@ func awaitDeaf(r *brokertest.Relay, from int) int {
 	return from
 }
 
-// The function states returns the State events from an index up to the present.
+// The function named states returns the State events from an index up to the present.
 func states(r *brokertest.Relay, from int) []broker.State {
 	return statesUntil(r, from, r.Events())
 }
@@ -96,9 +96,9 @@ func tooLate(cause error) bool {
 }
 
 // wantCause fails the test unless the present absence has a cause whose text contains the argument
-// cause. The argument told is the State with which the absence began. That State has only the first
-// cause, which may be due to a busy machine or to another connection. So wantCause also waits for
-// later causes.
+// cause. The argument named told is the State with which the absence began. That State has only the
+// first cause, which may be due to a busy machine or to another connection. So wantCause also waits
+// for later causes.
 func wantCause(t *testing.T, r *brokertest.Relay, told broker.State, cause string) {
 	t.Helper()
 	if told.Cause == nil {
@@ -114,7 +114,7 @@ func wantCause(t *testing.T, r *brokertest.Relay, told broker.State, cause strin
 	}
 }
 
-// The function causes returns the causes that b has noted for a present absence of Redis.
+// The function named causes returns the causes that b has noted for a present absence of Redis.
 func causes(b broker.Broker) (list []error) {
 	switch b := b.(type) {
 	case *Broker:

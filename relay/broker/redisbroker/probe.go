@@ -64,8 +64,8 @@ type prober struct {
 	connections atomic.Uint64 // connections opened so far
 }
 
-// The method counted returns a copy of opt. Each connection that is opened with the copy is counted
-// in p.connections.
+// The method named counted returns a copy of opt. Each connection that is opened with the copy is
+// counted in p.connections.
 func (p *prober) counted(opt *redis.Options) *redis.Options {
 	o := *opt
 	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
@@ -111,9 +111,9 @@ func (p *prober) run(ctx context.Context) {
 }
 
 // probe tries once whether Redis does what relays need, and reports whether it does. The argument
-// checked is the result of the last probe. The version, the scripts and the permissions are checked
-// if the last probe failed, if requests are known to fail, or if state.recheck is set. They are
-// also checked while keys of the earlier layout may be left. In each of these cases, probe also
+// named checked is the result of the last probe. The version, the scripts and the permissions are
+// checked if the last probe failed, if requests are known to fail, or if state.recheck is set. They
+// are also checked while keys of the earlier layout may be left. In each of these cases, probe also
 // takes over keys of the earlier layout.
 func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, checked bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -263,10 +263,10 @@ type sighting uint8
 
 const (
 	same sighting = iota
-	// The value odd says that the identity is the first one, or that its change does not show that
-	// the server was replaced.
+	// This value says that the identity is the first one, or that its change does not show that the
+	// server was replaced.
 	odd
-	// The value another says that the server was replaced, restarted or promoted.
+	// This value says that the server was replaced, restarted or promoted.
 	another
 )
 

@@ -35,7 +35,7 @@ type publisher struct {
 	identity   identity
 	identified bool
 
-	// The field calls is a list that begins with the calls of the present pipeline. The calls
+	// The field named calls is a list that begins with the calls of the present pipeline. The calls
 	// behind these are of earlier pipelines, and are kept to be reused. This field and the next
 	// four are owned by run.
 	calls []*call
@@ -227,8 +227,8 @@ func (p *publisher) carryOut(ctx context.Context, batch []broker.Publish, calls 
 		heaviest = max(heaviest, c.weight)
 		p.sending = append(p.sending, c)
 	}
-	// While a heavy call is on its way to Redis, it is possible that no answer comes. So the grace
-	// is the time that the heaviest call takes at the slowest speed.
+	// While a heavy call is on its way to Redis, no answer can come, and this must not count as
+	// silence. So the grace is the time that the heaviest call takes at the slowest speed.
 	p.grace.Store(int64(time.Duration(heaviest) * time.Second / slowest))
 	pipeline(ctx, p.line.get(), p.sending)
 	for _, c := range calls {
@@ -243,8 +243,8 @@ func (p *publisher) carryOut(ctx context.Context, batch []broker.Publish, calls 
 	return unknown, errors.Is(calls[0].Err(), errRedial)
 }
 
-// The method note counts failures. Unless ctx is done, it passes one of them to state.failed: the
-// last failure that is no redirection, or the first redirection if all failures are redirections.
+// The method note counts failures. It also passes one failure to state.failed, unless ctx is done:
+// the last failure that is no redirection, or the first redirection if there are only redirections.
 func (p *publisher) note(ctx context.Context, answers []broker.Published) {
 	var last error
 	for i := range answers {

@@ -48,7 +48,7 @@ func (a *argument) MarshalBinary() ([]byte, error) { return *a, nil }
 // larger than keepText. Larger memory is given up.
 const keepText = 4 << 10
 
-// The type publishing has what all calls of one publisher, or of one prober, have in common.
+// The type named publishing has what all calls of one publisher, or of one prober, have in common.
 type publishing struct {
 	keys    keys
 	realm   string
@@ -184,8 +184,8 @@ func (c *call) answer(list []broker.Publish, answers []broker.Published) {
 	}
 }
 
-// The function published parses one line of the reply. It returns the answer to the request that
-// this line is for. The parameter token is the token of that request.
+// The function named published parses one line of the reply. It returns the answer to the request
+// that this line is for. The parameter token is the token of that request.
 func published(token uint64, line string) broker.Published {
 	answer := broker.Published{Token: token}
 	word, text, _ := strings.Cut(line, " ")

@@ -43,8 +43,8 @@ func (p pubsub) tooOld(version string) error {
 	return nil
 }
 
-// The function before reports whether version is earlier than major.minor. It returns false if
-// version is not known.
+// The function named before reports whether version is earlier than major.minor. It returns false
+// if version is not known.
 func before(version string, major, minor int) bool {
 	first, remainder, _ := strings.Cut(version, ".")
 	second, _, _ := strings.Cut(remainder, ".")

@@ -101,9 +101,9 @@ const (
 
 func newPace(least, most int) pace { return pace{least, most, least} }
 
-// The method took adapts the pace after a round trip. The parameter much says how much the round
-// trip carried, and the parameter d says how long it took. The pace does not grow after a round
-// trip that used at most half of the pace: a small round trip says nothing about larger ones.
+// The method named took adapts the pace after a round trip. The parameter much says how much the
+// round trip carried, and the parameter d says how long it took. The pace does not grow after a
+// round trip that used at most half of the pace: a small round trip says nothing about larger ones.
 func (p *pace) took(much int, d time.Duration) {
 	switch {
 	case d > paceSlow:
@@ -113,8 +113,8 @@ func (p *pace) took(much int, d time.Duration) {
 	}
 }
 
-// The method failed makes the pace shrink, as after a slow round trip. It is called after a round
-// trip in which Redis did not answer, or refused a request.
+// The method named failed makes the pace shrink, as after a slow round trip. It is called after a
+// round trip in which Redis did not answer, or refused a request.
 func (p *pace) failed() { p.took(0, paceSlow+1) }
 
 // signal fills the one slot of c, if that is empty.

@@ -153,8 +153,8 @@ func (a *asker) question(ctx context.Context, q ask) redis.Cmder {
 	return pageCmd(ctx, a.keys, a.retention, q.topic, q.after)
 }
 
-// The method answer turns the reply to q's command into q's event. The argument who says which
-// server replied.
+// The method answer turns the reply to q's command into q's event. The argument named who says
+// which server replied.
 func (a *asker) answer(q ask, cmd redis.Cmder, who identity) (broker.Event, error) {
 	if cmd, ok := cmd.(*redis.MapStringIntCmd); ok {
 		counts, err := cmd.Result()
@@ -164,7 +164,7 @@ func (a *asker) answer(q ask, cmd redis.Cmder, who identity) (broker.Event, erro
 	return a.page(q, read, who), err
 }
 
-// The method failed returns the event that answers q with err.
+// The method named failed returns the event that answers q with err.
 func (q *ask) failed(err error) broker.Event {
 	switch q.kind {
 	case askCount:
@@ -174,8 +174,8 @@ func (q *ask) failed(err error) broker.Event {
 	}
 }
 
-// page makes the answer to q. The parameter read is the reply to q, parsed. The parameter who is
-// the identity of the server that replied.
+// page makes the answer to q. The parameter named read is the reply to q, parsed. The parameter
+// named who is the identity of the server that replied.
 func (a *asker) page(q ask, read reading, who identity) broker.History {
 	answer := broker.History{Token: q.token, Topic: q.topic, More: read.more, Top: read.top, Genuine: read.givenBy(who)}
 	answer.Publications = make([]broker.Publication, 0, len(read.entries))

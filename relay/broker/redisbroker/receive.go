@@ -58,10 +58,10 @@ func (s *subscriberConn) take(p push) error {
 	return nil
 }
 
-// The method received sends a Received event for a publication. It drops a publication that is too
-// long, has no valid envelope, or is of another realm. While the top of the topic is being read, it
-// also keeps the highest position that has come since the subscription was confirmed. The Top of
-// the Subscribed event that follows is at least that position.
+// The method named received sends a Received event for a publication. It drops a publication that
+// is too long, has no valid envelope, or is of another realm. While the top of the topic is being
+// read, it also keeps the highest position that has come since the subscription was confirmed. The
+// Top of the Subscribed event that follows is at least that position.
 func (s *subscriberConn) received(p push) {
 	if s.keys.isProbe(p.channel) {
 		return // it has shown that the connection is alive

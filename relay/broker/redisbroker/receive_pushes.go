@@ -13,7 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The type pushes reads what Redis sends to a subscriber, in RESP2. go-redis only opens the
+// The type named pushes reads what Redis sends to a subscriber, in RESP2. go-redis only opens the
 // connection. It does not read the messages, since its PubSub takes ten allocations and two
 // deadlines for each of them. In RESP3 go-redis would read from the connection even when it writes,
 // to look for pushes.

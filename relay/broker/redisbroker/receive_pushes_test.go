@@ -16,7 +16,8 @@ import (
 
 func pushesFrom(r io.Reader) *pushes { return &pushes{in: bufio.NewReaderSize(r, pushesBuffer)} }
 
-// The function read returns the pushes that come, each as one text, and the error that ends them.
+// The function named read returns the pushes that come, each as one text, and the error that ends
+// them.
 func read(r io.Reader) (got []string, err error) {
 	p := pushesFrom(r)
 	for {
@@ -82,8 +83,8 @@ func TestPushesThatAreNone(t *testing.T) {
 	}
 }
 
-// FuzzPushes checks that reading ends on any input, and that the channels and payloads that were
-// read are together no longer than the input.
+// FuzzPushes checks that reading ends on any input. The sum of the lengths of all channels and
+// payloads that were read must not exceed the length of the input.
 func FuzzPushes(f *testing.F) {
 	f.Add([]byte("+PONG\r\n" + message("all", "a") + "*3\r\n$9\r\nsubscribe\r\n$3\r\nall\r\n:1\r\n*2\r\n$4\r\npong\r\n$0\r\n\r\n-ERR\r\n"))
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -114,7 +115,7 @@ func (e *endless) Read(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// The function received returns a reader that repeats one publication, as Redis sends it. The
+// The function named received returns a reader that repeats one publication, as Redis sends it. The
 // parameter size is the length of its message in bytes.
 func received(size int) *endless {
 	e := protocol.Envelope{

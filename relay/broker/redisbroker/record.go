@@ -8,14 +8,14 @@ import (
 
 // These lengths, in bytes, are those of record.lua.
 const (
-	topLength   = 24 // length of the part at the front of a record that has the top
+	topLength   = 24 // length of the front part of a record, which has the top
 	giverLength = 8
 )
 
-// topIn returns the top that a record says. It returns zero if the record says none, or if that top
-// is too old or is not credible. The argument head has the first topLength bytes of the record, or
-// the whole record if that is shorter. The argument nowMS is Redis' time in milliseconds. The
-// argument keptMS is how many milliseconds a last position is kept.
+// topIn returns the top in a record. It returns zero if the record has none, or if that top is too
+// old or is not credible. The argument head has the first topLength bytes of the record, or the
+// whole record if that is shorter. The argument nowMS is Redis' time in milliseconds. The argument
+// keptMS is how many milliseconds a last position is kept.
 func topIn(head string, nowMS, keptMS int64) protocol.Position {
 	if len(head) < topLength {
 		return protocol.Position{}

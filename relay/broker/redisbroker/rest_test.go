@@ -118,7 +118,7 @@ func TestClusterAtRestSendsEachMasterOneCommandASecond(t *testing.T) {
 	brokertest.Eventually(t, "a name", func() bool { return r.Name() != "" })
 }
 
-// TestProbesReachOnlyTheirRelay has two relays of one cluster. Each must be the only subscriber of
+// TestProbesReachOnlyTheirRelay runs two relays of one cluster. Each must be the only subscriber of
 // a channel of its own, and no probe may count as a publication.
 func TestProbesReachOnlyTheirRelay(t *testing.T) {
 	t.Parallel()
@@ -152,8 +152,8 @@ func TestProbesReachOnlyTheirRelay(t *testing.T) {
 }
 
 // TestSubscriptionsOutliveRefusedProbes takes away the permission to publish, and gives it back
-// after 2*silence. No probe reaches the subscriber meanwhile. Its pings must keep its connection in
-// at least one of three attempts.
+// after 2*silence. No probe reaches the subscriber meanwhile. The subscriber's pings must keep its
+// connection alive in at least one of three attempts.
 func TestSubscriptionsOutliveRefusedProbes(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -73,8 +73,8 @@ func (t *target) askSentinels(ctx context.Context) (string, error) {
 	return addr, err
 }
 
-// poll asks all sentinels for the master. It returns the address that the largest number of answers
-// name, and that number. Once more than half of all sentinels agree, poll waits for no further
+// poll asks all sentinels for the master. It returns the address that is named most often, and how
+// many sentinels name it. Once more than half of all sentinels agree, poll waits for no further
 // answers.
 func (t *target) poll(ctx context.Context) (best string, most int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sentinelTimeout)

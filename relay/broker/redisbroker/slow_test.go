@@ -29,9 +29,9 @@ func atLeastOnce(t *testing.T, attempt func() error) {
 	t.Error(failures)
 }
 
-// The function slowly returns a relay on a slow way to the server, another relay whose way is not
-// slow, and the slow way. The parameter rate says how many bytes a second the slow way carries, on
-// each connection and in each direction.
+// The function named slowly returns a relay on a slow way to the server, another relay whose way is
+// not slow, and the slow way. The parameter rate says how many bytes a second the slow way carries,
+// on each connection and in each direction.
 func slowly(t *testing.T, rate int64) (slow, other *brokertest.Relay, way *proxy) {
 	t.Helper()
 	server := redistest.Start(t)
@@ -55,8 +55,8 @@ func sayAll(t *testing.T, r *brokertest.Relay, topics []protocol.Topic, messages
 	}
 }
 
-// The function calmly runs the given function over a slow way, up to three times. At least one of
-// these attempts must succeed. In that attempt the slow relay may tell neither absence nor
+// The function named calmly runs the given function over a slow way, up to three times. At least
+// one of these attempts must succeed. In that attempt the slow relay may tell neither absence nor
 // deafness.
 func calmly(t *testing.T, rate int64, do func(slow, other *brokertest.Relay, way *proxy) error) {
 	t.Helper()
@@ -70,8 +70,8 @@ func calmly(t *testing.T, rate int64, do func(slow, other *brokertest.Relay, way
 	})
 }
 
-// The function calm returns an error for the first State or Deaf from an index on. It returns nil
-// if there is neither.
+// The function named calm returns an error for the first State or Deaf from an index on. It returns
+// nil if there is neither.
 func calm(r *brokertest.Relay, from int) error {
 	for end := r.Events(); from < end; {
 		var e broker.Event

@@ -42,8 +42,8 @@ type state struct {
 	since    time.Time
 	failures uint64
 
-	// The channel moved gets a signal when a node says that a key is, or may be, on another node.
-	// Its buffer holds one signal. It is nil without a Redis Cluster.
+	// The channel named moved gets a signal when a node says that a key is, or may be, on another
+	// node. Its buffer holds one signal. It is nil without a Redis Cluster.
 	moved   chan struct{}
 	trouble chan struct{} // signal to the prober to probe at once; one slot
 	back    chan struct{} // tells the subscriber that Redis answers requests again; one slot
@@ -55,15 +55,14 @@ type state struct {
 	cause      atomic.Pointer[error] // why Redis is away
 	recheck    atomic.Bool           // the next probe is to check the permissions
 	missing    atomic.Pointer[[]string]
-	// The channel first is closed when the first probe has ended. The channel settled is closed
-	// when a probe has succeeded. Until a probe has succeeded, nothing is published or read: keys
-	// of the earlier layout might still have to be taken over.
+	// The channel in the field first is closed when the first probe has ended. The channel in the
+	// field settled is closed when a probe has succeeded. Until then, nothing is published or read:
+	// keys of the earlier layout might still have to be taken over.
 	first, settled chan struct{}
 
-	// outages counts the times that publications or probes began to fail. It also counts the times
-	// that a probe found Redis replaced, restarted or promoted, and the times that the sentinels
-	// named another master. Connections that were opened before the latest of these events are to
-	// be replaced.
+	// outages counts three kinds of events: publications or probes begin to fail, a probe finds
+	// Redis replaced, restarted or promoted, or the sentinels name another master. Connections that
+	// were opened before the latest event are to be replaced.
 	outages atomic.Uint64
 }
 
@@ -71,7 +70,7 @@ func newState(log *slog.Logger, m *metrics, moved chan struct{}) *state {
 	return &state{log: log, metrics: m, moved: moved, deaf: true, first: make(chan struct{}), settled: make(chan struct{}), trouble: make(chan struct{}, 1), back: make(chan struct{}, 1)}
 }
 
-// The method tried notes the end of a probe. It is called by one goroutine.
+// The method named tried notes the end of a probe. It is called by one goroutine.
 func (s *state) tried(succeeded bool) {
 	if !closed(s.first) {
 		close(s.first)
@@ -125,8 +124,8 @@ func (s *state) cannotPublish() error {
 	return nil
 }
 
-// The method failed is called with the error of a request. It notes what this error shows about
-// Redis.
+// The method named failed is called with the error of a request. It notes what this error shows
+// about Redis.
 func (s *state) failed(err error) {
 	if s.moved != nil && redirected(err) {
 		signal(s.moved)
@@ -175,7 +174,7 @@ func (s *state) failuresSoFar() uint64 {
 	return s.failures
 }
 
-// The method answered notes a successful probe. The argument failures is what failuresSoFar
+// The method named answered notes a successful probe. The argument failures is what failuresSoFar
 // returned when the probe began. If a failure was counted since then, answered does nothing.
 func (s *state) answered(failures uint64) {
 	s.mu.Lock()
@@ -217,7 +216,7 @@ func (s *state) because() error {
 // ok reports whether requests and publications may work. Subscriptions do not count.
 func (s *state) ok() bool { return s.cannotPublish() == nil }
 
-// The method lacks notes the permissions that are missing. It is called by one goroutine.
+// The method named lacks notes the permissions that are missing. It is called by one goroutine.
 func (s *state) lacks(permissions []string) {
 	before := s.lacking()
 	if slices.Equal(before, permissions) {

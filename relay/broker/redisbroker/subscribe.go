@@ -36,8 +36,8 @@ type subscriber struct {
 	// The field order lists the topics with a change that the connection has not taken, the
 	// earliest change first. It begins with the topics that were wanted when the connection began.
 	order []protocol.Topic
-	// The field changed has the topics that were appended to the field order after the connection
-	// began, and that the connection has not taken. It is nil without a connection.
+	// The field named changed has the topics that were appended to the field order after the
+	// connection began, and that the connection has not taken. It is nil without a connection.
 	changed map[protocol.Topic]struct{}
 	flushes []uint64 // tokens of flushes that no connection has taken
 
@@ -65,9 +65,9 @@ func newSubscriber(opt *redis.Options, c common, p probing, i *identifier, s *st
 	}
 }
 
-// The method found passes an identity to the method watch of the current connection. It is the
-// identity of the server that answers the probe. If there is no connection, or if the method watch
-// is busy, found does nothing.
+// The method named found passes an identity to the method watch of the current connection. It is
+// the identity of the server that answers the probe. If there is no connection, or if the method
+// watch is busy, found does nothing.
 func (s *subscriber) found(who identity) {
 	select {
 	case s.probed <- who:
@@ -84,8 +84,8 @@ func (s *subscriber) subscribe(t protocol.Topic, token uint64) {
 	s.signal()
 }
 
-// The method again makes the writer ask once more for a subscription that was refused, or that
-// Redis ended. It does nothing if the topic is unwanted by now, or is wanted with another
+// The method named again makes the writer ask once more for a subscription that was refused, or
+// that Redis ended. It does nothing if the topic is unwanted by now, or is wanted with another
 // generation.
 func (s *subscriber) again(t protocol.Topic, generation uint64) {
 	s.mu.Lock()
@@ -144,15 +144,15 @@ func (s *subscriber) end() {
 
 func (s *subscriber) signal() { signal(s.wake) }
 
-// The method want returns the topic's subscription, or zero if there is none.
+// The method named want returns the topic's subscription, or zero if there is none.
 func (s *subscriber) want(t protocol.Topic) subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.wanted[t]
 }
 
-// The method begin lists every wanted topic as changed, for a new connection. It returns how many
-// there are.
+// The method named begin lists every wanted topic as changed, for a new connection. It returns how
+// many there are.
 func (s *subscriber) begin() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,9 +184,9 @@ type change struct {
 	want  subscription
 }
 
-// The method changes removes topics from the front of the field order, and returns them with their
-// subscriptions. The arguments most and size bound the number of topics and the bytes of their
-// names. If the first name alone is longer than size, changes returns that topic only.
+// The method named changes removes topics from the front of the field order, and returns them with
+// their subscriptions. The arguments most and size bound the number of topics and the bytes of
+// their names. If the first name alone is longer than size, changes returns that topic only.
 func (s *subscriber) changes(most, size int) []change {
 	s.mu.Lock()
 	defer s.mu.Unlock()

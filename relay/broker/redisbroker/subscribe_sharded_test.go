@@ -44,7 +44,7 @@ func sharded(t *testing.T) (s *subscriberConn, told *[]broker.Event, lines chan 
 	return s, told, lines
 }
 
-// The method follows sends the commands for all changes.
+// The method named follows sends the commands for all changes.
 func (s *subscriberConn) follows(t *testing.T) {
 	t.Helper()
 	if done, err := s.follow(); !done || err != nil {
@@ -52,8 +52,8 @@ func (s *subscriberConn) follows(t *testing.T) {
 	}
 }
 
-// The method replies passes each reply in list to s, as if the server had sent it. A reply is an
-// error or a text. The text is "+" and a topic that is subscribed now, "-" and a topic that is
+// The method named replies passes each reply in list to s, as if the server had sent it. A reply is
+// an error or a text. The text is "+" and a topic that is subscribed now, "-" and a topic that is
 // unsubscribed now, or the payload of a ping.
 func (s *subscriberConn) replies(t *testing.T, list ...any) {
 	t.Helper()

@@ -42,7 +42,7 @@ func TestWindow(t *testing.T) {
 	for _, c := range []struct {
 		name             string
 		nameLen          int
-		window, commands int // how many topics are sent at first, and at most in one command
+		window, commands int // topics sent at first; largest number in one command
 	}{
 		{"short names", 10, windowTopics, commandTopics},
 		{"long names", protocol.MaxID, windowBytes / (protocol.MaxID + 6), commandBytes / (protocol.MaxID + 6)},

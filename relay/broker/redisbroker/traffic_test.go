@@ -71,7 +71,7 @@ func (f *traffic) speak(ctx context.Context, i int) {
 	}
 }
 
-// The method flowing waits until n more messages have been published on each topic.
+// The method named flowing waits until n more messages have been published on each topic.
 func (f *traffic) flowing(n uint64) {
 	f.t.Helper()
 	for i := range f.topics {
@@ -129,8 +129,8 @@ func (f *traffic) finish() (lost int) {
 	return lost
 }
 
-// The method whole waits until the listener was told of the given position, or of a later one. It
-// returns the publications that were received or are in the history, in the order of their
+// The method named whole waits until the listener was told of the given position, or of a later
+// one. It returns the publications that were received or are in the history, in the order of their
 // positions. The second result is a map, whose keys are the numbers that are in the history.
 func (f *traffic) whole(topic protocol.Topic, last protocol.Position) (list []broker.Publication, kept map[uint64]bool) {
 	f.t.Helper()

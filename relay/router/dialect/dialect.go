@@ -12,8 +12,8 @@ import (
 )
 
 // Dialect is one client protocol as the relay speaks it. The function router.New calls Kinds. All
-// other methods are called only by the caller that steps the Router, one at a time. The methods do
-// not block, and keep none of the slices that they are given.
+// other methods are called only by the caller that steps the Router, and never two at the same
+// time. The methods do not block, and keep none of the slices that they are given.
 type Dialect interface {
 	// Check returns nil for a session that an edge may have, and an error for any other session.
 	// After an error, the router closes the link of the session's edge.
@@ -23,26 +23,26 @@ type Dialect interface {
 	// at once. All calls for one session append the same topics in the same order. A dialect whose
 	// connect is a command (see Confirm) appends none. The router often calls this method.
 	Topics(dst []protocol.Topic, s Session) []protocol.Topic
-	// Parse returns what a client's frame asks for. The parameter again says that the frame was
-	// granted on an earlier link, while the broker was away. Rules that may differ from relay to
-	// relay must not refuse such a frame. The parameter now is the present time of the wall clock.
+	// Parse returns what a client's frame asks for. Its second argument is the present time of the
+	// wall clock. If the last argument is true, the frame was granted on an earlier link, while the
+	// broker was away. Rules that may differ from relay to relay must not refuse such a frame.
 	Parse(s Session, now time.Time, frame []byte, again bool) Command
 	// Content returns the Content that c publishes on its topic. For a Join or a Leave that is the
 	// notice. Content is called when c is published, and perhaps again. Each call must return the
 	// same Content.
 	Content(s Session, c *Command) protocol.Content
 	// Answer returns the text by which a client learns what became of its command. If the command
-	// takes effect, v.Reason is Done. If the command has Answered set, v.Reason is Done when the
-	// command is published or granted.
+	// takes effect, v.Reason is Done. If Command.Answered is set, v.Reason is Done when the command
+	// is published or granted.
 	Answer(s Session, c *Command, v Verdict) []byte
 	// Render appends to b the text of the publication p for those members of t that speak this
-	// dialect. The result except names a user whose sessions do not get the text. If except is "",
-	// all these members get the text. All relays that share a broker must render alike.
+	// dialect. The second result names a user whose sessions do not get the text. If it is "", all
+	// these members get the text. All relays that share a broker must render alike.
 	Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byte, except string)
 	// Lost returns the text that tells members of t that they lost messages. It is for dialects
 	// whose Order is InOrder.
 	Lost(t protocol.Topic) []byte
-	// AfterLoss says what becomes of a member of t when messages to t were lost. The parameter keep
+	// AfterLoss says what becomes of a member of t when messages to t were lost. The last argument
 	// is the membership's keep. AfterLoss is for dialects whose Order is ByTopic.
 	AfterLoss(s Session, t protocol.Topic, keep []byte) Loss
 	// Kinds returns the names by which commands are counted. Every Command.Kind is an index in the
@@ -72,8 +72,8 @@ type Session struct {
 }
 
 // Loss says what becomes of a member that has lost messages. Its membership ends, and the client is
-// sent Text. If Closes is set, the session is closed instead. The router may close the session in
-// any case.
+// sent Text. If Closes is set, the session is closed instead. The router may close the session even
+// if Closes is not set.
 type Loss struct {
 	Closes bool
 	Text   []byte
@@ -88,10 +88,10 @@ const (
 	// InOrder means that answers have the order of the commands, since an answer does not name its
 	// command.
 	InOrder Order = iota
-	// ByTopic means that answers name their commands. A command waits only for earlier commands of
-	// its session on its own topic, as docs/design/sdk.md says. The verbs from Confirm on are for
-	// this order, and Join and Leave are for InOrder. An edge tells of the sessions of such a
-	// dialect with link.Client frames.
+	// ByTopic means that answers name their commands. A command waits for earlier commands of its
+	// session on its own topic, and for no others, as docs/design/sdk.md says. The verbs from
+	// Confirm on are for this order. The verbs Join and Leave are for InOrder. An edge tells of the
+	// sessions of such a dialect with link.Client frames.
 	ByTopic
 )
 
@@ -124,7 +124,7 @@ type Command struct {
 	// Fixed means that clients cannot choose the topic's name. The router bounds how many topics
 	// one user may address. A Publish or a MemberPublish with Fixed set does not count for that
 	// bound, and is never refused for it. Any other Publish or MemberPublish, and any Join, is
-	// refused for the reason ManyAddressed if its topic exceeds the bound. A command that was
+	// refused for the reason ManyAddressed if its topic would be one too many. A command that was
 	// granted on an earlier link is not refused.
 	Fixed bool
 	// Answered says that a Publish or a MemberPublish is answered when it is published, or when it
@@ -133,9 +133,9 @@ type Command struct {
 	Tag      uint32 // opaque to the router, for Answer
 	Topic    protocol.Topic
 	// Text is what is published, in at most protocol.MaxMsg bytes of UTF-8. For the verb Nothing,
-	// Text is the answer. For the verb Close, see the comment there. For a Confirm, a Bind, an
-	// Unbind and a Renew the router does not look at Text, and keeps it for Answer. For a Join and
-	// a Leave, Parse must leave Text empty.
+	// Text is the answer. For the verb Close, the comment of Close says what Text is. For a
+	// Confirm, a Bind, an Unbind and a Renew the router does not look at Text, and keeps it for
+	// Answer. For a Join and a Leave, Parse must leave Text empty.
 	Text  string
 	Terms *Terms // not nil for a Confirm, a Bind, a Renew and a Close
 }
@@ -175,7 +175,7 @@ const (
 	// bytes of the edge's messages already wait for the rates of their topics.
 	TooMuch
 	AlreadyMember // Bind: the session is a member, or will be
-	Late          // Bind: the topic could not be bound for some seconds; it may be later
+	Late          // Bind: the topic could not be bound for some seconds; a later Bind may succeed
 	// The command was replayed. An earlier relay may have published it, or refused it, and nobody
 	// can say which.
 	Unsure

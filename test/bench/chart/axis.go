@@ -12,7 +12,8 @@ type axis struct {
 	log       bool
 }
 
-// apart is a ratio: an axis is linear if its highest value is less than this many times the lowest.
+// The ratio apart decides which axes are linear: those whose highest value is less than this many
+// times the lowest.
 const apart = 20
 
 // axisOf returns an axis that has room for all values. If straight is set, the axis is not
@@ -32,7 +33,7 @@ func axisOf(values []float64, straight bool) axis {
 	return axis{0, math.Ceil(high/step-1e-9) * step, false}
 }
 
-// fraction returns where a value is on the axis, from 0 to 1.
+// axis.fraction returns where a value is on the axis, from 0 to 1.
 func (a axis) fraction(v float64) float64 {
 	if a.log {
 		return math.Log(v/a.low) / math.Log(a.high/a.low)
@@ -40,7 +41,7 @@ func (a axis) fraction(v float64) float64 {
 	return (v - a.low) / (a.high - a.low)
 }
 
-// ticks returns the values at which the axis is labelled.
+// axis.ticks returns the values at which the axis is labelled.
 func (a axis) ticks() (at []float64) {
 	if !a.log {
 		step := stepOf(a.high)

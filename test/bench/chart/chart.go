@@ -86,7 +86,7 @@ func (c Chart) SVG() []byte {
 	return []byte(b.String())
 }
 
-// values collects one coordinate, X or Y, from every point of every line.
+// Chart.values collects one coordinate, X or Y, from every point of every line.
 func (c Chart) values(of func(Point) float64) (all []float64) {
 	for _, line := range c.Lines {
 		for _, p := range line.Points {

@@ -76,8 +76,8 @@ func (h *hub) leave(conn net.Conn) {
 	}
 }
 
-// upgrade reads a WebSocket request and answers it. Bytes behind the request would be lost, so the
-// client must wait for the answer before it sends more.
+// The function upgrade reads a WebSocket request and answers it. Bytes behind the request would be
+// lost, so the client must wait for the answer before it sends more.
 func upgrade(conn net.Conn) error {
 	req, err := http.ReadRequest(bufio.NewReaderSize(conn, 512))
 	if err != nil {
@@ -88,9 +88,9 @@ func upgrade(conn net.Conn) error {
 	return err
 }
 
-// relay reads a client's frames and turns them into a server's frames. After each read it calls the
-// given function with all frames that are complete now, if there are any. It returns when the
-// socket ends, or at a close frame.
+// The function relay reads a client's frames and turns them into a server's frames. After each read
+// it calls the given function with all frames that are complete now, if there are any. It returns
+// when the socket ends, or at a close frame.
 func relay(conn net.Conn, write func(frames []byte)) {
 	// The buffer starts small, since most clients say nothing.
 	in, out := make([]byte, 0, 512), []byte(nil)
@@ -121,9 +121,9 @@ func relay(conn net.Conn, write func(frames []byte)) {
 	}
 }
 
-// unmask turns the client's frame at the start of b into a server's frame, in place. It returns the
-// server's frame and the size of the client's frame. A size of 0 means that the client's frame is
-// not complete.
+// The function unmask turns the client's frame at the start of b into a server's frame, in place.
+// It returns the server's frame and the size of the client's frame. A size of 0 means that the
+// client's frame is not complete.
 func unmask(b []byte) (frame []byte, size int) {
 	if len(b) < 2 {
 		return nil, 0

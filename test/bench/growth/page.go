@@ -31,7 +31,7 @@ const (
 // Place is the text by which a page without a section marks where the section goes.
 const Place = beginning + ending
 
-// folder is the folder of charts and numbers, beside the page.
+// The constant folder is the folder of charts and numbers, beside the page.
 const folder = "curves"
 
 // Check returns an error if the page cannot be read, or has no place for the section.
@@ -40,7 +40,7 @@ func Check(page string) error {
 	return err
 }
 
-// cut returns the text before the section and the text after it.
+// The function cut returns the text before the section and the text after it.
 func cut(page string) (around [2][]byte, err error) {
 	text, err := os.ReadFile(page)
 	if err != nil {
@@ -108,12 +108,12 @@ func (r Run) Section() string {
 	return b.String()
 }
 
-// columns is the width of a page's prose.
+// The constant columns is the width of a page's prose.
 const columns = 100
 
-// wrap returns a paragraph in lines of the page's width. The paragraph begins with the first
-// argument, such as the mark of a list, and goes on with the words of the second. All lines after
-// the first line are indented by the width of that beginning.
+// The function wrap returns a paragraph in lines of the page's width. The paragraph begins with the
+// first argument, such as the mark of a list, and goes on with the words of the second. All lines
+// after the first line are indented by the width of that beginning.
 func wrap(start, text string) string {
 	indent := strings.Repeat(" ", utf8.RuneCountInString(strings.TrimLeft(start, "\n")))
 	var b strings.Builder

@@ -1,5 +1,6 @@
-// History measures how much memory Redis takes for topics. It measures while their histories live,
-// and again soon after the histories expired, when only last positions and marks are left.
+// History measures how much memory Redis takes for topics. It measures twice: while the topics'
+// histories live, and soon after the histories have expired. The second time, only last positions
+// and marks are left.
 //
 //	go run ./test/bench/history [-topics 2000]
 //
@@ -42,7 +43,7 @@ func main() {
 	}
 }
 
-// age is the lifetime of histories here. It is long enough to fill them.
+// The constant age is the lifetime of histories here. It is long enough to fill them.
 const age = 20 * time.Second
 
 func measure(ctx context.Context, topics, messages, size int) (live, after int, err error) {

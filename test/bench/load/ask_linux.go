@@ -36,7 +36,7 @@ func (l *Loop) Ask(ctx context.Context, window int, asks ...*Ask) error {
 	})
 }
 
-// command sends the session's next command, if there is one.
+// Loop.command sends the session's next command, if there is one.
 func (l *Loop) command(a *Ask) error {
 	if a.sent == len(a.Commands) {
 		return nil
@@ -45,7 +45,7 @@ func (l *Loop) command(a *Ask) error {
 	return l.send(a.Of, AppendFrame(nil, OpText, []byte(a.Commands[a.sent-1])))
 }
 
-// answer handles the answer to one command.
+// Loop.answer handles the answer to one command.
 func (l *Loop) answer(a *Ask) error {
 	if a.answered++; a.answered > a.sent {
 		return wrong("%s: %d answers to %d commands", a.Of.name, a.answered, a.sent)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// answers returns the address of a new server for one session. The session may send texts of up to
-// 125 bytes. The server replies to each text with the result of the given function.
+// The function answers returns the address of a new server for one session. The session may send
+// texts of up to 125 bytes. The server replies to each text with the result of the given function.
 func answers(t *testing.T, answer func(text string) string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -13,7 +13,7 @@ func Group(name string) Topic { return Topic{"group", name} }
 // All is everybody's topic.
 var All = Topic{Kind: "all"}
 
-// channel returns one name for the topic, for servers with only one kind of topic.
+// Topic.channel returns one name for the topic, for servers with only one kind of topic.
 func (t Topic) channel() string { return t.Kind + "-" + t.Name }
 
 // Opening says how a session begins. Without a Hello, the session is open after the upgrade. With a

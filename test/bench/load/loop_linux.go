@@ -16,8 +16,8 @@ import (
 // Loop owns the sockets. Only one goroutine may call its methods.
 type Loop struct {
 	// Closed is called for each socket that the server closes or that fails. There are two
-	// exceptions: if Closed is nil, or if the socket's error is a Wrong, the loop's method that is
-	// running returns the error instead.
+	// exceptions: Closed is nil, or the socket's error is a Wrong. In both cases the running method
+	// of the loop returns the error instead.
 	Closed func(*Socket, error)
 
 	dialect    Dialect
@@ -57,12 +57,12 @@ func (l *Loop) Close() {
 	unix.Close(l.epoll)
 }
 
-// atOnce is the largest number of sessions that may still be opening when Open begins with a
-// further one.
+// atOnce bounds how many sessions are being opened at the same time. Open begins with a further
+// session when at most this many earlier ones are still being opened.
 const atOnce = 64
 
-// Open opens n sessions and returns when all are open. For session i, the call of(i) returns the
-// address to connect to, and how the session begins.
+// Open opens n sessions and returns when all are open. The given function is called with the index
+// of a session. It returns the address to connect to, and how the session begins.
 func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o Opening)) ([]*Socket, error) {
 	if err := Room(len(l.sockets) + n); err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func Room(files int) error {
 // spareFiles is the number of files that this process, or a server, needs besides its sockets.
 const spareFiles = 200
 
-// settle waits until at most the given number of sessions are still being opened.
+// Loop.settle waits until at most the given number of sessions are still being opened.
 func (l *Loop) settle(ctx context.Context, most int) error {
 	late := time.Now().Add(30 * time.Second)
 	for l.unopened > most {
@@ -139,7 +139,7 @@ func (l *Loop) dial(addr string, o Opening) (*Socket, error) {
 	return s, nil
 }
 
-// hold sets the socket of a file descriptor. Turn ignores the events of a descriptor without a
+// Loop.hold sets the socket of a file descriptor. Turn ignores the events of a descriptor without a
 // socket.
 func (l *Loop) hold(fd int, s *Socket) {
 	for len(l.sockets) <= fd {
@@ -213,7 +213,7 @@ func (l *Loop) Idle(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// gone handles the end of a socket.
+// Loop.gone handles the end of a socket.
 func (l *Loop) gone(s *Socket, err error) error {
 	var wrong *Wrong
 	if l.Closed == nil || errors.As(err, &wrong) {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// answering starts a server for two sessions. The first one sends. For each text sent, the second
-// one receives the texts that the given function returns.
+// The function answering starts a server for two sessions. The first one sends. For each text sent,
+// the second one receives the texts that the given function returns.
 func answering(t *testing.T, give func(text []byte) [][]byte) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -48,8 +48,8 @@ func answering(t *testing.T, give func(text []byte) [][]byte) string {
 	return l.Addr().String()
 }
 
-// opened returns a loop and a stream in that loop. The sender and the receiver of the stream are
-// connected to a server that the function answering has started.
+// The function opened returns a loop and a stream in that loop. The sender and the receiver of the
+// stream are connected to a server that the function answering has started.
 func opened(t *testing.T, window int, give func(text []byte) [][]byte) (*Loop, *Stream) {
 	l, err := NewLoop(Floor{})
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pace says when the messages of an open loop are due: one message at the beginning, and then one
-// whenever the duration Every has passed.
+// Pace says when the messages of an open loop are due. One message is due at the beginning, and a
+// further one each time that the duration Every has passed.
 type Pace struct {
 	Messages int
 	Every    time.Duration
@@ -112,7 +112,7 @@ type pacing struct {
 	latencies []time.Duration // latency of each message that all receivers have, in order
 }
 
-// due returns the time at which message i is due.
+// pacing.due returns the time at which message i is due.
 func (p *pacing) due(i int) time.Duration { return p.began + time.Duration(i)*p.Every }
 
 // pacing.next returns how long to wait until the next message is due, or 0 if the message is to be

@@ -30,7 +30,7 @@ type round struct {
 	latencies []time.Duration
 }
 
-// patience bounds the time in which nothing arrives although messages are under way.
+// The constant patience bounds the time in which nothing arrives although messages are under way.
 const patience = 20 * time.Second
 
 // Run makes each stream send messages until its window is full. Whenever a message has reached all
@@ -55,8 +55,8 @@ func (l *Loop) Run(ctx context.Context, limits Limits, streams ...*Stream) (r Re
 	return r, nil
 }
 
-// await handles what arrives until the function underWay returns 0. It fails if nothing arrives for
-// longer than the constant patience.
+// Loop.await handles what arrives, and returns when the function underWay returns 0. It fails if
+// nothing arrives for longer than the constant patience.
 func (l *Loop) await(ctx context.Context, underWay func() int) error {
 	for last, at := l.deliveries, l.now(); underWay() > 0; {
 		if err := l.Turn(ctx, time.Second); err != nil {

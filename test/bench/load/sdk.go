@@ -7,8 +7,8 @@ type SDK struct {
 	Path string // path of the endpoint, such as /connection/websocket
 }
 
-// Session returns the opening of a session that its connect also subscribes to everybody's topic.
-// So the session has the topics of a session of the chat, in one command.
+// Session returns the opening of a session. The session's connect also subscribes the session to
+// everybody's topic. So the session has the topics of a session of the chat, after one command.
 func (d SDK) Session(user string) Opening {
 	o := connect(d.path(user))
 	o.Hello = `{"id":1,"connect":{"subs":{"` + sdkChannel(All) + `":{}}}}`
@@ -38,9 +38,9 @@ func (SDK) Aside(text []byte) ([]byte, error) { return Centrifugo{}.Aside(text) 
 
 func (d SDK) path(user string) string { return d.Path + "?user=" + user }
 
-// sdkChannel returns the name of the channel for a topic. For a group, it is a name to which any
-// session may publish. A channel called group:{name} would not do, since only members may publish
-// to it, and a member receives its own messages.
+// sdkChannel returns the name of the channel for a topic. For a group, it returns the name of a
+// channel to which any session may publish. A channel called group:{name} would not do: only
+// members may publish to it, and they receive their own messages.
 func sdkChannel(t Topic) string {
 	switch t.Kind {
 	case "user":

@@ -40,7 +40,7 @@ func (s *Socket) Hear(stream *Stream) {
 	stream.receivers++
 }
 
-// take reads from the socket once and handles what came. It uses the loop's buffer.
+// Loop.take reads from the socket once and handles what came. It uses the loop's buffer.
 func (l *Loop) take(s *Socket) error {
 	buf := append(l.buf[:0], s.partial...)
 	if len(buf) == cap(buf) {
@@ -60,7 +60,8 @@ func (l *Loop) take(s *Socket) error {
 	return err
 }
 
-// parse handles the answer to the upgrade and all whole frames in b. It returns the remainder of b.
+// Loop.parse handles the answer to the upgrade and all whole frames in b. It returns the remainder
+// of b.
 func (l *Loop) parse(s *Socket, b []byte) (remainder []byte, err error) {
 	if s.state == upgrading {
 		i := bytes.Index(b, []byte("\r\n\r\n"))
@@ -137,7 +138,8 @@ func (l *Loop) text(s *Socket, line []byte) error {
 	return nil
 }
 
-// send writes b. It keeps the bytes that the kernel does not take. Loop.flush writes these later.
+// Loop.send writes b. It keeps the bytes that the kernel does not take. Loop.flush writes these
+// later.
 func (l *Loop) send(s *Socket, b []byte) error {
 	if len(s.out) > 0 {
 		s.out = append(s.out, b...)
@@ -154,7 +156,7 @@ func (l *Loop) send(s *Socket, b []byte) error {
 	return l.watch(s, unix.EPOLL_CTL_MOD, unix.EPOLLIN|unix.EPOLLOUT)
 }
 
-// flush writes the bytes in s.out, as many as the kernel takes. Loop.send has put them there.
+// Loop.flush writes the bytes in s.out, as many as the kernel takes. Loop.send has put them there.
 func (l *Loop) flush(s *Socket) error {
 	n, err := unix.Write(s.fd, s.out)
 	if err != nil && !errors.Is(err, unix.EAGAIN) {

@@ -39,7 +39,7 @@ func (st *Stream) Among(wraps []Wrap) { st.wraps = wraps }
 // Topics returns the number of topics that the stream's messages go to.
 func (st *Stream) Topics() int { return max(1, len(st.wraps)) }
 
-// wrap builds the frame of the stream's messages with w around them.
+// Stream.wrap builds the frame of the stream's messages with w around them.
 func (st *Stream) wrap(w Wrap) {
 	text := appendMessage([]byte(w.Before), st.number, st.size)
 	text = append(text, w.After...)
@@ -84,7 +84,7 @@ func (l *Loop) message(s *Socket, b []byte) error {
 	return nil
 }
 
-// say sends the stream's next message.
+// Loop.say sends the stream's next message.
 func (l *Loop) say(st *Stream) error {
 	if len(st.wraps) > 0 {
 		st.wrap(st.wraps[st.sent%uint64(len(st.wraps))])
@@ -100,7 +100,7 @@ func (l *Loop) say(st *Stream) error {
 	return nil
 }
 
-// now returns the monotonic time.
+// Loop.now returns the monotonic time.
 func (l *Loop) now() time.Duration {
 	var t unix.Timespec
 	unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)

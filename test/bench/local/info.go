@@ -35,7 +35,7 @@ func (s *Server) Touch() error {
 	return nil
 }
 
-// ask sends one command, which Redis must answer with a bulk string.
+// Server.ask sends one command, which Redis must answer with a bulk string.
 func (s *Server) ask(command string) (text string, err error) {
 	c, err := net.Dial("tcp", s.Addr)
 	if err != nil {

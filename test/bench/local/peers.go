@@ -43,8 +43,8 @@ func (d Dir) Centrifugo(redis *Server) (*Server, error) {
 	return &Server{Addr: addr, path: path, args: []string{"--config", file}}, os.WriteFile(file, text, 0o600)
 }
 
-// nginx is a configuration with one worker process for all sessions. A subscriber that is more than
-// 200 messages behind may miss some.
+// The constant nginx is a configuration with one worker process for all sessions. A subscriber that
+// is more than 200 messages behind may miss some.
 const nginx = `load_module %s;
 daemon off; master_process off; worker_processes 1; worker_rlimit_nofile 65535;
 pid nginx.pid; error_log stderr crit;

@@ -103,7 +103,7 @@ func (d Dir) Floor() *Server {
 	return &Server{Addr: addr, path: filepath.Join(string(d), "floor"), args: []string{"-addr", addr}}
 }
 
-// free returns an address of loopback for a server, and its port.
+// The function free returns an address of loopback for a server, and its port.
 func free() (addr, port string) {
 	addr, err := loopback.Free()
 	if err != nil {
@@ -148,7 +148,7 @@ func (s *Server) Start(ctx context.Context) (took time.Duration, err error) {
 	return time.Since(began), nil
 }
 
-// patience is the longest time that a process may take to be ready.
+// The constant patience is the longest time that a process may take to be ready.
 const patience = 30 * time.Second
 
 func (s *Server) answers() bool {
@@ -200,14 +200,14 @@ func (s *Server) Metric(ctx context.Context, name string) float64 {
 	})
 }
 
-// Bucket reads a histogram without labels, and returns how many of its observations were not above
-// a bound. The histogram must have a bucket with this bound. Bucket returns 0 if the server does
-// not answer.
+// Bucket reads a histogram without labels, and returns how many of its observations were at most as
+// large as a bound. The histogram must have a bucket with this bound. Bucket returns 0 if the
+// server does not answer.
 func (s *Server) Bucket(ctx context.Context, name, le string) float64 {
 	return s.sum(ctx, func(series string) bool { return series == fmt.Sprintf("%s_bucket{le=%q}", name, le) })
 }
 
-// sum adds up the values of the series for which counts(series) is true.
+// Server.sum adds up the values of those series for which the given function returns true.
 func (s *Server) sum(ctx context.Context, counts func(series string) bool) (sum float64) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/metrics", nil)
 	if err != nil {

@@ -39,7 +39,7 @@ func Dial(addr, path string) (*Socket, error) {
 // Send sends a text.
 func (s *Socket) Send(text string) error { return s.write(load.OpText, []byte(text)) }
 
-// Text returns the next text. If pings come before the text, it answers them.
+// Text returns the next text. It answers the pings that come before the text.
 func (s *Socket) Text() ([]byte, error) {
 	for {
 		opcode, payload, err := s.frame()
@@ -63,7 +63,7 @@ func (s *Socket) write(opcode byte, payload []byte) error {
 	return err
 }
 
-// frame reads a frame whose payload has at most 65,535 bytes.
+// Socket.frame reads a frame whose payload has at most 65,535 bytes.
 func (s *Socket) frame() (opcode byte, payload []byte, err error) {
 	var head [4]byte
 	if _, err := io.ReadFull(s.in, head[:2]); err != nil {

@@ -104,8 +104,8 @@ func serversOf(rows []Row) (servers []string) {
 	return servers
 }
 
-// lines returns the rows in groups. The rows of one group measure the same thing on different
-// servers. Scenarios, cases and measurements keep the order of their first appearance.
+// The function lines returns the rows in groups. The rows of one group measure the same thing on
+// different servers. Scenarios, cases and measurements keep the order of their first appearance.
 func lines(rows []Row) (all [][]Row) {
 	order := map[[3]string]int{}
 	rank := func(scenario, of, what string) int {
@@ -160,9 +160,8 @@ func Number(v float64, unit string) string {
 	return strings.TrimSpace(whole + " " + unit)
 }
 
-// Percentile returns one of the sorted values. Its place is share times the number of values,
-// rounded up: a share of 0.5 gives the third of five values. If there are no values, Percentile
-// returns 0.
+// Percentile returns one of the sorted values. The parameter share is a fraction: of five values,
+// 0.5 gives the third, and 1 gives the last. If there are no values, Percentile returns 0.
 func Percentile(sorted []time.Duration, share float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0

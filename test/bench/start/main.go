@@ -68,7 +68,7 @@ func measure(ctx context.Context, runs int) error {
 	return nil
 }
 
-// report starts a server many times and prints a line of the table.
+// The function report starts a server many times and prints a line of the table.
 func report(ctx context.Context, name string, runs int, s *local.Server) error {
 	var times []time.Duration
 	for range runs {

@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// edge plays an edge process: it has a link to a relay, and sessions that are numbered from 1. Its
-// log is empty whenever it moves.
+// edge plays an edge process: it has a link to a relay, and sessions that are numbered from 1. The
+// edge's log is empty whenever the edge moves.
 type edge struct {
 	keys       link.Keys
 	first      int // number of users at all edges with a lower index
@@ -45,10 +45,10 @@ func newEdge(keys link.Keys, first, sessions int) *edge {
 	}
 }
 
-// user returns the name of a session's user: a number of eight digits.
+// edge.user returns the name of a session's user: a number of eight digits.
 func (e *edge) user(session int) string { return strconv.Itoa(10_000_000 + e.first + session) }
 
-// dial links the edge to the relay at addr. The edge first sends the frames in e.out.
+// edge.dial links the edge to the relay at addr. The edge first sends the frames in e.out.
 func (e *edge) dial(ctx context.Context, addr string) error {
 	e.generation++
 	conn, _, err := link.Dial(ctx, link.DialConfig{URL: "ws://" + addr, Keys: e.keys, Hello: link.Hello{
@@ -66,7 +66,7 @@ func (e *edge) dial(ctx context.Context, addr string) error {
 	return nil
 }
 
-// hang ends the link, if there is one.
+// edge.hang ends the link, if there is one.
 func (e *edge) hang() {
 	if e.conn != nil {
 		e.conn.CloseNow()
@@ -74,7 +74,7 @@ func (e *edge) hang() {
 	}
 }
 
-// begin links an edge to its first relay, and opens its sessions.
+// edge.begin links an edge to its first relay, and opens its sessions.
 func (e *edge) begin(ctx context.Context, addr string) error {
 	e.out = link.Synced{First: 1}.Append(nil)
 	for id := 1; id <= e.sessions; id++ {
@@ -90,8 +90,8 @@ func (e *edge) session(id int) link.Session {
 	return link.Session{ID: uint64(id), Endpoint: protocol.EndpointUser, User: e.user(id)}
 }
 
-// move links the edge to another relay and tells this relay the edge's tables. It returns when the
-// relay has sent the frame Live.
+// edge.move links the edge to another relay and tells this relay the edge's tables. It returns when
+// the relay has sent the frame Live.
 func (e *edge) move(ctx context.Context, addr string) error {
 	<-e.ended
 	e.out = nil
@@ -109,7 +109,8 @@ func (e *edge) move(ctx context.Context, addr string) error {
 	return e.await(ctx, "the link to be live", func() bool { return e.live })
 }
 
-// talk makes each of the first n sessions write to itself. At most atOnce sessions do so at a time.
+// edge.talk makes each of the first n sessions write to itself. At most atOnce sessions do so at a
+// time.
 func (e *edge) talk(ctx context.Context, n int) error {
 	const atOnce = 500
 	for from := 1; from <= n; from += atOnce {
@@ -127,7 +128,7 @@ func (e *edge) talk(ctx context.Context, n int) error {
 	return nil
 }
 
-// say queues a message of a session to a user. The caller holds mu, and wakes the link.
+// edge.say queues a message of a session to a user. The caller holds mu, and wakes the link.
 func (e *edge) say(session int, to string) {
 	e.number++
 	text := fmt.Appendf(nil, `{"Id":"%s","Msg":"%0100d"}`, to, e.number)
@@ -147,9 +148,9 @@ func (e *edge) reaches(ctx context.Context, other *edge) error {
 	return other.await(ctx, "a message of another edge", func() bool { return other.received == want })
 }
 
-// chatter makes the edge's only session write to itself again and again. The session sends each
-// message 5 ms after the previous message has arrived. The returned function ends the writing, and
-// waits until the last message has arrived.
+// edge.chatter makes the edge's only session write to itself again and again. The session sends
+// each message 5 ms after the previous message has arrived. The returned function ends the writing,
+// and waits until the last message has arrived.
 func (e *edge) chatter() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -171,8 +172,8 @@ func (e *edge) chatter() (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// latencies returns the times that messages took since the last call of latencies, in ascending
-// order.
+// edge.latencies returns the times that messages took since the last call of latencies, in
+// ascending order.
 func (e *edge) latencies() []time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -182,7 +183,7 @@ func (e *edge) latencies() []time.Duration {
 	return all
 }
 
-// edge.await waits until holds() is true. Each call of holds happens under the lock mu. edge.await
+// edge.await waits until the given condition holds. It checks the condition under the lock mu. It
 // fails when the link has ended, or when ctx is done.
 func (e *edge) await(ctx context.Context, what string, holds func() bool) error {
 	for {

@@ -17,7 +17,7 @@ type Moment struct {
 	own  time.Duration // CPU time of this process and its ended children
 }
 
-// tick is the unit of /proc/stat.
+// The constant tick is the unit of /proc/stat.
 const tick = 10 * time.Millisecond
 
 // Busy reads a Moment. A time that cannot be read is zero.
@@ -26,7 +26,7 @@ func Busy() (m Moment) {
 	line, _, _ := strings.Cut(string(text), "\n")
 	for i, field := range strings.Fields(line) {
 		n, err := strconv.ParseInt(field, 10, 64)
-		if err != nil || i > 8 { // later fields are guest time, which user and nice include
+		if err != nil || i > 8 { // skip guest times: user and nice include them
 			continue
 		}
 		m.all += time.Duration(n) * tick

@@ -53,8 +53,8 @@ func KernelMemory() Kernel {
 	return Kernel{Slab: slab << 10, Buffers: buffers * int64(os.Getpagesize())}
 }
 
-// after returns the word behind a given word in a file in /proc. It looks only at lines that begin
-// with the word in its second argument. If it finds nothing, after returns "".
+// The function after searches a file in /proc for a word, and returns the word behind it. It looks
+// only at lines whose first word is the second argument. If it finds nothing, it returns "".
 func after(file, line, word string) string {
 	f, err := os.Open(file)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package chat has the chat's texts and commands for tests. They are written out here and not taken
-// from the product, so that tests notice when the product's texts change.
+// Package chat has the chat's texts and commands for tests. They are written out in this package,
+// and not taken from the product. So tests notice when the product's texts change.
 package chat
 
 import (

@@ -197,8 +197,8 @@ func (c *Client) Err() error {
 	return c.ended
 }
 
-// at waits for the i-th message, counted from 0. It returns an error if the connection ends or the
-// deadline passes before the message comes.
+// Client.at waits for the i-th message, counted from 0. It returns an error if the connection ends
+// or the deadline passes before the message comes.
 func (c *Client) at(i int, deadline <-chan time.Time) (Message, error) {
 	for {
 		c.mu.Lock()

@@ -128,7 +128,7 @@ func (c *SDK) Call(method, params string, done func(Line, error)) error {
 	return c.TrySend(fmt.Sprintf(`{"id":%d,%q:%s}`, id, method, params))
 }
 
-// take takes a message from the server.
+// SDK.take takes a message from the server.
 func (c *SDK) take(m Message) {
 	for _, text := range strings.Split(m.Text, "\n") {
 		l := ReadLine(m.At, text)
@@ -152,8 +152,8 @@ func (c *SDK) take(m Message) {
 	}
 }
 
-// judge returns the error of an answer. SDKs fail on an answer without the object that is named
-// after the method.
+// command.judge returns the error of an answer. SDKs fail on an answer without the object that is
+// named after the method.
 func (a *command) judge(l *Line) error {
 	if l.Error != nil {
 		return l.Error

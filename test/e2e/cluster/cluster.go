@@ -84,16 +84,16 @@ type server interface {
 	exit() int             // its exit status; valid once it has ended
 }
 
-// keep adds s to the servers that are stopped at the test's end. They are stopped together, before
-// the proxies between them are closed.
+// Cluster.keep adds s to the servers that are stopped at the test's end. They are stopped together,
+// before the proxies between them are closed.
 func (c *Cluster) keep(s server) server {
 	c.servers = append(c.servers, s)
 	c.t.Cleanup(c.stop)
 	return s
 }
 
-// stop asks all servers to stop. If a server still runs after stopTime, stop kills it and fails the
-// test.
+// Cluster.stop asks all servers to stop. If a server still runs after stopTime, Cluster.stop kills
+// that server and fails the test.
 func (c *Cluster) stop() {
 	for _, s := range c.servers {
 		s.terminate()
@@ -131,7 +131,7 @@ func New(t testing.TB, o Options) *Cluster {
 	return c
 }
 
-// proxy returns a Proxy that dials target. The servers can reach the address of the Proxy.
+// Cluster.proxy returns a Proxy that dials target. The servers can reach the address of the Proxy.
 func (c *Cluster) proxy(target string) *Proxy {
 	c.t.Helper()
 	return NewProxy(c.t, at(c.t, c.run.host(), loopback.FreeAddr(c.t)), target)

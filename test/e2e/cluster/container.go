@@ -48,7 +48,8 @@ func containers(t testing.TB) *containerRunner {
 	return r
 }
 
-// remove deletes all containers that the runner started, and then the runner's network.
+// containerRunner.remove deletes all containers that the runner started, and then the runner's
+// network.
 func (r *containerRunner) remove(t testing.TB) {
 	if ids := strings.Fields(MustDocker(t, "ps", "-aq", "--filter", "label="+r.network)); len(ids) > 0 {
 		MustDocker(t, append([]string{"rm", "-f", "-v"}, ids...)...)
@@ -127,8 +128,8 @@ type container struct {
 	status int           // the exit status; set before the channel above is closed
 }
 
-// terminate asks the container to stop. It ignores errors, since a container that has ended refuses
-// the signal.
+// container.terminate asks the container to stop. It ignores errors, since a container that has
+// ended refuses the signal.
 func (c *container) terminate()            { Docker("kill", "--signal", "TERM", c.id) }
 func (c *container) kill()                 { Docker("kill", c.id); <-c.ended }
 func (c *container) freeze()               { MustDocker(c.t, "pause", c.id) }
@@ -136,10 +137,11 @@ func (c *container) thaw()                 { MustDocker(c.t, "unpause", c.id) }
 func (c *container) done() <-chan struct{} { return c.ended }
 func (c *container) exit() int             { return c.status }
 
-// host returns the address on which proxies must listen so that the servers reach them.
+// containerRunner.host returns the address on which proxies must listen so that the servers reach
+// them.
 func (r *containerRunner) host() string { return r.gateway }
 
-// at returns addr with the given host in place of its own.
+// The function at returns the address addr, with the given host in place of the host in addr.
 func at(t testing.TB, host, addr string) string {
 	t.Helper()
 	_, port, err := net.SplitHostPort(addr)

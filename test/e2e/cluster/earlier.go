@@ -13,8 +13,8 @@ import (
 	"sync"
 )
 
-// past is an earlier commit, with the binaries of its source. The test's process builds the
-// binaries at most once.
+// The type past is an earlier commit, with the binaries of its source. The test's process builds
+// the binaries at most once.
 type past struct {
 	what     string                            // what is special about the commit
 	find     func(root string) (string, error) // returns the commit
@@ -37,8 +37,8 @@ var layoutNumber = regexp.MustCompile(`(?m)^const keyLayout = (\d+)$`)
 
 // Earlier chooses the binary for later boots of the relay. Called with true, Earlier makes later
 // boots use a relay of an earlier commit: the newest one whose layout of keys on Redis has a lower
-// number than the layout of this tree. Called with false, it makes them use the usual binary. The
-// servers of the Cluster must be processes.
+// number than the layout of this tree. Called with false, Earlier makes later boots use the usual
+// binary. The servers of the Cluster must be processes.
 //
 // If Git has no commit with a lower number, the test fails. In a shallow clone, or in a folder that
 // is no clone, there is no history to search, and the test is skipped.
@@ -71,7 +71,7 @@ func (p *part) use(b *past, yes bool) {
 
 var errNoHistory = errors.New("there is no Git history here to build an earlier server from")
 
-// build sets b.dir and b.err.
+// past.build sets b.dir and b.err.
 func (b *past) build() {
 	root, err := git("rev-parse", "--show-toplevel")
 	if err != nil {
@@ -93,7 +93,7 @@ func (b *past) build() {
 	b.err = err
 }
 
-// compile builds the binaries of a commit in b.dir.
+// past.compile builds the binaries of a commit in b.dir.
 func (b *past) compile(root, commit string) error {
 	source := filepath.Join(b.dir, "source")
 	if err := os.Mkdir(source, 0o755); err != nil {
@@ -147,7 +147,7 @@ func beforeLayout(root string) (string, error) {
 	return earlierCommit(layoutOf(string(text)))
 }
 
-// earlierCommit returns the newest commit whose layout has a lower number than the given one. It
+// earlierCommit returns the newest commit whose layout has a number below the given number. It
 // looks at HEAD and at the commits before HEAD.
 func earlierCommit(layout int) (string, error) {
 	list, err := git("rev-list", "HEAD")

@@ -28,7 +28,7 @@ func newInProcess(t testing.TB, relays Env) runner {
 	return inProcess{memorybroker.New(memorybroker.Config{HistorySize: size})}
 }
 
-// embedded is a server in the test's process.
+// The type embedded is a server in the test's process.
 type embedded struct {
 	cancel context.CancelFunc
 	abort  func()
@@ -84,9 +84,9 @@ func run(serve func(context.Context) error, abort func(), socket *abrupt, log *l
 
 func (s *embedded) terminate() { s.cancel() }
 
-// kill breaks every connection that the server accepted for links or clients, and aborts the
-// server. It does not wait for the server's end. Edge.Kill and Relay.Kill first break the server's
-// connections to other servers, at the proxies.
+// embedded.kill breaks every connection that the server accepted for links or clients, and aborts
+// the server. It does not wait for the server's end. Edge.Kill and Relay.Kill first break the
+// server's connections to other servers, at the proxies.
 func (s *embedded) kill() {
 	s.socket.reset()
 	s.abort()
@@ -117,7 +117,7 @@ func list(env Env) (environ []string) {
 	return environ
 }
 
-// abrupt is a listener that can break all connections that it accepted.
+// The type abrupt is a listener that can break all connections that it accepted.
 type abrupt struct {
 	net.Listener
 
@@ -163,7 +163,7 @@ func (l *abrupt) reset() {
 	}
 }
 
-// tracked is a *net.TCPConn that leaves its listener's table when it is closed.
+// The type tracked is a *net.TCPConn that leaves its listener's table when it is closed.
 type tracked struct {
 	*net.TCPConn
 	listener *abrupt

@@ -79,7 +79,7 @@ func mustScrape(t testing.TB, admin string) Metrics {
 	return m
 }
 
-// fetch returns a page's status and body, or status 0 if the server does not answer.
+// The function fetch returns a page's status and body, or status 0 if the server does not answer.
 func fetch(url string) (status int, body string) {
 	res, err := adminClient.Get(url)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 
 const module = "github.com/edgerelay/edgerelay"
 
-// built holds the folder of the binaries. The test's process builds them at most once.
+// The variable built holds the folder of the binaries. The test's process builds them at most once.
 var built struct {
 	once sync.Once
 	dir  string
@@ -33,7 +33,7 @@ func processes(t testing.TB) runner {
 	return processRunner{built.dir}
 }
 
-// build compiles both binaries, with the race detector if it finds a C compiler.
+// The function build compiles both binaries, with the race detector if it finds a C compiler.
 func build() (dir string, err error) {
 	dir, err = os.MkdirTemp("", "edgerelay-e2e-")
 	if err != nil {

@@ -69,8 +69,8 @@ func (p *Proxy) Live() int {
 	return len(p.pipes)
 }
 
-// oldest returns when the oldest open connection through the Proxy began, or the zero time if there
-// is none.
+// Proxy.oldest returns when the oldest open connection through the Proxy began, or the zero time if
+// there is none.
 func (p *Proxy) oldest() (began time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -224,8 +224,8 @@ func (p *Proxy) accept() {
 	}
 }
 
-// serve carries one connection both ways until both directions have ended. It resets a connection
-// that is refused.
+// Proxy.serve carries one connection both ways until both directions have ended. It resets a
+// connection that is refused.
 func (p *Proxy) serve(front net.Conn) {
 	p.mu.Lock()
 	target, refuse := p.target, p.refuse || p.closed
@@ -264,8 +264,8 @@ func (p *Proxy) serve(front net.Conn) {
 	}
 }
 
-// carry copies from src to dst and to sniff until src ends, a write to dst fails, or CutAfter cuts.
-// An orderly end of src becomes an orderly end of dst. A reset of src becomes a reset of dst,
+// Proxy.carry copies from src to dst and to sniff until src ends, a write to dst fails, or CutAfter
+// cuts. An orderly end of src becomes an orderly end of dst. A reset of src becomes a reset of dst,
 // unless the connection is stranded.
 func (p *Proxy) carry(c *pipe, dst, src net.Conn, sniff io.Writer) {
 	pieces, done := make(chan piece, heldPieces), make(chan struct{})
@@ -310,8 +310,8 @@ type piece struct {
 	err   error
 }
 
-// read reads from src, and sends each piece to the first channel. It ends when a read fails, or
-// when the second channel is closed. Then it closes the first channel.
+// Proxy.read reads from src, and sends each piece to the first channel. It ends when a read fails,
+// or when the second channel is closed. Then it closes the first channel.
 func (p *Proxy) read(src net.Conn, pieces chan<- piece, done <-chan struct{}) {
 	defer close(pieces)
 	buf := make([]byte, 32<<10)
@@ -328,8 +328,8 @@ func (p *Proxy) read(src net.Conn, pieces chan<- piece, done <-chan struct{}) {
 	}
 }
 
-// abort breaks one side of a connection because the other side has ended. It does nothing to a
-// stranded connection.
+// Proxy.abort breaks one side of a connection because the other side has ended. It does nothing to
+// a stranded connection.
 func (p *Proxy) abort(c *pipe, side net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -345,8 +345,8 @@ func abort(c net.Conn) {
 	c.Close()
 }
 
-// wait blocks between Freeze and Thaw. If the bytes come back from the target, wait also blocks
-// between FreezeBack and Thaw.
+// Proxy.wait blocks between Freeze and Thaw. If the bytes come back from the target, Proxy.wait
+// also blocks between FreezeBack and Thaw.
 func (p *Proxy) wait(back bool) {
 	p.mu.Lock()
 	thawed, heard := p.thawed, p.heard
@@ -357,8 +357,8 @@ func (p *Proxy) wait(back bool) {
 	}
 }
 
-// slowly is called before each read. It returns how many bytes may be read, n at most. When the
-// Proxy is throttled, it first blocks for 50 ms.
+// Proxy.slowly is called before each read. It returns how many bytes may be read, n at most. When
+// the Proxy is throttled, it first blocks for 50 ms.
 func (p *Proxy) slowly(n int) int {
 	p.mu.Lock()
 	rate := p.rate
@@ -371,8 +371,8 @@ func (p *Proxy) slowly(n int) int {
 	return min(n, max(1, int(rate*int64(pause)/int64(time.Second))))
 }
 
-// spend takes n bytes off the budget of CutAfter. It returns how many of the n bytes may still
-// pass, and whether the connections must be cut after that.
+// Proxy.spend takes n bytes off the budget of CutAfter. It returns how many of the n bytes may
+// still pass, and whether the connections must be cut after that.
 func (p *Proxy) spend(n int) (keep int, cut bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -19,9 +19,9 @@ func NeedRedis(t testing.TB) {
 	redistest.Need(t)
 }
 
-// durable makes Redis hand every write to the kernel before it answers. A kill then loses nothing
-// that was acknowledged. Redis does not wait for the disk, since a busy disk can silence Redis for
-// seconds.
+// With the options durable, Redis hands every write to the kernel before it answers. A kill then
+// loses nothing that was acknowledged. Redis does not wait for the disk, since a busy disk can
+// silence Redis for seconds.
 var durable = []string{"--appendonly", "yes", "--appendfsync", "no"}
 
 // newRedis starts a redis-server for the test. If absent is set, newRedis kills the server at once,

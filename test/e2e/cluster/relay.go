@@ -44,8 +44,8 @@ func (c *Cluster) NewRelay(env Env) *Relay {
 	return r
 }
 
-// boot starts the relay and points the proxies of its links to it. The relay gets new addresses
-// unless r.env names them.
+// Relay.boot starts the relay and points the proxies of its links to it. The relay gets new
+// addresses unless r.env names them.
 func (r *Relay) boot() {
 	t := r.c.t
 	redis := "memory://"
@@ -75,7 +75,8 @@ func (r *Relay) Kill() {
 	r.run.kill()
 }
 
-// RedisAt makes later boots of the relay use the Redis at addr instead of the Cluster's.
+// RedisAt sets the address of the Redis that later boots of the relay use. Before a call of
+// RedisAt, this is the Cluster's Redis.
 func (r *Relay) RedisAt(addr string) { r.redisAt = addr }
 
 // Restart starts a relay that was killed or stopped, or that has not run yet. The new boot has

@@ -97,8 +97,8 @@ func (s *Server) set(id string, here bool) {
 	s.clients[id] = here
 }
 
-// obey carries out the command in a frame that the user with this id sent. It ignores a frame that
-// it does not understand.
+// Server.obey carries out the command in a frame that the user with this id sent. It ignores a
+// frame that it does not understand.
 func (s *Server) obey(sub *redis.PubSub, id string, frame []byte) {
 	var c struct {
 		Method, Group string
@@ -127,9 +127,10 @@ func (s *Server) obey(sub *redis.PubSub, id string, frame []byte) {
 	}
 }
 
-// tell writes the messages of a client's channels to the client. It leaves out the user's own
-// messages to a group or to all. It returns when the subscription is closed. When Redis has
-// confirmed the subscription to a group, tell announces the join to the client and to the group.
+// Server.tell writes the messages of a client's channels to the client. It leaves out the user's
+// own messages to a group or to all. It returns when the subscription is closed. When Redis has
+// confirmed the subscription to a group, Server.tell announces the join to the client and to the
+// group.
 func (s *Server) tell(ws *websocket.Conn, sub *redis.PubSub, id string) {
 	write := func(text string) { ws.Write(s.done, websocket.MessageText, []byte(text)) }
 	for {
@@ -164,8 +165,8 @@ func (s *Server) tell(ws *websocket.Conn, sub *redis.PubSub, id string) {
 	}
 }
 
-// publish publishes an envelope as Peer.Publish does. Any goroutine may call it. An envelope that
-// Redis does not take is lost.
+// Server.publish publishes an envelope as Peer.Publish does. Any goroutine may call it. An envelope
+// that Redis does not take is lost.
 func (s *Server) publish(channel string, e Envelope) {
 	if b, err := json.Marshal(e); err == nil {
 		s.peer.client.Publish(s.done, channel, b)

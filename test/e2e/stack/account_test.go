@@ -17,18 +17,18 @@ import (
 type account struct {
 	first, last int64
 	missing     map[int64]bool // skipped numbers, neither arrived nor announced as lost
-	early       []int64        // numbers below account.first, which arrived later
+	early       []int64        // numbers below account.first that arrived after it
 	doubled     int
 	disordered  int
 	toldFirst   bool   // a loss was announced before the first number
 	told        int64  // skipped numbers that were announced as lost
 	seen        int    // announcements of losses up to the last call of enter
-	by          string // id of the connection that sent the stream, as an SDK was told
+	by          string // id of the connection that sent the stream, as SDKs know it
 }
 
-// enter enters a number that arrived. The second argument is how many losses were announced so far.
-// If a loss was announced since the last call, the numbers that the arrived number skips count as
-// told. Otherwise they count as missing.
+// account.enter enters a number that arrived. The second argument is how many losses were announced
+// so far. If a loss was announced since the last call, the numbers that the arrived number skips
+// count as told. Otherwise they count as missing.
 func (a *account) enter(number int64, told int) {
 	switch {
 	case a.last == 0:
@@ -65,14 +65,14 @@ func (a *account) upTo(number int64) (count int) {
 	return count
 }
 
-// gotten reports whether a number arrived. From account.first to account.last, numbers that were
-// announced as lost count as arrived.
+// account.gotten reports whether a number arrived. From account.first to account.last, numbers that
+// were announced as lost count as arrived.
 func (a *account) gotten(number int64) bool {
 	return a != nil && (number >= a.first && number <= a.last && !a.missing[number] || slices.Contains(a.early, number))
 }
 
-// book enters one frame in the books. If the user should not get the frame, book adds the frame to
-// ledger.strange. The connection of a chat user has book as its Sink.
+// life.book enters one frame in the books. If the user should not get the frame, life.book adds the
+// frame to ledger.strange. The connection of a chat user has life.book as its Sink.
 func (n *life) book(f client.Message) {
 	if n.enter(f) {
 		return
@@ -80,14 +80,15 @@ func (n *life) book(f client.Message) {
 	n.strange(f.Text)
 }
 
-// strange notes a frame that the user should not get. The caller holds no mutex.
+// life.strange notes a frame that the user should not get. The caller holds no mutex.
 func (n *life) strange(text string) {
 	n.l.mu.Lock()
 	defer n.l.mu.Unlock()
 	n.l.strange = append(n.l.strange, fmt.Sprintf("%s#%d: %.200q", n.user.id, n.number, text))
 }
 
-// enter enters a frame in the books. It reports whether the frame is one that the user may get.
+// life.enter enters a frame in the books. It reports whether the frame is one that the user may
+// get.
 func (n *life) enter(f client.Message) bool {
 	u, l, text := n.user, n.l, f.Text
 	n.mu.Lock()
@@ -128,7 +129,7 @@ func (n *life) enter(f client.Message) bool {
 	return true
 }
 
-// credit enters in the books that a message arrived. The caller holds n.mu.
+// life.credit records that a message arrived. The caller holds n.mu.
 func (n *life) credit(s stream, number int64) *account {
 	a := n.accounts[s]
 	if a == nil {
@@ -151,8 +152,8 @@ func (n *life) endSilence(at time.Time) {
 	}
 }
 
-// parse returns the stream and the number of a payload that ledger.say wrote. The result ok is
-// false for any other payload.
+// ledger.parse returns the stream and the number of a payload that ledger.say wrote. The result ok
+// is false for any other payload.
 func (l *ledger) parse(payload string) (s stream, number int64, ok bool) {
 	words := strings.Split(payload, " ")
 	if len(words) != 4 {

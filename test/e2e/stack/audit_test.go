@@ -8,26 +8,26 @@ import (
 )
 
 // inFlight bounds the time that a message needs until the relay has it. Usually a message needs
-// milliseconds, but on a busy machine it may need longer. If an edge is killed, the messages that
-// were sent to it within this time before the kill may be lost. They may have been on their way to
-// the edge, in the edge's log, or on their way to the relay.
+// milliseconds, but on a busy machine it may need longer. If an edge is killed, messages that were
+// sent to this edge within this time before the kill may be lost. Such a message may have been on
+// its way to the edge, in the edge's log, or on its way to the relay.
 const inFlight = time.Second
 
 // audit is the result of a ledger, client by client.
 type audit struct {
 	clients []books
-	firsts  []string // describes the first fault found of each kind
+	firsts  []string // for each kind of fault, the first one found
 	strange []string
 }
 
-// note describes a fault, if it is the first one of its kind.
+// audit.note describes a fault, if it is the first one of its kind.
 func (a *audit) note(kind, format string, args ...any) {
 	if !slices.ContainsFunc(a.firsts, func(first string) bool { return strings.HasPrefix(first, kind+": ") }) {
 		a.firsts = append(a.firsts, kind+": "+fmt.Sprintf(format, args...))
 	}
 }
 
-// books holds the counts of one client, or the sums of several.
+// The type books holds the counts of one client, or the sums of several.
 type books struct {
 	sent, accepted, delivered int64
 	died                      int64 // messages lost with a killed edge
@@ -42,17 +42,18 @@ type books struct {
 	lost, doubled, disordered int64
 }
 
-// audit compares what arrived with what had to arrive. It looks at each connection, and at each
-// stream that the connection's user is to receive. Accepted messages with numbers above life.began
-// are due. A connection that is still open must have got all of them. A connection that has ended
-// must have got those with numbers below the last number that it got. A due message that did not
-// arrive counts as lost, or as told where a loss was announced.
+// ledger.audit compares what arrived with what had to arrive. It looks at each connection, and at
+// each stream that the connection's user is to receive. Accepted messages with numbers above
+// life.began are due. A connection that is still open must have got all of them. A connection that
+// has ended must have got those with numbers below the last number that it got. A due message that
+// did not arrive counts as lost, or as told where a loss was announced.
 //
-// A sent message counts as accepted, except in three cases. In the first two cases the sender's
-// connection has ended, and nobody got the message or a later one of its stream:
-//   - The message may have crossed the close. It is the last one that the socket took, or one that
-//     the socket did not take.
-//   - The sender's edge was killed, and the message may have been in flight at that time.
+// A sent message counts as accepted, unless it is one of these exceptions:
+//   - The sender's connection has ended, and the message may have crossed the close. Nobody got
+//     the message or a later one of its stream. The message is the last one that the socket took,
+//     or one that the socket did not take.
+//   - The sender's edge was killed, and the message may have been in flight at that time. Nobody
+//     got the message or a later one of its stream.
 //   - Nobody got the message, and the sender's connection got an answer that said "not delivered".
 //     Each such answer is good for one exception. An SDK is told which message its answer is about.
 //
@@ -195,8 +196,9 @@ func (l *ledger) audit() (a audit) {
 	return a
 }
 
-// bookSDK books what an SDK's connection was answered. The caller holds the mutexes of the ledger
-// and of n.
+// audit.bookSDK adds to the books what a connection of an SDK knows of its publishes: how many were
+// answered, with success or with an error, and how many have no answer yet. It also adds the delays
+// for which an SDK would have given up. The caller holds the mutexes of the ledger and of n.
 func (a *audit) bookSDK(client int, n *life) {
 	if n.sdk == nil {
 		return
@@ -218,8 +220,8 @@ func (a *audit) bookSDK(client int, n *life) {
 	}
 }
 
-// heard reports whether account.gotten is true of a message on any connection. The caller holds the
-// mutexes of the ledger and of all lives.
+// ledger.heard calls account.gotten for a message on every connection, and reports whether any of
+// these calls returned true. The caller holds the mutexes of the ledger and of all lives.
 func (l *ledger) heard(s stream, number int64) bool {
 	for _, u := range l.users {
 		for _, n := range u.lives {
@@ -231,22 +233,22 @@ func (l *ledger) heard(s stream, number int64) bool {
 	return false
 }
 
-// columns returns the counts of the books and their names.
+// books.columns returns the counts of the books and their names.
 func (b *books) columns() (names []string, counts []*int64) {
 	return []string{"sent", "answered", "of these late", "accepted", "gone with a killed edge", "not delivered, and told", "delivered", "of these across", "lost, and told", "closed", "lost", "doubled", "out of order", "unanswered", "too late"},
 		[]*int64{&b.sent, &b.answered, &b.excused, &b.accepted, &b.died, &b.refused, &b.delivered, &b.crossed, &b.told, &b.closes, &b.lost, &b.doubled, &b.disordered, &b.unanswered, &b.late}
 }
 
-// sum adds up the books of some clients: which(i) reports whether client i is one of them.
+// audit.sum adds up the books of those clients for which the given function returns true.
 func (a audit) sum(which func(client int) bool) books {
 	return a.fold(which, func(sum, n int64) int64 { return sum + n })
 }
 
-// all adds up everybody's books.
+// audit.all adds up everybody's books.
 func (a audit) all() books { return a.sum(func(int) bool { return true }) }
 
-// fold combines the books of some clients, count by count: which(i) reports whether client i is one
-// of them. The last parameter is a function that combines two values of one count.
+// audit.fold combines the books of some clients, count by count. The clients are those for which
+// the first function returns true. The second function combines two values of one count.
 func (a audit) fold(which func(client int) bool, with func(sofar, n int64) int64) (sum books) {
 	begun := false
 	_, sums := sum.columns()
@@ -278,7 +280,7 @@ func (a audit) String() string {
 	return s.String()
 }
 
-// cells formats the counts one after the other.
+// books.cells formats the counts one after the other.
 func (b books) cells(format string) string {
 	var s strings.Builder
 	_, counts := b.columns()

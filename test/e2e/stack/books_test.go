@@ -13,7 +13,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/client"
 )
 
-// mute starts a server that accepts connections and says nothing.
+// The function mute starts a server that accepts connections and says nothing.
 func mute(t *testing.T) (url string) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if ws, err := websocket.Accept(w, r, nil); err == nil {
@@ -25,8 +25,8 @@ func mute(t *testing.T) (url string) {
 	return strings.Replace(server.URL, "http", "ws", 1)
 }
 
-// kept returns a ledger whose users all have a connection. The first user has sent three
-// broadcasts: two minutes ago, a minute ago and now.
+// The function kept returns a ledger whose users all have a connection. The first user has sent
+// three broadcasts: two minutes ago, a minute ago and now.
 func kept(t *testing.T, url string, names ...string) *ledger {
 	l := &ledger{t: t, joins: map[string]int{}}
 	for i, name := range names {
@@ -43,8 +43,8 @@ func kept(t *testing.T, url string, names ...string) *ledger {
 	return l
 }
 
-// born gives u a new connection. The first user's broadcasts up to the given number need not arrive
-// on this connection. The later broadcasts must arrive.
+// ledger.born gives u a new connection. The first user's broadcasts up to the given number need not
+// arrive on this connection. The later broadcasts must arrive.
 func (l *ledger) born(t *testing.T, url string, u *speaker, began int64) *life {
 	n := l.live(u)
 	n.Client = client.Dial(t, url, client.Options{Name: u.id})
@@ -54,8 +54,8 @@ func (l *ledger) born(t *testing.T, url string, u *speaker, began int64) *life {
 	return n
 }
 
-// got adds broadcasts of the first user, with the given numbers, to the books of n. For the word
-// "told" in place of a number, it adds an announcement of losses.
+// life.got adds broadcasts of the first user, with the given numbers, to the books of n. If the
+// word "told" is given in place of a number, life.got adds an announcement of a loss.
 func (n *life) got(numbers ...string) {
 	for _, number := range numbers {
 		text := chat.ToAll(n.l.users[0].id, "all 0 0 "+number)

@@ -207,8 +207,8 @@ func (s *Stack) openPairs(t *testing.T) *ledger {
 	return l
 }
 
-// roll stops a service, removes its container, starts a new one, and waits until the service is
-// ready and lists nothing as degraded.
+// Stack.roll stops a service, removes its container, starts a new one, and waits until the service
+// is ready and lists nothing as degraded.
 func (s *Stack) roll(name string) {
 	s.t.Helper()
 	begin := time.Now()
@@ -226,7 +226,7 @@ func (s *Stack) roll(name string) {
 	s.t.Logf("%s: stopped in %v, replaced in %v", name, stopped.Round(100*time.Millisecond), time.Since(begin).Round(100*time.Millisecond))
 }
 
-// busiest returns a relay with the most links.
+// Stack.busiest returns a relay with the most links.
 func (s *Stack) busiest() (name string) {
 	most := -1.0
 	for _, r := range s.Of("relay") {

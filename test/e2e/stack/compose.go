@@ -99,8 +99,8 @@ func parseCompose(text []byte, env map[string]string) (*compose, error) {
 	return c, nil
 }
 
-// check returns an error if the service has a fault that the decoder does not find, such as an
-// undeclared network.
+// compose.check returns an error if the service has a fault that the decoder does not find, such as
+// an undeclared network.
 func (c *compose) check(s service) error {
 	if (s.Image == "") == (s.Build == nil) {
 		return fmt.Errorf("wants either image or build")

@@ -14,7 +14,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// written returns compose.yaml with every variable at its default.
+// The function written returns compose.yaml with every variable at its default.
 func written(t *testing.T) *compose {
 	t.Helper()
 	c, err := readCompose("../../../compose.yaml", nil)
@@ -24,7 +24,7 @@ func written(t *testing.T) *compose {
 	return c
 }
 
-// environ returns a service's environment in the form of os.Environ.
+// service.environ returns a service's environment in the form of os.Environ.
 func (svc service) environ() (list []string) {
 	for k, v := range svc.Environment {
 		list = append(list, k+"="+v)

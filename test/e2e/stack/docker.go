@@ -25,8 +25,8 @@ func needDocker(t testing.TB) {
 	}
 }
 
-// need ends a test whose requirements are not met. It skips the test, or fails it where the
-// environment says CI=true.
+// The function need ends a test whose requirements are not met. It skips the test, or fails it
+// where the environment says CI=true.
 func need(t testing.TB, hint string, err error) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {

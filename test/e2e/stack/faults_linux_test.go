@@ -28,12 +28,12 @@ const (
 )
 
 // speaksSDK reports whether a user speaks the protocol of SDKs. A third of the users of each edge
-// do, and so do three or four of the ten users of each group.
+// speak it, and in each group three or four of the ten users.
 func speaksSDK(user int) bool { return user/3%3 == 1 }
 
-// mix chooses the kind of a client's next message. Each 25th client broadcasts one in ten of its
-// messages. About a third of the other messages go to the sender's group. Of an SDK user's
-// messages, another third goes to the user's room. The remaining messages are direct.
+// The function mix chooses the kind of a user's next message. Every 25th user broadcasts one of ten
+// messages. About a third of the other messages go to the user's group. If the user speaks the
+// protocol of SDKs, another third goes to the user's room. The remaining messages are direct.
 func mix(user, turn int) kind {
 	switch {
 	case user%25 == 0 && (turn+user/25)%10 == 0:
@@ -138,8 +138,8 @@ const (
 	lastly = 25 * time.Second // well over the 15 s after which a silent link is given up
 )
 
-// few is the list of faults in TestLedger's short form. They hit every part. Every kind occurs
-// except "cut from one edge".
+// The list few has the faults of TestLedger's short form. They hit every part. Every kind of fault
+// occurs except "cut from one edge".
 var few = []fault{
 	{part: "relay", kind: "kill -9", hold: brief, limit: prompt},
 	{part: "edge", kind: "kill -9", hold: brief, limit: hiccup},
@@ -151,7 +151,7 @@ var few = []fault{
 	{part: "edge", kind: "restart", limit: hiccup},
 }
 
-// elsewhere is the list of faults in TestLedger's short form for servers other than Redis 7. The
+// The list elsewhere has the faults of TestLedger's short form for servers other than Redis 7. The
 // outcome of these faults may depend on the server.
 var elsewhere = []fault{
 	{part: "relay", kind: "kill -9", hold: brief, limit: prompt},
@@ -160,7 +160,7 @@ var elsewhere = []fault{
 	{part: "redis", kind: "restart", hold: brief, limit: hiccup},
 }
 
-// many is the list of faults in TestLedger's long form. Every kind hits every part, except that
+// The list many has the faults of TestLedger's long form. Every kind hits every part, except that
 // "cut from one edge" hits only a relay. In two more faults a single relay loses Redis.
 var many = []fault{
 	{part: "relay", kind: "kill -9", hold: brief, limit: prompt},
@@ -198,7 +198,7 @@ type trial struct {
 	addrs map[string]string // by edge: its address for clients
 }
 
-// row is the outcome of one fault.
+// The type row is the outcome of one fault.
 type row struct {
 	fault
 	name         string        // name of the service
@@ -207,8 +207,8 @@ type row struct {
 	slowest      time.Duration // longest wait for an answer, except at an edge that is cut off
 }
 
-// cutsOff reports whether the fault leaves an edge no way to answer its clients for a while, though
-// their connections stand.
+// fault.cutsOff reports whether the fault keeps an edge from answering its clients for a while.
+// During that time the clients' connections stay open.
 func (f *fault) cutsOff() bool {
 	return f.part == "edge" && (f.kind == "freeze" || f.kind == "cut" || f.kind == "half-open")
 }
@@ -277,7 +277,7 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-// write puts a report into docs/ledger.md, in place of the report of the last run.
+// trial.write puts a report into docs/ledger.md, in place of the report of the last run.
 func (r *trial) write(report string) {
 	paper := filepath.Join(r.s.root, "docs", "ledger.md")
 	text, err := os.ReadFile(paper)
@@ -295,8 +295,8 @@ func (r *trial) write(report string) {
 	}
 }
 
-// strike lets a fault happen and end. Then it waits until the stack is whole, and until messages
-// have flowed for at least the given time. Finally it checks what clients noticed.
+// trial.strike lets a fault happen and end. Then it waits until the stack is whole, and until
+// messages have flowed for at least the given time. Finally it checks what clients noticed.
 func (r *trial) strike(f fault, calm time.Duration) {
 	t, s := r.s.t, r.s
 	t.Helper()
@@ -346,9 +346,9 @@ func (r *trial) strike(f fault, calm time.Duration) {
 	r.measure()
 }
 
-// felt waits until the effect of a fault shows. If the effect does not show, the test fails. For
-// some faults felt returns at once: for instance when a part is slow, or an edge is killed or
-// frozen.
+// trial.felt waits until the effect of a fault shows. If the effect does not show, the test fails.
+// For some faults trial.felt returns at once: for instance when a part is slow, or an edge is
+// killed or frozen.
 func (r *trial) felt(f fault, name string) {
 	r.s.t.Helper()
 	if f.kind == "slow" {
@@ -381,8 +381,8 @@ func (r *trial) isAt(name string) func(user int) bool {
 	return func(user int) bool { return edges[user%len(edges)] == name }
 }
 
-// locate records where clients reach an edge. The address is the edge's own and not that of nginx,
-// so the test knows which clients belong to that edge.
+// trial.locate records where clients reach an edge. The address is the edge's own and not that of
+// nginx, so the test knows which clients belong to that edge.
 func (r *trial) locate(edge string) {
 	r.s.t.Helper()
 	addr := r.s.Inspect(edge).NetworkSettings.Networks[r.s.scoped("front")].IPAddress + ":8080"
@@ -397,7 +397,7 @@ func (r *trial) addr(edge string) string {
 	return r.addrs[edge]
 }
 
-// report returns tables of the books, the faults and the sizes.
+// trial.report returns tables of the books, the faults and the sizes.
 func (r *trial) report(a audit, took time.Duration) string {
 	var b strings.Builder
 	edges := r.s.Of("edge")

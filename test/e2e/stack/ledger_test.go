@@ -23,7 +23,7 @@ import (
 // Some users speak the chat's protocol and others that of SDKs, in the same groups. SDK users also
 // have rooms of their own. A user whose connection is closed connects again, joins again, and goes
 // on. The numbers of its messages then begin anew, since order is promised to a connection and not
-// to a user. The method audit compares what arrived with what had to arrive.
+// to a user. The method ledger.audit compares what arrived with what had to arrive.
 type ledger struct {
 	t     *testing.T
 	plan  plan
@@ -51,7 +51,7 @@ type ending struct {
 	sdk  bool // it was an SDK's connection
 }
 
-// shutdown returns the close code of an edge that stops.
+// ending.shutdown returns the close code of an edge that stops.
 func (e ending) shutdown() websocket.StatusCode {
 	if e.sdk {
 		return 3001
@@ -74,8 +74,8 @@ type plan struct {
 	mayFail bool
 }
 
-// kind is a kind of message. Each kind has topics of its own, and no order is promised across
-// topics.
+// The type kind is a kind of message. Each kind has topics of its own, and no order is promised
+// across topics.
 type kind int
 
 const (
@@ -88,8 +88,8 @@ const (
 
 func (k kind) String() string { return [...]string{"one", "group", "all", "room"}[k] }
 
-// stream is the messages of one kind that one connection sends. All of them have the same
-// receivers. They are numbered from 1 in the order of sending.
+// The type stream stands for all messages of one kind from one connection. These messages have the
+// same receivers, and are numbered from 1 in the order of sending.
 type stream struct {
 	sender, life int
 	kind         kind
@@ -181,8 +181,8 @@ func (l *ledger) add(id string, index int) *speaker {
 	return u
 }
 
-// speak sends until the ledger stops, or until the user cannot connect again. Users begin one after
-// the other, so that they do not all send at the same moment.
+// ledger.speak sends until the ledger stops, or until the user cannot connect again. Users begin
+// one after the other, so that they do not all send at the same moment.
 func (l *ledger) speak(u *speaker) {
 	select {
 	case <-l.ctx.Done():
@@ -207,7 +207,7 @@ func (l *ledger) speak(u *speaker) {
 	}
 }
 
-// say sends one message. It returns false if the socket does not take it.
+// ledger.say sends one message. It returns false if the socket does not take it.
 func (l *ledger) say(u *speaker) bool {
 	n, k := u.current(), l.plan.kind(u.index, u.turns)
 	n.mu.Lock()
@@ -225,7 +225,7 @@ func (l *ledger) say(u *speaker) bool {
 	return err == nil
 }
 
-// send sends a message of the given kind. The message has the given number.
+// life.send sends a message of the given kind. The message has the given number.
 func (n *life) send(k kind, number int64, text string) error {
 	if n.sdk != nil {
 		if n.user.turns%knockEvery == 0 {
@@ -250,9 +250,10 @@ func (l *ledger) comeBack(u *speaker) bool {
 	return l.connect(u)
 }
 
-// connect begins a life of u: it connects, joins, and waits for the answer to the join. If a
-// connect fails, connect tries again until client.Patience has passed or the ledger stops. If there
-// is no connection, or no answer to the join, connect fails the test and returns false.
+// ledger.connect begins a life of u: it connects, joins, and waits for the answer to the join. If a
+// connect fails, ledger.connect tries again until client.Patience has passed or the ledger stops.
+// If there is no connection, or no answer to the join, ledger.connect fails the test and returns
+// false.
 func (l *ledger) connect(u *speaker) bool {
 	begin := time.Now()
 	for {
@@ -293,7 +294,7 @@ func (l *ledger) connect(u *speaker) bool {
 	}
 }
 
-// open connects, and sets n.Client.
+// life.open connects, and sets n.Client.
 func (n *life) open(at string) (res *http.Response, err error) {
 	name := fmt.Sprintf("%s#%d", n.user.id, n.number)
 	if n.user.sdk {
@@ -303,7 +304,7 @@ func (n *life) open(at string) (res *http.Response, err error) {
 	return res, err
 }
 
-// join joins the group of the user, and waits for the answer.
+// life.join joins the group of the user, and waits for the answer.
 func (n *life) join() error {
 	if n.sdk != nil {
 		return n.subscribeAll()
@@ -319,10 +320,10 @@ func (n *life) join() error {
 	}
 }
 
-// joins reports whether u has to join to get messages of a kind.
+// speaker.joins reports whether u has to join to get messages of a kind.
 func (u *speaker) joins(k kind) bool { return k == group || u.sdk && k != one }
 
-// live opens the books of u's next connection.
+// ledger.live opens the books of u's next connection.
 func (l *ledger) live(u *speaker) *life {
 	n := &life{l: l, user: u, number: len(u.lives), joined: make(chan struct{}), accounts: map[stream]*account{}, joins: map[int]int{}}
 	if u.sdk {
@@ -343,8 +344,8 @@ func (l *ledger) sentSoFar(u *speaker) map[stream]int64 {
 	return m
 }
 
-// streams calls f for each stream in which a message has been given a number. The caller holds
-// l.mu.
+// ledger.streams calls f for each stream in which a message has been given a number. The caller
+// holds l.mu.
 func (l *ledger) streams(f func(s stream, of *life)) {
 	for _, u := range l.users {
 		for _, n := range u.lives {
@@ -357,7 +358,7 @@ func (l *ledger) streams(f func(s stream, of *life)) {
 	}
 }
 
-// sdks returns the number of users who speak the protocol of SDKs.
+// ledger.sdks returns the number of users who speak the protocol of SDKs.
 func (l *ledger) sdks() (count int) {
 	for _, u := range l.users {
 		if u.sdk {
@@ -367,15 +368,15 @@ func (l *ledger) sdks() (count int) {
 	return count
 }
 
-// current returns u's latest connection. Only the goroutine that talks for u, or a holder of l.mu,
-// may call it.
+// speaker.current returns u's latest connection. Only the goroutine that talks for u, or a holder
+// of l.mu, may call it.
 func (u *speaker) current() *life { return u.lives[len(u.lives)-1] }
 
-// peer returns the user who gets the direct messages of u.
+// ledger.peer returns the user who gets the direct messages of u.
 func (l *ledger) peer(u *speaker) *speaker { return l.users[(u.index+1)%len(l.users)] }
 
-// receives reports whether u is to get the messages of s. A client of an SDK gets what it publishes
-// itself, and a client of the chat does not.
+// ledger.receives reports whether u is to get the messages of s. A client of an SDK gets what it
+// publishes itself, and a client of the chat does not.
 func (l *ledger) receives(u *speaker, s stream) bool {
 	from := l.users[s.sender]
 	switch s.kind {
@@ -409,14 +410,14 @@ func (l *ledger) sentOn(n int64) {
 	})
 }
 
-// standing returns u's latest connection. Any goroutine that does not hold l.mu may call it.
+// ledger.standing returns u's latest connection. Any goroutine that does not hold l.mu may call it.
 func (l *ledger) standing(u *speaker) *life {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return u.current()
 }
 
-// messages returns the number of messages that the connection has sent or has tried to send.
+// life.messages returns the number of messages that the connection has sent or has tried to send.
 func (n *life) messages() (sum int64) {
 	for k := range kinds {
 		sum += n.said[k].Load()
@@ -424,8 +425,8 @@ func (n *life) messages() (sum int64) {
 	return sum
 }
 
-// flowing waits until each user has sent n more messages, and until these have arrived. It does not
-// wait for messages to or from a connection that ends meanwhile.
+// ledger.flowing waits until each user has sent n more messages, and until these have arrived. It
+// does not wait for messages to or from a connection that ends meanwhile.
 func (l *ledger) flowing(n int64) {
 	l.t.Helper()
 	l.sentOn(n)
@@ -458,8 +459,9 @@ func (l *ledger) flowing(n int64) {
 	})
 }
 
-// has gets a map with a number for each stream. It removes the streams whose number, or a later
-// one, has arrived. It also removes the streams whose number need not arrive.
+// life.has removes streams from a map that holds a number for each stream. It removes a stream if
+// this number, or a later number, has arrived. It also removes a stream whose number need not
+// arrive.
 func (n *life) has(due map[stream]int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -470,7 +472,7 @@ func (n *life) has(due map[stream]int64) {
 	}
 }
 
-// begin makes silences count only from now on.
+// ledger.begin makes silences count only from now on.
 func (l *ledger) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -487,9 +489,9 @@ func (l *ledger) begin() {
 	}
 }
 
-// silence returns two durations. Both count from the last call of begin. The first is the longest
-// silence of a connection that has not been closed. The second is the longest time for which a user
-// was away after a close.
+// ledger.silence returns two durations. Both count from the last call of begin. The first is the
+// longest silence of a connection that has not been closed. The second is the longest time for
+// which a user was away after a close.
 func (l *ledger) silence() (silent, away time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -512,8 +514,9 @@ func (l *ledger) silence() (silent, away time.Duration) {
 	return silent, away
 }
 
-// slowest returns the longest time from a command of an SDK to its answer, since the last call of
-// begin. It looks at the connections of those users for whom whose(i) is true.
+// ledger.slowest returns the longest time from a command of an SDK to its answer, since the last
+// call of begin. It looks at the connections of those users for whom the given function returns
+// true.
 func (l *ledger) slowest(whose func(user int) bool) (slowest time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -529,16 +532,18 @@ func (l *ledger) slowest(whose func(user int) bool) (slowest time.Duration) {
 	return slowest
 }
 
-// excuse notes a time that does not count when delays are judged. The excuse is for the SDK users
-// for whom whose(i) is true. If publish is set, the excuse is for their publishes alone.
+// ledger.excuse notes a time that does not count when delays are judged. The excuse is for those
+// SDK users for whom the given function returns true. If publish is set, the excuse is for their
+// publishes alone.
 func (l *ledger) excuse(whose func(user int) bool, publish bool, from, to time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.excuses = append(l.excuses, excuse{whose, from, to, publish})
 }
 
-// kill calls a function that kills a service. Before that, kill records the time on the connections
-// of those users for whom whose(i) is true, since messages in flight there may be lost.
+// ledger.kill calls a function that kills a service. Before that, it records the time on the
+// connections of those users for whom the first function returns true. The messages in flight on
+// these connections may be lost.
 func (l *ledger) kill(whose func(user int) bool, how func()) {
 	for _, u := range l.users {
 		if whose(u.index) {
@@ -551,13 +556,14 @@ func (l *ledger) kill(whose func(user int) bool, how func()) {
 	how()
 }
 
-// close ends the talk and waits, for a limited time, until no message counts as lost and all
-// publishes are answered. Then each user sends one more message, and close waits again, since a
-// duplicate on the same topic would come before this message. In the end close prints the books. It
-// fails the test if a message was lost, doubled or out of order, if an SDK would have waited too
-// long, or if a user got a frame that it should not get. It also fails the test if a handshake
-// failed, unless plan.mayFail is set, or if a connection ended with another code than that of an
-// edge that stops. The given number is how many connections the cluster must have ended.
+// ledger.close ends the talk and waits, for a limited time, until no message counts as lost and all
+// publishes are answered. Then each user sends one more message, and ledger.close waits again,
+// since a duplicate on the same topic would come before this message. In the end ledger.close
+// prints the books. It fails the test if a message was lost, doubled or out of order, if an SDK
+// would have waited too long, or if a user got a frame that it should not get. It also fails the
+// test if a handshake failed, unless plan.mayFail is set, or if a connection ended with another
+// code than that of an edge that stops. The given number is how many connections the cluster must
+// have ended.
 func (l *ledger) close(closes int) audit {
 	l.t.Helper()
 	silent, _ := l.silence()
@@ -594,8 +600,8 @@ func (l *ledger) close(closes int) audit {
 	return a
 }
 
-// settle waits for a condition, for at most cluster.Patience. If the condition stays false, settle
-// returns all the same.
+// ledger.settle waits for a condition, for at most cluster.Patience. If the condition stays false,
+// ledger.settle returns all the same.
 func (l *ledger) settle(cond func() bool) {
 	for deadline := time.Now().Add(cluster.Patience); !cond() && time.Now().Before(deadline); {
 		<-time.After(100 * time.Millisecond)

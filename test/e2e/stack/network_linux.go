@@ -54,7 +54,7 @@ func (s *Stack) Part(name, other, network string) (mend func()) {
 	}
 }
 
-// connected reports whether a service has a TCP connection to another one on a network.
+// Stack.connected reports whether a service has a TCP connection to another one on a network.
 func (s *Stack) connected(name, other, network string) bool {
 	s.t.Helper()
 	table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp", s.end(name, network).pid))
@@ -109,8 +109,8 @@ func (s *Stack) end(name, network string) end {
 	return end{c.State.Pid, c.NetworkSettings.Networks[s.scoped(network)].IPAddress, s.Gateway(network)}
 }
 
-// pair inserts or deletes a rule that drops packets from or to one peer. Two of its parameters are
-// options of iptables:
+// end.pair inserts or deletes a rule that drops packets from or to one peer. Two of its parameters
+// are options of iptables:
 //   - how: "-I" inserts the rule, and "-D" deletes it.
 //   - which: "-s" means packets from the peer, and "-d" means packets to it.
 func (e end) pair(t testing.TB, how, chain, which, peer string) {
@@ -121,9 +121,9 @@ func (e end) pair(t testing.TB, how, chain, which, peer string) {
 	}
 }
 
-// rule inserts or deletes a packet filter rule for this end. The rule is for packets between this
-// end's address and any address except that of the gateway, which is this machine. Its parameters
-// include:
+// end.rule inserts or deletes a packet filter rule for this end. The rule is for packets between
+// this end's address and any address except that of the gateway, which is this machine. Some
+// of its parameters are words of an iptables command:
 //   - how: "-I" inserts the rule, and "-D" deletes it.
 //   - own: the option before this end's address, "-s" or "-d".
 //   - other: the option before the gateway's address, "-d" or "-s".

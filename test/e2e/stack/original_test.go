@@ -126,9 +126,9 @@ func testOriginal(t *testing.T, s *Stack) {
 	everyoneSpeaks(g, back, new1, new2)
 }
 
-// balance gives nginx another configuration, as an operator does. It waits until the configuration
-// is in force. To notice that, it adds a page /round to the configuration. Each call of balance
-// gives the page another text.
+// Stack.balance gives nginx another configuration, as an operator does. It waits until the
+// configuration is in force. To notice that, it adds a page /round to the configuration. Each call
+// of Stack.balance gives the page another text.
 func (s *Stack) balance(conf []byte) {
 	s.t.Helper()
 	round := chat.Unique("round")

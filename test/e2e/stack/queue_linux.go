@@ -21,8 +21,8 @@ var queues atomic.Uint32
 // The kernel drops further packets.
 const queueLength = 16384
 
-// These constants are from linux/netfilter/nfnetlink_queue.h. Line by line they are kinds of
-// messages, an attribute of a reported packet, an attribute of a verdict, attributes of a
+// These constants are from linux/netfilter/nfnetlink_queue.h. The first line has kinds of messages.
+// The next lines have an attribute of a reported packet, an attribute of a verdict, attributes of a
 // configuration, and a command and a mode of a configuration.
 const (
 	msgPacket, msgVerdict, msgConfig       = 0, 1, 2
@@ -86,8 +86,8 @@ func socketIn(pid int) (fd int, err error) {
 	defer func() {
 		if err == nil {
 			// Without an error, the thread is back in its own namespace. After an error the thread
-			// may still be in the namespace of the process pid. Then it stays locked, and ends with
-			// its goroutine.
+			// may still be in the namespace of the process pid. In that case the thread stays
+			// locked to its goroutine, and ends when the goroutine ends.
 			runtime.UnlockOSThread()
 		}
 	}()
@@ -115,14 +115,14 @@ func socketIn(pid int) (fd int, err error) {
 	return fd, nil
 }
 
-// attr encodes a netlink attribute.
+// The function attr encodes a netlink attribute.
 func attr(kind uint16, value []byte) []byte {
 	b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(value)))
 	b = append(binary.NativeEndian.AppendUint16(b, kind), value...)
 	return append(b, make([]byte, -len(b)&3)...)
 }
 
-// send sends the kernel a message about the queue.
+// queue.send sends the kernel a message about the queue.
 func (q *queue) send(kind, flags uint16, attributes []byte) error {
 	b := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+4+len(attributes)))
 	b = binary.NativeEndian.AppendUint16(b, unix.NFNL_SUBSYS_QUEUE<<8|kind)
@@ -134,7 +134,7 @@ func (q *queue) send(kind, flags uint16, attributes []byte) error {
 	return err
 }
 
-// configure sends a request and waits until the kernel acknowledges or refuses it.
+// queue.configure sends a request and waits until the kernel acknowledges or refuses it.
 func (q *queue) configure(attribute []byte) error {
 	if err := q.send(msgConfig, unix.NLM_F_ACK, attribute); err != nil {
 		return err
@@ -153,8 +153,8 @@ func (q *queue) configure(attribute []byte) error {
 	return nil
 }
 
-// receive reads the kernel's reports until reading fails, as it does after close. It sends the
-// number of each reported packet to the channel, with the time at which the packet's verdict is
+// queue.receive reads the kernel's reports until reading fails, as it does after close. It sends
+// the number of each reported packet to the channel, with the time at which the packet's verdict is
 // due.
 func (q *queue) receive(order chan<- held) {
 	buf := make([]byte, 1<<16)
@@ -196,8 +196,9 @@ func packetOf(b []byte) (packet uint32, ok bool) {
 	return 0, false
 }
 
-// release gives packets their verdicts when these are due, until the channel is closed. If a
-// verdict cannot be sent, release tries again. Otherwise the kernel would hold the packet for ever.
+// queue.release gives packets their verdicts when these are due, until the channel is closed. If a
+// verdict cannot be sent, queue.release tries again. Otherwise the kernel would hold the packet for
+// ever.
 func (q *queue) release(order <-chan held) {
 	const drop, accept = 0, 1
 	for h := range order {
@@ -225,7 +226,7 @@ func (q *queue) release(order <-chan held) {
 	}
 }
 
-// close ends the queue. The packets that the queue still holds are dropped, as on a line that
+// queue.close ends the queue. The packets that the queue still holds are dropped, as on a line that
 // breaks.
 func (q *queue) close() {
 	q.closing.Do(func() {

@@ -52,7 +52,7 @@ const (
 	pinging    = "ping"
 )
 
-// limit returns how long an SDK waits.
+// delay.limit returns how long an SDK waits.
 func (d delay) limit() time.Duration {
 	if d.what == pinging {
 		return pingWait
@@ -103,8 +103,8 @@ func (n *life) openSDK(at, name string) (res *http.Response, err error) {
 	return res, err
 }
 
-// ask sends a command and waits for its answer. If the command succeeded, the given function is
-// called with the answer, before any later line is read. During that call n.mu is held.
+// life.ask sends a command and waits for its answer. If the command succeeded, the given function
+// is called with the answer, before any later line is read. During that call n.mu is held.
 func (n *life) ask(method, params string, then func(client.Line) error) error {
 	answer, sent := make(chan error, 1), time.Now()
 	err := n.sdk.Call(method, params, func(a client.Line, err error) {
@@ -153,13 +153,13 @@ func (n *life) subscribeAll() error {
 	return nil
 }
 
-// channel returns the channel on which n gets messages of a kind.
+// life.channel returns the channel on which n gets messages of a kind.
 func (n *life) channel(k kind) string {
 	return [...]string{"user:" + n.user.id, "group:" + n.user.group, "all", "room:" + n.user.group}[k]
 }
 
-// data returns the JSON that carries a text. What is said in a room goes to SDK users alone, so its
-// JSON need not be a string.
+// kind.data returns the JSON that carries a text. What is said in a room goes to SDK users alone,
+// so its JSON need not be a string.
 func (k kind) data(text string) string {
 	if k == room {
 		return fmt.Sprintf(`{"n": 12345678901234567890.50, "say": %q}`, text)
@@ -167,7 +167,8 @@ func (k kind) data(text string) string {
 	return `"` + text + `"`
 }
 
-// text returns the text that the data of a publication carries. The data may be a notice of a join.
+// kind.text returns the text that the data of a publication carries. The data may be a notice of a
+// join.
 func (k kind) text(data []byte) (text string) {
 	if k == room {
 		var message struct{ Say string }
@@ -178,8 +179,8 @@ func (k kind) text(data []byte) (text string) {
 	return text
 }
 
-// publish publishes a message of the given kind, and does not wait for the answer. The message has
-// the given number.
+// life.publish publishes a message of the given kind, and does not wait for the answer. The message
+// has the given number.
 func (n *life) publish(k kind, number int64, text string) error {
 	channel, sent := n.channel(k), time.Now()
 	if k == one {
@@ -204,23 +205,23 @@ func (n *life) publish(k kind, number int64, text string) error {
 	})
 }
 
-// took notes how long an answer took. The caller holds n.mu.
+// life.took notes how long an answer took. The caller holds n.mu.
 func (n *life) took(what string, from, to time.Time) {
 	n.sdk.delay(delay{what, from, to})
 	n.sdk.slowest = max(n.sdk.slowest, to.Sub(from))
 }
 
-// delay notes a time for which an SDK waited, if it is longer than the limit.
+// sdkBooks.delay notes a time for which an SDK waited, if it is longer than the limit.
 func (b *sdkBooks) delay(d delay) {
 	if d.to.Sub(d.from) > d.limit() {
 		b.delays = append(b.delays, d)
 	}
 }
 
-// knock subscribes to a channel called door, or unsubscribes from it if the user is subscribed. So
-// the SDK users of a group come and go there, again and again. Nothing is published there, since
-// the books want answers in time. knock does not wait for the answer, and does nothing while an
-// earlier command of knock is not answered.
+// life.knock subscribes to a channel called door, or unsubscribes from it if the user is
+// subscribed. So the SDK users of a group come and go there, again and again. Nothing is published
+// there, since the books want answers in time. life.knock does not wait for the answer, and does
+// nothing while an earlier command of life.knock is not answered.
 func (n *life) knock() {
 	n.mu.Lock()
 	method := "subscribe"
@@ -315,7 +316,7 @@ const (
 	denied                   // it was answered with an error, so the message is nowhere
 )
 
-// outcome returns what the user knows of a message that was sent. The caller holds n.mu.
+// life.outcome returns what the user knows of a message that was sent. The caller holds n.mu.
 func (n *life) outcome(k kind, number int64) outcome {
 	if n.sdk == nil {
 		return unknown
@@ -329,7 +330,7 @@ func (n *life) outcome(k kind, number int64) outcome {
 	return published
 }
 
-// deniedOf returns the numbers of those messages of a kind whose publish was answered with an
+// deniedOf returns, for a kind of message, the numbers of the publishes that were answered with an
 // error. The caller holds n.mu.
 func (n *life) deniedOf(k kind) map[int64]bool {
 	if n.sdk == nil {
@@ -338,7 +339,8 @@ func (n *life) deniedOf(k kind) map[int64]bool {
 	return n.sdk.denied[k]
 }
 
-// by returns the id of the connection, as SDKs are told. The caller holds n.mu.
+// life.by returns the id by which SDKs know the connection. It returns "" if the user speaks the
+// chat's protocol. The caller holds n.mu.
 func (n *life) by() string {
 	if n.sdk == nil {
 		return ""
@@ -346,9 +348,9 @@ func (n *life) by() string {
 	return n.sdk.id
 }
 
-// late returns the delays for which an SDK would have given up, and how many publishes were late
-// for a reason that excuses them. What came after the edge was killed does not count. The caller
-// holds the mutexes of the ledger and of n.
+// life.late returns the delays for which an SDK would have given up, and how many publishes were
+// late for a reason that excuses them. If the connection's edge was killed, a delay counts only up
+// to that moment. The caller holds the mutexes of the ledger and of n.
 func (n *life) late() (late []string, excused int64) {
 	b := n.sdk
 	end := time.Now()
@@ -390,7 +392,7 @@ func (n *life) late() (late []string, excused int64) {
 	return late, excused
 }
 
-// clock is the format of times in descriptions of delays.
+// The constant clock is the format of times in descriptions of delays.
 const clock = "15:04:05.000"
 
 func latest(a, b time.Time) time.Time {

@@ -46,8 +46,8 @@ func keptSDK(t *testing.T) *ledger {
 	return l
 }
 
-// answer enters in the books that a publish of n to its group was answered. The answer came a
-// second after the publish was sent.
+// life.answer records that a publish of n to its group was answered. The answer came a second after
+// the publish was sent.
 func (n *life) answer(number int64, success bool) {
 	sent := n.sdk.waiting[group][number]
 	delete(n.sdk.waiting[group], number)
@@ -59,8 +59,8 @@ func (n *life) answer(number int64, success bool) {
 	}
 }
 
-// pushed enters in the books that n got messages of the first user to the group, with the given
-// numbers. A chat user gets the chat's text.
+// life.pushed records that n got messages of the first user to the group. The messages have the
+// given numbers. A chat user gets the chat's text.
 func (n *life) pushed(numbers ...string) {
 	for _, number := range numbers {
 		text := "group 0 0 " + number

@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// Of returns the services whose names begin with the prefix and are longer than the prefix. They
-// are in the order in which Start starts them.
+// Of returns the services whose names begin with the given prefix, and go on after it. They are in
+// the order in which Start starts them.
 func (s *stack) Of(prefix string) (names []string) {
 	for _, n := range s.file.order() {
 		if len(n) > len(prefix) && n[:len(prefix)] == prefix {
@@ -134,7 +134,7 @@ func (s *Stack) Gateway(network string) string {
 	return cluster.MustDocker(s.t, "network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", s.scoped(network))
 }
 
-// well reports whether an edge or a relay is ready and lists nothing as degraded.
+// Stack.well reports whether an edge or a relay is ready and lists nothing as degraded.
 func (s *Stack) well(name string) bool {
 	s.t.Helper()
 	status, body := s.Ready(name)
@@ -142,8 +142,8 @@ func (s *Stack) well(name string) bool {
 	return status == http.StatusOK && json.Unmarshal([]byte(body), &health) == nil && len(health.Degraded) == 0
 }
 
-// links counts the links of all relays except those named. A relay that does not answer counts as
-// having none.
+// Stack.links counts the links of all relays except the relays with the given names. A relay that
+// does not answer counts as having none.
 func (s *Stack) links(without ...string) (n int) {
 	s.t.Helper()
 	for _, r := range s.Of("relay") {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// quantity is the name of a metric that must not grow without bound.
+// quantity is the name of a metric. Tests check that its value stays bounded.
 type quantity string
 
 var quantities = [...]quantity{"go_memstats_heap_inuse_bytes", "process_resident_memory_bytes", "go_goroutines"}
@@ -23,7 +23,7 @@ func (q quantity) index() int {
 	panic("no quantity: " + string(q))
 }
 
-// write returns a value as text. Sizes in bytes are written in MiB.
+// quantity.write returns a value as text. Sizes in bytes are written in MiB.
 func (q quantity) write(v float64) string {
 	if strings.HasSuffix(string(q), "_bytes") {
 		return fmt.Sprintf("%.1f MiB", v/(1<<20))
@@ -34,15 +34,15 @@ func (q quantity) write(v float64) string {
 // sizes holds the quantities of all edges and relays at one moment, by name of the service.
 type sizes map[string][len(quantities)]float64
 
-// measured returns the services whose sizes are measured.
+// trial.measured returns the services whose sizes are measured.
 func (r *trial) measured() []string { return append(r.s.Of("edge"), r.s.Of("relay")...) }
 
-// looks is the number of readings for one size. The least of them counts, because two things may
-// raise a reading for a moment: writer goroutines, which run only while there is something to
-// write, and garbage on the heap.
+// The constant looks is the number of readings for one size. The smallest reading counts, because
+// two things may raise a reading for a moment. One is garbage on the heap. The other is writer
+// goroutines, which run only while there is something to write.
 const looks = 5
 
-// measure records the sizes of all measured services.
+// trial.measure records the sizes of all measured services.
 func (r *trial) measure() {
 	r.s.t.Helper()
 	now := sizes{}
@@ -61,7 +61,7 @@ func (r *trial) measure() {
 	r.sizes = append(r.sizes, now)
 }
 
-// course returns the first, the highest and the last value of a service's quantity.
+// trial.course returns the first, the highest and the last value of a service's quantity.
 func (r *trial) course(name string, quantity int) (first, highest, last float64) {
 	for _, at := range r.sizes {
 		highest = max(highest, at[name][quantity])
@@ -69,8 +69,8 @@ func (r *trial) course(name string, quantity int) (first, highest, last float64)
 	return r.sizes[0][name][quantity], highest, r.sizes[len(r.sizes)-1][name][quantity]
 }
 
-// most is the table of bounds for the quantities of an edge and of a relay at rest. A 0 means that
-// the quantity may exceed its first value by moreGoroutines.
+// The table most has the bounds for the quantities of an edge and of a relay at rest. A 0 means
+// that the quantity may exceed its first value by moreGoroutines.
 //
 // An edge needs some 7 KB for each of a hundred sessions, a log of 4 MiB that has been full, and
 // the 5 MiB that it takes without clients. A relay needs its tails, the tables of three edges, and
@@ -89,7 +89,7 @@ var most = map[string][len(quantities)]float64{
 // faults. It also finds an edge with one goroutine for each client.
 const moreGoroutines = 15
 
-// flat fails the test if a quantity of an edge or a relay has exceeded its bound.
+// trial.flat fails the test if a quantity of an edge or a relay has exceeded its bound.
 func (r *trial) flat() {
 	for _, name := range r.measured() {
 		for i, q := range quantities {

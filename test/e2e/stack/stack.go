@@ -20,11 +20,11 @@ import (
 	"github.com/edgerelay/edgerelay/test/loopback"
 )
 
-// label is a label on every container, network and volume of a stack. Its value is the stack's
-// name.
+// The constant label is a label on every container, network and volume of a stack. Its value is the
+// stack's name.
 const label = "edgerelay.stack"
 
-// healthy is how long a service may take to become healthy.
+// The constant healthy is how long a service may take to become healthy.
 const healthy = time.Minute
 
 // Stack is a running copy of compose.yaml's services. All of it is removed when the test that
@@ -43,8 +43,8 @@ type stack struct {
 	started []string          // services in the order in which they started
 }
 
-// Start starts all services of compose.yaml. Each starts when the services that it depends on are
-// healthy. The stack differs from the file in these points:
+// Start starts all services of compose.yaml. A service starts when the services that it depends on
+// are healthy. The stack differs from the file in these points:
 //   - Images are those that test/e2e/images/build last made.
 //   - Every port that a test needs is published on a free port of loopback: the ports of nginx, the
 //     admin ports and the port of Redis.
@@ -90,7 +90,7 @@ func Start(t testing.TB) *Stack {
 // For returns a Stack with the same services, for the goroutine of another test.
 func (s *Stack) For(t testing.TB) *Stack { return &Stack{s.stack, t} }
 
-// scoped returns docker's name for a service, network or volume.
+// stack.scoped returns docker's name for a service, network or volume.
 func (s *stack) scoped(name string) string { return s.name + "-" + name }
 
 // sweepAtTheEnd arranges that everything of this stack is removed when the test ends. A separate
@@ -126,7 +126,7 @@ exit 1`
 	})
 }
 
-// order returns the services so that each comes after the services that it depends on.
+// compose.order returns the services so that each comes after the services that it depends on.
 func (c *compose) order() (names []string) {
 	var visit func(name string)
 	visit = func(name string) {
@@ -144,7 +144,7 @@ func (c *compose) order() (names []string) {
 	return names
 }
 
-// create makes a service's container, on all its networks.
+// Stack.create makes a service's container, on all its networks.
 func (s *Stack) create(name string) {
 	s.t.Helper()
 	svc := s.file.Services[name]
@@ -188,8 +188,9 @@ func (s *Stack) create(name string) {
 		add("--publish", s.published(name, port)+":"+port)
 	}
 	if h := svc.Healthcheck; h != nil {
-		// docker create has no option for a check without a shell. For such a check the image's own
-		// check stays, and testContainers compares it with the check in the file.
+		// docker create has no option for a check without a shell. Such a check is not passed to
+		// docker, and the container has the check of its image. The function testContainers
+		// compares the image's check with the check in the file.
 		if h.Test[0] == "CMD-SHELL" {
 			add("--health-cmd", h.Test[1])
 		}
@@ -208,13 +209,13 @@ func (s *Stack) create(name string) {
 	}
 }
 
-// aliases returns the names of a service on a network: the service's own name, which docker compose
-// adds, and the names in the file.
+// stack.aliases returns the names of a service on a network: the service's own name, which docker
+// compose adds, and the names in the file.
 func (s *stack) aliases(name, network string) []string {
 	return append([]string{name}, s.file.Services[name].Networks[network].Aliases...)
 }
 
-// image returns the image that a service runs. Dockerfile.edge becomes edgerelay-test/edge.
+// service.image returns the image that a service runs. Dockerfile.edge becomes edgerelay-test/edge.
 func (svc service) image() string {
 	if svc.Build != nil {
 		return cluster.Images + strings.TrimPrefix(svc.Build.Dockerfile, "Dockerfile.")
@@ -222,8 +223,8 @@ func (svc service) image() string {
 	return svc.Image
 }
 
-// inside lists the service's ports that tests use: the ports that compose.yaml publishes, admin
-// ports, and the port of Redis.
+// service.inside lists the service's ports that tests use: the ports that compose.yaml publishes,
+// admin ports, and the port of Redis.
 func (svc service) inside() (ports []string) {
 	for _, p := range svc.Ports {
 		ports = append(ports, p[strings.LastIndexByte(p, ':')+1:])
@@ -241,8 +242,8 @@ func (svc service) inside() (ports []string) {
 
 const redisPort = "6379"
 
-// published returns the address on loopback of a service's port. The address stays the same when
-// the service is replaced.
+// Stack.published returns the address on loopback of a service's port. The address stays the same
+// when the service is replaced.
 func (s *Stack) published(name, port string) string {
 	key := name + " " + port
 	if s.ports[key] == "" {
@@ -251,9 +252,9 @@ func (s *Stack) published(name, port string) string {
 	return s.ports[key]
 }
 
-// source returns a volume entry of compose.yaml with another source. The new source is a volume of
-// this stack, or a copy of the file that the entry mounts. If there is no copy yet, source makes
-// one.
+// Stack.source returns a volume entry of compose.yaml with another source. The new source is a
+// volume of this stack, or a copy of the file that the entry mounts. If there is no copy yet,
+// Stack.source makes one.
 func (s *Stack) source(volume string) string {
 	s.t.Helper()
 	source, remainder, _ := strings.Cut(volume, ":")
@@ -276,7 +277,7 @@ func (s *Stack) source(volume string) string {
 // File returns the path of the copy of a file that compose.yaml mounts.
 func (s *stack) File(source string) string { return filepath.Join(s.files, filepath.Base(source)) }
 
-// report reports the logs of all services that Start started, as far as they have a container.
+// Stack.report reports the logs of all services that Start started, and that have a container now.
 func (s *Stack) report() {
 	for _, name := range s.started {
 		logs, err := exec.Command("docker", "logs", s.scoped(name)).CombinedOutput()

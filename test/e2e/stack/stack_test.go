@@ -32,8 +32,8 @@ func TestStack(t *testing.T) {
 	}
 }
 
-// whole waits until every edge and every relay is healthy and lists nothing as degraded, and until
-// there is one link for each edge.
+// Stack.whole waits until every edge and every relay is healthy and lists nothing as degraded, and
+// until there is one link for each edge.
 func (s *Stack) whole() {
 	s.t.Helper()
 	for _, name := range append(s.Of("edge"), s.Of("relay")...) {
