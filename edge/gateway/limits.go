@@ -356,8 +356,8 @@ func (u *unfinished) bound(most int64, message int) {
 	u.crowd.Little = min(grown(message)+unfinishedCost, most/unfinishedShare)
 }
 
-// grown returns the largest size, in bytes, that a buffer for a message of the given length can
-// have. A large buffer grows by a quarter.
+// grown returns about the largest size, in bytes, to which a buffer grows for a long message of the
+// given length. A large buffer grows by about a quarter.
 func grown(message int) int64 { return int64(message) + int64(message)/4 }
 
 // count counts the given bytes for the unfinished message of s, and closes the sessions that must

@@ -24,8 +24,8 @@ type queue struct {
 	lost       int           // messages that were queued and will not be written
 	writing    bool          // the writer was started and has not ended
 	sealed     bool          // no more frames are accepted
-	grace      uint8         // how many more times pingHeld may return true for the last ping
-	ahead      int32         // bytes in front of the last ping that are not written yet
+	grace      uint8         // how many more times pingHeld may return true for the ping of ahead
+	ahead      int32         // size of what is queued in front of the earliest ping; 0: of none
 	writerDone chan struct{} // closed when the writer ends; nil if nobody waits for it
 }
 

@@ -41,10 +41,10 @@ const (
 // The list is written in rounds. A round is the conns that waited when it began. Conns that come
 // into the list later belong to the next round. If many conns wait, a time of gathering comes
 // before each round. This time brings together the messages to a busy group. A member often sends
-// its next message when the member's last message has reached all members. That is the end of a
-// round. Suppose that half of the messages come during a round. Without gathering, the next round
-// would begin with that half alone. The other half would come just after the beginning of that
-// round. So the two halves would stay apart for ever.
+// its next message when its last one has reached all members, which is when a round ends. Suppose
+// that by then only half of the members have sent theirs. Without gathering, the next round would
+// begin at once, with that half alone. The other members send just after it has begun, so their
+// half waits for the round after it. The two halves would stay apart for ever.
 //
 // A conn is in the list at most once. While the conn is in the list or is written to, queue.writing
 // is set. The methods take and written of the queue clear queue.writing when nothing is left, and

@@ -78,7 +78,8 @@ func readRelay(s string) (*relay, error) {
 	return &relay{url: u.String()}, nil
 }
 
-// shown returns s without the text before its last @. That text may have a user and a password.
+// shown returns s with … in place of the text before its last @. That text may have a user and a
+// password.
 func shown(s string) string {
 	if i := strings.LastIndexByte(s, '@'); i >= 0 {
 		return "…" + s[i:]

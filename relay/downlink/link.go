@@ -55,8 +55,9 @@ type Link struct {
 }
 
 // NewLink returns a Link after the handshake that brought h. It calls no method of conn. The Link
-// calls Connected, Received and Writable of handler. The caller of NewLink must call Disconnected
-// when a link that has begun has ended. The argument buffer is Config.Buffer, and must be above 0.
+// calls Connected, Received and Writable of handler. When the link ends, the caller of NewLink must
+// call handler.Disconnected, but only if the link had begun. The argument buffer is Config.Buffer,
+// and must be above 0.
 func NewLink(handler Handler, conn Conn, h link.Hello, buffer int) *Link {
 	node := strings.ToValidUTF8(h.Node, "?") // a metric label must be valid UTF-8
 	return &Link{

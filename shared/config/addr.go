@@ -41,8 +41,8 @@ func (a Addr) Overlaps(b Addr) bool {
 	return aPort == bPort && aPort != 0 && (aHost == bHost || everyHost(aHost) || everyHost(bHost))
 }
 
-// split returns the host in lower case, and the port. The port is 0 for a text that is not an
-// address. The host localhost becomes 127.0.0.1.
+// split returns the host in lower case, and the port. The port is 0 for a text without a colon, or
+// without a number as its port. The host localhost becomes 127.0.0.1.
 func (a Addr) split() (host string, port uint64) {
 	host, text, err := net.SplitHostPort(string(a))
 	if err != nil {

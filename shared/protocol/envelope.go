@@ -289,7 +289,7 @@ func parseIdentity(s []byte) (instance Instance, number uint64, ok bool) {
 var dash = []byte("-")
 
 // parseCanonicalPosition reads what Position.String writes. It does not accept an epoch or an
-// offset of 0, since no publication has one.
+// offset of 0, since no publication with an envelope has one.
 func parseCanonicalPosition(s []byte) (Position, bool) {
 	e, o, ok := bytes.Cut(s, dash)
 	if !ok {

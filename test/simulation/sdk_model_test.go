@@ -454,7 +454,8 @@ func (m *model) unbound(e *edge, n link.Unbound, t protocol.Topic) {
 		m.w.count("unsubscribed by a loss")
 		i := s.interest(t)
 		i.in = false
-		for _, f := range s.sdk.frames { // publishes that the relay judges after the loss
+		for _, f := range s.sdk.frames {
+			// The relay may judge this publish after the loss, and refuse it.
 			if f.stores && f.answered == 0 && f.topic == t && t.IsGroup() {
 				f.stores, f.sdk.may = false, true
 			}

@@ -113,7 +113,8 @@ func ownProbes(t protocol.Topic, relay protocol.Instance) protocol.Topic {
 	return t + protocol.Topic(":"+hex.EncodeToString(relay[:]))
 }
 
-// isProbes reports whether t is a topic that ownProbes returned.
+// isProbes reports whether t is a topic of probes. Of these, relays subscribe only to those that
+// ownProbes returned.
 func isProbes(t protocol.Topic) bool { return strings.HasPrefix(string(t), string(probeTopic)) }
 
 // isProbe reports whether channel is one that probeChannel returned. It does not allocate.

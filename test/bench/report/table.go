@@ -136,8 +136,8 @@ func lines(rows []Row) (all [][]Row) {
 	return all
 }
 
-// Number writes a value with its unit. Values from 100 on become whole numbers, with commas between
-// thousands. Smaller values get about three significant digits.
+// Number writes a value with its unit. Whole values, and values from 100 on, are written as whole
+// numbers, with commas between thousands. Other values get one to four decimals.
 func Number(v float64, unit string) string {
 	text := strconv.FormatFloat(v, 'f', 0, 64)
 	if a := math.Abs(v); a < 100 && v != math.Trunc(v) {

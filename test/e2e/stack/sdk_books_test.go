@@ -162,7 +162,7 @@ func TestSDKBooks(t *testing.T) {
 	})
 }
 
-// TestSDKDelays checks for which delays an SDK would have given up.
+// TestSDKDelays checks that the books call a delay late only if an SDK would give up after it.
 func TestSDKDelays(t *testing.T) {
 	const answer, ping = true, false
 	for _, c := range []struct {
