@@ -137,6 +137,18 @@ func testCommands(t *testing.T, dir string) {
 	}
 }
 
+// TestAnIgnoredVariableIsWarnedOfOnce checks that one line says why EDGE_RELAY_URLS is ignored in
+// one process, and that no line calls this variable unknown.
+func TestAnIgnoredVariableIsWarnedOfOnce(t *testing.T) {
+	cmd := command(filepath.Join(build(t), "edgerelay"), []string{"EDGE_RELAY_URLS=ws://127.0.0.1:1"}, "--check")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	err := cmd.Run()
+	if want := "warning: EDGE_RELAY_URLS: ignored, the relay is in this process\n"; err != nil || stderr.String() != want {
+		t.Errorf("%v, standard error %q, want %q", err, &stderr, want)
+	}
+}
+
 // TestDocsBuild runs the go build commands of docs/deploy.md, but they write to another directory
 // instead of bin/. The page also has commands that start binaries. Each of these binaries must then
 // be in that directory, and must accept the option --version.

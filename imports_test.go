@@ -55,7 +55,7 @@ var mayUse = map[string][]string{
 	"github.com/golang-jwt/jwt":             {"shared/token"},
 	"github.com/KimMachineGun/automemlimit": {"shared/service"},
 	"golang.org/x/text":                     {"shared/protocol"},
-	"golang.org/x/time":                     {"relay/downlink"},
+	"golang.org/x/time":                     {"relay/downlink", "relay/sdk"},
 	"golang.org/x/sys":                      {"edge/gateway", "shared/link"},
 	"github.com/prometheus/client_golang": {
 		"edge", "edge/gateway", "edge/uplink", "relay", "relay/downlink", "relay/router", "relay/broker/redisbroker",

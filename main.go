@@ -20,6 +20,7 @@ func main() {
 		Name:      "edgerelay",
 		About:     "edgerelay is a whole cluster in one process, to try it and to develop with it.",
 		Variables: variables(),
+		Ignored:   []string{"EDGE_RELAY_URLS"},
 		Load:      load,
 		Warnings:  settings.warnings,
 		Logging:   func(c settings) logging.Config { return c.edge.Logging },

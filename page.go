@@ -46,8 +46,10 @@ func printHints(w io.Writer, cfg settings, at net.Addr) {
 	if cfg.relay.Memory() {
 		carrier = "memory"
 	}
+	terminal := "wscat -c ws://" + addr + "/chat/channel/1"
 	call, channels := `new Centrifuge("ws://`+addr+`/connection/websocket?user=1")`, "any other name"
 	if cfg.edge.Auth == "jwt" {
+		terminal += ` -H "Authorization: Bearer $TOKEN"`
 		call, channels = `new Centrifuge("ws://`+addr+`/connection/websocket", {token})`, "what the token names"
 	}
 	channels = "subscribe to group:g1, to all, or to " + channels + "; publish there, or to user:2"
@@ -58,7 +60,7 @@ func printHints(w io.Writer, cfg settings, at net.Addr) {
 edgerelay runs: one edge and one relay in this process, messages through %[2]s.
 
   in a browser    http://%[1]s/    open it twice, connect as 1 and as 2
-  in a terminal   wscat -c ws://%[1]s/chat/channel/1
+  in a terminal   %[5]s
                   > {"Method":"One","MsgBody":{"Id":"2","Msg":"Hello"}}
                   > {"Method":"UserGroup","Group":"g1"}
                   > {"Method":"Group","Group":"g1","MsgBody":"Hi All"}
@@ -67,9 +69,9 @@ edgerelay runs: one edge and one relay in this process, messages through %[2]s.
                   with Centrifugo's SDK for JavaScript: docs/apps.md
                   %[4]s
   is it well      curl http://%[1]s/readyz
-`, addr, carrier, call, channels)
+`, addr, carrier, call, channels, terminal)
 	if cfg.edge.Auth == "jwt" {
-		fmt.Fprint(w, "  a token         go run ./edge/cmd/edge token --sub 1    with the same JWT_KEYS\n")
+		fmt.Fprint(w, "  a token         TOKEN=$(go run ./edge/cmd/edge token --sub 1)    with the same JWT_KEYS\n")
 	}
 	fmt.Fprint(w, "  stop            Ctrl-C\n\n")
 }

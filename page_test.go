@@ -33,8 +33,8 @@ func TestTheHintsFitWhatRuns(t *testing.T) {
 		environ   []string
 		want, not []string
 	}{
-		{nil, []string{`new Centrifuge("ws://127.0.0.1:1/connection/websocket?user=1")`, "any other name", "user:2"}, []string{"token"}},
-		{[]string{"EDGE_AUTH=jwt", "JWT_KEYS=k:0123456789abcdef"}, []string{`/connection/websocket", {token})`, "what the token names", "token --sub 1"}, []string{"?user="}},
+		{nil, []string{`new Centrifuge("ws://127.0.0.1:1/connection/websocket?user=1")`, "any other name", "user:2"}, []string{"token", "Bearer"}},
+		{[]string{"EDGE_AUTH=jwt", "JWT_KEYS=k:0123456789abcdef"}, []string{`/connection/websocket", {token})`, "what the token names", "token --sub 1", `/chat/channel/1 -H "Authorization: Bearer $TOKEN"`}, []string{"?user="}},
 		{[]string{"RELAY_CHANNELS=all read=any write=none"}, []string{"RELAY_CHANNELS"}, []string{"group:g1,", "user:2"}},
 	} {
 		cfg, err := load(c.environ)

@@ -110,6 +110,9 @@ func (c Config) Warnings() (lines []string) {
 			}
 		}
 	}
+	if c.Auth == "open" && len(c.JWTKeys) > 0 {
+		lines = append(lines, "JWT_KEYS: is set, but EDGE_AUTH is open: tokens are not read, and anybody may connect under any name; set EDGE_AUTH=jwt to ask for tokens")
+	}
 	if c.Machine != "" && c.Addr.Loopback() {
 		lines = append(lines, "EDGE_ADDR: "+string(c.Addr)+" is loopback, which Fly's proxy does not reach")
 	}

@@ -129,6 +129,20 @@ func TestBadValuesNameTheirVariable(t *testing.T) {
 	}
 }
 
+// TestKeysWithoutAnyUseAreAWarning sets JWT_KEYS under both values of EDGE_AUTH. An open edge reads
+// no token, so its operator may have forgotten to set EDGE_AUTH.
+func TestKeysWithoutAnyUseAreAWarning(t *testing.T) {
+	for auth, warns := range map[string]bool{"open": true, "jwt": false} {
+		c, err := Load(good("EDGE_ADDR=127.0.0.1:8080", "EDGE_AUTH="+auth))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(strings.Join(c.Warnings(), "\n"), "set EDGE_AUTH=jwt"); got != warns {
+			t.Errorf("%s: warnings %q", auth, c.Warnings())
+		}
+	}
+}
+
 func TestOpenNeedsNoKeys(t *testing.T) {
 	environ := []string{"EDGE_RELAY_URLS=ws://a:1", "LINK_KEYS=l:hidden-hidden-hidden"}
 	if _, err := Load(append(environ, "EDGE_AUTH=open")); err != nil {

@@ -80,8 +80,9 @@ func New(cfg Config, o Options) (*Relay, error) {
 	dialects := []dialect.Dialect{
 		chat.Dialect{StrictIDs: cfg.StrictIDs, Rules: cfg.permitted},
 		sdk.Dialect{
-			Tokens: token.Judge{Keys: cfg.JWTKeys, Issuer: cfg.Issuer, Audience: cfg.Audience, Endless: true},
-			Rules:  cfg.permitted, StrictIDs: cfg.StrictIDs, Version: service.Version(),
+			Tokens:   token.Judge{Keys: cfg.JWTKeys, Issuer: cfg.Issuer, Audience: cfg.Audience, Endless: true},
+			Refusals: sdk.NewRefusals(r.log),
+			Rules:    cfg.permitted, StrictIDs: cfg.StrictIDs, Version: service.Version(),
 		},
 	}
 	r.pump = router.NewPump(router.New(router.Config{

@@ -57,7 +57,7 @@ func TestOutageIsOneLine(t *testing.T) {
 			}
 		}
 		const want = `ws://r1:1/link: connection refused; ws://r2:1/link: connection refused; ` +
-			`ws://r3:1/link: link key refused: 401 Unauthorized: "link key refused: unknown key id \"k1\""`
+			`ws://r3:1/link: link key refused: 401 Unauthorized: "link key refused: the relay has no key \"k1\": compare LINK_KEYS"`
 		if len(got) != 1 || got[0] != want {
 			t.Errorf("got  %q\nwant %q once", got, want)
 		}

@@ -160,9 +160,9 @@ func TestP14_AnyoneWritesToAGroupWhereTheRuleSaysSo(t *testing.T) {
 	far.quiet()
 }
 
-// In TestP14_WhatARelayGrantedIsNotForbidden, a relay that cannot reach Redis gives two messages and
-// a join ahead. A relay whose rules forbid the messages must publish all three nevertheless, since
-// clients may have received them.
+// In TestP14_WhatARelayGrantedIsNotForbidden, a relay that cannot reach Redis gives two messages
+// and a join ahead. A relay whose rules forbid the messages must publish all three nevertheless,
+// since clients may have received them.
 func TestP14_WhatARelayGrantedIsNotForbidden(t *testing.T) {
 	w := newWorld(t, 0)
 	here, there := w.addRelay(Config{}), w.ruled("* read=any write=none")

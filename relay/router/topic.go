@@ -151,8 +151,8 @@ func (r *Router) tryOpeners(f *follower) {
 }
 
 // receive takes a publication from the broker, adds it to the tail, and delivers it to the live
-// followers. It drops a publication whose topic is not in the directory. It also drops one that has a
-// position, if that position is not after the topic's top.
+// followers. It drops a publication whose topic is not in the directory. It also drops one that has
+// a position, if that position is not after the topic's top.
 func (r *Router) receive(p broker.Publication) {
 	t := r.directory.topics[p.Topic]
 	if t == nil {

@@ -19,6 +19,8 @@ func TestEachFaultNamesItsRuleAndWhatToDo(t *testing.T) {
 			`rule 1, "a": "read=member" is not known: write read= with any, self, token or none`,
 			`rule 2, "b": "read=" is not known: write read= with any, self, token or none`,
 			`rule 2, "b": "write" is not known: write write= with any, member, token or none`},
+		"a read=any write=any, b read=any write=none": {`rule 1, "a": "write=any," has a comma, which separates nothing: ` +
+			`write spaces between words, and a semicolon or a line feed between rules`},
 		"a read=any write=any read=none": {`rule 1, "a": read= is there twice: leave one of them out`},
 		"a Read=any write=any": {
 			`rule 1, "a": "Read=any" is not known: a rule has read= and write= behind its pattern, and a semicolon at its end`,

@@ -21,17 +21,11 @@ const pingEvery = 25
 func (d Dialect) connect(s dialect.Session, now time.Time, c *Command) dialect.Command {
 	var claims token.Claims
 	if !s.Open {
-		if c.Token == "" {
-			return closing(CloseBadRequest)
-		}
 		var err error
-		if claims, err = d.Tokens.Judge(c.Token, now); err != nil {
+		if claims, err = d.claimsOf(s, now, c); err != nil {
 			return refusedToken(c.ID, err)
 		}
 		s.User = claims.Subject
-		if d.checkUser(s.User) != nil {
-			return closing(CloseInvalidToken)
-		}
 	}
 	k := newKeep(s.Instance, claims.Info, claims.Channels)
 	subs, end := d.channels(s, k, claims.Channels, c)
@@ -52,6 +46,31 @@ func (d Dialect) connect(s dialect.Session, now time.Time, c *Command) dialect.C
 	}))}
 }
 
+// These faults of a token are none to the token.Judge.
+var (
+	errNoToken   = token.Fault{Text: "there is no token"}
+	errNoUser    = token.Fault{Text: "its sub cannot be the id of a user here"}
+	errOtherUser = token.Fault{Text: "its sub is not the user of the session"}
+)
+
+// claimsOf judges the token of a connect or a refresh. It logs why a token is refused, or why it
+// cannot be judged here.
+func (d Dialect) claimsOf(s dialect.Session, now time.Time, c *Command) (token.Claims, error) {
+	claims, err := d.Tokens.Judge(c.Token, now)
+	switch {
+	case c.Token == "":
+		err = errNoToken
+	case err == nil && s.Confirmed && claims.Subject != s.User:
+		err = errOtherUser
+	case err == nil && !s.Confirmed && d.checkUser(claims.Subject) != nil:
+		err = errNoUser
+	}
+	if err != nil {
+		d.Refusals.note(c.Method, err)
+	}
+	return claims, err
+}
+
 // refusedToken returns the command that ends the session of a guest whose token is refused, or
 // cannot be judged here.
 func refusedToken(id uint32, err error) dialect.Command {
@@ -61,8 +80,17 @@ func refusedToken(id uint32, err error) dialect.Command {
 		return ended(id, ErrorInternal)
 	case fault.Expired: // the SDK asks for a newer token
 		return ended(id, ErrorTokenExpired)
+	case fault == errNoToken:
+		return closingToken(CloseBadRequest)
 	}
-	return closing(CloseInvalidToken)
+	return closingToken(CloseInvalidToken)
+}
+
+// closingToken returns the command that ends a session whose token is refused.
+func closingToken(code CloseCode) dialect.Command {
+	p := closing(code)
+	p.Kind = kindToken
+	return p
 }
 
 // ended returns the command that ends a guest's session, and answers the connect with an error.
@@ -120,12 +148,12 @@ func (d Dialect) refresh(s dialect.Session, k keep, now time.Time, c *Command) d
 	if s.Open {
 		return dialect.Command{Text: string(AppendRefresh(nil, c.ID, 0))}
 	}
-	claims, err := d.Tokens.Judge(c.Token, now)
+	claims, err := d.claimsOf(s, now, c)
 	if err != nil {
-		return closing(closeOfToken(err))
-	}
-	if claims.Subject != s.User {
-		return closing(CloseInvalidToken)
+		if code := closeOfToken(err); code != CloseInvalidToken {
+			return closing(code)
+		}
+		return closingToken(CloseInvalidToken)
 	}
 	renewed := newKeep(s.Instance, claims.Info, claims.Channels)
 	if !bytes.Equal(renewed.marks, k.marks) {

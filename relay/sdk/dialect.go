@@ -16,6 +16,8 @@ type Dialect struct {
 	// tokens of Centrifugo need no exp. If the edge of a session vouches for the user, no token is
 	// judged.
 	Tokens token.Judge
+	// Refusals logs tokens that are refused or cannot be judged. Nil: nothing is logged.
+	Refusals *Refusals
 	// Rules say what the user of a session may read and write. They judge neither an unsubscribe
 	// nor a command that was granted on an earlier link.
 	Rules rules.Rules
@@ -79,6 +81,9 @@ const (
 	kindForbidden       = uint8(methods)
 	kindUnread          = uint8(methods) + 1 // lineErrors[i] has the kind kindUnread + i
 )
+
+// kindToken counts commands whose token is missing or refused.
+var kindToken = kindUnread + uint8(slices.Index(lineErrors, errToken))
 
 // Kinds implements dialect.Dialect.
 func (Dialect) Kinds() []string {

@@ -161,22 +161,25 @@ func TestEachKindHasAName(t *testing.T) {
 		seen[kind] = true
 	}
 	for line, want := range map[string]string{
-		`{"id":1,"subscribe":{"channel":"all"}}`:               "subscribe",
-		`{"id":1,"unsubscribe":{"channel":"all"}}`:             "unsubscribe",
-		`{"id":1,"publish":{"channel":"all","data":1}}`:        "publish",
-		`{"id":1,"publish":{"channel":"all"}}`:                 "publish",
-		`{"id":1,"presence":{"channel":"all"}}`:                "presence",
-		`{"id":1,"presence_stats":{"channel":"all"}}`:          "presence_stats",
-		`{"id":1,"history":{"channel":"all"}}`:                 "history",
-		`{"id":1,"rpc":{}}`:                                    "rpc",
-		`{"send":{}}`:                                          "send",
-		`{"id":1,"refresh":{"token":"x"}}`:                     "refresh",
-		`{"id":1,"sub_refresh":{"channel":"all","token":"x"}}`: "sub_refresh",
-		`{"id":1,"connect":{}}`:                                "invalid",
-		`{"id":1,"subscribe":{"channel":"vip"}}`:               "forbidden",
-		`{"id":1,"publish":{"channel":"vip","data":1}}`:        "forbidden",
-		`{"id":1,"subscribe":{"channel":"` + "\u0001" + `"}}`:  "invalid_json",
-		`{"id":1,"subscribe":{"channel":"\u0001"}}`:            "subscribe",
+		`{"id":1,"subscribe":{"channel":"all"}}`:                                   "subscribe",
+		`{"id":1,"unsubscribe":{"channel":"all"}}`:                                 "unsubscribe",
+		`{"id":1,"publish":{"channel":"all","data":1}}`:                            "publish",
+		`{"id":1,"publish":{"channel":"all"}}`:                                     "publish",
+		`{"id":1,"presence":{"channel":"all"}}`:                                    "presence",
+		`{"id":1,"presence_stats":{"channel":"all"}}`:                              "presence_stats",
+		`{"id":1,"history":{"channel":"all"}}`:                                     "history",
+		`{"id":1,"rpc":{}}`:                                                        "rpc",
+		`{"send":{}}`:                                                              "send",
+		`{"id":1,"refresh":{"token":"x"}}`:                                         "invalid_token",
+		`{"id":1,"refresh":{"token":"` + signed(`{"sub":"alice","exp":1}`) + `"}}`: "refresh",
+		`{"id":1,"refresh":{"token":"` + signed(`{"sub":"alice"}`) + `"}}`:         "refresh",
+		`{"id":1,"refresh":{"token":"` + signed(`{"sub":"bob"}`) + `"}}`:           "invalid_token",
+		`{"id":1,"sub_refresh":{"channel":"all","token":"x"}}`:                     "sub_refresh",
+		`{"id":1,"connect":{}}`:                                                    "invalid",
+		`{"id":1,"subscribe":{"channel":"vip"}}`:                                   "forbidden",
+		`{"id":1,"publish":{"channel":"vip","data":1}}`:                            "forbidden",
+		`{"id":1,"subscribe":{"channel":"` + "\u0001" + `"}}`:                      "invalid_json",
+		`{"id":1,"subscribe":{"channel":"\u0001"}}`:                                "subscribe",
 		`{}`:                                     "invalid_no_id",
 		`{"id":1}`:                               "invalid_method",
 		`{"id":1,"subscribe":{}}`:                "invalid_channel",
@@ -189,6 +192,16 @@ func TestEachKindHasAName(t *testing.T) {
 		p := speaks.Parse(confirmed, now, []byte(line), false)
 		if got := kinds[p.Kind]; got != want {
 			t.Errorf("%s is counted as %s, want %s", line, got, want)
+		}
+	}
+	for line, want := range map[string]string{
+		`{"id":1,"connect":{}}`:                   "invalid_token",
+		`{"id":1,"connect":{"token":"x"}}`:        "invalid_token",
+		connecting(`{"sub":"a\u0007"}`, ""):       "invalid_token",
+		connecting(`{"sub":"alice","exp":1}`, ""): "connect",
+	} {
+		if p := speaks.Parse(guest, now, []byte(line), false); kinds[p.Kind] != want {
+			t.Errorf("%s is counted as %s, want %s", line, kinds[p.Kind], want)
 		}
 	}
 	if p := speaks.Parse(openGuest, now, []byte(`{"id":1,"connect":{}}`), false); kinds[p.Kind] != "connect" {

@@ -28,14 +28,14 @@ func (d Dialect) Parse(s dialect.Session, now time.Time, frame []byte, again boo
 	}
 	p := d.ask(s, now, &c, again)
 	p.Tag = c.ID
-	if p.Kind != kindForbidden {
+	if p.Kind == 0 {
 		p.Kind = uint8(c.Method)
 	}
 	return p
 }
 
 // ask returns the router's command for a client's command. In the router's command, Tag is not set
-// yet, and Kind is kindForbidden or 0.
+// yet, and Kind is kindForbidden, kindToken or 0.
 func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) dialect.Command {
 	if c.Method == Connect {
 		return d.connect(s, now, c)

@@ -8,12 +8,20 @@ import (
 	"unicode/utf8"
 )
 
+// longDefault is the number of characters from which a default has a line of its own in the table
+// of WriteHelp. So a long default does not widen the column of all others.
+const longDefault = 25
+
 // WriteHelp writes the table of variables that --help shows.
 func WriteHelp(w io.Writer, vs []Variable) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "VARIABLE\tTYPE\tDEFAULT\tMEANING")
 	for _, v := range vs {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s%s\n", v.Name, v.Type, v.shownDefault(), v.Doc, v.limits())
+		shown, below := v.shownDefault(), ""
+		if utf8.RuneCountInString(shown) >= longDefault {
+			shown, below = "(next line)", "\t\t\t"+shown+"\n"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s%s\n%s", v.Name, v.Type, shown, v.Doc, v.limits(), below)
 	}
 	t.Flush()
 }

@@ -6,6 +6,17 @@ import (
 	"unicode/utf8"
 )
 
+// TestALongDefaultWidensNoColumn checks that WriteHelp writes a long default on a line of its own.
+func TestALongDefaultWidensNoColumn(t *testing.T) {
+	long := strings.Repeat("* read=any; ", 9) + "end"
+	var got strings.Builder
+	WriteHelp(&got, []Variable{{Name: "A", Type: "text", Default: "1s", Doc: "first"}, {Name: "B", Type: "rules", Default: long, Doc: "second"}})
+	lines := strings.Split(got.String(), "\n")
+	if len(lines) != 5 || !strings.HasSuffix(lines[2], "(next line)  second") || strings.TrimSpace(lines[3]) != long || utf8.RuneCountInString(lines[1]) > 40 {
+		t.Errorf("got\n%s", &got)
+	}
+}
+
 func TestMarkdown(t *testing.T) {
 	got := Markdown(Variables[sample]())
 	for _, section := range []string{

@@ -1,16 +1,16 @@
 package config
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 )
 
 // Unknown returns warnings about variables in environ that are not in vs. Such a variable gets a
 // warning if it begins with EDGE_, RELAY_, LINK_ or JWT_, and a variable in vs has the same prefix.
-// The warning names the nearest variable in vs. An unknown variable is no error: Kubernetes sets
-// variables such as RELAY_SERVICE_HOST for every Service.
-func Unknown(environ []string, vs []Variable) (lines []string) {
+// The warning names the nearest variable in vs, if one is near. The variables in others get no
+// warning either. An unknown variable is no error: Kubernetes sets variables such as
+// RELAY_SERVICE_HOST for every Service.
+func Unknown(environ []string, vs []Variable, others ...string) (lines []string) {
 	prefixes := map[string]bool{}
 	known := make([]string, 0, len(vs))
 	for _, v := range vs {
@@ -20,9 +20,14 @@ func Unknown(environ []string, vs []Variable) (lines []string) {
 	for name := range environment(environ) {
 		p := prefix(name)
 		ours := p == "EDGE_" || p == "RELAY_" || p == "LINK_" || p == "JWT_"
-		if ours && prefixes[p] && !slices.Contains(known, name) {
-			lines = append(lines, fmt.Sprintf("%s: unknown variable, ignored; the nearest known one is %s", name, nearest(name, known)))
+		if !ours || !prefixes[p] || slices.Contains(known, name) || slices.Contains(others, name) {
+			continue
 		}
+		line := name + ": unknown variable, ignored"
+		if near := nearest(name, known); near != "" {
+			line += "; the nearest known one is " + near
+		}
+		lines = append(lines, line)
 	}
 	slices.Sort(lines)
 	return lines
@@ -36,15 +41,32 @@ func prefix(name string) string {
 	return before + "_"
 }
 
-// nearest returns the known name that has the least distance from the given name.
+// nearest returns the known name that was likely meant by the given name, or "" if none was. If the
+// rest of the given name behind its prefix is a known name, nearest returns that one. Otherwise it
+// returns the known name with the least distance. The distance is 4 at most, and at most half of
+// the length of the rest. It may also be 2 if two neighbouring bytes have changed places.
 func nearest(name string, known []string) (best string) {
-	fewest := -1
+	rest := strings.TrimPrefix(name, prefix(name))
+	if slices.Contains(known, rest) {
+		return rest
+	}
+	fewest := min(4, len(rest)/2) + 1
 	for _, k := range known {
-		if d := distance(name, k); fewest < 0 || d < fewest {
+		if d := distance(name, k); d < fewest || d == 2 && best == "" && swapped(name, k) {
 			best, fewest = k, d
 		}
 	}
 	return best
+}
+
+// swapped reports whether a becomes b when two neighbouring bytes of a change places.
+func swapped(a, b string) bool {
+	for i := range len(a) - 1 {
+		if a[:i]+a[i+1:i+2]+a[i:i+1]+a[i+2:] == b {
+			return true
+		}
+	}
+	return false
 }
 
 // distance returns the least number of bytes to insert, delete or replace to turn a into b.

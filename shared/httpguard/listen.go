@@ -42,6 +42,9 @@ func ListenBuffered(variable string, addr config.Addr, send int) (net.Listener, 
 		cause = syscallError.Err
 	}
 	problem := config.Problemf(variable, "cannot listen on %s: %v", addr, cause)
+	if errors.Is(cause, syscall.EADDRINUSE) {
+		problem.Text += "; set " + variable + " to another port, or stop what listens there"
+	}
 	problem.Passing = true
 	return nil, problem
 }

@@ -17,7 +17,7 @@ func TestListenOnATakenPort(t *testing.T) {
 	defer taken.Close()
 	addr := taken.Addr().String()
 	_, err = Listen("EDGE_ADDR", config.Addr(addr))
-	want := "EDGE_ADDR: cannot listen on " + addr + ": address already in use"
+	want := "EDGE_ADDR: cannot listen on " + addr + ": address already in use; set EDGE_ADDR to another port, or stop what listens there"
 	if problem, ok := err.(config.Problem); !ok || !problem.Passing || problem.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -152,7 +152,7 @@ func answerOffer(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (offe
 	}
 	if _, ok := cfg.Keys.ring.Find(o.key); !ok {
 		w.Header().Set("WWW-Authenticate", headerName)
-		return o, reply{}, refuse(w, http.StatusUnauthorized, ErrKeyRefused, fmt.Sprintf("unknown key id %q", o.key))
+		return o, reply{}, refuse(w, http.StatusUnauthorized, ErrKeyRefused, fmt.Sprintf("the relay has no key %q: compare LINK_KEYS", o.key))
 	}
 	versions := cfg.Versions.orSpoken()
 	version, ok := versions.common(o.versions)

@@ -179,11 +179,11 @@ func verifyRelay(header string, keys Keys, o offer) (reply, error) {
 	}
 	k, ok := keys.ring.Find(r.key)
 	if !ok {
-		return r, fmt.Errorf("%w: relay signs with key %q, which is not ours", ErrKeyRefused, r.key)
+		return r, fmt.Errorf("%w: relay signs with key %q, which this edge does not have: compare LINK_KEYS", ErrKeyRefused, r.key)
 	}
 	proof, err := decode32(r.proof)
 	if err != nil || !proven(k.Secret, relayLabel, o, r, proof) {
-		return r, fmt.Errorf("%w: relay did not prove key %q", ErrKeyRefused, r.key)
+		return r, fmt.Errorf("%w: the secret of key %q is another at the relay: compare LINK_KEYS", ErrKeyRefused, r.key)
 	}
 	return r, nil
 }

@@ -99,6 +99,9 @@ func TestHandshake(t *testing.T) {
 				if wantRelay == nil {
 					wantRelay = tt.edgeErr
 				}
+				if tt.edgeErr == ErrKeyRefused && !strings.Contains(err.Error(), "compare LINK_KEYS") {
+					t.Errorf("the edge's error names no variable: %v", err)
+				}
 				if !errors.Is(err, tt.edgeErr) || !errors.Is(got.err, wantRelay) {
 					t.Fatalf("edge: %v, want %v; relay: %v, want %v", err, tt.edgeErr, got.err, wantRelay)
 				}
@@ -274,7 +277,7 @@ func TestRefusedRequests(t *testing.T) {
 	}{
 		{"no header", "", 400, "malformed"},
 		{"malformed header", "versions=1", 400, "malformed"},
-		{"unknown key", offered(Versions{3, 3}, "b"), 401, `unknown key id "b"`},
+		{"unknown key", offered(Versions{3, 3}, "b"), 401, `the relay has no key "b": compare LINK_KEYS`},
 		{"no common version", offered(Versions{1, 2}, "a"), 426, "edge speaks 1-2, relay 3-4"},
 		{"no upgrade", offered(Versions{3, 3}, "a"), 426, "Upgrade"},
 	} {

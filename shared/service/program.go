@@ -24,7 +24,9 @@ type Program[T any] struct {
 	About string // one sentence for --help
 
 	Variables []config.Variable
-	Load      func(environ []string) (T, error)
+	// Ignored names further variables, about which Warnings says why they are ignored.
+	Ignored []string
+	Load    func(environ []string) (T, error)
 	// Warnings lists permitted settings that deserve a log line. If Warnings is nil, there are
 	// none.
 	Warnings func(T) []string
@@ -127,14 +129,14 @@ func (p Program[T]) load(environ []string, stderr io.Writer) (cfg T, ok bool) {
 		return cfg, true
 	}
 	fmt.Fprintln(stderr, err)
-	for _, line := range config.Unknown(environ, p.Variables) {
+	for _, line := range config.Unknown(environ, p.Variables, p.Ignored...) {
 		fmt.Fprintln(stderr, "warning:", line)
 	}
 	return cfg, false
 }
 
 func (p Program[T]) warnings(environ []string, cfg T) (lines []string) {
-	lines = config.Unknown(environ, p.Variables)
+	lines = config.Unknown(environ, p.Variables, p.Ignored...)
 	if p.Warnings != nil {
 		lines = append(lines, p.Warnings(cfg)...)
 	}

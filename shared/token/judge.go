@@ -78,12 +78,18 @@ func (f Fault) Error() string { return f.Text }
 
 const malformed = "malformed"
 
-// These errors are no Faults. They mean that a key is missing here. While keys are rotated, another
-// process may have that key already. So the token may be good later.
-var (
-	errNoKeys     = errors.New("no key is set here by which tokens could be judged")
-	errUnknownKey = errors.New("its kid names no key")
-)
+// errNoKeys and UnknownKey are no Faults. They mean that a key is missing here. While keys are
+// rotated, another process may have that key already. So the token may be good later.
+var errNoKeys = errors.New("no key is set here by which tokens could be judged")
+
+// UnknownKey is the error for a token whose kid is the id of no key.
+type UnknownKey struct {
+	// Kid is what the token says. Anybody can write it, in up to MaxBytes bytes.
+	Kid string
+}
+
+// Error returns a text without a part of the token. Clients may see it.
+func (UnknownKey) Error() string { return "its kid names no key" }
 
 // Judge reads a token and decides about it. The parameter now is the present time. There are three
 // outcomes:
@@ -149,7 +155,7 @@ func (j Judge) verify(text string) (claims []byte, err error) {
 		}
 	}
 	if h.named && !found {
-		return nil, errUnknownKey
+		return nil, UnknownKey{h.kid}
 	}
 	return nil, Fault{Text: "its signature is wrong"}
 }

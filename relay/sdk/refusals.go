@@ -1,0 +1,47 @@
+package sdk
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/edgerelay/edgerelay/shared/token"
+)
+
+// maxKid is the number of bytes of a token's kid that are logged. Clients choose the kid.
+const maxKid = 80
+
+// Refusals logs the tokens that are refused or cannot be judged. No line has a part of a token but
+// its kid.
+type Refusals struct {
+	log   *slog.Logger
+	limit rate.Sometimes // for lines about missing keys
+}
+
+// NewRefusals returns Refusals that log to log. Tokens that cannot be judged are logged at most
+// once in ten seconds, since SDKs try such tokens again and again.
+func NewRefusals(log *slog.Logger) *Refusals {
+	return &Refusals{log: log, limit: rate.Sometimes{Interval: 10 * time.Second}}
+}
+
+// note logs why the token of a command is refused. If a key is missing here, the operator has to
+// act, so that is a warning.
+func (r *Refusals) note(m Method, err error) {
+	if r == nil {
+		return
+	}
+	if fault, refused := errors.AsType[token.Fault](err); refused {
+		r.log.Debug("token refused", "command", methodNames[m], "reason", fault.Text)
+		return
+	}
+	r.limit.Do(func() {
+		attributes := []any{"err", err}
+		if unknown, is := errors.AsType[token.UnknownKey](err); is {
+			attributes = append(attributes, "kid", unknown.Kid[:min(len(unknown.Kid), maxKid)])
+		}
+		r.log.Warn("the token of an SDK cannot be judged here, and its client tries again: "+
+			"give relays the JWT_KEYS of the edges", attributes...)
+	})
+}
