@@ -5,8 +5,8 @@ import "github.com/edgerelay/edgerelay/shared/protocol"
 // rewind is a loss of publications of one topic at the broker, or several such losses that overlap
 // or touch. The lost publications lie after the position rewind.from, up to and including the
 // position rewind.to. This relay may still have them in its tail. After several losses the broker
-// may have some of them again. A position p with from <= p < to is ambiguous, since an edge may be there for two
-// reasons:
+// may have some of them again. A position p with from <= p < to is ambiguous, since an edge may be
+// there for two reasons:
 //   - It missed these publications.
 //   - Its members came after the loss, and were placed at the end of the remaining history. Then
 //     the publications may be older than the members.
