@@ -88,10 +88,10 @@ func TestFlushed(t *testing.T) {
 	wantLater(t, server.URL, r, had)
 }
 
-// TestR1_TheClockOfRedisIsSetBack begins an epoch whose time is an hour in the future. A topic can
-// be in such an epoch after the clock of Redis was set back. Then the server loses its data. The
-// next message must begin an epoch after the future one. A relay that starts later must also learn
-// to begin its epochs after the future one.
+// TestR1_TheClockOfRedisIsSetBack begins an epoch whose time is an hour in the future. A topic is
+// in an epoch of the future if the clock of Redis was set back since the epoch began. Then the
+// server loses its data. The next message must begin a still later epoch. A relay that starts later
+// must also learn to begin epochs after the future epoch.
 func TestR1_TheClockOfRedisIsSetBack(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -233,10 +233,10 @@ func TestPromotedInPlace(t *testing.T) {
 	}
 }
 
-// TestConnectionLost cuts the publisher's idle connection again and again, and then publishes. The
-// topic must go on in its epoch. On a busy machine, the publisher may notice the loss only after it
-// has sent the publication. Then the test publishes the message again. But at least one message
-// must be published at the first attempt.
+// TestConnectionLost cuts the publisher's idle connection again and again, and publishes after each
+// cut. The topic must go on in its epoch. On a busy machine, the publisher may notice the loss only
+// after it has sent the publication. Then the test publishes the message again. But at least one
+// message must be published at the first attempt.
 func TestConnectionLost(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, redistest.Start(t))
