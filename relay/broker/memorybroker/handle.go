@@ -14,12 +14,12 @@ import (
 // queues the answers, and the publications that it receives. Run and Take empty the queue.
 type Handle struct {
 	memory *Memory
-	tokens map[protocol.Topic]uint64 // guarded by memory.Mu
+	tokens map[protocol.Topic]uint64 // of the subscriptions; guarded by memory.Mu
 
 	// mu guards the following. A caller that also locks memory.Mu must lock memory.Mu first.
 	mu     sync.Mutex
 	events []broker.Event
-	bytes  int // length of all queued publications: the bytes of their Contents
+	bytes  int // bytes of the Contents of all queued publications
 	// The field deaf says that the queue was full. A deaf Handle drops publications, until its
 	// subscriptions are confirmed anew.
 	deaf bool

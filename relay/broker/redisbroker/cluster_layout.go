@@ -30,7 +30,8 @@ const (
 	layoutTimeout = 500 * time.Millisecond
 )
 
-// layoutReader asks one node after the other for the layout, until one gives it.
+// layoutReader asks one node after the other for the layout, until a node tells a layout that
+// counts.
 type layoutReader struct {
 	target *target
 	log    *slog.Logger

@@ -1,5 +1,5 @@
-// Package redisbroker carries publications between relays over Redis (6.2 or later) or Valkey.
-// The server may be a single one, one that Sentinels watch, or a Redis Cluster.
+// Package redisbroker carries publications between relays over Redis (6.2 or later) or Valkey. The
+// back end may be a single server, a server that Sentinels watch, or a Redis Cluster.
 package redisbroker
 
 import (

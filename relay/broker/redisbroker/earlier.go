@@ -103,7 +103,8 @@ const (
 	toLook       // look through its own server
 )
 
-// The method next returns what p has to do. It waits until that is known or ctx is done.
+// The method next returns what p has to do. It waits until a prober has read the name or found
+// none, or until ctx is done.
 func (e *earlier) next(ctx context.Context, p *prober) (task, error) {
 	select {
 	case <-e.asked:
@@ -227,8 +228,8 @@ func (p *prober) keepConnection() bool {
 	return false
 }
 
-// look looks through the next part of the server's keys, and takes over those of the earlier
-// layout.
+// look looks through the next part of the server's keys, and takes over the keys of the earlier
+// layout that it finds.
 func (p *prober) look(ctx context.Context, client *redis.Client) error {
 	t := &p.taking
 	if t.cursor == 0 {
@@ -329,9 +330,9 @@ func (p *prober) takeOverKeys(ctx context.Context, client *redis.Client, names [
 	return p.takeOverMarks(ctx, client, marks)
 }
 
-// takeOverMarks raises the marks of our layout to those in the given keys of the earlier layout,
-// and deletes these keys. It leaves a key alone if its value is no mark, or if the key of the
-// topic's record or marks in our layout has a wrong type.
+// takeOverMarks raises the marks of our layout to the marks in the given keys of the earlier
+// layout, and deletes these keys. It leaves a key alone if its value is no mark, or if the key of
+// the topic's record or marks in our layout has a wrong type.
 func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks []earlierKey) error {
 	read := make([]redis.Cmder, len(marks))
 	for i, e := range marks {
@@ -373,7 +374,8 @@ func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks 
 }
 
 // The method named deleted counts keys as taken over. It adds up the replies to cmds: each reply
-// says how many keys its command deleted. The result is that of the function worst.
+// says how many keys its command deleted. It returns the error that the function worst returns for
+// cmds.
 func (p *prober) deleted(cmds []redis.Cmder) error {
 	for _, cmd := range cmds {
 		n, _ := cmd.(*redis.Cmd).Int()

@@ -317,9 +317,9 @@ func TestTakingOverGoesOnAtAPromotedReplica(t *testing.T) {
 }
 
 // TestAllServersAreLookedThroughTogether plays several probers, each of which looks through one
-// server. A prober joins and another leaves meanwhile, and keys move between the servers. All keys
-// count as taken over only after a round that finds none. The first round does not count, and
-// neither does the first round after each of these changes.
+// server. Meanwhile a prober joins, another prober leaves, and keys move between the servers. All
+// keys count as taken over only after a round that finds no key. The first round does not count,
+// and neither does the first round after each of these changes.
 func TestAllServersAreLookedThroughTogether(t *testing.T) {
 	e, a, b, c := newEarlier(), new(prober), new(prober), new(prober)
 	e.enter(a)

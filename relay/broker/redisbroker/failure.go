@@ -26,7 +26,9 @@ const (
 	single    failure = "request"   // the fault of this request alone
 )
 
-// The list refusals has words. If a reply begins with one of them, failureOf returns refusing.
+// The list refusals has words. If a reply begins with one of these words, failureOf returns
+// refusing. It does so, too, if a reply of a script wraps another reply that begins with one of
+// them.
 var refusals = []string{
 	"OOM", "READONLY", "MISCONF", "NOREPLICAS", "NOAUTH", "WRONGPASS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "BUSY",
 	"NOSCRIPT", "TRYAGAIN",
@@ -37,7 +39,7 @@ func redirected(err error) bool {
 	return redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ") || redis.HasErrorPrefix(err, "TRYAGAIN ")
 }
 
-// failureOf classifies err, which is not nil.
+// failureOf returns what err means for other requests. The argument err is not nil.
 func failureOf(err error) failure {
 	if errors.Is(err, errUnfit) {
 		return refusing

@@ -13,7 +13,7 @@ type queue[T any] struct {
 	weigh func(*T) int
 
 	mu    sync.Mutex // guards the following
-	items []T        // those before the index head were taken
+	items []T        // the items before the index head were taken
 	head  int
 
 	taken []T // last result of take; the caller of take owns it until the next call

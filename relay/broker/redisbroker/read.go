@@ -70,7 +70,7 @@ func readingOf(cmd *redis.Cmd) (r reading, err error) {
 	return r, nil
 }
 
-// givenBy reports whether the server with this identity is among those that gave the last
+// givenBy reports whether the server with this identity is among the servers that gave the last
 // positions.
 func (r reading) givenBy(who identity) bool {
 	for givers := r.givers; who.data != "" && len(givers) >= giverLength; givers = givers[giverLength:] {

@@ -90,8 +90,8 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	a.line.after(a.state.outages.Load())
 	cmds, weight := make([]redis.Cmder, len(batch)), 0
 	// In the pipeline, the question for the server's identity follows the reads of pages. A server
-	// never returns to an earlier identity. So if it tells an identity that is among a page's
-	// givers, it already had this identity when it read the page.
+	// never returns to an earlier identity. So if the server tells an identity that is among a
+	// page's givers, the server already had this identity when it read the page.
 	asked, behind := newWhoCmds(ctx), []redis.Cmder(nil)
 	for i, q := range batch {
 		a.metrics.commands.WithLabelValues(askLabels[q.kind]).Inc()

@@ -27,7 +27,7 @@ func say(r *brokertest.Relay, t protocol.Topic, first, n uint64) (last protocol.
 
 // wantLater publishes two messages to the group through a new Broker, which has received nothing of
 // the group. The argument named had is the position of an earlier message, which Redis has lost.
-// The listener must receive the two messages in an epoch after that of the lost message.
+// The listener must receive the two messages in an epoch after the epoch of the lost message.
 func wantLater(t *testing.T, url string, listener *brokertest.Relay, had protocol.Position) {
 	t.Helper()
 	other := relayOn(t, url)

@@ -174,8 +174,9 @@ func (s *state) failuresSoFar() uint64 {
 	return s.failures
 }
 
-// The method named answered notes a successful probe. The argument failures is what failuresSoFar
-// returned when the probe began. If a failure was counted since then, answered does nothing.
+// The method named answered notes a successful probe: causes of the kinds noAnswer and noWrites no
+// longer apply. The argument failures is what failuresSoFar returned when the probe began. If a
+// failure was counted since then, answered does nothing.
 func (s *state) answered(failures uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -306,5 +307,5 @@ func store(p *atomic.Pointer[error], err error) {
 // known.
 var errDeaf = errors.New("the subscriptions were lost")
 
-// errUnfit marks a Redis that answers but cannot serve.
+// errUnfit marks the error of a Redis that answers but cannot serve.
 var errUnfit = errors.New("no publications can be had from this Redis")

@@ -96,7 +96,8 @@ func parseURL(s string) (*target, error) {
 	return t, nil
 }
 
-// takeSentinels sets t's fields for sentinels. It returns what is left of the path and the query.
+// takeSentinels sets the fields of t for sentinels. It returns the rest of the path and of the
+// query.
 func (t *target) takeSentinels(path, query string) (database, parameters string, err error) {
 	if t.master, database, _ = strings.Cut(path, "/"); t.master == "" {
 		return "", "", errors.New("names no master; want redis+sentinel://host:26379/master-name")
