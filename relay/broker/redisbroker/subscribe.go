@@ -45,9 +45,9 @@ type subscriber struct {
 	probed chan identity // identity of the server that answers the probe
 }
 
-// subscription is the last Subscribe of a topic. Each Subscribe gets a generation of its own. The
-// subscription gets a new generation each time that the method again asks for it. Redis'
-// confirmation of an earlier generation does not count for a later one.
+// subscription is the last Subscribe of a topic. Each Subscribe gets a generation of its own, and
+// so does each renewal by subscriber.again. Redis' confirmation of an earlier generation does not
+// count for a later one.
 type subscription struct {
 	token      uint64
 	generation uint64 // counts from 1; 0: no subscription
