@@ -211,7 +211,7 @@ func (w *waiting) handler(h http.Handler) http.Handler {
 			panic(http.ErrAbortHandler)
 		}
 		defer w.begin(v, answering)
-		if r.ContentLength != 0 { // if it is 0, v may have a reader now, who owns v.body
+		if r.ContentLength != 0 { // if it is 0, v may have a reader now, which owns v.body
 			v.takesBody(r.ContentLength)
 		}
 		if r.ContentLength < 0 {

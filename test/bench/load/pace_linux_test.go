@@ -8,7 +8,9 @@ import (
 	"time"
 )
 
-// TestPacingSendsByTheClock calls pacing.next with made-up times, while nothing arrives.
+// TestPacingSendsByTheClock calls pacing.next with made-up times, while nothing arrives. Messages
+// must be sent when they are due. When the window is full, the servers must count as behind exactly
+// one period after the oldest message was sent.
 func TestPacingSendsByTheClock(t *testing.T) {
 	const every = 10 * time.Millisecond
 	p := &pacing{Pace: Pace{Messages: 100, Every: every}, began: time.Second, window: 3}
