@@ -48,7 +48,7 @@ func TestG2_AStuckReaderCostsCountedLines(t *testing.T) {
 			o := NewOutput(writer, &d)
 			o.Form(Config{Format: format})
 			log := New(o, Config{Format: format})
-			const lines = 20_000 // more than fit into the pipe and the Output, its goroutine included
+			const lines = 20_000 // more than the pipe and the Output hold together
 			for i := range lines {
 				log.Info("something happened, and it is told at some length", "number", i)
 			}
