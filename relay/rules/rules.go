@@ -1,7 +1,8 @@
 // Package rules judges what may be done on channels. It is the one judge for all dialects.
 //
 // A channel is a topic as clients name it. The operator writes the rules into RELAY_CHANNELS, and
-// the first rule whose pattern matches a channel's name counts. docs/channels.md describes them.
+// the first rule whose pattern matches a channel's name counts. docs/channels.md describes the
+// rules.
 package rules
 
 import "strings"

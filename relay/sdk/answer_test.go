@@ -8,7 +8,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestEachReasonHasAnError checks the answer to each command that has no effect.
+// TestEachReasonHasAnError checks the answers to commands that have no effect, for each reason.
 func TestEachReasonHasAnError(t *testing.T) {
 	for reason, want := range map[dialect.Reason]string{
 		dialect.NotMember:       `"code":103,"message":"permission denied"`,

@@ -222,7 +222,7 @@ func TestLinesOutOfPlaceEndTheSession(t *testing.T) {
 	const bad = "close 3501 bad request"
 	checkRows(t, speaks, []row{
 		{guest, `{"id":1,"subscribe":{"channel":"all"}}`, bad},
-		{guest, `{"id":1,"publish":{"channel":"all"}}`, bad}, // would be refused by Command.Refused
+		{guest, `{"id":1,"publish":{"channel":"all"}}`, bad}, // Command.Refused is not called
 		{guest, `{"send":{}}`, bad},
 		{guest, `{"id":1,"refresh":{"token":"x"}}`, bad},
 		{openGuest, `{"id":1,"rpc":{}}`, bad},
