@@ -136,8 +136,8 @@ func TestWhatWaitsToBeBound(t *testing.T) {
 }
 
 // TestWhoIsBehindIsBoundOnceLevel binds a session while the edge's members of the topic lag behind,
-// because the link is full. The session must not be given what was published before its Bound.
-// While the broker is away, the session is bound at once, at the position of the members.
+// because the link is full. The session must not be given the message that was published before its
+// Bound. While the broker is away, the session is bound at once, at the position of the members.
 func TestWhoIsBehindIsBoundOnceLevel(t *testing.T) {
 	for _, away := range []bool{false, true} {
 		w, e := serving(t, 1)

@@ -9,8 +9,8 @@ import (
 )
 
 // In TestAConnectIsConfirmed, a guest connects at one edge. The connect must be confirmed and bind
-// the guest to three topics. A user of another edge writes to two of them, and the guest must
-// receive both messages.
+// the guest to three topics. A user of another edge writes to two of these topics, and the guest
+// must receive both messages.
 func TestAConnectIsConfirmed(t *testing.T) {
 	w, a := serving(t, 2)
 	b := w.edge("b")

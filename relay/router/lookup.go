@@ -11,8 +11,8 @@ import (
 
 // A publish with dialect.Command.Answered set is answered when it is published. But a relay may
 // have refused it on an earlier link, and the edge may not have received the refusal. If later
-// numbers of the edge have been published since then, the broker takes a replay of the refused
-// publish for a duplicate, though the publish was never carried out.
+// frames of the edge have been published to the same topic since then, the broker takes a replay of
+// the refused publish for a duplicate, though the publish was never carried out.
 //
 // So if the broker takes such a replay for a duplicate, the replay is doubted, and looked up in
 // history. If history does not have it, nobody knows whether it was published, and the client is
@@ -58,7 +58,7 @@ func (r *Router) lookUp(l *lookup) {
 	}
 	if len(l.next) == 0 {
 		if delete(l.edge.inbox.lookups, l.topic); len(l.edge.inbox.lookups) == 0 {
-			l.edge.inbox.lookups = nil // a map does not shrink
+			l.edge.inbox.lookups = nil // frees the memory, since a map does not shrink
 		}
 		return
 	}

@@ -23,8 +23,8 @@ const (
 // gap tells a follower's members that they lost messages, takes the follower past these messages,
 // and returns true. Its second argument is the position of the last lost message. If there are
 // clients of SDKs among the members, gap leaves the work to a job of type losing, and returns
-// false. The follower then stays where it is until that job is done. At its end the job calls
-// Router.advance.
+// false. The follower then stays at its position until that job is done. At its end the job passes
+// the follower to Router.advance, or to Router.dropIfIdle if no member is left.
 func (r *Router) gap(f *follower, at protocol.Position, lost uint64) bool {
 	if f.clients() == 0 {
 		r.passLoss(f, at, lost)
@@ -174,8 +174,8 @@ func (r *Router) tellLoss(s *session, f *follower) (told bool) {
 func (i *inbox) replaying() bool { return i.numbers.arrived < i.last }
 
 // busy reports whether any frame about the topic waits to be judged, or is judged and not done yet.
-// If the membership ended before these frames, a replay could judge a member's publish to be a
-// stranger's.
+// If the membership ended before these frames are done, a replay of a member's publish could be
+// judged to be a stranger's.
 func (w *way) busy() bool {
 	return w != nil && (w.binding != nil || w.saying > 0 || len(w.parked) > 0)
 }
