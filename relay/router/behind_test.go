@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// In TestP6_JoinOfATopicLeftWhileBehind, a join waits until its edge has caught up. Meanwhile the
-// edge's only session in the group ends. The waiting join and a later one must be answered.
+// In TestP6_JoinOfATopicLeftWhileBehind, a join waits until its edge's follower of the group has
+// caught up. Meanwhile the edge's only session in the group ends. The waiting join and a later one
+// must be answered.
 func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	w := newWorld(t, 1)
 	e, other := w.edge("e"), w.edge("other")

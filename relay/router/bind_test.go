@@ -296,7 +296,7 @@ func TestALateSubscribeWaitsForWhatItPermitted(t *testing.T) {
 
 // In TestASubscribeLetsWhatWaitedForAFollowerGo, a client publishes to a topic that nobody here
 // follows, while the broker is away. The publish is answered. When another client of the edge
-// subscribes, the message is given ahead.
+// subscribes, this client must be given the message ahead.
 func TestASubscribeLetsWhatWaitedForAFollowerGo(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})

@@ -23,7 +23,7 @@ type client struct {
 	confirming *frame   // its Confirm, while it waits to be bound; otherwise nil
 	held       int      // number of its frames that have frame.held set
 	coming     int      // number of topics of its Binds and its Confirm that wait to be bound
-	closing    bool     // a Close came; later messages are not read
+	closing    bool     // the session is being closed; later messages are not parsed
 	leaving    bool     // the edge was told to close the session within lossWithin
 }
 
@@ -88,7 +88,7 @@ func (t *tables) count(c *client, more int) {
 	t.keeps += more
 }
 
-// ended is a session whose End is not acknowledged yet.
+// ended is a session whose End is judged, and is not acknowledged yet.
 type ended struct {
 	number uint64 // number of its End
 	keeps  int    // bytes of its keeps

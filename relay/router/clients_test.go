@@ -163,8 +163,8 @@ func TestWhatIsForgottenIsNotReleased(t *testing.T) {
 }
 
 // In TestP8_WhatAClientMayHaveIsBounded, a client subscribes until it has as many topics, or as
-// many bytes of keeps, as it may have. Subscribes that wait count too. After an unsubscribe there
-// is room again.
+// many bytes of keeps, as it may have. A further subscribe must be refused, even while the earlier
+// subscribes wait. After an unsubscribe there must be room again.
 func TestP8_WhatAClientMayHaveIsBounded(t *testing.T) {
 	for _, slow := range []bool{false, true} {
 		w, e := serving(t, 1)
@@ -192,8 +192,9 @@ func TestP8_WhatAClientMayHaveIsBounded(t *testing.T) {
 	}
 }
 
-// In TestP8_KeepsOfAnEdgeAreBounded, clients subscribe with keeps until their edge has no room.
-// Then the edge links anew. The edge must be able to tell all the keeps that it was given.
+// In TestP8_KeepsOfAnEdgeAreBounded, clients subscribe with keeps until their edge has no room for
+// keeps. A further subscribe and a connect must be refused. Then the edge links anew. The edge must
+// be able to tell all the keeps that it was given.
 func TestP8_KeepsOfAnEdgeAreBounded(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]

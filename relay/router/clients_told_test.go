@@ -67,8 +67,8 @@ func TestWhatCannotBeToldOfClientsCutsTheLink(t *testing.T) {
 }
 
 // In TestP8_KeepsThatAreToldAreBounded, an edge tells keeps of sessions, or of memberships, until
-// its link is cut. The link is cut because of the bound on all keeps or, with a small TellBytes,
-// because of the bound on all tables.
+// its link is cut. The first frame beyond the bound on all keeps must cut the link. With a small
+// TellBytes, the first frame beyond the bound on all tables must cut it.
 func TestP8_KeepsThatAreToldAreBounded(t *testing.T) {
 	full := keepOf(link.MaxKeeps)
 	for _, c := range []struct {
@@ -183,8 +183,9 @@ func TestWhatMembershipsCountIsTakenBackInAnyOrder(t *testing.T) {
 	}
 }
 
-// TestATopicKnowsHowManyClientsItHas checks topic.clients after an edge links anew, after a client
-// ends, and after a relay forgets an edge.
+// TestATopicKnowsHowManyClientsItHas compares topic.clients with the number of clients that the
+// topic's followers have: after an edge links anew, after a client ends, and after a relay forgets
+// an edge.
 func TestATopicKnowsHowManyClientsItHas(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addSpeaking(Config{}, speakers()...)

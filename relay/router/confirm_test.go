@@ -78,7 +78,8 @@ func TestAConnectWaitsForAllItsTopics(t *testing.T) {
 }
 
 // TestARefusedConnectIsAnsweredAndClosed sends connects that exceed a bound, and one that the
-// dialect refuses. In each case the client gets an answer, and then the session is closed.
+// dialect refuses. In each case the client must get an answer before the session is closed, and no
+// topic may stay followed.
 func TestARefusedConnectIsAnsweredAndClosed(t *testing.T) {
 	for frame, want := range map[string]string{
 		"connect 1 7 0 k a b c d e f g h i":         "1 many-topics",

@@ -26,7 +26,7 @@ type lane struct {
 	waking  bool   // listed in outage.waking, and its turn there has not come
 	stalled bool   // listed in Router.stalled
 	paced   bool   // listed in topicRates.waiting, and its turn there has not come
-	flying  int    // number of frames that the broker was given and has not answered
+	flying  int    // number of frames that were given to the broker and are not answered
 	done    uint64 // highest number that the broker answered as published
 	known   protocol.Position
 

@@ -22,8 +22,8 @@ import (
 type lookup struct {
 	edge   *edge
 	topic  protocol.Topic
-	frames map[uint64]*frame // by number
-	next   []*frame          // doubted since the reading began; looked for when the reading is over
+	frames map[uint64]*frame // that the present reading looks for, by number
+	next   []*frame          // doubted after the reading began; the next reading looks for them
 }
 
 // doubtful reports whether a frame must be looked up if the broker takes it for a duplicate.

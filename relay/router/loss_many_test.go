@@ -129,7 +129,8 @@ func TestP4_AReplayThatComesBehindTheLossIsAMembers(t *testing.T) {
 		e.send(log...)
 		w.settle()
 		w.wait(replayPoll)
-		// History has forgotten the publication, so nobody knows that it was published.
+		// History does not have the publication any more, so the relay cannot know that it was
+		// published.
 		if got, want := e.received[1], []string{"1 unsure", "group:g lost"}; !slices.Equal(got, want) {
 			t.Errorf("the client got %q, want %q", got, want)
 		}

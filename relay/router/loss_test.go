@@ -106,7 +106,7 @@ func TestP4_NoCutOfTheLinkHidesALoss(t *testing.T) {
 }
 
 // lossAt cuts the link while a loss is told, at the frame whose number is the parameter cut. If the
-// last argument is true, the edge also replays a client's publish on that link. The new publication
+// last argument is true, the edge also sends a client's publish on that link. The new publication
 // drives the oldest one out of history, and so makes another loss. If no frame has the number of
 // the parameter cut, lossAt returns false.
 func lossAt(t *testing.T, cut int, says bool) bool {

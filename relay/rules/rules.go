@@ -108,7 +108,6 @@ func (r *rule) judge(w Who, name string, a Action) Verdict {
 	return No
 }
 
-// matches reports whether one of the patterns matches the name.
 func matches(patterns []Pattern, name string) bool {
 	for i := range patterns {
 		if patterns[i].Matches(name) {

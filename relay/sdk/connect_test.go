@@ -101,7 +101,7 @@ func TestAConnectNames128Channels(t *testing.T) {
 	}
 }
 
-// TestTheReplyToAConnect compares whole replies with the expected ones.
+// TestTheReplyToAConnect checks the replies byte for byte, with the time to live and the channels.
 func TestTheReplyToAConnect(t *testing.T) {
 	d := withRules(t, "user:* read=self write=any; group:* read=any write=member; news read=any write=any")
 	for _, c := range []struct{ claims, subs, want string }{
