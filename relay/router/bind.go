@@ -96,10 +96,10 @@ func (r *Router) noRoomFor(s *session, more int) dialect.Verdict {
 }
 
 // mayBind reports whether f can take a member now. In an outage f can take members as soon as the
-// tables of f's edge are told, since nobody knows how long the outage lasts. The members then begin
-// at f's position. If f has no position yet, the members begin unplaced, see protocol.Unplaced. If
-// f is behind, a new member is therefore sent messages that are older than its membership. Without
-// these older messages, later messages might be lost.
+// relay has entered the tables that f's edge told, since nobody knows how long the outage lasts.
+// The members then begin at f's position. If f has no position yet, the members begin unplaced, see
+// protocol.Unplaced. If f is behind, a new member is therefore sent messages that are older than
+// its membership. Without these older messages, later messages might be lost.
 func (r *Router) mayBind(f *follower) bool {
 	return f.bindable() || r.outage.away && f.edge.outbox.ready
 }

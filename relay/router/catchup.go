@@ -24,7 +24,7 @@ type lag struct {
 	inTail   bool              // the follower reads the tail, from lag.seq on
 	seq      uint64            // number of the next item to look at, if inTail is set
 	bareFrom uint64            // bare items of the tail (see tail) are sent from this number on
-	fresh    uint64            // number of the first bare item that came after Synced; 0: unknown
+	fresh    uint64            // number of the first item that came after Synced; 0: unknown
 	older    uint64            // while seeking: the members came after the frame of this number
 	end      protocol.Position // while seeking: the members begin at or before this position
 	reading  uint64            // token of the ReadHistory under way; 0: none

@@ -68,10 +68,10 @@ func (r *Router) passLoss(f *follower, at protocol.Position, lost uint64) {
 // the Gap comes last. If the link ends before the Gap is sent, the loss is told anew on the next
 // link.
 //
-// The job ends early if the link has no room, or if replays are awaited. Router.advance or
-// Router.poll queues it again. Until the loss is told, the follower is behind. A session that
-// becomes a member in that time has lost nothing. All members that have lost messages were bound
-// before the job began.
+// The job leaves Router.jobs early if the link has no room, or if replays are awaited.
+// Router.advance or Router.poll queues the job again. Until the loss is told, the follower is
+// behind. A session that becomes a member in that time has lost nothing. All members that have lost
+// messages were bound before the job began, so losing.members lists them all.
 type losing struct {
 	follower *follower
 	lag      *lag              // lag.loss is this job until the loss is told or forgotten
