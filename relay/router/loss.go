@@ -71,7 +71,8 @@ func (r *Router) passLoss(f *follower, at protocol.Position, lost uint64) {
 // The job leaves Router.jobs early if the link has no room, or if replays are awaited.
 // Router.advance or Router.poll queues the job again. Until the loss is told, the follower is
 // behind. A session that becomes a member in that time has lost nothing. All members that have lost
-// messages were bound before the job began, so losing.members lists them all.
+// messages were bound before the job began, so losing.members lists all of them that are clients of
+// SDKs.
 type losing struct {
 	follower *follower
 	lag      *lag              // lag.loss is this job until the loss is told or forgotten
