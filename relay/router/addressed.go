@@ -9,11 +9,12 @@ import (
 )
 
 // addressed holds the topics that one user has addressed through one edge in the present window. To
-// address a topic is to write to it, to join it or to leave it. All connections of the user at that
-// edge count together. Config.MaxAddressed bounds the number of topics, because each topic costs
-// the broker a history and a mark, even if nobody follows the topic. A window lasts for
-// Config.HistoryAge. A topic is remembered by its hash. The struct is kept when the user's
-// connections end, so that a reconnect does not begin a new window.
+// address a topic is to write to it, to join it or to leave it. A topic whose name clients cannot
+// choose is not counted, see dialect.Command.Fixed. All connections of the user at that edge count
+// together. Config.MaxAddressed bounds the number of topics, because each topic costs the broker a
+// history and a mark, even if nobody follows the topic. A window lasts for Config.HistoryAge. A
+// topic is remembered by its hash. The struct is kept when the user's connections end, so that a
+// reconnect does not begin a new window.
 type addressed struct {
 	few   [3]uint64           // hashes of the first topics; a 0 is a free place
 	more  map[uint64]struct{} // hashes of further topics, once addressed.few is full
@@ -62,8 +63,9 @@ func (r *Router) address(fr *frame) bool {
 }
 
 // mayAddress calls address for a frame. If address returns false, mayAddress refuses the frame and
-// returns false. A frame must pass mayAddress or address before it is published to a topic whose
-// name a client may invent. Frames that were granted on an earlier link need not pass.
+// returns false. Before a frame is published to a topic whose name a client may invent, mayAddress
+// is called for the frame. For a leave, address is called instead, and its result is ignored. For a
+// frame that was granted on an earlier link, neither is called.
 func (r *Router) mayAddress(fr *frame) bool {
 	if r.address(fr) {
 		return true
@@ -88,7 +90,7 @@ func (r *Router) addressedBy(s *session) *addressed {
 	return a
 }
 
-// forgetAddressed removes the users whose window is over.
+// forgetAddressed removes from edge.addressed the users whose window is over.
 func (e *edge) forgetAddressed(now, window time.Duration) {
 	for user, a := range e.addressed {
 		if now-a.since >= window {
@@ -96,6 +98,6 @@ func (e *edge) forgetAddressed(now, window time.Duration) {
 		}
 	}
 	if len(e.addressed) == 0 {
-		e.addressed = nil // a map does not shrink
+		e.addressed = nil // frees the memory, since a map does not shrink
 	}
 }

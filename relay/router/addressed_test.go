@@ -12,7 +12,7 @@ import (
 // In TestP8_TopicsThatOneUserMakesAreBounded, a user writes to invented users, and joins and leaves
 // invented groups, all through one edge. In one window the user may address Config.MaxAddressed
 // users and groups. A new connection does not begin a new count. The user may still write to users
-// whom it wrote to before. Other users are not affected.
+// to whom it has written in that window. The bound of one user does not affect other users.
 func TestP8_TopicsThatOneUserMakesAreBounded(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{MaxAddressed: 50, HistoryAge: time.Minute})

@@ -10,8 +10,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// In TestOnlyWhatPublishesCanBeGranted, an edge sends a subscribe with Again set. The relay must
-// treat this subscribe like one whose Again is not set.
+// In TestOnlyWhatPublishesCanBeGranted, an edge sends a subscribe with Again set, as if an earlier
+// relay had granted it. No relay grants a subscribe. So the relay must bind the session and answer,
+// as it does for a subscribe whose Again is not set.
 func TestOnlyWhatPublishesCanBeGranted(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
@@ -24,9 +25,9 @@ func TestOnlyWhatPublishesCanBeGranted(t *testing.T) {
 	w.done(e)
 }
 
-// TestAPublishIsAnsweredOnce cuts the link while a publish is answered. In some runs the relay dies
-// too. The client must be told once that its message is published, and receivers must get the
-// message once.
+// TestAPublishIsAnsweredOnce cuts the link while two publishes of a client are answered. Each run
+// cuts the link at another frame. In some runs the relay dies too. The client must be told once for
+// each publish that its message is published, and receivers must get each message once.
 func TestAPublishIsAnsweredOnce(t *testing.T) {
 	for cut := range 12 {
 		for _, dies := range []bool{false, true} {
@@ -85,9 +86,10 @@ func TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore(t *testing.T) {
 	e.quiet()
 }
 
-// In TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted, a relay grants and answers publishes.
-// In one case the relay then dies, in the other it lives on. The messages must be published when
-// the broker is back, and no publish may be answered again.
+// In TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted, a relay grants and answers publishes
+// while the broker is away. In one case the relay then dies, and the edge links to another relay.
+// In the other case the relay lives on. The messages must be published when the broker is back, and
+// no publish may be answered again.
 func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 	for _, stays := range []bool{false, true} {
 		w, e := serving(t, 2)
@@ -117,7 +119,7 @@ func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 			e.linkTo(there)
 			w.settle()
 		}
-		if e.say(1, "ping 7"); stays { // this relay has sent Close, so it does not read the ping
+		if e.say(1, "ping 7"); stays { // this relay has sent Close, so it does not parse the ping
 			w.settle()
 			e.saw(1)
 		} else { // the unbind need not wait for granted publishes
@@ -140,8 +142,8 @@ func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 // In TestP5_APublishThatCannotBeGivenAheadIsAnswered, a client publishes three messages to a topic
 // that has no follower at its relay. The first publish is under way when the broker goes away. The
 // others come while the broker is away. All publishes must be answered before the broker is back.
-// Then the messages must be published, once and in order, by the same relay or by the next one. No
-// publish may be answered again.
+// When the broker is back, the messages must be published, once and in order. In some runs the edge
+// has then moved to another relay. No publish may be answered again.
 func TestP5_APublishThatCannotBeGivenAheadIsAnswered(t *testing.T) {
 	for _, moves := range []string{"", "meanwhile", "later"} {
 		w, e := serving(t, 2)
@@ -188,9 +190,9 @@ func TestP5_APublishThatCannotBeGivenAheadIsAnswered(t *testing.T) {
 	}
 }
 
-// In TestP5_APublishBehindAGapIsAnswered, a client publishes to its own topic while the broker is
-// away. An echo of that topic may be missing, so nothing can be given ahead. The publish must be
-// answered all the same, and an unsubscribe behind it need not wait.
+// In TestP5_APublishBehindAGapIsAnswered, a client publishes to a topic of which it is a member,
+// while the broker is away. An echo of that topic may be missing, so nothing can be given ahead.
+// The publish must be answered all the same, and an unsubscribe behind it need not wait.
 func TestP5_APublishBehindAGapIsAnswered(t *testing.T) {
 	w, e := serving(t, 1)
 	e.client(1, "7", "x")
@@ -214,9 +216,10 @@ func TestP5_APublishBehindAGapIsAnswered(t *testing.T) {
 	w.done(e)
 }
 
-// In TestAStrangersPublishIsRefusedAtOnce, a session publishes to a topic, and then binds to the
-// topic. The broker must not be asked who else is there, since the bind would be in effect before
-// the broker's answer.
+// In TestAStrangersPublishIsRefusedAtOnce, a session publishes to a topic of which it is no member,
+// and then binds to the topic. The publish must be answered with a refusal before the bind is
+// answered. So the relay must not ask the broker whether the topic has other members: the bind
+// would take effect before the broker answers.
 func TestAStrangersPublishIsRefusedAtOnce(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})

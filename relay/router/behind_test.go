@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// In TestP6_JoinOfATopicLeftWhileBehind, a join waits until its edge has caught up. Meanwhile the
-// edge's only session in the group ends. The waiting join and a later one must be answered.
+// In TestP6_JoinOfATopicLeftWhileBehind, a join waits until its edge's follower of the group has
+// caught up. Meanwhile the edge's only session in the group ends. The waiting join and a later one
+// must be answered.
 func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	w := newWorld(t, 1)
 	e, other := w.edge("e"), w.edge("other")
@@ -67,8 +68,8 @@ func TestP4_NewLinkAfterFullOne(t *testing.T) {
 
 // TestP4_FullLinkDrainedWithinAStep empties a link's buffer right after a step has sampled the
 // buffer's length. The sample is just below half of Config.Outgoing, so the router finds no room
-// for the last of three messages. The real buffer never gets half full, so no Writable comes. All
-// the same, all three messages must be delivered.
+// for the last of three messages. The real buffer never gets half full, so no Writable comes.
+// Nevertheless, all three messages must be delivered.
 func TestP4_FullLinkDrainedWithinAStep(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

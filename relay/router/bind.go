@@ -8,13 +8,13 @@ import (
 )
 
 // A Bind or a Confirm makes a session a member without a notice. The frame may name several topics,
-// and needs a follower of the session's edge for each of them. It waits until all these followers
-// can take a member. Until then none of the followers is forgotten. The frame waits in the list
-// rare.binders of the first follower that cannot take a member yet. A frame is in one such list at
-// a time.
+// and needs a follower of the session's edge for each of them. The frame waits until all these
+// followers can take a member. Until then none of the followers is forgotten. The frame waits in
+// the list rare.binders of the first follower that cannot take a member yet. A frame is in one such
+// list at a time.
 
-// bindTo begins a Bind or a Confirm. It refuses the frame, or binds its session now, or makes it
-// wait.
+// bindTo begins a Bind or a Confirm. It refuses the frame, or binds the frame's session now, or
+// makes the frame wait.
 func (r *Router) bindTo(fr *frame) {
 	if v := r.noRoom(fr); v.Reason != dialect.Done {
 		r.refuseBind(fr, v)
@@ -48,8 +48,8 @@ func (fr *frame) bindings() []dialect.Binding {
 }
 
 // keepBytes returns the total size of the keeps that a Bind or a Confirm brings, in bytes. Once the
-// frame is judged, these bytes count in tables.keeps. So the frames that wait cannot exceed the
-// bounds together.
+// frame is judged, these bytes count in tables.keeps, even while the frame waits. So the frames
+// that wait cannot bring more bytes together than the bounds on keeps permit.
 func (fr *frame) keepBytes() (n int) {
 	if fr.command.Verb == dialect.Confirm {
 		n = len(fr.command.Terms.Keep)
@@ -95,11 +95,11 @@ func (r *Router) noRoomFor(s *session, more int) dialect.Verdict {
 	return dialect.Verdict{}
 }
 
-// mayBind reports whether f can take a member now. In an outage f can take members as soon as its
-// edge has told its tables, since nobody knows how long the outage lasts. The members then begin at
-// f's position. If f has no position yet, they begin unplaced. If f is behind, a new member is
-// therefore sent messages that are older than its membership. If these were left out, later
-// messages might be lost.
+// mayBind reports whether f can take a member now. In an outage f can take members as soon as the
+// relay has entered the tables that f's edge told, since nobody knows how long the outage lasts.
+// The members then begin at f's position. If f has no position yet, the members begin unplaced, see
+// protocol.Unplaced. If f is behind, a new member is therefore sent messages that are older than
+// its membership. Without these older messages, later messages might be lost.
 func (r *Router) mayBind(f *follower) bool {
 	return f.bindable() || r.outage.away && f.edge.outbox.ready
 }
@@ -175,9 +175,9 @@ func (r *Router) bindNow(fr *frame) {
 	r.finish(fr)
 }
 
-// bindLate is called for a Bind that came longer ago than bindWait. If the Bind waits at its
-// follower, bindLate refuses it. If the Bind is still parked, bindLate only sets frame.late. When
-// the turn of the Bind comes, it is then bound at once or refused.
+// bindLate is called for a Bind when bindWait or more has passed since the Bind came. If the Bind
+// waits at its follower, bindLate refuses it. If the Bind is still parked, bindLate only sets
+// frame.late. When the turn of the Bind comes, it is then bound at once or refused.
 //
 // While a Bind waits at its follower, its session may publish as a member. So bindLate refuses the
 // Bind only when these publishes are finished or granted. Otherwise a replay of such a publish

@@ -13,7 +13,7 @@ type catchup struct {
 	behind  []*follower // followers that are behind, unordered
 	reading int         // number of pages of history that were requested, and have not come
 	unread  []*follower // followers that are behind and wait for their turn to read
-	unlive  int         // link.Live waits for this number of followers
+	unlive  int         // number of followers for which link.Live waits
 	liveDue bool        // a link.Live is due on this link, and not sent yet
 }
 
@@ -23,15 +23,15 @@ type lag struct {
 	held     bool              // waits until the broker is back
 	inTail   bool              // the follower reads the tail, from lag.seq on
 	seq      uint64            // number of the next item to look at, if inTail is set
-	bareFrom uint64            // the tail's bare items (see tail) from this number on are sent
-	fresh    uint64            // number of the first bare item that came after Synced; 0: unknown
-	older    uint64            // while seeking: number of the edge's last frame before the members
+	bareFrom uint64            // bare items of the tail (see tail) are sent from this number on
+	fresh    uint64            // number of the first item that came after Synced; 0: unknown
+	older    uint64            // while seeking: the members came after the frame of this number
 	end      protocol.Position // while seeking: the members begin at or before this position
 	reading  uint64            // token of the ReadHistory under way; 0: none
 	// target is the base of the tail when the page was requested, or the top if there was no tail.
 	// If history ends before lag.target, a gap is told.
 	target protocol.Position
-	echoes []*frame // joins and leaves that wait until the follower reaches them
+	echoes []*frame // joins and leaves that wait until the follower reaches their positions
 	loss   *losing  // the job that tells the members a loss; nil: none
 }
 
@@ -52,7 +52,8 @@ func (c *catchup) add(f *follower) {
 	}
 }
 
-// remove takes f off catchup.behind, if f is listed there. It clears lag.held and lag.loss.
+// remove clears lag.loss. If f is listed in catchup.behind, remove takes f off the list and clears
+// lag.held.
 func (c *catchup) remove(f *follower) {
 	g := f.lag()
 	if g == nil {
@@ -92,8 +93,8 @@ func (r *Router) advanceAll(e *edge) {
 
 // If f is behind, advance sends f the publications that f misses. It stops when f is live, when the
 // edge's buffer is full, or when f has to wait. The follower may wait for a page of history, for
-// the subscription of its topic, or for the broker. On a new link the follower also waits until the
-// edge was told the topic's number.
+// the subscription of its topic, for the broker, or for a job of type losing. On a new link the
+// follower also waits until the edge was told the topic's number.
 func (r *Router) advance(f *follower) {
 	for r.advanceOn(f) {
 	}
@@ -135,8 +136,9 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 				r.read(f)
 			}
 			return false
-		// Under each of the four conditions below, the follower waits for the broker. The first: a
-		// message given ahead has left the tail, and the follower may have missed it.
+		// Under each of the four conditions below, the follower waits for the broker. The first
+		// condition is that a message given ahead has left the tail. The follower may have missed
+		// that message.
 		case r.outage.away && tail.torn,
 			// The edge has a position, but this relay has never known the topic's top. So nobody
 			// knows which publications the follower misses.
@@ -151,7 +153,7 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 			return false
 		}
 		g.inTail, g.bareFrom = true, tail.seek(f.position)
-		if g.fresh != 0 { // if it is 0, nobody knows which bare items the edge has received
+		if g.fresh != 0 { // 0 means: nobody knows which bare items the edge has received
 			g.bareFrom = min(g.bareFrom, max(g.fresh, tail.first()))
 		}
 		g.seq = min(g.bareFrom, tail.firstAhead())
@@ -182,8 +184,8 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 }
 
 // read asks for a page of history. If readsAtOnce pages are under way for f's edge, read lists f in
-// catchup.unread instead. Without that bound, more pages could come than the link has room for.
-// What finds no room is thrown away, and must be read again.
+// catchup.unread instead. Without that bound, more pages could come than the link has room for. A
+// publication that finds no room is thrown away, and must be read again.
 func (r *Router) read(f *follower) {
 	e := f.edge
 	if e.catchup.reading >= readsAtOnce {
@@ -212,8 +214,8 @@ func (r *Router) readOn(e *edge) {
 	}
 }
 
-// caughtUp makes a follower live. It resumes the joins, leaves, connects and frames that had to
-// wait until then.
+// caughtUp makes a follower live. It resumes the joins, the leaves, the connects and the other
+// frames that had to wait until the follower was live.
 func (r *Router) caughtUp(f *follower) {
 	f.isBehind = false
 	r.stopSeeking(f) // has an effect only if f's members left during the search
@@ -240,8 +242,9 @@ func (r *Router) caughtUp(f *follower) {
 	}
 }
 
-// history handles a page of history. It sends the page's publications to the edge of the follower
-// that asked for the page. A hole in the page is told as a gap.
+// history handles a page of history. If a follower asked for the page, history sends the page's
+// publications to the edge of that follower. A hole in the page is told as a gap. If a lookup asked
+// for the page, lookedUp takes the page.
 func (r *Router) history(ev broker.History) {
 	f := asker[*follower](&r.requests, ev.Token)
 	if f == nil {

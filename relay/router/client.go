@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// client is the state that a session of an SDK has beyond that of any session. The edge tells of
-// such a session by a link.Client.
+// client is the additional state of a session whose client is an SDK. The edge tells of such a
+// session by a link.Client.
 type client struct {
 	open      bool   // the edge vouches for the user
 	confirmed bool   // its connect is confirmed
@@ -22,8 +22,8 @@ type client struct {
 	last       []*frame // its Close and its End, if they wait
 	confirming *frame   // its Confirm, while it waits to be bound; otherwise nil
 	held       int      // number of its frames that have frame.held set
-	coming     int      // number of topics that its waiting frames name
-	closing    bool     // a Close came; later messages are not read
+	coming     int      // number of topics of its Binds and its Confirm that wait to be bound
+	closing    bool     // the session is being closed; later messages are not parsed
 	leaving    bool     // the edge was told to close the session within lossWithin
 }
 
@@ -51,8 +51,9 @@ func (c *client) keepAt(f *follower) []byte {
 	return nil
 }
 
-// setKeep replaces the keep of the membership of s at f. The session must be bound at f. If s is a
-// session of the chat, setKeep does nothing.
+// setKeep replaces the keep of the membership of s at f. An empty keep removes the membership's
+// keep: Router.part calls setKeep so when the membership ends. If s is a session of the chat,
+// setKeep does nothing.
 func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 	c, t, name := s.client(), &s.edge.tables, f.topic.name
 	if c == nil {
@@ -74,7 +75,8 @@ func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 	t.bindingHash ^= link.BindingHashKeep(s.id, name, was) ^ link.BindingHashKeep(s.id, name, keep)
 }
 
-// count adds a number of bytes to the keeps of c. The number is negative if the keeps have shrunk.
+// count adds a number of bytes to the count of the keeps of c, and to that of all keeps of the
+// edge. The number is negative if the keeps have shrunk.
 //
 // The edge counts its keeps too, and ends the link if they exceed the edge's bound. So the count
 // here must never be below what the edge will count when it has taken all frames that were sent.
@@ -86,7 +88,7 @@ func (t *tables) count(c *client, more int) {
 	t.keeps += more
 }
 
-// ended is a session whose End is not acknowledged yet.
+// ended is a session whose End is judged, and is not acknowledged yet.
 type ended struct {
 	number uint64 // number of its End
 	keeps  int    // bytes of its keeps

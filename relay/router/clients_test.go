@@ -22,8 +22,8 @@ func serving(t *testing.T, relays int) (*world, *testEdge) {
 	return w, e
 }
 
-// done checks at the end of a test that all frames of the edge are finished and that its tables are
-// those of its relay.
+// done checks at the end of a test that all frames of the given edges are finished, and that each
+// edge's tables are those of its relay. It also checks that nothing waits at any relay.
 func (w *world) done(edges ...*testEdge) {
 	w.t.Helper()
 	w.settle()
@@ -64,9 +64,9 @@ func (rl *testRelay) idle() {
 	}
 }
 
-// TestOrderOnOneTopic sends commands of one session to a relay. Most of them are about one topic,
-// which is not subscribed yet. A command must be answered as soon as no earlier command on the same
-// topic holds it up.
+// TestOrderOnOneTopic sends commands of one session to a relay. Most of these commands are about
+// one topic, which is not subscribed yet. A command must be answered as soon as no earlier command
+// on the same topic holds it up.
 func TestOrderOnOneTopic(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -132,8 +132,9 @@ func TestWhatIsParkedKeepsItsPlace(t *testing.T) {
 }
 
 // In TestWhatIsForgottenIsNotReleased, an unsubscribe waits for the broker's answer to a publish.
-// The answer comes in the step in which the edge links anew, so the relay has forgotten both
-// frames. The edge sends them again. Each of the two must be answered once.
+// The answer comes in the step in which the edge links anew. When the relay lets waiting frames go
+// on, at the end of that step, it has forgotten both frames. The edge sends the two frames again.
+// Each of them must be answered once.
 func TestWhatIsForgottenIsNotReleased(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -162,8 +163,8 @@ func TestWhatIsForgottenIsNotReleased(t *testing.T) {
 }
 
 // In TestP8_WhatAClientMayHaveIsBounded, a client subscribes until it has as many topics, or as
-// many bytes of keeps, as it may have. Subscribes that wait count too. After an unsubscribe there
-// is room again.
+// many bytes of keeps, as it may have. A further subscribe must be refused, even while the earlier
+// subscribes wait. After an unsubscribe there must be room again.
 func TestP8_WhatAClientMayHaveIsBounded(t *testing.T) {
 	for _, slow := range []bool{false, true} {
 		w, e := serving(t, 1)
@@ -191,8 +192,9 @@ func TestP8_WhatAClientMayHaveIsBounded(t *testing.T) {
 	}
 }
 
-// In TestP8_KeepsOfAnEdgeAreBounded, clients subscribe with keeps until their edge has no room.
-// Then the edge links anew. The edge must be able to tell all the keeps that it was given.
+// In TestP8_KeepsOfAnEdgeAreBounded, clients subscribe with keeps until their edge has no room for
+// keeps. A further subscribe and a connect must be refused. Then the edge links anew. The edge must
+// be able to tell all the keeps that it was given.
 func TestP8_KeepsOfAnEdgeAreBounded(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -231,8 +233,9 @@ func TestP8_KeepsOfAnEdgeAreBounded(t *testing.T) {
 }
 
 // In TestP8_MembershipsOfClientsAreBounded, one user, with as many sessions as it likes, invents
-// the names of channels. This user gets no more than half of the room. Others get the remainder.
-// When nothing is left, a client that connects to its user's channel alone must still be admitted.
+// the names of channels. This user must get no more than half of the room for memberships. Other
+// users must be able to take the remainder. When nothing is left, a client whose connect names the
+// channel of its user alone must still be admitted.
 func TestP8_MembershipsOfClientsAreBounded(t *testing.T) {
 	const tell = 64 << 10
 	w := newWorld(t, 0)

@@ -67,8 +67,8 @@ func TestWhatCannotBeToldOfClientsCutsTheLink(t *testing.T) {
 }
 
 // In TestP8_KeepsThatAreToldAreBounded, an edge tells keeps of sessions, or of memberships, until
-// its link is cut. The link is cut because of the bound on all keeps or, with a small TellBytes,
-// because of the bound on all tables.
+// its link is cut. The first frame beyond the bound on all keeps must cut the link. With a small
+// TellBytes, the first frame beyond the bound on all tables must cut it.
 func TestP8_KeepsThatAreToldAreBounded(t *testing.T) {
 	full := keepOf(link.MaxKeeps)
 	for _, c := range []struct {
@@ -107,9 +107,9 @@ func TestP8_KeepsThatAreToldAreBounded(t *testing.T) {
 	}
 }
 
-// In TestToldClientsAreInTheTables, an edge tells of sessions of both kinds, with keeps. The relay
-// takes the tables in pieces. Meanwhile the edge sends a new Client and an End. In the end the
-// digests of the edge and the relay must be equal.
+// In TestToldClientsAreInTheTables, an edge tells of a session of the chat and of clients of SDKs,
+// with keeps. The relay takes the tables in pieces. Meanwhile the edge sends a new Client and an
+// End. In the end the digests of the edge and the relay must be equal.
 func TestToldClientsAreInTheTables(t *testing.T) {
 	for _, pieces := range []int{1, 2, 0} {
 		w := newWorld(t, 0)
@@ -150,8 +150,8 @@ func TestToldClientsAreInTheTables(t *testing.T) {
 }
 
 // In TestWhatMembershipsCountIsTakenBackInAnyOrder, chat sessions and clients of SDKs become
-// members of topics. Then they end, in several orders. In the end no bytes of memberships or keeps
-// may be counted.
+// members of topics. Then the sessions end, in another order in each run. In the end no bytes of
+// memberships or keeps may be counted.
 func TestWhatMembershipsCountIsTakenBackInAnyOrder(t *testing.T) {
 	for _, ends := range [][]uint64{{1, 2, 3, 4}, {4, 3, 2, 1}, {2, 4, 1, 3}, {3, 1, 4, 2}} {
 		w := newWorld(t, 0)
@@ -183,8 +183,9 @@ func TestWhatMembershipsCountIsTakenBackInAnyOrder(t *testing.T) {
 	}
 }
 
-// TestATopicKnowsHowManyClientsItHas checks topic.clients after an edge links anew, after a client
-// ends, and after a relay forgets an edge.
+// TestATopicKnowsHowManyClientsItHas compares topic.clients with the number of clients that the
+// topic's followers have: after an edge links anew, after a client ends, and after a relay forgets
+// an edge.
 func TestATopicKnowsHowManyClientsItHas(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addSpeaking(Config{}, speakers()...)

@@ -40,8 +40,8 @@ func TestACloseWaitsAndEndsWhatFollows(t *testing.T) {
 	w.done(e)
 }
 
-// TestACloseComesAgainIfItsLinkWasLost cuts the link at the Close. The edge sends the command
-// again, and gets the Close on the next link.
+// TestACloseComesAgainIfItsLinkWasLost cuts the link at the Close. The edge sends the command for
+// which the session is closed again, and must get the Close on the next link.
 func TestACloseComesAgainIfItsLinkWasLost(t *testing.T) {
 	w, e := serving(t, 1)
 	e.guest(1)

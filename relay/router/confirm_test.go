@@ -9,8 +9,8 @@ import (
 )
 
 // In TestAConnectIsConfirmed, a guest connects at one edge. The connect must be confirmed and bind
-// the guest to three topics. A user of another edge writes to two of them, and the guest must
-// receive both messages.
+// the guest to three topics. A user of another edge writes to two of these topics, and the guest
+// must receive both messages.
 func TestAConnectIsConfirmed(t *testing.T) {
 	w, a := serving(t, 2)
 	b := w.edge("b")
@@ -78,7 +78,8 @@ func TestAConnectWaitsForAllItsTopics(t *testing.T) {
 }
 
 // TestARefusedConnectIsAnsweredAndClosed sends connects that exceed a bound, and one that the
-// dialect refuses. In each case the client gets an answer, and then the session is closed.
+// dialect refuses. In each case the client must get an answer before the session is closed, and no
+// topic may stay followed.
 func TestARefusedConnectIsAnsweredAndClosed(t *testing.T) {
 	for frame, want := range map[string]string{
 		"connect 1 7 0 k a b c d e f g h i":         "1 many-topics",

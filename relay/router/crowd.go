@@ -58,7 +58,8 @@ func (t *topic) all(yield func(*follower) bool) {
 }
 
 // add creates a follower for an edge that has none. Often a topic has one follower only, so the
-// first one is stored in the topic itself. When that follower is removed, its place stays free.
+// first one is stored in the topic itself. When that follower is removed, its place is not used
+// again.
 func (t *topic) add(e *edge) *follower {
 	if t.first.edge == nil {
 		t.first = follower{topic: t, edge: e}

@@ -31,8 +31,8 @@ func depth(do func()) int64 {
 const maxDepth = 1 << 20
 
 // TestP8_ParkedFramesTakeNoStack parks many frames of one session behind a join. Once the join is
-// done, the router judges and answers these frames one after the other. It must not do so by
-// recursion.
+// done, the router judges and answers these frames one after the other. The depth of the stack must
+// not grow with the number of the frames, as it would by recursion.
 func TestP8_ParkedFramesTakeNoStack(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -58,8 +58,8 @@ func TestP8_ParkedFramesTakeNoStack(t *testing.T) {
 }
 
 // In TestP8_FramesGivenAheadTakeNoStack, many sessions join one group. The joins are under way when
-// the broker goes away. The router gives all of them ahead in one step. It must not do so by
-// recursion.
+// the broker goes away. The router gives all of them ahead in one step. The depth of the stack must
+// not grow with the number of the joins, as it would by recursion.
 func TestP8_FramesGivenAheadTakeNoStack(t *testing.T) {
 	const n = 20_000
 	w := newWorld(t, 1)

@@ -8,7 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// digestOf computes, row by row, the Digest of the tables that a relay has of an edge.
+// digestOf computes, row by row, the Digest of the tables that a relay has of an edge. All sessions
+// of the edge must be sessions of the chat.
 func digestOf(rl *testRelay, e *testEdge) (d link.Digest) {
 	known := rl.router.directory.edges[e.instance]
 	d.Heard = known.tables.heard
@@ -61,8 +62,9 @@ func TestP9_ARelayTellsItsTablesEveryTenSeconds(t *testing.T) {
 	}
 }
 
-// TestP9_TablesThatDriftAreToldAnew makes a relay's tables wrong. The edge notices that by the
-// Digest, and renews its link. The relay goes on with the tables that the edge then tells.
+// TestP9_TablesThatDriftAreToldAnew makes a relay's tables wrong. The edge must notice the
+// difference by the Digest, and renew its link once. Then the relay must go on with the tables that
+// the edge tells on the new link.
 func TestP9_TablesThatDriftAreToldAnew(t *testing.T) {
 	g, h := protocol.GroupTopic("g"), protocol.GroupTopic("h")
 	for _, drift := range []struct {

@@ -9,7 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// directory has the edges, their links, and the topics that somebody follows.
+// directory has the edges, their links, and the topics that an edge follows. In an outage it may
+// also have topics that no edge follows any more, see dropTopic.
 type directory struct {
 	edges   map[protocol.Instance]*edge // by instance; kept for Config.Grace without a link
 	ordered []*edge                     // cache of inOrder; nil: to be rebuilt
@@ -64,13 +65,13 @@ func (d *directory) follower(e *edge, name protocol.Topic) *follower {
 	return nil
 }
 
-// has reports whether t is still in the directory. A topic that was dropped is not.
+// has reports whether t is still in the directory. A topic that was dropped is not in it.
 func (d *directory) has(t *topic) bool { return d.topics[t.name] == t }
 
 // rest takes t out of directory.active, since t has no recent state any more.
 func (d *directory) rest(t *topic) {
 	if delete(d.active, t); len(d.active) == 0 {
-		d.active = make(map[*topic]struct{}) // a map does not shrink
+		d.active = make(map[*topic]struct{}) // frees the memory, since a map does not shrink
 	}
 }
 

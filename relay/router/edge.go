@@ -38,7 +38,7 @@ type tables struct {
 	digestDue bool
 
 	sessions map[uint64]*session
-	grouped  int // bytes of all memberships, as follower.share counts them
+	grouped  int // bytes of all memberships, see follower.share, and of their keeps' rows
 	// groupedBy has a number of bytes for each user. It is what tables.grouped would be if the user
 	// were alone at the edge, and if no two of the user's sessions shared a topic.
 	groupedBy map[string]int
@@ -46,7 +46,7 @@ type tables struct {
 	ended     []ended // sessions whose keeps count until their End is acknowledged
 
 	// The fields from heard to bindingHash are contents of the link.Digest.
-	heard       uint64 // Session and Client frames received on this link
+	heard       uint64 // number of Session and Client frames that came on this link
 	sessionHash uint64
 	bindings    uint64
 	bindingHash uint64
@@ -71,8 +71,9 @@ const (
 )
 
 // connected takes a new link, and closes an older link of the same instance. It refuses a link that
-// is not newer than the present one, and a link whose edge declares too large a log. While the
-// relay is stopping, it refuses every link. Another instance with the same node ID is another edge.
+// is not newer than the instance's present link. It also refuses a link whose edge declares too
+// large a log. While the relay is stopping, it refuses every link. Another instance with the same
+// node ID is another edge.
 func (r *Router) connected(l Link, h link.Hello) {
 	if r.stopping {
 		l.Close(link.CodeNormal, "this relay is stopping")
@@ -114,11 +115,11 @@ func (r *Router) connected(l Link, h link.Hello) {
 	}
 }
 
-// awaitTables looks at the edge's tables after Config.TellWait. If they are not complete, and the
-// edge has told less than tellLeast bytes of them in that time, awaitTables cuts the link. If the
-// edge has told more, but not all, awaitTables is called again. Its last argument is the size of
-// the rows that the edge had told when the wait began. tellLeast is low, since a link may have to
-// wait while other edges tell their tables.
+// awaitTables looks at the edge's tables after Config.TellWait. If the tables are not complete, and
+// the edge has told less than tellLeast bytes of them in that time, awaitTables cuts the link. If
+// the edge has told more, but not all, awaitTables is called again. Its last argument is the size
+// of the rows that the edge had told when the wait began. tellLeast is low, since a link may have
+// to wait while other edges tell their tables.
 func (r *Router) awaitTables(e *edge, l Link, bytes int) {
 	r.after(r.cfg.TellWait, func() {
 		switch told := e.tables.told; {

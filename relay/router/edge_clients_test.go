@@ -60,7 +60,8 @@ func (e *testEdge) unbind(name protocol.Topic, id uint64) {
 	h.members = without(h.members, id)
 }
 
-// give gives the members of a topic the text of their form.
+// give gives each living member of a topic the text in the member's form, if there is one. Sessions
+// of the chat whose user is the parameter except are left out.
 func (e *testEdge) give(h *heldTopic, except string, texts []link.Rendering) {
 	for _, id := range h.members {
 		form := link.FormChat
@@ -75,7 +76,8 @@ func (e *testEdge) give(h *heldTopic, except string, texts []link.Rendering) {
 	}
 }
 
-// takeForms counts a frame with texts of several forms.
+// takeForms counts a Forms or an AheadForms in testEdge.kinds. If the edge lacks the feature, such
+// a frame fails the test.
 func (e *testEdge) takeForms(kind string, texts []link.Rendering) {
 	if e.early {
 		e.w.t.Errorf("%s: %s on a link without the feature", e.node, kind)

@@ -61,8 +61,8 @@ type testEdge struct {
 	live      int // number of Live frames
 	drains    int
 	status    []string
-	frames    map[protocol.Topic]int // number of Publication frames by topic
-	aheads    int                    // number of Ahead frames
+	frames    map[protocol.Topic]int // number of Publication and Forms frames by topic
+	aheads    int                    // number of Ahead and AheadForms frames
 	costs     []link.Cost
 	received  map[uint64][]string // texts for clients, by session, until a test deletes them
 	confirmed map[uint64]bool
@@ -261,13 +261,13 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// compare checks that the edge's tables are those of the Digest d. While a Session or an End is on
-// its way, compare checks nothing. If the tables differ, the edge renews its link or the test
-// fails, see testEdge.renews.
+// compare checks that the edge's tables are those of the Digest d. While a Session, a Client or an
+// End is on its way, compare checks nothing. If the tables differ, the edge renews its link or the
+// test fails, see testEdge.renews.
 func (e *testEdge) compare(d link.Digest) {
 	e.digest = d
 	if d.Heard != e.heard || len(e.dead) > 0 {
-		return // a Session or an End is on its way
+		return // a Session, a Client or an End is on its way
 	}
 	e.digests++
 	want := link.Digest{Heard: e.heard}

@@ -14,8 +14,8 @@ import (
 var lostInG = protocol.LostText(protocol.GroupTopic("g"))
 
 // In TestP4_LossOfAnExpiredHistoryIsTold, messages of a topic expire while an edge has no link.
-// When the edge links again, it must be told the loss once, although its relay has forgotten the
-// edge.
+// When the edge links again, its members must be told the loss once, although its relay has
+// forgotten the edge. If no message has expired, no loss may be told.
 func TestP4_LossOfAnExpiredHistoryIsTold(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -20,9 +20,9 @@ type follower struct {
 	position protocol.Position
 	rare     *rare // nil: the zero value
 	bound    int32 // members at this edge
-	// If gapped is set, follower.since is the moment of the last gap. Otherwise it is the moment at
-	// which the first member came. It is 0 if the first member may have come while the edge was
-	// linked to another relay.
+	// If gapped is set, follower.since is the moment of the last gap. Otherwise follower.since is
+	// the moment at which the first member came. That moment is 0 if the first member may have come
+	// while the edge was linked to another relay.
 	since   moment
 	inTopic uint32 // index in its topic's crowd, if there is one
 	inEdge  uint32 // index in its edge's followers
@@ -106,8 +106,8 @@ func (r *Router) number(f *follower) {
 }
 
 // dropIfIdle handles a follower that may have no members any more. If f has none, the topic's
-// number is freed on the link, and f is no longer behind. If no connect and no notice waits for f
-// either, f is forgotten.
+// number is freed on the link, and f is no longer behind. If nothing else needs f, f is forgotten.
+// A connect that waits at f needs f, and so do the frames that rare.notices counts.
 func (r *Router) dropIfIdle(f *follower) {
 	if f.bound == 0 && f.numbered {
 		f.numbered = false

@@ -39,7 +39,7 @@ type said struct {
 	ahead    bool   // given ahead
 	content  protocol.Content
 	frames   [needs][]byte // encoded frames; nil: not made yet
-	kept     bool          // added to a tail; frames made since then count in tails.bytes
+	kept     bool          // in a tail, so each further frame is counted in tails.bytes
 }
 
 // size returns how many bytes s takes in a tail.

@@ -50,9 +50,9 @@ func (e *testEdge) got(want map[string]int) {
 	clear(e.kinds)
 }
 
-// TestAnEdgeIsGivenTheFormsThatItNeeds publishes from both kinds of sessions. Each edge is given
-// one frame for each publication. In the chat the sender's user is left out. Clients of SDKs are
-// never left out.
+// TestAnEdgeIsGivenTheFormsThatItNeeds publishes from both kinds of sessions. Each edge must be
+// given one frame for each publication, with the forms that its members need. Sessions of the chat
+// are left out if their user is the publisher. Clients of SDKs are never left out.
 func TestAnEdgeIsGivenTheFormsThatItNeeds(t *testing.T) {
 	w, chats, clients, both := mixed(t, 1)
 	clients.say(2, "tell 1 group:g Hello")
@@ -106,7 +106,8 @@ func TestAnEdgeIsGivenTheFormsThatItNeeds(t *testing.T) {
 }
 
 // TestCatchingUpBringsTheFormsThatAreNeeded cuts the links of three edges, publishes, and links the
-// edges to the same relay or to another one. They catch up from the tail or from history.
+// edges to the same relay or to another one. The edges must catch up from the tail or from history,
+// and each member must get the missed messages in its form.
 func TestCatchingUpBringsTheFormsThatAreNeeded(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -141,7 +142,7 @@ func TestCatchingUpBringsTheFormsThatAreNeeded(t *testing.T) {
 			}
 			w.settle()
 			if !c.watching {
-				w.wait(to.router.cfg.Grace) // the edges are gone, and with them all clients
+				w.wait(to.router.cfg.Grace) // the relay forgets the edges and their clients
 			}
 			for i := range 3 {
 				if c.watching {
@@ -189,9 +190,9 @@ func TestCatchingUpBringsTheFormsThatAreNeeded(t *testing.T) {
 	}
 }
 
-// TestWhatIsGivenAheadHasTheFormsThatAreNeeded gives messages ahead while the broker is away. If an
-// edge with clients links meanwhile, it is given these messages from the tail. After the outage
-// nobody is given a message again.
+// TestWhatIsGivenAheadHasTheFormsThatAreNeeded gives messages ahead while the broker is away. An
+// edge with clients that links meanwhile must be given these messages from the tail. After the
+// outage no member may be given a message again.
 func TestWhatIsGivenAheadHasTheFormsThatAreNeeded(t *testing.T) {
 	w, chats, clients, both := mixed(t, 1)
 	rl := w.relays[0]
@@ -225,8 +226,8 @@ func TestWhatIsGivenAheadHasTheFormsThatAreNeeded(t *testing.T) {
 }
 
 // TestWhatIsGivenAheadInTheChatAloneIsKeptForClients gives a message ahead while the topic has no
-// client of an SDK. Before the outage is over, an edge with such a client links. This edge must be
-// given the message.
+// client of an SDK. Before the outage is over, an edge links that has a client of an SDK in the
+// topic. This edge must be given the message.
 func TestWhatIsGivenAheadInTheChatAloneIsKeptForClients(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -285,7 +286,8 @@ func TestWhatWasGivenAheadBeforeASubscribeIsNotGivenAgain(t *testing.T) {
 
 // In TestP8_FramesInTailsAreBounded, one edge has clients of SDKs, another has sessions of the
 // chat, and a third has both. The two edges with clients of SDKs link anew again and again, and
-// catch up from a small tail. After each message, tails.bytes must be the size of all items.
+// catch up from a small tail. After each message, tails.bytes must be the size of all items, and
+// must not exceed Config.TailBytes.
 func TestP8_FramesInTailsAreBounded(t *testing.T) {
 	const most, size = 16 << 10, 1 << 10
 	w := newWorld(t, 0)

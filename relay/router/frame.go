@@ -35,9 +35,9 @@ type frame struct {
 	effect  frameEffect
 }
 
-// A frame's stage says how far its publication has come. Its effect says how far it has taken
-// effect for its session. A frame may take effect before the broker has answered: a notice may be
-// heard earlier, and a granted frame is published later.
+// A frame's stage says how far the frame's publication has come. A frame's effect says how far the
+// frame has taken effect for its session. A frame may take effect before the broker has answered: a
+// notice may be heard earlier, and a granted frame is published later.
 
 // frameStage says how far a frame's publication has come. A failure leads from stageFlying back to
 // stageReady.

@@ -11,7 +11,7 @@ import (
 
 // TestP8_ASilentSessionHoldsLittle checks how many bytes a relay holds for a silent session and the
 // topic of its user. Then each session speaks, joins a group and leaves it. After 150 s of silence
-// the relay may hold at most 20 bytes more for a session than before it spoke.
+// the relay may hold at most 20 bytes more for each session than before the session spoke.
 func TestP8_ASilentSessionHoldsLittle(t *testing.T) {
 	const sessions, edges, most = 20_000, 4, 350
 	s := newStage(edges)

@@ -8,13 +8,13 @@ type inbox struct {
 	logSize uint64 // size of the edge's log in bytes, as its Hello said
 
 	numbers numbers
-	whole   bool   // the edge is whole, so its messages may be given ahead, see Router.begun
+	whole   bool   // messages of the edge may be given ahead, see Router.begun
 	acked   uint64 // numbers up to this one were finished when the link began
 	last    uint64 // last number of the edge's log when the link began; replays end there
 	began   moment // moment of the link's Synced
-	hearing uint64 // token of hearOut's Flush; 0: none is awaited
+	hearing uint64 // token of the Flush for which hearOut asked; 0: no answer is awaited
 	// earlier has the numbers of the edge's previous link to this relay, if the edge was whole on
-	// that link. The method heardOut clears it.
+	// that link. Router.heardOut clears the field.
 	earlier numbers
 
 	frames  map[uint64]*frame // unfinished frames, by number

@@ -12,11 +12,12 @@ import (
 
 // lane holds the frames by which one edge is to publish to one topic, in number order.
 //
-// A mark is a single number. The broker assumes that all numbers up to the mark are published. So a
-// frame must not be published before a frame of its lane that has a lower number. Each publish
-// therefore names the frame before it in the lane, if there is one. If that frame was not
-// published, the broker refuses the publish. After a failure the lane waits until none of its
-// frames is in flight. Then the lane pauses, and starts again at its first unpublished frame.
+// For each topic and each instance the broker keeps a mark, which is a single number. The broker
+// assumes that all frames of the lane up to that number are published. So a frame must not be
+// published before a frame of its lane that has a lower number. Each publish therefore names the
+// frame before it in the lane, if there is one. If that frame was not published, the broker refuses
+// the publish. After a failure the lane waits until none of its frames is in flight. Then the lane
+// pauses, and starts again at its first unpublished frame.
 type lane struct {
 	edge  *edge
 	topic protocol.Topic
@@ -25,7 +26,7 @@ type lane struct {
 	waking  bool   // listed in outage.waking, and its turn there has not come
 	stalled bool   // listed in Router.stalled
 	paced   bool   // listed in topicRates.waiting, and its turn there has not come
-	flying  int    // number of frames that the broker was given and has not answered
+	flying  int    // number of frames that were given to the broker and are not answered
 	done    uint64 // highest number that the broker answered as published
 	known   protocol.Position
 
@@ -132,7 +133,8 @@ func (r *Router) runLane(l *lane) {
 // awaitsPlace reports whether publishing to t has to wait until t is subscribed for the first time.
 // In an outage a client of an SDK may become a member before t has a position. That client must get
 // everything that is published from then on. But its membership will begin where the topic ends
-// when t is subscribed. So it would miss what is published before that. The receiver may be nil.
+// when t is subscribed. So the client would miss the messages that are published before t is
+// subscribed. The receiver may be nil.
 func (t *topic) awaitsPlace() bool { return t != nil && !t.placed && t.clients > 0 }
 
 // placed reports whether l may publish a frame for which frame.joins returns true. The parameter t

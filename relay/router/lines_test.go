@@ -12,8 +12,8 @@ import (
 )
 
 // lines is a dialect for tests. The functions of edge_clients_test.go use it to play clients of
-// SDKs. A frame consists of words. The first two are the command and the number by which the answer
-// names it. Further words depend on the command:
+// SDKs. A frame consists of words. The first word is the command. The second word is the number by
+// which the answer names the command, except for a close. Further words depend on the command:
 //
 //	connect 1 user until keep [topic=keep ...]
 //	bind 2 topic [keep]

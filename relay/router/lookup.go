@@ -11,8 +11,8 @@ import (
 
 // A publish with dialect.Command.Answered set is answered when it is published. But a relay may
 // have refused it on an earlier link, and the edge may not have received the refusal. If later
-// numbers of the edge have been published since then, the broker takes a replay of the refused
-// publish for a duplicate, though the publish was never carried out.
+// frames of the edge have been published to the same topic since then, the broker takes a replay of
+// the refused publish for a duplicate, though the publish was never carried out.
 //
 // So if the broker takes such a replay for a duplicate, the replay is doubted, and looked up in
 // history. If history does not have it, nobody knows whether it was published, and the client is
@@ -22,8 +22,8 @@ import (
 type lookup struct {
 	edge   *edge
 	topic  protocol.Topic
-	frames map[uint64]*frame // by number
-	next   []*frame          // doubted since the reading began; looked for when the reading is over
+	frames map[uint64]*frame // that the present reading looks for, by number
+	next   []*frame          // doubted after the reading began; the next reading looks for them
 }
 
 // doubtful reports whether a frame must be looked up if the broker takes it for a duplicate.
@@ -58,7 +58,7 @@ func (r *Router) lookUp(l *lookup) {
 	}
 	if len(l.next) == 0 {
 		if delete(l.edge.inbox.lookups, l.topic); len(l.edge.inbox.lookups) == 0 {
-			l.edge.inbox.lookups = nil // a map does not shrink
+			l.edge.inbox.lookups = nil // frees the memory, since a map does not shrink
 		}
 		return
 	}

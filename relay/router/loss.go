@@ -23,8 +23,8 @@ const (
 // gap tells a follower's members that they lost messages, takes the follower past these messages,
 // and returns true. Its second argument is the position of the last lost message. If there are
 // clients of SDKs among the members, gap leaves the work to a job of type losing, and returns
-// false. The follower then stays where it is until that job is done. At its end the job calls
-// Router.advance.
+// false. The follower then stays at its position until that job is done. At its end the job passes
+// the follower to Router.advance, or to Router.dropIfIdle if no member is left.
 func (r *Router) gap(f *follower, at protocol.Position, lost uint64) bool {
 	if f.clients() == 0 {
 		r.passLoss(f, at, lost)
@@ -68,10 +68,11 @@ func (r *Router) passLoss(f *follower, at protocol.Position, lost uint64) {
 // the Gap comes last. If the link ends before the Gap is sent, the loss is told anew on the next
 // link.
 //
-// The job ends early if the link has no room, or if replays are awaited. Router.advance or
-// Router.poll queues it again. Until the loss is told, the follower is behind. A session that
-// becomes a member in that time has lost nothing. All members that have lost messages were bound
-// before the job began.
+// The job leaves Router.jobs early if the link has no room, or if replays are awaited.
+// Router.advance or Router.poll queues the job again. Until the loss is told, the follower is
+// behind. A session that becomes a member in that time has lost nothing. All members that have lost
+// messages were bound before the job began, so losing.members lists all of them that are clients of
+// SDKs.
 type losing struct {
 	follower *follower
 	lag      *lag              // lag.loss is this job until the loss is told or forgotten
@@ -174,8 +175,8 @@ func (r *Router) tellLoss(s *session, f *follower) (told bool) {
 func (i *inbox) replaying() bool { return i.numbers.arrived < i.last }
 
 // busy reports whether any frame about the topic waits to be judged, or is judged and not done yet.
-// If the membership ended before these frames, a replay could judge a member's publish to be a
-// stranger's.
+// If the membership ended before these frames are done, a replay of a member's publish could be
+// judged to be a stranger's.
 func (w *way) busy() bool {
 	return w != nil && (w.binding != nil || w.saying > 0 || len(w.parked) > 0)
 }

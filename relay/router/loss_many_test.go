@@ -10,9 +10,9 @@ import (
 )
 
 // In TestP8_ALossThatManyMembersAreToldFitsTheLink, several topics lose messages, and each topic
-// has many members. The edge's link takes only a part of what the members must be told at a time.
-// What waits at the link must stay within its bound. A step must tell at most Config.Pieces
-// members. In the end all members must be told.
+// has many members. In each step the edge's link takes only a part of the frames by which the
+// members are told. The frames that wait at the link must stay within the link's bound. A step must
+// tell at most Config.Pieces members. In the end all members must be told.
 func TestP8_ALossThatManyMembersAreToldFitsTheLink(t *testing.T) {
 	const members, topics, pieces, outgoing, written = 500, 4, 128, 4 << 10, 512
 	w := newWorld(t, 0)
@@ -96,7 +96,8 @@ func TestP8_ALossThatManyMembersAreToldFitsTheLink(t *testing.T) {
 
 // TestP4_AReplayThatComesBehindTheLossIsAMembers loses the answer to a publish. After that, the
 // topic loses messages. On the edge's next link the relay knows of the loss before the publish is
-// replayed. The membership must not end while the relay waits for the replay.
+// replayed. The membership must not end while the relay waits for the replay. If the replay does
+// not come in time, the session must be closed.
 func TestP4_AReplayThatComesBehindTheLossIsAMembers(t *testing.T) {
 	for _, comes := range []bool{true, false} {
 		w, e := serving(t, 1)
@@ -128,7 +129,8 @@ func TestP4_AReplayThatComesBehindTheLossIsAMembers(t *testing.T) {
 		e.send(log...)
 		w.settle()
 		w.wait(replayPoll)
-		// History has forgotten the publication, so nobody knows that it was published.
+		// History does not have the publication any more, so the relay cannot know that it was
+		// published.
 		if got, want := e.received[1], []string{"1 unsure", "group:g lost"}; !slices.Equal(got, want) {
 			t.Errorf("the client got %q, want %q", got, want)
 		}

@@ -11,7 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// lose publishes to group g through another edge. It publishes more messages than a history keeps.
+// lose publishes more messages to group g, through another edge, than a history keeps. Then it
+// waits until the messages have left the topic's tail.
 func (w *world) lose() {
 	other := w.edge("other")
 	other.linkTo(w.relays[0])
@@ -94,9 +95,9 @@ func TestP4_WhomTheServerSubscribedIsClosedAfterALoss(t *testing.T) {
 	w.done(e)
 }
 
-// TestP4_NoCutOfTheLinkHidesALoss cuts the link at each of its frames while a loss is told. In the
-// end each client must have learned of the loss: its membership has ended, or it is to be closed. A
-// publish that is under way meanwhile must be published as a member's.
+// TestP4_NoCutOfTheLinkHidesALoss cuts the link while a loss is told. Each run cuts the link at
+// another frame. In the end each client must have learned of the loss: its membership has ended, or
+// it is to be closed. A publish that is under way meanwhile must be published as a member's.
 func TestP4_NoCutOfTheLinkHidesALoss(t *testing.T) {
 	for cut := 1; lossAt(t, cut, false); cut++ {
 	}
@@ -105,8 +106,9 @@ func TestP4_NoCutOfTheLinkHidesALoss(t *testing.T) {
 }
 
 // lossAt cuts the link while a loss is told, at the frame whose number is the parameter cut. If the
-// last argument is true, a client publishes meanwhile. That moves history on, and so makes another
-// loss. If no frame has that number, lossAt returns false.
+// last argument is true, the edge also sends a client's publish on that link. The new publication
+// drives the oldest one out of history, and so makes another loss. If no frame has the number of
+// the parameter cut, lossAt returns false.
 func lossAt(t *testing.T, cut int, says bool) bool {
 	w, e := serving(t, 1)
 	e.client(1, "1", "group:g")

@@ -17,7 +17,7 @@ type index struct {
 // prefix is a rule whose pattern is a prefix.
 type prefix struct {
 	rule
-	within int // index of the longest other prefix with which this one's text begins; -1: none
+	within int // index of the longest other prefix with which this prefix begins; -1: none
 }
 
 func newIndex(list []rule) *index {
@@ -31,7 +31,7 @@ func newIndex(list []rule) *index {
 	}
 	slices.SortFunc(x.prefixes, func(a, b prefix) int { return strings.Compare(a.pattern.text, b.pattern.text) })
 	for i := range x.prefixes {
-		at := i - 1 // the prefixes that begin this one are sorted before it, the longest last
+		at := i - 1 // prefixes with which prefix i begins are sorted before it, the longest last
 		for at >= 0 && !x.prefixes[at].pattern.covers(x.prefixes[i].pattern) {
 			at--
 		}
@@ -52,7 +52,8 @@ func (x *index) find(name string) *rule {
 	if at < 0 {
 		return nil
 	}
-	// Each prefix that begins the name is the text of x.prefixes[at], or begins that text too.
+	// Each prefix with which the name begins is the text of x.prefixes[at], or that text begins
+	// with it too.
 	for n := common(x.prefixes[at].pattern.text, name); at >= 0; at = x.prefixes[at].within {
 		if len(x.prefixes[at].pattern.text) <= n {
 			return &x.prefixes[at].rule

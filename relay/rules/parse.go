@@ -69,7 +69,7 @@ func parseRule(words []string) (r rule, wrong []string) {
 	}
 	r.pattern = pattern
 	for _, word := range words[1:] {
-		if strings.Contains(word, ",") { // the words behind it are those of another rule
+		if strings.Contains(word, ",") { // the words after this one seem to belong to another rule
 			return r, append(wrong, config.Quote(word)+" has a comma, which separates nothing: "+
 				"write spaces between words, and a semicolon or a line feed between rules")
 		}

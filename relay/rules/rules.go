@@ -1,7 +1,8 @@
 // Package rules judges what may be done on channels. It is the one judge for all dialects.
 //
 // A channel is a topic as clients name it. The operator writes the rules into RELAY_CHANNELS, and
-// the first rule whose pattern matches a channel's name counts. docs/channels.md describes them.
+// the first rule whose pattern matches a channel's name counts. docs/channels.md describes the
+// rules.
 package rules
 
 import "strings"
@@ -107,7 +108,6 @@ func (r *rule) judge(w Who, name string, a Action) Verdict {
 	return No
 }
 
-// matches reports whether one of the patterns matches the name.
 func matches(patterns []Pattern, name string) bool {
 	for i := range patterns {
 		if patterns[i].Matches(name) {

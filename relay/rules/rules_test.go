@@ -17,8 +17,8 @@ func parse(t testing.TB, text string) Rules {
 	return r
 }
 
-// TestP14_EachRulePermitsWhatItSays checks the verdict on each action for each value of read= and
-// write=, for users who differ in one point each.
+// TestP14_EachRulePermitsWhatItSays checks the verdict on each action, for each value of read= and
+// write=, and for clients of several users with several kinds of tokens.
 func TestP14_EachRulePermitsWhatItSays(t *testing.T) {
 	askers := []struct {
 		name string

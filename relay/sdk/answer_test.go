@@ -8,7 +8,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestEachReasonHasAnError checks the answer to each command that has no effect.
+// TestEachReasonHasAnError checks the answers to commands that have no effect, for each reason.
 func TestEachReasonHasAnError(t *testing.T) {
 	for reason, want := range map[dialect.Reason]string{
 		dialect.NotMember:       `"code":103,"message":"permission denied"`,
@@ -38,7 +38,8 @@ func TestEachReasonHasAnError(t *testing.T) {
 	}
 }
 
-// TestEachCommandThatTakesEffectIsAnswered compares whole replies with the expected ones.
+// TestEachCommandThatTakesEffectIsAnswered checks the replies byte for byte. The fields positioned,
+// delta and join_leave must not change the reply to a subscribe.
 func TestEachCommandThatTakesEffectIsAnswered(t *testing.T) {
 	for line, want := range map[string]string{
 		`{"id":4294967295,"subscribe":{"channel":"all"}}`:           `{"id":4294967295,"subscribe":{}}`,
@@ -126,7 +127,7 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// BenchmarkSubscribe subscribes to the last of 128 channels that a token names.
+// BenchmarkSubscribe measures a subscribe to the last of 128 channels that a token names.
 func BenchmarkSubscribe(b *testing.B) {
 	names := make([]string, 128)
 	for i := range names {

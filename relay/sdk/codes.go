@@ -22,8 +22,9 @@ const (
 	ErrorConcurrentPagination  ErrorCode = 113
 )
 
-// errorTexts has each ErrorCode. After a temporary error SDKs try a connect or a subscribe again by
-// themselves. After most of the other errors they give up for good.
+// errorTexts has the message of each ErrorCode, and whether the error is temporary. After a
+// temporary error SDKs try a connect or a subscribe again by themselves. After most of the other
+// errors they give up for good.
 var errorTexts = map[ErrorCode]struct {
 	message   string
 	temporary bool

@@ -64,7 +64,7 @@ type Command struct {
 	Subs    []Sub  // Connect: at most MaxSubs; no channel twice
 
 	Recover  bool     // Subscribe: asks for the publications after Since
-	HasSince bool     // History: asks for the publications after Since, or before it
+	HasSince bool     // History: asks for what follows Since or, with Reverse, precedes it
 	Since    Position // ignored unless Recover or HasSince is set
 
 	Positioned  bool   // Subscribe: asks the server to notice lost publications
@@ -106,9 +106,9 @@ const MaxSubs = 128
 // if rules and tokens decide.
 //
 // Centrifugo has filters on tags, and channels of types other than 0. This package refuses commands
-// with either. The delta format "fossil" is not refused: a client takes plain publications unless
-// the reply promises a delta. Any other format is refused with an error. Centrifugo would close the
-// connection.
+// that have such a filter or such a type. The delta format "fossil" is not refused: a client takes
+// plain publications unless the reply promises a delta. Any other format is refused with an error.
+// Centrifugo would close the connection.
 func (c *Command) Refused() ErrorCode {
 	switch {
 	case c.Method == Publish && c.Type != 0:

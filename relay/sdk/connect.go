@@ -17,7 +17,7 @@ import (
 // it they know when to take a silent connection for dead.
 const pingEvery = 25
 
-// connect confirms a guest, or ends its session.
+// connect returns the command that confirms a guest, or the command that ends the guest's session.
 func (d Dialect) connect(s dialect.Session, now time.Time, c *Command) dialect.Command {
 	var claims token.Claims
 	if !s.Open {
@@ -46,15 +46,15 @@ func (d Dialect) connect(s dialect.Session, now time.Time, c *Command) dialect.C
 	}))}
 }
 
-// These faults of a token are none to the token.Judge.
+// A token.Judge does not know these faults: claimsOf finds them.
 var (
 	errNoToken   = token.Fault{Text: "there is no token"}
 	errNoUser    = token.Fault{Text: "its sub cannot be the id of a user here"}
 	errOtherUser = token.Fault{Text: "its sub is not the user of the session"}
 )
 
-// claimsOf judges the token of a connect or a refresh. It logs why a token is refused, or why it
-// cannot be judged here.
+// claimsOf judges the token of a connect or a refresh. If the token is refused or cannot be judged
+// here, claimsOf logs the reason and returns an error.
 func (d Dialect) claimsOf(s dialect.Session, now time.Time, c *Command) (token.Claims, error) {
 	claims, err := d.Tokens.Judge(c.Token, now)
 	switch {
@@ -141,9 +141,11 @@ func (d Dialect) channels(s dialect.Session, k keep, named []string, c *Command)
 	return subs, nil
 }
 
-// refresh lengthens the permission of a session. The answer is never a temporary error, since the
-// SDK for Go can block for ever on such an error. A token that names other channels ends the
-// session. The client then connects anew, with that token.
+// refresh returns the command that lengthens the permission of a session, or the command that
+// closes the session. If the edge vouches for the user, the command has no effect, and the answer
+// says that no further refresh is needed. The answer is never a temporary error, since the SDK for
+// Go can block for ever on such an error. A token that names other channels ends the session. The
+// client then connects anew, with that token.
 func (d Dialect) refresh(s dialect.Session, k keep, now time.Time, c *Command) dialect.Command {
 	if s.Open {
 		return dialect.Command{Text: string(AppendRefresh(nil, c.ID, 0))}

@@ -31,7 +31,7 @@ func TestConnecting(t *testing.T) {
 		{guest, connecting(`{"sub":"alice","exp":1899999990}`, ""), "confirm alice until 1900000020 in user:alice"},
 		{guest, connecting(`{"sub":"alice","exp":1e300}`, ""), "confirm alice until 253402300799 in user:alice"},
 
-		// These tokens are not good.
+		// In these connects the token is missing, or is not good.
 		{guest, `{"id":1,"connect":{"name":"js"}}`, bad},
 		{guest, `{"id":1,"connect":{"token":"x"}}`, invalid},
 		{guest, `{"id":1,"connect":{"token":"` + signedBy([]byte("0123456789abcdeg"), `{"sub":"alice"}`) + `"}}`, invalid},
@@ -42,7 +42,7 @@ func TestConnecting(t *testing.T) {
 		{guest, connecting(`{"sub":"a\u0007"}`, ""), invalid},
 		{guest, connecting(`{"sub":"`+strings.Repeat("x", protocol.MaxID+1)+`"}`, ""), invalid},
 
-		// The token names channels. Those that nobody may read are left out.
+		// The token names channels. Those that this user may not read are left out.
 		{guest, connecting(`{"sub":"alice","channels":["vip","group:g","vip","vip:*"]}`, ""), "confirm alice until 0 in user:alice vip group:g vip:*"},
 		{guest, connecting(`{"sub":"alice","channels":["shut","user:bob","user:alice","edgerelay:x"]}`, ""), "confirm alice until 0 in user:alice"},
 		{guest, connecting(`{"sub":"alice","channels":["group:g","news"]}`, ""), ends(ErrorUnknownChannel)},
@@ -64,7 +64,7 @@ func TestConnecting(t *testing.T) {
 		{guest, connecting(`{"sub":"alice"}`, ""), "confirm alice until 0 in"},
 	})
 	checkRows(t, Dialect{Version: "1"}, []row{
-		// The Dialect has no keys, so nobody can say that the token is not good.
+		// This Dialect has no keys, so it cannot judge the token.
 		{guest, connecting(`{"sub":"alice"}`, ""), ends(ErrorInternal)},
 	})
 }
@@ -101,7 +101,7 @@ func TestAConnectNames128Channels(t *testing.T) {
 	}
 }
 
-// TestTheReplyToAConnect compares whole replies with the expected ones.
+// TestTheReplyToAConnect checks the replies byte for byte, with the time to live and the channels.
 func TestTheReplyToAConnect(t *testing.T) {
 	d := withRules(t, "user:* read=self write=any; group:* read=any write=member; news read=any write=any")
 	for _, c := range []struct{ claims, subs, want string }{

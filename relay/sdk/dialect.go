@@ -53,13 +53,14 @@ func (Dialect) Topics(dst []protocol.Topic, _ dialect.Session) []protocol.Topic 
 // Lost implements dialect.Dialect. The protocol has no text that tells a loss.
 func (Dialect) Lost(protocol.Topic) []byte { return nil }
 
-// serverSide is the keep of a membership that a connect has asked for. The server makes other
-// memberships by itself, and these need no keep. They are in the channel of the session's user, and
-// in the channels that the session's token names.
+// serverSide is the keep of a membership that a connect has asked for. Two kinds of memberships
+// that the server makes by itself need no keep: the membership in the channel of the session's
+// user, and those in the channels that the session's token names.
 const serverSide = 1
 
 // AfterLoss implements dialect.Dialect. The SDK subscribes again by itself, unless the server has
-// subscribed it. In that case the SDK has to connect again.
+// subscribed it. In that case the SDK has to connect again. If the session's keep cannot be read,
+// nobody knows which is the case, and the SDK has to connect again too.
 func (Dialect) AfterLoss(s dialect.Session, t protocol.Topic, kept []byte) dialect.Loss {
 	k, err := readKeep(s.Keep)
 	return dialect.Loss{
@@ -75,7 +76,8 @@ func (Dialect) Order() dialect.Order { return dialect.ByTopic }
 // MaxTopics implements dialect.Dialect.
 func (Dialect) MaxTopics() int { return MaxChannels }
 
-// The kind of a command is its Method, or one of these.
+// The kind of a command is its Method, or one of the kinds below. The kinds from kindUnread on are
+// those of lineErrors.
 const (
 	kindInvalid   uint8 = 0 // a first line that is no connect, or a second connect
 	kindForbidden       = uint8(methods)

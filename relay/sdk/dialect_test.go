@@ -222,7 +222,7 @@ func TestLinesOutOfPlaceEndTheSession(t *testing.T) {
 	const bad = "close 3501 bad request"
 	checkRows(t, speaks, []row{
 		{guest, `{"id":1,"subscribe":{"channel":"all"}}`, bad},
-		{guest, `{"id":1,"publish":{"channel":"all"}}`, bad}, // would be refused by Command.Refused
+		{guest, `{"id":1,"publish":{"channel":"all"}}`, bad}, // Command.Refused is not called
 		{guest, `{"send":{}}`, bad},
 		{guest, `{"id":1,"refresh":{"token":"x"}}`, bad},
 		{openGuest, `{"id":1,"rpc":{}}`, bad},
@@ -236,8 +236,9 @@ func TestLinesOutOfPlaceEndTheSession(t *testing.T) {
 	})
 }
 
-// TestSessionsWithKeepsThatCannotBeReadConnectAnew checks the commands of sessions whose keep has
-// an unknown version, or is not well formed.
+// TestSessionsWithKeepsThatCannotBeReadConnectAnew sends commands in sessions whose keep has an
+// unknown version, or is not well formed. Each command must close the session with a code that
+// makes the SDK come back.
 func TestSessionsWithKeepsThatCannotBeReadConnectAnew(t *testing.T) {
 	for _, keep := range [][]byte{{2}, {1}, {1, 0xff}, {1, 0, 1}} {
 		s := confirmed

@@ -45,8 +45,8 @@ func markOf(i protocol.Instance, name string) (m mark) {
 	return m
 }
 
-// hash returns SHA-256 of an instance, the name of a purpose, and a text. So hashes for different
-// purposes differ.
+// hash returns SHA-256 of an instance, the name of a purpose, and a text. The parameter of is the
+// name of the purpose. So the hashes of one text for two purposes differ.
 func hash(i protocol.Instance, of, text string) [sha256.Size]byte {
 	b := append(make([]byte, 0, 512), i[:]...)
 	b = append(append(append(b, of...), 0), text...)
@@ -94,8 +94,8 @@ func (k keep) encode() []byte {
 // errKeep says that a keep is of another version, or not well formed: a relay of another build made
 // the keep. A session with such a keep goes on receiving publications. The session's next command
 // makes the relay close it, so that the client connects anew. Only a publish that was granted on an
-// earlier link is still carried out. The keep does not end the link: the edge would tell it to the
-// next relay too, and no link would last.
+// earlier link is still carried out. Such a keep does not end the link: the edge would tell the
+// keep to the next relay too, and no link would last.
 var errKeep = errors.New("a keep that cannot be read")
 
 // readKeep reads a keep as encode writes it. The result shares memory with b. The error, if any, is

@@ -48,7 +48,7 @@ func TestKeepsSayWhatTheyWereMadeOf(t *testing.T) {
 	}
 }
 
-// TestKeepsFit checks the longest keep that a token can have.
+// TestKeepsFit checks that the longest keep that a token can make fits into link.MaxKeeps.
 func TestKeepsFit(t *testing.T) {
 	names := make([]string, token.MaxChannels)
 	for i := range names {
@@ -66,8 +66,9 @@ func TestKeepsFit(t *testing.T) {
 	}
 }
 
-// FuzzKeep reads arbitrary bytes as a keep, and encodes that keep. The encoding must have the bytes
-// that were read. It may differ only if the length was written with more bytes than it needs.
+// FuzzKeep reads arbitrary bytes as a keep, and encodes that keep. The encoding must be read as an
+// equal keep. It need not have the bytes that were read first, since the length may have been
+// written with more bytes than it needs.
 func FuzzKeep(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(invited.Keep)

@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Parse implements dialect.Dialect. Most of the time of a connect or a refresh is spent on its
-// token, which has at most token.MaxBytes bytes.
+// Parse implements dialect.Dialect. For a connect or a refresh, Parse spends most of its time on
+// the token, which has at most token.MaxBytes bytes.
 //
 // A command that was granted on an earlier link is a publish: no other command of an SDK is ever
 // granted. The publish is carried out even if the session's keep cannot be read.
@@ -58,7 +58,7 @@ func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) d
 		return closing(CloseNotAvailable)
 	case Refresh:
 		return d.refresh(s, k, now, c)
-	case SubRefresh: // no subscription has a token
+	case SubRefresh: // the token of a subscription is ignored, so it cannot be renewed
 		return failed(c.ID, ErrorPermissionDenied)
 	}
 	return failed(c.ID, ErrorNotAvailable)
@@ -73,7 +73,7 @@ func (d Dialect) subscribe(s dialect.Session, k keep, c *Command) dialect.Comman
 		return forbidden(c.ID, v)
 	}
 	if c.Recover && c.Flag&2 != 0 {
-		return failed(c.ID, ErrorUnrecoverablePosition) // without resume nothing can be recovered
+		return failed(c.ID, ErrorUnrecoverablePosition) // no subscribe recovers anything here
 	}
 	return dialect.Command{
 		Verb: dialect.Bind, Topic: protocol.Topic(c.Channel), Terms: &noTerms,

@@ -48,9 +48,9 @@ var lineErrors = []*LineError{errJSON, errTrailing, errID, errNoID, errMethod, e
 // the order of Method counts. If a field is repeated, the last one counts. A field that is null
 // counts as missing, except data: there null is a value.
 //
-// Two objects on one line are an error. Centrifugo would drop the second without a word, and its
-// sender would wait for the reply in vain. The line {} is also an error. It answers a ping of the
-// edge, and the edge does not forward it.
+// Two objects on one line are an error. Centrifugo would drop the second object without a word, and
+// the client would wait for a reply in vain. The line {} is also an error. With that line a client
+// answers a ping of the edge, and the edge does not forward it.
 //
 // Read does not judge names of channels and tokens. Command.Refused says which commands are
 // answered with an error.

@@ -68,7 +68,7 @@ func (c *Command) readHistory(key, value []byte) bool {
 	return true
 }
 
-// readOther reads a field of a method for which there is no read function of its own.
+// readOther reads a field of a method that has no read function of its own.
 func (c *Command) readOther(key, value []byte) bool {
 	switch m := c.Method; string(key) {
 	case "channel":

@@ -13,8 +13,8 @@ import (
 // maxKid is the number of bytes of a token's kid that are logged. Clients choose the kid.
 const maxKid = 80
 
-// Refusals logs the tokens that are refused or cannot be judged. No line has a part of a token but
-// its kid.
+// Refusals logs the tokens that are refused or cannot be judged. A line of the log contains no part
+// of a token except the token's kid.
 type Refusals struct {
 	log   *slog.Logger
 	limit rate.Sometimes // for lines about missing keys

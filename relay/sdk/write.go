@@ -29,7 +29,7 @@ type Pub struct {
 	Data   string // JSON
 	Text   string // ignored if Data is not empty
 	Info   *Info  // the publisher; nil if the publisher is no client
-	Offset uint64 // in the channel's history; 0 if there is none
+	Offset uint64 // in the channel's history; 0 if the publication has no offset
 	Tags   string // JSON, an object of strings
 }
 
@@ -69,7 +69,7 @@ func appendInfo(b []byte, name string, i *Info) []byte {
 
 // appendTTL appends the fields by which a client learns that it must bring a new token within ttl
 // seconds. It appends nothing if ttl is 0. The field expires is never written without the field
-// ttl, since SDKs would then refresh without a pause.
+// ttl: if ttl were missing, SDKs would refresh without a pause.
 func appendTTL(b []byte, ttl uint32) []byte {
 	return appendUint(appendBool(b, "expires", ttl > 0), "ttl", uint64(ttl))
 }

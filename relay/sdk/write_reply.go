@@ -6,8 +6,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// A reply always has the object that is named after the method, even if that object is empty. SDKs
-// fail on a reply without it.
+// A reply has either an error, or the object that is named after the method. That object is there
+// even if it is empty, since SDKs fail on a reply that has neither.
 
 // ConnectResult has the fields of the reply to a connect.
 type ConnectResult struct {
@@ -29,8 +29,9 @@ type ServerSub struct {
 
 // Subscription says how a client is subscribed to a channel.
 type Subscription struct {
-	// Recoverable makes the SDK ask for what it missed whenever it subscribes again. Positioned and
-	// Epoch must be set with it: without an epoch the SDK would recover by the offset alone.
+	// Recoverable makes the SDK ask for what it missed whenever it subscribes again. If Recoverable
+	// is set, Positioned and Epoch must be set too: without an epoch the SDK would recover by the
+	// offset alone.
 	Recoverable bool
 	Positioned  bool   // the server notices lost publications, and ends the subscription then
 	Epoch       string // of the channel's history

@@ -1,8 +1,9 @@
 // Package dialect is the seam between the router and the protocols that clients speak.
 //
 // The router knows sessions, topics, lanes and followers, and no text of any client. A Dialect
-// turns a client's frame into a Command of the router. It also turns what became of the command,
-// and what is published, into texts for clients. docs/design/dialects.md describes the seam.
+// turns a client's frame into a Command of the router. It also makes the texts for clients: those
+// that say what became of a command, and those of publications. docs/design/dialects.md describes
+// the seam.
 package dialect
 
 import (
@@ -11,9 +12,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Dialect is one client protocol as the relay speaks it. The function router.New calls Kinds. All
-// other methods are called only by the caller that steps the Router, and never two at the same
-// time. The methods do not block, and keep none of the slices that they are given.
+// Dialect is one client protocol as the relay speaks it. The function router.New calls Kinds, Order
+// and MaxTopics. All other methods are called only by the caller that steps the Router, and never
+// two at the same time. The methods do not block, and keep none of the slices that they are given.
 type Dialect interface {
 	// Check returns nil for a session that an edge may have, and an error for any other session.
 	// After an error, the router closes the link of the session's edge.
@@ -27,9 +28,9 @@ type Dialect interface {
 	// wall clock. If the last argument is true, the frame was granted on an earlier link, while the
 	// broker was away. Rules that may differ from relay to relay must not refuse such a frame.
 	Parse(s Session, now time.Time, frame []byte, again bool) Command
-	// Content returns the Content that c publishes on its topic. For a Join or a Leave that is the
-	// notice. Content is called when c is published, and perhaps again. Each call must return the
-	// same Content.
+	// Content returns the Content that c publishes on its topic. For a Join or a Leave, this is the
+	// Content of the notice. Content is called when c is published, and perhaps again. Each call
+	// must return the same Content.
 	Content(s Session, c *Command) protocol.Content
 	// Answer returns the text by which a client learns what became of its command. If the command
 	// takes effect, v.Reason is Done. If Command.Answered is set, v.Reason is Done when the command
@@ -39,7 +40,7 @@ type Dialect interface {
 	// dialect. The second result names a user whose sessions do not get the text. If it is "", all
 	// these members get the text. All relays that share a broker must render alike.
 	Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byte, except string)
-	// Lost returns the text that tells members of t that they lost messages. It is for dialects
+	// Lost returns the text that tells members of t that they lost messages. Lost is for dialects
 	// whose Order is InOrder.
 	Lost(t protocol.Topic) []byte
 	// AfterLoss says what becomes of a member of t when messages to t were lost. The last argument
@@ -147,7 +148,7 @@ type Terms struct {
 	Keep   []byte
 	Topics []Binding        // of a Confirm, each topic once
 	Code   uint16           // of a Close; 0: the socket ends without a close frame
-	Said   protocol.Content // of a Publish whose content is more than Text
+	Said   protocol.Content // of a Publish or a MemberPublish, if its content is more than Text
 	Shared any              // keeps alive the memory that Said shares with other commands
 }
 
@@ -162,19 +163,19 @@ type Reason uint8
 
 const (
 	Done Reason = iota // the command has its effect
-	// The session is not a member of the topic. As the answer to a MemberPublish, NotMember also
-	// says that the topic has members or subscribers. As the answer to a Leave or an Unbind, it
-	// does not say whether others are members.
+	// The session is not a member of the topic. As the answer to a MemberPublish in a dialect whose
+	// Order is InOrder, NotMember also says that the topic has members or subscribers. In any other
+	// answer, NotMember does not say whether others are members.
 	NotMember
 	NoMembers       // nobody is a member or a subscriber
 	Undecided       // the broker cannot say now whether anybody is a member
-	ManyTopics      // the session is in Verdict.Most topics or more
+	ManyTopics      // the session would be in more than Verdict.Most topics
 	ManyMemberships // the session's edge has no room for more memberships, or for longer keeps
 	ManyAddressed   // the user has addressed Verdict.Most topics within Verdict.Window
 	// The command's topic has used up its rate, so the message would have to wait. But too many
 	// bytes of the edge's messages already wait for the rates of their topics.
 	TooMuch
-	AlreadyMember // Bind: the session is a member, or will be
+	AlreadyMember // Bind: the session is a member already
 	Late          // Bind: the topic could not be bound for some seconds; a later Bind may succeed
 	// The command was replayed. An earlier relay may have published it, or refused it, and nobody
 	// can say which.
