@@ -347,10 +347,11 @@ type unfinished struct {
 // unfinishedMessage is the entry of an unfinished message.
 type unfinishedMessage = crowd.Member[string, *Session]
 
-// bound sets the bound for all users together, in bytes. The second argument is the length of the
-// longest message. The method also sets how much counts as little: the memory that the longest
-// message can take, but no more than one user's share. Users who hold no more than this amount
-// count as equal. Otherwise many users, with a byte each, could push out the messages of others.
+// bound sets the bound for all users together. The parameter most is that bound, in bytes. The
+// parameter message is the length of the longest message. The method bound also sets how much
+// counts as little: the memory that the longest message can take, but no more than one user's
+// share. Users who hold no more than this amount count as equal. Otherwise many users, with a byte
+// each, could push out the messages of others.
 func (u *unfinished) bound(most int64, message int) {
 	u.most = most
 	u.crowd.Little = min(grown(message)+unfinishedCost, most/unfinishedShare)

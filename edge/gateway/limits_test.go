@@ -86,8 +86,8 @@ func TestP7_LargeMessagesUseUpMore(t *testing.T) {
 }
 
 // TestP7_WhoWaitsForAnAllowanceWaitsForOneTurn checks many sessions of one user. One of them waits
-// for the user's allowance, and others wait for their turn. A session beyond rateWaiters must be
-// refused. A session that gives up must use nothing of the allowance.
+// for the user's allowance, and the others wait for their turn. A session beyond rateWaiters must
+// be refused. A session that gives up must use nothing of the allowance.
 func TestP7_WhoWaitsForAnAllowanceWaitsForOneTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newRates(1, 1<<30, 0).join("u")

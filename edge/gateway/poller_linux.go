@@ -79,9 +79,9 @@ func (p *poller) adopt(c *conn) {
 // canWatch reports whether c can be watched. Only the goroutine that reads c may call it.
 func (p *poller) canWatch(c *conn) bool { return c.watched.fd >= 0 }
 
-// watch makes c idle. The poller wakes c when there is something to read, which may be an error.
-// The method watch returns false if c cannot be watched, or if c is ending. Only the goroutine that
-// begins or reads c may call it.
+// watch makes c idle. The poller wakes c when there are bytes to read, or an error. The method
+// watch returns false if c cannot be watched, or if c is ending. Only the goroutine that begins or
+// reads c may call it.
 func (p *poller) watch(c *conn) bool {
 	w := &c.watched
 	if w.fd < 0 {

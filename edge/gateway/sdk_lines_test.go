@@ -219,7 +219,8 @@ func TestAConnectWith128SubscribesIsTakenAtOnce(t *testing.T) {
 }
 
 // In TestP7_NoLineWaitsForLong, a client sends many more lines in one message than its user's rate
-// permits. The session must end with 3004 lineWait after the first of these lines had to wait.
+// permits. The session must end with 3004, after lineWait from the moment when the first line had
+// to wait.
 func TestP7_NoLineWaitsForLong(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 10 }, func(t *testing.T, b *bubbled) {
 		c, other := b.confirmed("1"), b.confirmed("2")

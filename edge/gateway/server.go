@@ -55,8 +55,8 @@ type Server struct {
 	empty    chan struct{} // closed once draining is closed and active is 0
 }
 
-// NewServer makes a Server. It serves requests at once. Pings, deferred pongs, expiries and
-// time-outs need Run.
+// NewServer makes a Server, which can serve requests at once. Pings, deferred pongs, expiries and
+// time-outs need the method Run.
 func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	v := &Server{
@@ -208,7 +208,7 @@ type Upstream interface {
 	// Linked reports whether there is a link now, and whether there ever was one.
 	Linked() (now, ever bool)
 	// KnowsSDK reports whether the relay of the link knows sessions of SDKs. Without a link it
-	// reports whether the relay of the last link did.
+	// reports whether the relay of the last link knew them.
 	KnowsSDK() bool
 	// Enrol is called for a guest before Hub.introduce. If the relay of the link knows sessions of
 	// SDKs, Enrol returns nil, and the session is enrolled. Until the session's end is finished, or

@@ -251,9 +251,9 @@ var refusalStatus = [refusals]int{
 const handshakeSalt = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 // upgrade takes the connection over from the HTTP server and answers the handshake. The result
-// unparsed has the bytes that the client sent after its request. The method writes the answer by
-// itself: the WebSocket library would make a parser for each connection, and net/http would add the
-// header Date. The request must have passed httpguard.CheckUpgrade.
+// unparsed has the bytes that the client sent after its request. The method writes the answer
+// straight to the socket: the WebSocket library would make a parser for each connection, and
+// net/http would add the header Date. The request must have passed httpguard.CheckUpgrade.
 func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (c *conn, unparsed []byte, err error) {
 	socket, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {

@@ -151,12 +151,12 @@ func (w *writers) hold() {
 	w.holds++
 }
 
-// release ends a hold. If no more than inlineMost conns wait and no goroutine runs, it writes to
-// these conns itself. Otherwise it starts the writers, unless another hold goes on. If gatherFrom
-// conns or more wait and no goroutine runs, the writers start only after a time of gathering. If
-// the parameter enough is true, there is no such time: a round of all conns that wait begins at
-// once. The parameter given is the number of messages that the batch had for members of topics. The
-// caller must hold no lock.
+// release ends a hold. If no more than inlineMost conns wait and no goroutine runs, the method
+// release writes to these conns itself. Otherwise it starts the writers, unless another hold goes
+// on. If gatherFrom conns or more wait and no goroutine runs, the writers start only after a time
+// of gathering. If the parameter enough is true, there is no such time: a round of all conns that
+// wait begins at once. The parameter given is the number of messages that the batch had for members
+// of topics. The caller must hold no lock.
 func (w *writers) release(given int, enough bool) {
 	w.mu.Lock()
 	w.holds--

@@ -23,8 +23,8 @@ var pens = sync.Pool{New: func() any {
 }}
 
 // write writes as much of b as the socket takes, with one system call. It reports whether that was
-// all of b. Otherwise b keeps the remainder. If b has several frames and b.size exceeds copyLimit,
-// nothing is written.
+// all of b. If it was not, b keeps the remainder. If b has several frames and b.size exceeds
+// copyLimit, nothing is written.
 func (p *pen) write(raw syscall.RawConn, b *batch) (whole bool, err error) {
 	switch {
 	case len(b.frames) == 1:
