@@ -29,7 +29,7 @@ const messageKeep = 64 << 10
 var (
 	messageBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
 	notDelivered   = textFrame(protocol.NotDelivered)
-	errIdle        = errors.New("silent") // of reader.wait and reader.rest: the conn may become idle
+	errIdle        = errors.New("silent") // the result of reader.rest: the conn may become idle
 )
 
 // reader is the state of the goroutine that reads a conn while the conn is awake. While the
