@@ -13,8 +13,8 @@ import (
 // Auth checks whether a client may connect as the user that the request's path names. The zero Auth
 // admits nobody.
 type Auth struct {
-	// Open admits every client, and asks for no token. The path of a request alone then says which
-	// user a client of the chat is.
+	// Open admits every client, and asks for no token. A client of the chat is then the user that
+	// the path of its request names.
 	Open bool
 	// Tokens judges the tokens of requests.
 	Tokens token.Judge
@@ -37,8 +37,8 @@ var (
 )
 
 // check returns the time until which the client may stay connected as the given user. The zero time
-// means for ever. If a request has several tokens, one valid token is enough. The error's text may
-// be shown to the client.
+// means for ever. If a request has several tokens, one valid token of that user is enough. The
+// error's text may be shown to the client.
 func (a Auth) check(r *http.Request, user string) (until time.Time, err error) {
 	if a.Open {
 		return time.Time{}, nil
@@ -62,7 +62,8 @@ func (a Auth) check(r *http.Request, user string) (until time.Time, err error) {
 	return time.Time{}, errors.New(strings.Join(faults, "; "))
 }
 
-// offer is a token of a request. The field source says where in the request the token was found.
+// offer is one token that a request has. The field source names the part of the request that has
+// the token.
 type offer struct{ source, text string }
 
 // offered returns the request's tokens in the order in which they are tried. The subprotocol comes

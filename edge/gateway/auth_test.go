@@ -88,8 +88,8 @@ func TestWhereATokenMayBe(t *testing.T) {
 // end of the calendar, or beyond it.
 func TestATokenMayEndInTheFarFuture(t *testing.T) {
 	g := start(t, nil, func(c *Config) { c.Auth = Auth{Tokens: testTokens} })
-	// The first date is in the year 9999. The second is written in milliseconds, and is read as
-	// seconds.
+	// The first exp is in the year 9999. The second exp was written in milliseconds, and is read as
+	// seconds. Some of the others are too large for an int64.
 	for _, exp := range []string{"253402300799", fmt.Sprint(time.Now().UnixMilli()), "253402300800", fmt.Sprint(math.MaxInt64 - 1),
 		fmt.Sprint(math.MaxInt64), "9223372036854775808", "9.3e18", "1e19", "1e300", "1e999"} {
 		unsigned := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "1", "exp": json.Number(exp)})
@@ -100,7 +100,8 @@ func TestATokenMayEndInTheFarFuture(t *testing.T) {
 		c := g.dial("/chat/user/1", &websocket.DialOptions{Subprotocols: []string{"bearer", text}})
 		now := g.server.now()
 		g.server.beat(g.server.start.Add(now), now)
-		// The wall clock was set back while the process was stopped.
+		// This beat comes as if the process had been stopped for a minute, and the wall clock set
+		// back by an hour.
 		g.server.beat(g.server.start.Round(0).Add(now-time.Hour), now+time.Minute)
 		g.publish("user:1", "still here")
 		if got := receive(t, c); got != "still here" {

@@ -19,8 +19,8 @@ func (k *clock) set(s *Session, due time.Duration) {
 	k.wheel.set(&s.timer, due)
 }
 
-// hasten sets the session's timer to the given time, unless the timer is already set to that time
-// or to an earlier one.
+// hasten sets the session's timer to the given time. If the timer is already set to that time, or
+// to an earlier time, hasten does nothing.
 func (k *clock) hasten(s *Session, due time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -44,7 +44,8 @@ func (k *clock) step(now time.Duration) []*Session {
 	return k.fired
 }
 
-// tick checks the conns of the sessions whose timers have fired. Only one goroutine may call it.
+// tick calls check for the conn of each session whose timer has fired. If the session goes on, tick
+// sets its timer anew. Only one goroutine may call tick.
 func (v *Server) tick(now time.Duration) {
 	for _, s := range v.clock.step(now) {
 		if c := s.conn.Load(); c != nil && v.check(c, now) {
@@ -53,10 +54,10 @@ func (v *Server) tick(now time.Duration) {
 	}
 }
 
-// beat is called about every wheelTick. Its parameters are the present moment by the wall clock,
-// and the same moment by Server.now. While the machine is suspended, the wall clock goes on and the
-// monotonic clock may stand still. The method beat records the difference of the two clocks for
-// Server.expires.
+// beat is called about every wheelTick. The parameter wall is the present moment by the wall clock.
+// The parameter now is the same moment by Server.now. While the machine is suspended, the wall
+// clock goes on and the monotonic clock may stand still. The method beat records the difference of
+// the two clocks for Server.expires.
 //
 // If a call of beat comes late by timing.Suspended or more on either clock, beat calls resume
 // first. In any case beat calls tick, and then starts the writers. The writers are started even
@@ -71,9 +72,10 @@ func (v *Server) beat(wall time.Time, now time.Duration) {
 }
 
 // resume is called after a time during which this process seems not to have run. That time counts
-// neither as a client's silence nor as time for an unfinished message. Both are measured anew from
-// the given moment. Tokens expire all the same. The method resume sets the timers of the living
-// sessions anew. Only the goroutine that calls tick may call it.
+// neither as a client's silence nor as time for an unfinished message. From the given moment on,
+// silences and the times of unfinished messages are measured anew. Tokens expire all the same. The
+// method resume sets the timers of the living sessions anew. Only the goroutine that calls tick may
+// call it.
 func (v *Server) resume(now time.Duration) {
 	v.resumed.Store(int64(now))
 	for _, s := range v.hub.living() {
@@ -129,7 +131,7 @@ func (v *Server) startMessageTimer(c *conn) {
 }
 
 // messageTime is how long the remainder of a message or of a control frame may take. The time
-// begins when the reader begins to wait for the remainder, and anew at a resume.
+// begins when the reader begins to wait for the remainder. A resume begins the time anew.
 func (cfg *Config) messageTime() time.Duration {
 	return messageWait + time.Duration(cfg.MaxMessage)*time.Second/messageRate
 }
@@ -144,7 +146,7 @@ func (v *Server) messageDue(c *conn) time.Duration {
 	return time.Duration(max(begun, v.resumed.Load())) + v.cfg.messageTime()
 }
 
-// ping queues a ping. Only Server.check calls it.
+// ping queues a ping. Only Server.check and Server.checkSDK call it.
 func (c *conn) ping(frame []byte, now time.Duration) {
 	c.pinged.Store(int64(now))
 	if c.session.queue.pushPing(frame) == pushFull {
@@ -155,7 +157,8 @@ func (c *conn) ping(frame []byte, now time.Duration) {
 
 // pingHeld is called when the time to answer a ping is over. If the ping has spent some of that
 // time in the session's queue behind other frames, pingHeld returns true and begins the time anew.
-// A client that reads slowly cannot answer before it has read these frames.
+// A client that reads slowly cannot answer before it has read these frames. For one ping, pingHeld
+// returns true heldMost times at most.
 func (c *conn) pingHeld(now time.Duration) bool {
 	if !c.session.queue.pingHeld() {
 		return false
@@ -164,10 +167,10 @@ func (c *conn) pingHeld(now time.Duration) bool {
 	return true
 }
 
-// check ends a session whose token expired, whose message was not finished in time, or whose client
-// gave no sign of life after a ping. It pings a silent client, and sends a deferred pong that is
-// due. For a session of an SDK it leaves pings and silence to checkSDK. If check ends the session,
-// it returns false.
+// check ends a session whose token expired, whose message or control frame was not finished in
+// time, or whose client gave no sign of life after a ping. It pings a silent client, and sends a
+// deferred pong that is due. For a session of an SDK it leaves pings and silence to checkSDK. If
+// check ends the session, it returns false.
 func (v *Server) check(c *conn, now time.Duration) bool {
 	if expires := v.expires(c); expires != 0 && now >= expires {
 		c.session.close(ReasonExpired, closeWait)
@@ -253,8 +256,8 @@ const wheelTick = 250 * time.Millisecond
 // the timer in the slot.
 const wheelSlots = 256
 
-// timer is a session's entry in the wheel, or the head of a slot's ring. An entry is in one ring at
-// most.
+// timer is a session's entry in the wheel, or the head of a slot's ring. A slot's ring is a
+// circular list of entries. An entry is in one ring at most.
 type timer struct {
 	prev, next *timer
 	due        time.Duration

@@ -199,8 +199,8 @@ func TestATokenExpiresByEitherClock(t *testing.T) {
 }
 
 // TestAConnectBeforeASuspensionIsNoticedHasAllItsTime checks a client that connects after a
-// suspension of the machine, but before the next beat. The time of the suspension must not shorten
-// the life of the token.
+// suspension of the machine, but before the next beat. Its session must last as long as its token:
+// the time of the suspension must not count.
 func TestAConnectBeforeASuspensionIsNoticedHasAllItsTime(t *testing.T) {
 	g := start(t, nil, func(c *Config) { c.Auth = Auth{Tokens: testTokens} })
 	now := g.server.now()
@@ -221,7 +221,7 @@ func TestAConnectBeforeASuspensionIsNoticedHasAllItsTime(t *testing.T) {
 
 // TestP7_AMessageThatDoesNotEndIsNotAwaitedForEver checks that a session ends if its client does
 // not finish a message in time. It does not matter which part of the message is missing, or whether
-// the client gives signs of life. The same holds for a control frame.
+// the client gives signs of life. A control frame that is not finished ends the session too.
 func TestP7_AMessageThatDoesNotEndIsNotAwaitedForEver(t *testing.T) {
 	large := masked(0x81, strings.Repeat("x", 64<<10))
 	for name, sent := range map[string]string{
@@ -251,7 +251,8 @@ func TestP7_AMessageThatDoesNotEndIsNotAwaitedForEver(t *testing.T) {
 }
 
 // TestALongMessageIsAwaitedAndTheNextOneAnew checks that each message has all of its time, even if
-// this process does not run for a while. The timer of a message causes no early ping.
+// an earlier message has taken some, or if this process does not run for a while. When the timer of
+// a message fires, no ping may be sent before its time.
 func TestALongMessageIsAwaitedAndTheNextOneAnew(t *testing.T) {
 	g := start(t, nil, nil)
 	large := masked(0x81, strings.Repeat("x", 64<<10))

@@ -29,12 +29,12 @@ type Config struct {
 	// counts once for each KiB, or part of a KiB, of its published form, and at least once. 0 means
 	// no bound. The constants rateBurst and rateShare say how large a burst may be.
 	Rate float64
-	// FanOut is the number of deliveries that cost as much as one message. The user who sent the
-	// messages pays for their deliveries. With 0, deliveries cost nothing.
+	// FanOut is the number of deliveries that cost as much as one message. The user who sent a
+	// message pays for the deliveries of that message. With 0, deliveries cost nothing.
 	FanOut int
-	// Queue bounds the bytes that are queued for one session and not yet written. A message that
-	// does not fit ends the session with 4000, or with 3008 for an SDK. An empty queue takes one
-	// message of any size.
+	// Queue bounds the bytes that are queued for one session and not yet written. A frame that does
+	// not fit ends the session with 4000, or with 3008 for an SDK. An empty queue takes one frame
+	// of any size.
 	Queue int
 	// Ping is the silence after which a client of the chat is pinged; 0 means never. If the silence
 	// lasts 10 s more, the session is closed with 4004. SDKs are pinged every sdkPing.
@@ -55,12 +55,12 @@ const (
 	openWait    = 2 * time.Second  // longest wait for Feed.Opened before the upgrade is answered
 	messageWait = 30 * time.Second // the constant part of Config.messageTime
 	messageRate = 4 << 10          // bytes of MaxMessage that lengthen messageTime by 1 s
-	// roomWait is the longest pause in reading a session whose message finds no room upstream. If
-	// too many sessions of a user wait for the user's allowance, a further session is not read for
-	// roomWait.
+	// roomWait is the longest pause in reading a session whose message finds no room upstream. It
+	// is also the pause in reading a session of the chat whose message may not wait for the user's
+	// allowance, since rateWaiters sessions of the user wait already.
 	roomWait     = 2 * time.Second
 	closeWait    = 3 * time.Second        // time for a client to answer a close frame
-	lingerMost   = 4 << 20                // largest number of bytes that conn.linger discards
+	lingerMost   = 4 << 20                // bytes that conn.linger or conn.dropLate may discard
 	shutdownWait = 250 * time.Millisecond // time for a client to answer after Server.Close
 	retryAfter   = "2"                    // seconds, sent with every 503 and 429
 )

@@ -18,7 +18,7 @@ import (
 //   - A binary message is taken as text. It must be UTF-8. Zero bytes at its end are dropped. The
 //     echo is a text message.
 //   - A message has at most EDGE_MAX_MESSAGE bytes, which is 64 KiB here.
-//   - Of the pings beyond ten within a second, only the newest is answered (TestW3_…).
+//   - Of the pings beyond ten within a second, only the newest is answered: see deferredPong.
 
 // conformanceCase has the bytes that one client sends, and the frames that the client must get.
 type conformanceCase struct {
@@ -36,7 +36,7 @@ type conformanceCase struct {
 func text(s string) string { return string([]byte{textByte}) + s }
 func pong(s string) string { return string([]byte{pongByte}) + s }
 
-// frameOf returns a frame of the client. The masking key depends on the frame's first byte and on
+// frameOf returns a frame of the client. Its masking key depends on the frame's first byte and on
 // the length of the payload.
 func frameOf(first byte, payload string) string {
 	key := uint32(0x9e3779b9) * uint32(len(payload)+int(first)+1)
@@ -308,7 +308,7 @@ var (
 		"\xc2", "\xdf", "\xe0\xa0", "\xef\xbf", "\xf0\x90\x80", "\xf4\x8f\xbf", "\xc2\xe0\xa0\xf0\x90\x80",
 		// Bytes that never occur in UTF-8.
 		"\xfe", "\xff", "\xfe\xfe\xff\xff", "\xc0", "\xc1", "\xf5", "\xf7\xbf\xbf\xbf",
-		// Sequences of five and six bytes, and one that is beyond the last rune.
+		// Sequences of five and six bytes, and the sequence after that of the last rune.
 		"\xf8\x88\x80\x80\x80", "\xfb\xbf\xbf\xbf\xbf", "\xfc\x84\x80\x80\x80\x80", "\xfd\xbf\xbf\xbf\xbf\xbf", "\xf4\x90\x80\x80",
 		// Overlong forms.
 		"\xc0\xaf", "\xe0\x80\xaf", "\xf0\x80\x80\xaf", "\xf8\x80\x80\x80\xaf", "\xfc\x80\x80\x80\x80\xaf",

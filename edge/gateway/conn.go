@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// conn is a session's socket. A reader goroutine reads it. While the conn is idle it has no reader,
-// and the Server's poller watches it. Frames for the client go through the session's queue, so the
-// reader does not block on writing.
+// conn is a session's socket. A reader goroutine reads the conn. While the conn is idle, it has no
+// reader, and the Server's poller watches it. Frames for the client go through the session's queue,
+// so the reader does not block on writing.
 type conn struct {
 	net.Conn
 	raw     syscall.RawConn // access to the descriptor; nil: TLS, a pipe, or not Unix
@@ -18,8 +18,8 @@ type conn struct {
 	next    *conn // the next conn in the writers' list; guarded by writers.mu
 
 	// seen is the time of the client's last sign of life, by Server.now. The upgrade and each
-	// received byte are signs of life. While the session waits for its user's allowance, it is not
-	// read, and each check counts as a sign of life.
+	// received byte are signs of life. While a session of the chat waits for its user's allowance,
+	// the conn is not read, and each call of Server.check counts as a sign of life.
 	seen          atomic.Int64
 	expires       atomic.Int64 // the session's end by Server.now; 0: never
 	expiresByWall atomic.Int64 // the session's end by Server.wallSince
@@ -28,8 +28,8 @@ type conn struct {
 	awaitedSince atomic.Int64
 	// pinged is the time of the last ping, by Server.now. It is 0 if there was no ping, or if
 	// Server.check has seen a sign of life or a resume after the ping. In a session of an SDK, the
-	// client must answer within sdkPongWait of this time. While the ping waits behind other frames,
-	// pingHeld sets the field to a later time.
+	// field stays set, and the client must answer within sdkPongWait of this time. While a ping
+	// waits behind other frames, pingHeld may set the field to a later time.
 	pinged atomic.Int64
 
 	deferred atomic.Pointer[deferredPong] // nil: no pong is deferred

@@ -29,7 +29,7 @@ func (d *deadlines) SetDeadline(at time.Time) error {
 }
 
 // TestTheLastEndHolds checks a reader that clears its own deadline. The deadline of the session's
-// end stays in force, even if endNow moves that deadline at the same moment.
+// end must stay in force, even if endNow moves that deadline while the reader clears its own.
 func TestTheLastEndHolds(t *testing.T) {
 	g := start(t, nil, nil)
 	d := &deadlines{}

@@ -11,17 +11,17 @@ import (
 
 const (
 	// overlapTexts bounds the number of texts that an overlap counts. A text with several forms
-	// counts as several texts. Once a text has found no room, no new text is counted. A text that
-	// is not counted is passed on if the overlap's oldest link brings it. If another link brings
-	// the text, it is dropped, even after the oldest link has ended.
+	// counts as several texts. Once a text has found no room, no new text is counted. If the
+	// overlap's oldest link brings a text that is not counted, the text is passed on. If another
+	// link brings such a text, the text is dropped, even after the oldest link has ended.
 	overlapTexts = 4096
 	// overlapAfter is the least time for which an overlap goes on after one of its links has ended.
 	// A newer link may yet bring the publications that the ended link has brought.
 	overlapAfter = 2 * time.Second
-	// If the relay of the newest link does not say Live, an overlap goes on for longer, by
-	// overlapMost at most. Before Live, members catch up, which may take long on a slow link. After
-	// overlapMost, a relay has forgotten its publications without a position. Some relays never say
-	// Live.
+	// Until the newest link has brought Live, an overlap goes on for longer, by overlapMost at
+	// most. Before Live, members catch up, which may take long on a slow link. There must be a
+	// bound, since some relays never say Live. After overlapMost, a relay has forgotten its
+	// publications without a position, so the link brings no more repeats.
 	overlapMost = 30 * time.Second
 )
 
@@ -29,9 +29,9 @@ const (
 // positions. While an edge moves from relay to relay, several links may bring the same publication.
 //
 // For each topic, text and excepted user, overlap counts how often each link has brought such a
-// publication, as far as there is room. A publication that was counted is passed on if its link has
-// now brought it more often than any other link. Each form is counted by itself: a link need not
-// bring the forms of members whom its relay does not know.
+// publication, as far as there is room. A publication that was counted is passed on if the link
+// that brings it has now brought it more often than any other link. Each form of a publication is
+// counted by itself, since a relay may leave out the forms of members that it does not know.
 //
 // A publication that was made before the new relay subscribed comes by the old link only. If the
 // same text is published again soon after the old link has ended, overlap may take the second
@@ -40,7 +40,7 @@ const (
 //
 // Counting begins at Feed.Leaving. Without a call of Leaving, counting begins only when the second
 // link begins. Then a publication that the first link brought just before is not counted. If the
-// second link brings it again, it is passed on twice.
+// second link brings that publication again, the members get it twice.
 //
 // The type overlap is a plain structure, stepped under the Hub's lock.
 type overlap struct {
@@ -135,9 +135,9 @@ func (f *Feed) Live() {
 	f.live = true
 }
 
-// over reports whether nothing needs to be counted any more. Then at most one link is up, the
-// newest link is not being left, and no link has ended within overlapAfter. If the newest link is
-// up and has not brought Live, the last end of a link must be longer ago: by overlapAfter and
+// over reports whether nothing needs to be counted any more. This is so if at most one link is up,
+// the newest link is not being left, and no link has ended within overlapAfter. If the newest link
+// is up and has not brought Live, the last end of a link must be longer ago: by overlapAfter and
 // overlapMost together.
 func (o *overlap) over() bool {
 	up := 0
@@ -251,7 +251,7 @@ const (
 	givenAhead = 1 << 16
 	// givenAge is the least time for which the id of a message given ahead is kept after Redis has
 	// come back. If the message is published, its id is dropped earlier. A broker recognises
-	// replays by its marks, and by default keeps its marks for the same time.
+	// replays by its marks. By default it keeps its marks for an hour too.
 	givenAge = time.Hour
 	// givenRecent is how many of the latest published ids are remembered. It exceeds the number of
 	// messages that are usually under way when a relay or Redis is lost.
@@ -261,11 +261,11 @@ const (
 	givenEarly = 4096
 )
 
-// given remembers ids of messages, to recognise a message that comes again under another position
-// or without one. A message that was given ahead comes again when it is published. A published
-// message may be given ahead by a relay that does not know of its publication. A message that Redis
-// has lost may be published once more. The type given is a plain structure, stepped under the Hub's
-// lock.
+// given remembers ids of messages. By its id, a message is recognised that comes again under
+// another position, or without a position. A message that was given ahead comes again when it is
+// published. A published message may be given ahead by a relay that does not know of its
+// publication. A message that Redis has lost may be published once more. The type given is a plain
+// structure, stepped under the Hub's lock.
 type given struct {
 	ahead        map[uint64]struct{}
 	older        map[uint64]struct{} // ids that brokerBack moved here from given.ahead
@@ -317,8 +317,8 @@ func (g *given) takeAhead(id uint64) verdict {
 
 // aftermath reports whether a topic's epoch was seen to change within the last givenAge. Such a
 // change may mean that Redis has lost data. After a loss, messages that wait in a log may be
-// published again, on any topic. A member may already have had a message that is published again,
-// even if the member has left the topic and come back since.
+// published again, on any topic. A message that is published again may be one that a member has had
+// already. This may be so even if the member has left the topic and come back since.
 func (g *given) aftermath() bool {
 	if !g.epochChanged.IsZero() && time.Since(g.epochChanged) > givenAge {
 		g.epochChanged = time.Time{}

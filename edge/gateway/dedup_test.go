@@ -166,8 +166,8 @@ func TestP8_BeyondTheBoundNothingIsDoubledAfterTheOldLinkEither(t *testing.T) {
 }
 
 // TestWhatCameBeforeTheTablesIsNotDoubled checks a message that the older link brings just before
-// the newer link begins. The newer link brings the message too. The member is given the message
-// once.
+// the newer link begins. The newer link brings the message too. The member must get the message
+// once, since the call of Leaving has begun the counting.
 func TestWhatCameBeforeTheTablesIsNotDoubled(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]
@@ -182,7 +182,7 @@ func TestWhatCameBeforeTheTablesIsNotDoubled(t *testing.T) {
 }
 
 // TestAMoveThatIsOverCountsNoMore begins a move by calling Leaving on the old link. Once the move
-// is over, no texts are counted.
+// is over, no texts may be counted any more.
 func TestAMoveThatIsOverCountsNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newMirror(HubConfig{})
@@ -205,7 +205,7 @@ func TestAMoveThatIsOverCountsNoMore(t *testing.T) {
 
 // TestTheEndOfAnOlderLinkIsNoEndOfLeaving checks an edge that begins to leave its second link while
 // its first link is still up. Then the first link ends. After that the second link and a third link
-// bring the same message. The member must be given it once.
+// bring the same message. The member must get the message once.
 func TestTheEndOfAnOlderLinkIsNoEndOfLeaving(t *testing.T) {
 	h, s, first, second := twoLinks()
 	second.Leaving()
@@ -217,7 +217,8 @@ func TestTheEndOfAnOlderLinkIsNoEndOfLeaving(t *testing.T) {
 	wantTexts(t, s, "a")
 }
 
-// TestAnOverlapThatIsOverStaysSo checks that a move an hour ago has no effect on a third link.
+// TestAnOverlapThatIsOverStaysSo checks that a move an hour ago has no effect on a third link. A
+// text that came during that move must be passed on when the third link brings it.
 func TestAnOverlapThatIsOverStaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, s, older, newer := twoLinks()
@@ -237,7 +238,7 @@ func TestAnOverlapThatIsOverStaysSo(t *testing.T) {
 
 // TestALinkThatOutlivesTheNextOneIsCounted checks a first link that outlives the second by more
 // than overlapAfter. Then a third link begins, and the edge begins to leave the third link. If the
-// first and the third link bring the same message, the member must be given it once.
+// first and the third link bring the same message, the member must get the message once.
 func TestALinkThatOutlivesTheNextOneIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, s, first, second := twoLinks()
@@ -289,7 +290,7 @@ func TestP5_WhatWasGivenAheadIsNotGivenAgain(t *testing.T) {
 	f.Topic(link.TopicNumber{ID: 1, Topic: "all"})
 	published(f, 1, 1, 1, 11, "a")
 	ahead(f, 1, 12, "b")
-	ahead(f, 1, 12, "b") // a relay may give the message again, from its tail
+	ahead(f, 1, 12, "b") // a relay may give a message ahead a second time
 	// The message with the ID 11 was published above. A relay that does not know of its publication
 	// may still give the message ahead.
 	ahead(f, 1, 11, "a")
@@ -311,7 +312,7 @@ func TestP5_WhatWasGivenAheadIsNotGivenAgain(t *testing.T) {
 
 // TestP6_WhatIsPublishedBeforeItComesAheadIsNotGivenOnceMore checks a message that the old link
 // brings as a publication. The new link first gives it ahead, and then brings the publication too.
-// The message must not be given again.
+// The member must not get the message again.
 func TestP6_WhatIsPublishedBeforeItComesAheadIsNotGivenOnceMore(t *testing.T) {
 	var g given
 	if g.takePublished(11, false) {
@@ -347,7 +348,7 @@ func TestP5_WhatWasGivenAheadInALongOutageIsNotGivenAgain(t *testing.T) {
 }
 
 // TestP5_GivenAheadOutlivesTheTopic checks a member that gets a message ahead, leaves and comes
-// back. The member is not given the message again, even if the topic is forgotten in between.
+// back. The member must not get the message again, even if the topic is forgotten in between.
 func TestP5_GivenAheadOutlivesTheTopic(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]
@@ -380,7 +381,7 @@ func TestP2_APublicationOfALostEpochIsNotGivenTwice(t *testing.T) {
 
 // TestP2_APublicationOfALostEpochIsNotGivenTwiceToWhoCameBack checks a member that left a topic and
 // comes back after Redis was emptied. The topic's entry is then new and does not record the earlier
-// epoch. Still, the messages that the member had before are not given to it again.
+// epoch. Still, the member must not get again the messages that it had before.
 func TestP2_APublicationOfALostEpochIsNotGivenTwiceToWhoCameBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newMirror(HubConfig{})
@@ -460,7 +461,8 @@ func BenchmarkPublishedWhileMuchIsGivenAhead(b *testing.B) {
 }
 
 // TestP6_WhatIsAheadWithoutAPayloadIsGivenToNobody checks a message that is older than all
-// memberships here. The relay sends only the message's ID ahead. No member is given the message.
+// memberships of this edge. The relay sends only the message's ID ahead. The members must not get
+// the message when it is published.
 func TestP6_WhatIsAheadWithoutAPayloadIsGivenToNobody(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]

@@ -9,17 +9,17 @@ import (
 	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
-// Drain refuses new clients and closes the sessions. It is given two durations: the notice, and the
-// time for the whole drain. The second must not be shorter than the first. At first Drain only
-// waits for the time of the notice. Balancers need that time to learn of the drain. Otherwise they
-// might send a closed client straight back. After the notice, Drain closes the sessions with
-// ReasonDraining. It closes them at random moments, so that the clients do not move to other nodes
-// all at once. Messages that a client sends before it answers the close frame may still be
-// accepted.
+// Drain refuses new clients and closes the sessions. The parameter within is the time for the whole
+// drain. It must not be shorter than the notice, which is a part of it. During the notice Drain
+// closes no session. Balancers need this time to learn of the drain. Otherwise they might send a
+// closed client straight back. After the notice, Drain closes the sessions with ReasonDraining. It
+// closes them at random moments, so that the clients do not move to other nodes all at once.
+// Messages that a client sends before it answers the close frame may still be accepted.
 //
 // Drain returns nil when no session is left and the sockets are closed. A session that ends for
 // another reason meanwhile, or waits for room upstream, may take up to closeWait longer than the
-// time for the drain. If ctx is done before the drain is complete, Drain returns the error of ctx.
+// time for the drain. A session that the relay has closed without a code may take up to leaveWait
+// longer. If ctx is done before the drain is complete, Drain returns the error of ctx.
 func (v *Server) Drain(ctx context.Context, notice, within time.Duration) error {
 	v.refuseAll()
 	v.log.Info("draining", "sessions", v.Active(), "notice", notice, "over", within)
@@ -53,8 +53,8 @@ func (v *Server) spread(ctx context.Context, within, wait time.Duration) {
 	}
 }
 
-// moments returns n random durations in ascending order. Each is shorter than the given duration.
-// If that duration is not positive, moments returns n zeros.
+// moments returns n random durations in ascending order. Each of them is shorter than the duration
+// within. If within is not positive, moments returns n zeros.
 func moments(n int, within time.Duration) []time.Duration {
 	times := make([]time.Duration, n)
 	if within > 0 {

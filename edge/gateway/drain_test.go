@@ -135,7 +135,8 @@ func TestRunEndsEverythingWithItsContext(t *testing.T) {
 }
 
 // TestNobodyIsClosedWhileBalancersTakeNotice checks that no client is closed during the notice. A
-// client that connects when the drain begins is refused, or stays until the notice is over.
+// client that connects just when the drain begins must either be refused, or stay until the notice
+// is over.
 func TestNobodyIsClosedWhileBalancersTakeNotice(t *testing.T) {
 	t.Parallel()
 	g := start(t, nil, nil)
@@ -198,7 +199,7 @@ func TestARefusedRequestIsReplayedElsewhereOnce(t *testing.T) {
 		if got := res.Header.Get("Fly-Replay"); got != c.want {
 			t.Errorf("replay %v, source %q: fly-replay is %q, want %q", c.replay, c.source, got, c.want)
 		}
-		// Every machine would refuse this request, so the answer does not ask for a replay.
+		// Every machine would refuse this plain GET, so the answer does not ask for a replay.
 		res2, err := http.Get(g.http.URL + "/chat/user/1")
 		if err != nil {
 			t.Fatal(err)
@@ -234,8 +235,8 @@ func TestAConnectUnderWayIsRefusedByADrain(t *testing.T) {
 	}
 }
 
-// TestADrainOfSilentClientsIsOverInTime checks that hundreds of clients that never answer do not
-// make the drain longer.
+// TestADrainOfSilentClientsIsOverInTime checks that hundreds of clients that never answer a close
+// frame do not make the drain longer.
 func TestADrainOfSilentClientsIsOverInTime(t *testing.T) {
 	g := start(t, nil, nil)
 	const n, over = 300, 3 * time.Second

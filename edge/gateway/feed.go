@@ -14,7 +14,7 @@ import (
 // Leaving and Staying.
 type Feed struct {
 	hub     *Hub
-	numbers map[uint64]*topic // topics by the relay's numbers; nil: the number is muted, see Topic
+	numbers map[uint64]*topic // topics by the relay's numbers; nil: muted, see Feed.Topic
 	holding bool              // set between BeginBatch and EndBatch
 	queued  int               // members, summed over the fan-outs since the last release
 	live    bool              // Live was called; guarded by Hub.mu
@@ -50,8 +50,8 @@ func (f *Feed) EndBatch() {
 	f.hub.writers.release(given, enough)
 }
 
-// fanOutLocked calls Hub.fanOutLocked. It adds the members and the longest text to the counts of
-// the batch. Hub.mu must be held.
+// fanOutLocked calls Hub.fanOutLocked. Before that it adds the number of members to f.queued, and
+// the length of the longest text to f.bytes. Hub.mu must be held.
 func (f *Feed) fanOutLocked(t *topic, r *renderings, except string) {
 	f.queued += len(t.members)
 	f.bytes += r.longest()
@@ -107,8 +107,9 @@ func (f *Feed) Down() {
 	h.endOverlapLocked(f)
 }
 
-// Topic gives a topic its number. The topic takes the given position in two cases: its own position
-// is earlier or unplaced, or it has no living member. The next member then begins at that position.
+// Topic gives a topic a number on this link. The topic takes the given position in two cases: the
+// topic's own position is earlier or unplaced, or the topic has no living member. In the second
+// case the next member begins at the given position.
 //
 // If an older link gives a number after a newer link has begun, the number is muted. Publications
 // and memberships that the older link brings under a muted number are dropped, for two reasons. The
@@ -141,8 +142,8 @@ func (f *Feed) Topic(n link.TopicNumber) {
 	}
 }
 
-// BrokerBack says that the relay's broker is reachable. From now on messages may be given ahead
-// again, even if an earlier message found no room in Hub.given.
+// BrokerBack says that the relay's broker is reachable. If an earlier message found no room in
+// Hub.given, no new messages were given ahead since. From now on they may be given ahead again.
 func (f *Feed) BrokerBack() {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
@@ -190,10 +191,10 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 // speak the chat's protocol. It leaves out dead sessions and the sessions of the user p.Except.
 //
 // A publication is dropped if its topic number is muted or unknown. A publication with a position
-// is dropped if the topic's position is the same or later: the members had the publication or are
-// past it. Such a publication is also dropped if lacksLocked returns true. A publication without a
-// position, or one of its forms, is dropped during a move if Hub.passLocked says so. A publication
-// is also dropped if given.takePublished reports it as a repeat.
+// is dropped if the topic has reached or passed that position. The members then had the
+// publication, or are past it. Such a publication is also dropped if lacksLocked returns true. A
+// publication without a position, or one of its forms, is dropped during a move if Hub.passLocked
+// says so. A publication is also dropped if given.takePublished reports it as a repeat.
 func (f *Feed) Publication(p link.Publication) { f.publish(p, chatOnly(p.Payload)) }
 
 // publish does the work of Publication and of Forms, with the texts of r. The payload of p is the
@@ -268,7 +269,7 @@ func (f *Feed) Gap(g link.Gap) {
 // gap does the work of Gap, and returns the values that Gap logs. Its third result is the number of
 // members of the topic, dead ones included. The number is 0 if the Gap was dropped. During a move
 // of the edge, the older link may have brought some of the messages that the new relay reports as
-// lost. These messages do not count as lost.
+// lost. The result lost does not count them.
 func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 	h := f.hub
 	h.mu.Lock()
@@ -317,9 +318,9 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 // The relay of an older link does not know the members that the newest link has bound. So r may
 // have no text for one of these members. If the topic then moved on, the member would miss the
 // message. The newest link brings the message for all members. So lacksLocked returns true if a
-// living member has no text in r. It also returns true until the topic has reached the last frame
-// that was dropped. Otherwise a later frame of the older link could move the topic past that frame.
-// Hub.mu must be held.
+// living member has no text in r. It also returns true until the topic has reached the position of
+// the last frame that was dropped. Otherwise a later frame of the older link could move the topic
+// past the dropped frame. Hub.mu must be held.
 func (f *Feed) lacksLocked(number uint64, at protocol.Position, r *renderings) bool {
 	t := f.numbers[number]
 	if f.hub.newest == f || t == nil {

@@ -17,7 +17,7 @@ const (
 	opPong         = 0xa
 )
 
-// First bytes of server frames. All of these frames are final.
+// First bytes of server frames. In all of them the bit FIN is set: the frame is no fragment.
 const (
 	textByte  = 0x80 | opText
 	closeByte = 0x80 | opClose
@@ -150,8 +150,8 @@ func (h *header) parseRemainder(b []byte) error {
 	return nil
 }
 
-// readHeader reads a frame's header. If the first two bytes have a fault, it returns the error and
-// does not wait for the header's other bytes.
+// readHeader reads a frame's header. If the first two bytes have a fault, readHeader returns the
+// error at once, and does not wait for the header's other bytes.
 func (r *reader) readHeader() (h header, err error) {
 	if r.extras.tooMany(r.server.now) {
 		return h, errFlood
@@ -197,7 +197,8 @@ func (r *reader) readFrame() error {
 
 // awaitMore is called before a read that may wait for the remainder of a message or frame. The
 // first call for a message starts the message's timer, and counts the message's buffer in
-// Server.unfinished, or in Hub.guests. A later call counts the buffer anew if the buffer has grown.
+// Server.unfinished, or in Hub.guests. A later call counts the buffer again if the buffer has
+// grown.
 func (r *reader) awaitMore() {
 	v := r.server
 	if r.awaitedSince.Load() == 0 {
@@ -212,7 +213,8 @@ func (r *reader) awaitMore() {
 	}
 }
 
-// complete records that the reader waits for no frame and no message any more.
+// complete records that no frame and no message is being received any more. It takes the message's
+// buffer off the count in Server.unfinished.
 func (r *reader) complete() {
 	r.inside = false
 	if r.awaitedSince.Load() != 0 {
@@ -346,8 +348,8 @@ func unmask(b []byte, key uint32) uint32 {
 	return key
 }
 
-// runes checks that bytes which arrive in pieces are UTF-8. It fails at the first byte that no text
-// can have there, so the remainder of the message is not awaited.
+// runes checks whether bytes that arrive in pieces are UTF-8. The check fails at the first byte
+// that UTF-8 does not permit at its place. So the remainder of a faulty message is not awaited.
 type runes struct {
 	half [utf8.UTFMax]byte // its first n bytes are the beginning of a rune
 	n    int

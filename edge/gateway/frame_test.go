@@ -121,7 +121,7 @@ func (*pieces) SetReadDeadline(time.Time) error { return nil }
 const fuzzMost = 300 // largest size of a message, in bytes
 
 // readByUs returns the messages that the parser reads from a stream, and the error that ended the
-// reading.
+// reading. The stream comes in pieces of the given size.
 func readByUs(v *Server, up *fakeUpstream, stream []byte, size int) ([]string, error) {
 	up.accepted = nil
 	c := &conn{Conn: &pieces{all: stream, size: size}, server: v, session: NewSession(link.Session{}, 1<<30)}
@@ -172,7 +172,8 @@ func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // FuzzFrames feeds the parser arbitrary bytes in arbitrary pieces. The parser must read the same
 // messages as the library, up to the first message that is not UTF-8. If the parser does not end
-// with errUTF8, both must end with the same close code, or both without a code.
+// with errUTF8, the parser and the library must end with the same close code, or both without a
+// code.
 func FuzzFrames(f *testing.F) {
 	long := strings.Repeat("0123456789", 30)
 	for _, s := range []string{
@@ -217,7 +218,7 @@ func FuzzFrames(f *testing.F) {
 }
 
 // TestW4_ACloseReasonThatIsNotUTF8 checks that a close frame with a text that is not UTF-8 ends the
-// session with ReasonUTF8. A message that is not UTF-8 ends a session in the same way.
+// session with ReasonUTF8, as a message that is not UTF-8 does.
 func TestW4_ACloseReasonThatIsNotUTF8(t *testing.T) {
 	g := start(t, nil, nil)
 	c := g.raw("/chat/user/1", masked(0x88, "\x03\xe8caf\xe9"))

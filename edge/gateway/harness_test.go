@@ -59,8 +59,8 @@ func eventually(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// fakeUpstream is an Upstream made of functions. If a function is nil, the fakeUpstream behaves as
-// if there were a link and room.
+// fakeUpstream is an Upstream made of functions. Where a function is nil, the fakeUpstream behaves
+// as if there were a link, and room for every message.
 type fakeUpstream struct {
 	open     func(link.Session)
 	client   func(link.Client) // called by OpenClient
@@ -410,8 +410,8 @@ func (c *rawClient) wantCloseFrame(r Reason) {
 }
 
 // awaitWritten waits until the queues of all sessions are empty. A client may already have read a
-// frame that its queue still counts. A ping behind such a frame gets more time to be answered than
-// a test expects.
+// frame that its queue still counts. If a ping is queued then, the ping seems to wait behind that
+// frame, and the client gets more time to answer than a test expects.
 func (g *gateway) awaitWritten() {
 	g.t.Helper()
 	eventually(g.t, "empty queues", func() bool {

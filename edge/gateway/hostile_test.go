@@ -155,8 +155,8 @@ func TestASignOfLifeKeepsASession(t *testing.T) {
 }
 
 // TestW3_OfTooManyPingsTheNewestIsAnswered checks that the first ten pings in a second are answered
-// as they come. Of the other pings in that second, only the newest is answered, when that second is
-// over.
+// as they come. Of the further pings in that second, only the newest is answered, when the second
+// is over.
 func TestW3_OfTooManyPingsTheNewestIsAnswered(t *testing.T) {
 	const sent = 500
 	g := start(t, nil, nil)
@@ -189,7 +189,7 @@ func TestW3_OfTooManyPingsTheNewestIsAnswered(t *testing.T) {
 }
 
 // TestW3_ALaterPongReplacesTheDeferredOne checks a ping that is answered at once while an older
-// pong is deferred. The older pong is dropped.
+// pong is deferred. The older pong must be dropped and counted.
 func TestW3_ALaterPongReplacesTheDeferredOne(t *testing.T) {
 	g := start(t, nil, nil)
 	c := g.raw("/chat/user/1", "")

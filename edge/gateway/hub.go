@@ -20,8 +20,9 @@ type HubConfig struct {
 }
 
 // Hub finds the sessions of this node by id, and the members of topics. The relay decides about
-// memberships. The Hub has copies of the memberships. The relay changes these copies through the
-// Feed of each link. In a Hub, only its writers write to sockets.
+// memberships. The Hub has copies of the memberships, and the relay changes these copies through
+// the Feed of each link. The Hub queues frames for its sessions. Its writers write the frames to
+// the sockets.
 //
 // A guest is not in the tables before its first line: see sdk_guest.go.
 //
@@ -45,7 +46,7 @@ type Hub struct {
 	overlap  *overlap    // counts publications during a move of the edge; nil: not needed
 	given    given       // messages that may come again
 	live     int         // sessions that are not dead
-	opening  int         // sessions whose Upstream.Open has not returned
+	opening  int         // sessions whose Upstream.Open or OpenClient has not returned
 	digest   link.Digest // digest of the tables; its field Heard stays zero
 
 	guests    guests
@@ -113,7 +114,8 @@ func (h *Hub) addLocked(s *Session) {
 	h.metrics.sessions.Inc()
 }
 
-// addedLocked notes that the relay was told of s, or that there is no link. h.mu must be held.
+// addedLocked records that the opening of s is over. The parameter told says whether a relay was
+// told of s; without a link it is false. h.mu must be held.
 func (h *Hub) addedLocked(s *Session, told bool) {
 	s.told = s.told || told
 	s.opening = false
@@ -129,8 +131,8 @@ func (s *Session) rowLocked() uint64 {
 }
 
 // End makes s dead. It appends the session's end to the log by up.End. But if no relay was told of
-// s and the log has no message of s, End forgets s instead. So a client that comes and goes while
-// there is no link, and sends no message, leaves nothing behind.
+// s and the log has no message of s, End forgets s instead. So nothing is left of a client that
+// comes and goes while there is no link, and sends no message.
 //
 // End must be called once, after the session's last Upstream.Accept. Frames that are queued for the
 // client stay queued.
@@ -229,7 +231,8 @@ func (h *Hub) Digest() (d link.Digest, comparable bool) {
 	return h.digest, h.opening == 0 && h.live == len(h.sessions)
 }
 
-// topic is this node's entry for a topic. It exists while it has members, or a number on a link.
+// topic is this node's entry for a topic. The entry exists while the topic has members here, or a
+// number on a link.
 type topic struct {
 	name     protocol.Topic
 	numbers  int               // count of the topic's numbers, over all links
@@ -251,8 +254,9 @@ func (t *topic) desertedLocked() bool {
 	return !slices.ContainsFunc(t.members, func(m member) bool { return !m.session.dead })
 }
 
-// member and membership are the two ends of one binding. Each stores the other's index. With these
-// indexes, both are removed from their slices in constant time.
+// member and membership are the two ends of one binding. A member has the index of its membership,
+// and a membership has the index of its member. With these indexes, a binding is removed from both
+// slices in constant time.
 type member struct {
 	session *Session
 	slot    int // in session.memberships
@@ -298,8 +302,8 @@ func (s *Session) findLocked(t *topic) int {
 }
 
 // unbindLocked ends the membership in the given slot. The last membership of s moves to that slot.
-// The last member of the topic likewise moves to the place that s had among the members. h.mu must
-// be held.
+// The topic's last member moves to the place that s had among the topic's members. h.mu must be
+// held.
 func (h *Hub) unbindLocked(s *Session, slot int) {
 	t, memberSlot := s.memberships[slot].topic, s.memberships[slot].slot
 	if s.sdk != nil {

@@ -328,8 +328,8 @@ func (m *model) compare(t *testing.T, h *mirror) {
 	}
 }
 
-// roomy makes room in each session's queue, so that pushing allocates nothing and the queue does
-// not reach its bound.
+// roomy makes room in each session's queue. Pushing up to 1024 frames then allocates nothing, and
+// the queue does not reach its bound.
 func roomy(sessions []*Session) {
 	for _, s := range sessions {
 		s.queue.limit = 1 << 30
@@ -416,8 +416,8 @@ func TestP4_OfALossOnlyWhatDidNotComeOtherwiseIsCounted(t *testing.T) {
 	}
 }
 
-// BenchmarkBegin measures Hub.Begin. Its time matters, since link frames that change memberships
-// wait until Begin returns.
+// BenchmarkBegin measures Hub.Begin. Its time matters, since Begin holds the Hub's lock, for which
+// publications and changes of memberships wait.
 func BenchmarkBegin(b *testing.B) {
 	h := newMirror(HubConfig{})
 	users := make([]string, 50_000)

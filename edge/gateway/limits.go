@@ -13,13 +13,13 @@ import (
 
 const (
 	rateBurst = 10 * time.Second // a burst is what Config.Rate permits in this time
-	rateDebt  = rateBurst        // deliveries may cause a debt this long, beyond a burst
+	rateDebt  = rateBurst        // the longest debt that deliveries cause, beyond a burst
 	rateUnit  = 1024             // bytes; a message counts once for each unit or part of a unit
 	// The number of bytes in a user's burst is Config.Queue divided by rateShare, but at least
 	// rateUnit.
 	rateShare = 4
-	// rateWaiters is how many sessions of one user may wait for the user's allowance at once. A
-	// message of a further session is refused.
+	// rateWaiters is how many sessions of one user may wait for the user's allowance at once. If a
+	// further session has to wait, its message is refused.
 	rateWaiters = 16
 )
 
@@ -46,11 +46,11 @@ type rates struct {
 // they came. No more than rateWaiters sessions wait at once.
 //
 // The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). The field
-// messagesDue is the time at which all that was taken is paid for. A message may be taken if
-// messagesDue, with the message's cost added, is no further away than rateBurst. The method spend
-// has an exception for a message that costs more than a burst. Bytes have a burst of their own,
-// since a burst must fit into the queue of each client that receives it. So bytes also have a time
-// of their own, bytesDue.
+// messagesDue is the time at which all messages that were taken are paid for. A message may be
+// taken if messagesDue, with the message's cost added, is no further away than rateBurst. The
+// method spend has an exception for a message that costs more than a burst. The bytes of a burst
+// have a bound of their own, since a burst must fit into the queue of each client that receives it.
+// So bytes are paid for separately, and the field for them is bytesDue.
 type allowance struct {
 	rates    *rates
 	sessions int // guarded by rates.mu
@@ -109,7 +109,7 @@ func (r *rates) join(user string) *allowance {
 }
 
 // findLocked returns a user's allowance, even if the user's sessions have ended. It returns nil if
-// there is none. r.mu must be held.
+// the user has no allowance. r.mu must be held.
 func (r *rates) findLocked(user string) *allowance {
 	for _, users := range []map[string]*allowance{r.users, r.ended, r.older} {
 		if a := users[user]; a != nil {
@@ -167,8 +167,8 @@ func (r *rates) charge(user string, deliveries uint64) {
 // admit is called when a relay has confirmed a user's connect. The parameter channels is the number
 // of channels to which the relay has bound the session. The user pays as much for each channel as
 // for a subscribe. But the first channel is free: it is the user's own, to which every connect is
-// bound. If the cost is not available, or if a session waits for the allowance, admit takes nothing
-// and returns false. So clients that are refused do not keep their user from connecting later.
+// bound. If the user cannot pay now, or if a session waits for the allowance, admit takes nothing
+// and returns false. So refused connects cost their user nothing, and do not delay later connects.
 func (r *rates) admit(user string, channels int) bool {
 	if r.perSecond <= 0 || channels <= 1 {
 		return true
@@ -178,8 +178,8 @@ func (r *rates) admit(user string, channels int) bool {
 	return a.waiting.Load() == 0 && a.pay(r.time(float64(channels-1)), 0) == 0
 }
 
-// take takes the cost of a message of the given size. It fails if the cost is not available, or if
-// a session waits for the allowance.
+// take takes the cost of a message of the given size, and returns true. If the cost is not
+// available, or if a session waits for the allowance, take takes nothing and returns false.
 func (a *allowance) take(bytes int) bool {
 	return a.waiting.Load() == 0 && a.spend(bytes) == 0
 }
@@ -217,8 +217,8 @@ func later(t, now time.Time) time.Time {
 }
 
 // wait waits until it has taken a message's cost, and returns pacedOn. It gives up when ctx is done
-// or the given channel is closed. It then takes nothing and returns pacedOut. If rateWaiters
-// sessions of the user wait already, it returns pacedCrowded at once.
+// or the given channel is closed. In this case it takes nothing and returns pacedOut. If
+// rateWaiters sessions of the user wait already, it returns pacedCrowded at once.
 func (a *allowance) wait(ctx context.Context, ended <-chan struct{}, bytes int) paced {
 	if result := a.awaitTurn(ctx, ended); result != pacedOn {
 		return result
@@ -227,8 +227,8 @@ func (a *allowance) wait(ctx context.Context, ended <-chan struct{}, bytes int) 
 	return a.earn(ctx, ended, bytes)
 }
 
-// awaitTurn is the part of the method wait that waits for the caller's turn. If it returns pacedOn,
-// the caller has the turn, and must call endTurn.
+// awaitTurn does the first part of the method wait: it waits for the caller's turn. If it returns
+// pacedOn, the caller has the turn, and must call endTurn.
 func (a *allowance) awaitTurn(ctx context.Context, ended <-chan struct{}) paced {
 	result := pacedOut
 	if a.waiting.Add(1) <= rateWaiters {
@@ -250,8 +250,8 @@ func (a *allowance) endTurn() {
 	a.waiting.Add(-1)
 }
 
-// earn is the part of the method wait for a session that has the turn. It waits until it has taken
-// a message's cost.
+// earn does the second part of the method wait, for a session that has the turn. It waits until it
+// has taken a message's cost, or until ctx is done or the given channel is closed.
 func (a *allowance) earn(ctx context.Context, ended <-chan struct{}, bytes int) paced {
 	for {
 		delay := a.spend(bytes)
@@ -321,8 +321,8 @@ const (
 	// unfinishedCost is the memory in bytes that an unfinished message may take beside its buffer:
 	// a goroutine's stack, a reader, and the reader's buffer for unparsed bytes.
 	unfinishedCost = 8 << 10
-	// unfinishedWait is how long a session that gives way may take to receive its close frame. Its
-	// message stays in memory until then.
+	// unfinishedWait is how long a session that gives way may take to receive its close frame. The
+	// session's message stays in memory until then.
 	unfinishedWait = 100 * time.Millisecond
 )
 
@@ -334,9 +334,9 @@ const (
 // session that has waited longest goes first. If that is not enough, the user may exceed the share.
 //
 // If all users together hold more than the bound, the user who holds most loses the session that
-// has waited longest. This is repeated until the bound holds. A session that is alone may exceed
-// the bound. Users who hold little count as equal (see the method bound). While all users hold
-// little, the session that has waited longest of all gives way.
+// has waited longest. This is repeated until the bound holds. If only one session has an unfinished
+// message, that session may exceed the bound. Users who hold little count as equal (see the method
+// bound). While all users hold little, the session that has waited longest of all gives way.
 type unfinished struct {
 	most int64 // bytes; 0: no bound
 
@@ -347,10 +347,11 @@ type unfinished struct {
 // unfinishedMessage is the entry of an unfinished message.
 type unfinishedMessage = crowd.Member[string, *Session]
 
-// bound sets the bound for all users together, in bytes. The second argument is the length of the
-// longest message. The method also sets how much counts as little: the memory that the longest
-// message can take, but no more than one user's share. Users who hold no more than this amount
-// count as equal. Otherwise many users, with a byte each, could push out the messages of others.
+// bound sets the bound for all users together. The parameter most is that bound, in bytes. The
+// parameter message is the length of the longest message. The method bound also sets how much
+// counts as little: the memory that the longest message can take, but no more than one user's
+// share. Users who hold no more than this amount count as equal. Otherwise many users, with a byte
+// each, could push out the messages of others.
 func (u *unfinished) bound(most int64, message int) {
 	u.most = most
 	u.crowd.Little = min(grown(message)+unfinishedCost, most/unfinishedShare)
@@ -400,7 +401,7 @@ func (u *unfinished) weigh(s *Session, m *unfinishedMessage, weight int64) (_ *u
 	return m, others
 }
 
-// done removes the entry m; m may be nil.
+// done removes the entry m. If m is nil, done does nothing.
 func (u *unfinished) done(m *unfinishedMessage) {
 	if m == nil {
 		return

@@ -18,7 +18,7 @@ import (
 )
 
 // spend pays for messages of the given size until the allowance is used up. It then waits until one
-// more message is paid for. It returns the number of messages before that wait.
+// more message is paid for. It returns the number of messages that were paid for before that wait.
 func spend(t *testing.T, a *allowance, bytes int) (n int) {
 	t.Helper()
 	for a.take(bytes) {
@@ -86,8 +86,8 @@ func TestP7_LargeMessagesUseUpMore(t *testing.T) {
 }
 
 // TestP7_WhoWaitsForAnAllowanceWaitsForOneTurn checks many sessions of one user. One of them waits
-// for the user's allowance, and others wait for their turn. A session beyond rateWaiters must be
-// refused. A session that gives up must use nothing of the allowance.
+// for the user's allowance, and the others wait for their turn. A session beyond rateWaiters must
+// be refused. A session that gives up must use nothing of the allowance.
 func TestP7_WhoWaitsForAnAllowanceWaitsForOneTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newRates(1, 1<<30, 0).join("u")
@@ -147,8 +147,8 @@ func TestP3_WhoIsReadMoreSlowlyIsNotCalledSilent(t *testing.T) {
 }
 
 // TestA2_ABurstFitsIntoAQueue checks that a user's burst of large messages fills a quarter of a
-// client's queue, or a little less. After the burst, the rate limits large messages. A burst of
-// small messages is bounded by the number of messages.
+// client's queue, or a little less. After the burst, large messages are limited to Config.Rate
+// times a KiB in each second. A burst of small messages is bounded by the number of messages.
 func TestA2_ABurstFitsIntoAQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const queue, size = 256 << 10, 10_000
@@ -211,9 +211,10 @@ func TestA5_DeliveriesAreChargedToTheSender(t *testing.T) {
 	})
 }
 
-// TestA6_WhatIsChargedIsWhatIsStored checks that StoredLen, by which users are charged, returns a
-// message's length in published form. If an endpoint's messages are raw text, publishing escapes
-// the control character U+0001 to six bytes.
+// TestA6_WhatIsChargedIsWhatIsStored checks StoredLen, by which users are charged. For a message of
+// the chat it must return the length of the published form. If an endpoint's messages are raw text,
+// publishing escapes the control character U+0001 to six bytes. For a line of an SDK it must not
+// return less than the length of the published data, nor much more.
 func TestA6_WhatIsChargedIsWhatIsStored(t *testing.T) {
 	raw := strings.Repeat("\x01", 1000) + `"` + "\n"
 	for endpoint, want := range map[protocol.Endpoint]int{
@@ -296,8 +297,8 @@ func TestA3_TheNumberIsGivenBackWhateverEndsTheConnect(t *testing.T) {
 }
 
 // TestA3_UnfinishedMessagesAreBoundedInBytes checks the bound for one user and the bound for all.
-// The session that has waited longest gives way, with a close frame. A finished message no longer
-// counts.
+// The session whose message has waited longest must give way, with a close frame. A finished
+// message must no longer count.
 func TestA3_UnfinishedMessagesAreBoundedInBytes(t *testing.T) {
 	large := masked(0x81, strings.Repeat("x", 60<<10))
 	for name, of := range map[string]func(i int) string{

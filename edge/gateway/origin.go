@@ -11,8 +11,8 @@ import (
 )
 
 // nullOrigin is the origin that browsers send if they count a page as belonging to no host.
-// Examples are a page from a file and a page in a sandboxed frame. As a pattern it admits every
-// such page, whoever made the page.
+// Examples are a page from a file and a page in a sandboxed frame. As a pattern, "null" admits
+// every page of this kind, whoever made the page.
 const nullOrigin = "null"
 
 // CheckOriginPattern checks a pattern for Config.Origins. It returns an error if the pattern is
@@ -73,7 +73,7 @@ func splitPort(host string) (name, port string) {
 
 // originAllowed reports whether the page that sent the request may connect. The page may connect if
 // its host and port are those of the request, or if a pattern matches. A request without an origin
-// is allowed, since browsers name the origin of a page.
+// does not come from a page, since browsers name the origin of a page. Such a request is allowed.
 func originAllowed(r *http.Request, patterns []string) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {

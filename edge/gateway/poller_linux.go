@@ -21,13 +21,13 @@ const pollBatch = 128
 type watched struct {
 	fd    int  // the socket's descriptor; -1: the socket cannot be watched
 	known bool // the epoll instance has the socket
-	idle  bool // guarded by poller.mu; whoever clears it starts a reader
+	idle  bool // guarded by poller.mu; the goroutine that clears it starts a reader
 }
 
 // poller watches the sockets of idle conns. An idle conn therefore needs no goroutine, stack or
-// buffer of its own. The poller is an epoll instance beside that of Go's runtime. The runtime's
-// instance watches the poller's, so no thread of the poller waits in the kernel. The kernel reports
-// each socket once. After that the socket must be watched anew.
+// buffer of its own. The poller has an epoll instance of its own, beside that of Go's runtime. The
+// runtime's instance watches the poller's instance, so the poller needs no thread that waits in the
+// kernel. The kernel reports each socket once. After that the socket must be watched anew.
 type poller struct {
 	file *os.File // the epoll instance; nil: there is none, so no conn becomes idle
 	fd   int
@@ -79,9 +79,9 @@ func (p *poller) adopt(c *conn) {
 // canWatch reports whether c can be watched. Only the goroutine that reads c may call it.
 func (p *poller) canWatch(c *conn) bool { return c.watched.fd >= 0 }
 
-// watch makes c idle. The poller wakes c when there is something to read, which may be an error.
-// The method watch returns false if c cannot be watched, or if c is ending. Only the goroutine that
-// begins or reads c may call it.
+// watch makes c idle. The poller wakes c when there are bytes to read, or an error. The method
+// watch returns false if c cannot be watched, or if c is ending. Only the goroutine that begins or
+// reads c may call it.
 func (p *poller) watch(c *conn) bool {
 	w := &c.watched
 	if w.fd < 0 {
@@ -133,8 +133,8 @@ func (p *poller) unwatch(c *conn) bool {
 // their session ids are equal, both conns have the same tag.
 func tag(c *conn) int32 { return int32(c.session.info.ID) }
 
-// find returns the conn of an event. It returns nil if the conn was woken meanwhile, since such a
-// conn may be gone.
+// find returns the conn of an event. It returns nil if the conn was woken meanwhile. Such a conn
+// may have ended already.
 func (p *poller) find(e *syscall.EpollEvent) *conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -18,9 +18,9 @@ func isIdle(s *Session) bool {
 	return c.watched.idle
 }
 
-// TestIdle checks that a silent conn becomes idle. The conn is read again when its client speaks,
-// even after a long silence, and even if a message comes in pieces. Then the conn becomes idle
-// again.
+// TestIdle checks that a silent conn becomes idle. When the client speaks, the conn must be read
+// again, even after a long silence, and even if a message comes in pieces. After that the conn must
+// become idle again.
 func TestIdle(t *testing.T) {
 	t.Parallel()
 	up := &fakeUpstream{}

@@ -24,8 +24,8 @@ type queue struct {
 	lost       int           // messages that were queued and will not be written
 	writing    bool          // the writer was started and has not ended
 	sealed     bool          // no more frames are accepted
-	grace      uint8         // how many more times pingHeld may return true for the ping of ahead
-	ahead      int32         // size of what is queued in front of the earliest ping; 0: of none
+	grace      uint8         // how many more times pingHeld may return true for one ping
+	ahead      int32         // bytes in front of the earliest queued ping; 0: none, or no ping
 	writerDone chan struct{} // closed when the writer ends; nil if nobody waits for it
 }
 
@@ -60,7 +60,7 @@ const heldMost = 3
 // pushPing does what push does, for a ping.
 func (q *queue) pushPing(frame []byte) pushed {
 	q.mu.Lock()
-	if q.ahead == 0 { // while an earlier ping waits, grace counts for that ping
+	if q.ahead == 0 { // if an earlier ping waits, ahead and grace are for that ping
 		if q.grace = 0; q.size > 0 {
 			q.ahead, q.grace = int32(min(q.size, math.MaxInt32)), heldMost
 		}
@@ -69,9 +69,9 @@ func (q *queue) pushPing(frame []byte) pushed {
 	return q.push(frame)
 }
 
-// pingHeld reports whether the last ping has waited behind other frames since the ping was pushed,
-// or since the last call of pingHeld. It returns true heldMost times at most for one ping. Without
-// this limit, the edge would wait without end for a client that takes no more bytes.
+// pingHeld reports whether a ping has waited behind other frames since it was pushed, or since the
+// last call of pingHeld. It returns true heldMost times at most for one ping. Without this limit,
+// the edge would wait without end for a client that takes no more bytes.
 func (q *queue) pingHeld() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -119,8 +119,8 @@ func (q *queue) attach(start func()) {
 }
 
 // seal makes the queue refuse all later frames. If the parameter discard is true, seal first drops
-// the frames that the writer has not taken. Then it appends the given frame, unless the given frame
-// is nil. If the queue is sealed already, seal does nothing.
+// the frames that the writer has not taken. If the frame last is not nil, seal then appends it as
+// the queue's last frame. If the queue is sealed already, seal does nothing.
 func (q *queue) seal(last []byte, discard bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -165,9 +165,9 @@ func (q *queue) take(done *batch) *batch {
 	return next
 }
 
-// written is called by a writer that has written a batch. It releases that batch. Unlike take, it
-// only reports whether more frames are queued. If more frames are queued, the writer must call take
-// later. If none are queued, the writer must end.
+// written is called by a writer that has written a batch. It releases that batch. It does not
+// return the frames that are queued now, as take does, but reports whether there are any. If more
+// frames are queued, the writer must call take later. If none are queued, the writer must end.
 func (q *queue) written(done *batch) (more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -81,7 +81,8 @@ func (p *pipeConn) Write(b []byte) (int, error) {
 	return len(b), <-p.gate
 }
 
-// writeTo gives q a writer that writes to a socket as the method conn.patiently does.
+// writeTo gives q a writer that writes to the given socket, in the way of the goroutine of
+// conn.patiently.
 func writeTo(q *queue, conn net.Conn) {
 	q.attach(func() {
 		go func() {

@@ -29,7 +29,7 @@ const messageKeep = 64 << 10
 var (
 	messageBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
 	notDelivered   = textFrame(protocol.NotDelivered)
-	errIdle        = errors.New("silent") // returned by reader.wait: the conn may become idle
+	errIdle        = errors.New("silent") // the result of reader.rest: the conn may become idle
 )
 
 // reader is the state of the goroutine that reads a conn while the conn is awake. While the
@@ -43,7 +43,7 @@ type reader struct {
 	timed    bool                  // setIdleDeadline has set the socket's deadline
 	pongs    pongCount
 	extras   extras
-	brief    bool // the last message was an SDK's connect, or its pong
+	brief    bool // the last message was a guest's first one, or a pong of an SDK
 
 	inside  bool               // a frame or a message was begun and is not complete
 	message message            // valid while a message is being read
@@ -52,7 +52,7 @@ type reader struct {
 	entry   *unfinishedMessage // the message's entry in Server.unfinished; nil: not counted
 	small   [16]byte           // readHead reads into small, and unparsed then points into small
 
-	// Only a reader of an SDK's session uses the following fields.
+	// Only a session of an SDK needs the following fields.
 	lag  lag
 	turn bool // it is this session's turn to wait for its user's allowance
 }
@@ -235,8 +235,7 @@ func (r *reader) appendAll(b []byte, body io.Reader) ([]byte, error) {
 // as not delivered if too many sessions of its user wait for the allowance.
 //
 // The method forward drops the message if the session no longer accepts messages, or if the session
-// ends before the message has its allowance. After a drop, it returns an error if the Server has
-// ended.
+// ends before the message has its allowance. Only then it may return an error: see dropLate.
 func (c *conn) forward(message []byte) error {
 	s, v := c.session, c.server
 	v.metrics.messages.Inc()
@@ -263,9 +262,9 @@ func (c *conn) forward(message []byte) error {
 	return nil
 }
 
-// dropLate drops a message, or an SDK's line, that came while the session ends. It returns errFlood
-// if the client has sent more than lingerMost bytes since the end began. It returns another error
-// if the Server has ended.
+// dropLate drops a message, or an SDK's line, that the session no longer accepts, since its end has
+// begun. It returns errFlood if the client has sent more than lingerMost bytes since the end began.
+// It returns another error if the Server has ended.
 func (c *conn) dropLate(message []byte) error {
 	s, v := c.session, c.server
 	v.hub.metrics.dropped[dropClosing].Inc()
@@ -304,9 +303,9 @@ func (c *conn) affords(bytes int) bool {
 }
 
 // pause calls the given function, and returns its result. The session is not read meanwhile, so the
-// client's silence does not count. The function gets a channel that is closed when the session
-// ends, and must return then. If the session is ending already, pause does not call the function,
-// and returns pacedOut.
+// client's silence does not count. The function gets a channel that is closed when the session's
+// end begins. The function must return then. If the session is ending already, pause does not call
+// the function, and returns pacedOut.
 func (c *conn) pause(wait func(ended <-chan struct{}) paced) paced {
 	s, v := c.session, c.server
 	ended := make(chan struct{})
@@ -322,8 +321,9 @@ func (c *conn) pause(wait func(ended <-chan struct{}) paced) paced {
 	return wait(ended)
 }
 
-// awaitRoom waits for room upstream, for the given time at most, and only until the given channel
-// is closed. The channel may be nil. It reports whether the upstream has accepted the message.
+// awaitRoom waits until the upstream accepts the message, and then returns true. It returns false
+// when the given time is over, when the given channel is closed, or when the Server has ended. The
+// channel may be nil.
 func (c *conn) awaitRoom(message []byte, most time.Duration, ended <-chan struct{}) bool {
 	ctx, cancel := context.WithTimeout(c.server.ctx, most)
 	defer cancel()
@@ -364,15 +364,16 @@ const (
 // errFlood ends the reading if a client has sent too much: see extras.tooMany and conn.dropLate.
 var errFlood = errors.New("too many frames without a message")
 
-// extras has the count that extraPerSecond bounds. The method tooMany reads the clock only when the
+// extras is the count that extraPerSecond bounds. The method tooMany reads the clock only when the
 // count has reached that bound.
 type extras struct {
 	bytes int
 	since time.Duration // Server.now when the count was begun
 }
 
-// tooMany reports whether the count reached extraPerSecond within one second of its beginning. When
-// the count has reached extraPerSecond, tooMany begins it anew.
+// tooMany reports whether the count has reached extraPerSecond within one second of the count's
+// beginning. If the count has reached extraPerSecond, within that second or later, tooMany begins a
+// new count.
 func (e *extras) tooMany(now func() time.Duration) bool {
 	if e.bytes < extraPerSecond {
 		return false
@@ -416,8 +417,8 @@ type deferredPong struct {
 }
 
 // pong answers a ping with the given frame. A pong beyond pongsPerSecond waits for the end of the
-// second. A newer pong replaces a pong that waits, since the newer pong answers the earlier ping
-// too (RFC 6455, 5.5.3).
+// second. A newer pong replaces a pong that waits. The newer pong answers the earlier ping too (RFC
+// 6455, 5.5.3).
 func (r *reader) pong(frame []byte) {
 	c, v := r.conn, r.server
 	if c.deferred.Swap(nil) != nil {

@@ -10,7 +10,7 @@ import (
 func rawOf(net.Conn) syscall.RawConn { return nil }
 
 // wait returns at once. The method Read then waits for bytes. So each conn keeps its reader while
-// the client is silent. The stack of that reader is larger than on Unix.
+// the client is silent. The reader's stack is then larger than that of a waiting reader on Unix.
 func (r *reader) wait() error { return nil }
 
 func (r *reader) fill(uintptr) bool { return true }

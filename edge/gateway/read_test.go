@@ -150,7 +150,7 @@ func TestControlFramesBetweenFragmentsAndFramesInOneSegment(t *testing.T) {
 }
 
 // TestAMessageThatIsCutOffIsNotAccepted ends connections in the middle of a message: between its
-// fragments, within a fragment, and within a control frame. No part of the message is accepted.
+// fragments, within a fragment, and within a control frame. No part of the message may be accepted.
 func TestAMessageThatIsCutOffIsNotAccepted(t *testing.T) {
 	for name, sent := range map[string]string{
 		"between fragments":        masked(0x01, "beginning"),
@@ -256,8 +256,8 @@ func TestP7_WhoIsClosedAndSendsOnIsCutOff(t *testing.T) {
 	t.Errorf("%d bytes are taken", 16*lingerMost)
 }
 
-// TestMessagesAreNoExtras checks that many small messages are not taken for a flood. It checks the
-// same for large messages in many fragments, each message followed by a pong.
+// TestMessagesAreNoExtras checks that many small messages are not taken for a flood. Nor may large
+// messages in many fragments be taken for one, each with a pong behind it.
 func TestMessagesAreNoExtras(t *testing.T) {
 	g := start(t, nil, nil)
 	c := g.raw("/chat/user/1", "")

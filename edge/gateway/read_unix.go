@@ -57,7 +57,7 @@ func (r *reader) setIdleDeadline(in time.Duration) {
 	r.setReadDeadline(time.Now().Add(in))
 }
 
-// untilIdle returns how much longer c must be silent before it becomes idle.
+// untilIdle returns how much longer the client must be silent before c may become idle.
 func (c *conn) untilIdle() time.Duration {
 	return time.Duration(c.seen.Load()) + idleAfter - c.server.now()
 }
@@ -122,7 +122,7 @@ func (r *reader) putBuffer() {
 }
 
 // rawOf returns access to the socket's file descriptor. It returns nil for TLS and for pipes, which
-// give no such access. TLS and pipes are read and written by their methods Read and Write.
+// do not give this access. Such a connection is read and written by its methods Read and Write.
 func rawOf(socket net.Conn) (raw syscall.RawConn) {
 	if sc, ok := socket.(syscall.Conn); ok {
 		raw, _ = sc.SyscallConn()

@@ -1,7 +1,7 @@
 package gateway
 
-// Reason is why a session ended. It is a metric label. A reason may also give the code and the text
-// of a close frame, which depend on the client's protocol.
+// Reason is why a session ended. Each reason has a metric label. Most reasons also have a close
+// frame, whose code and text depend on the client's protocol.
 type Reason uint8
 
 const (
@@ -97,8 +97,8 @@ func both(label string, code int, text string) reasonRow {
 	return reasonRow{label, closing{code, text}, closing{code, text}}
 }
 
-// closeFrames and sdkCloseFrames have the close frame of each reason for the chat and for SDKs, or
-// nil for a reason without a code.
+// closeFrames has the close frame of each reason for clients of the chat, and sdkCloseFrames for
+// clients of SDKs. A reason without a code has nil.
 var closeFrames, sdkCloseFrames = func() (chat, sdk [reasons][]byte) {
 	for r, row := range reasonTable {
 		if row.chat != none {

@@ -20,9 +20,9 @@ func TestEveryReasonHasALabelAndItsCode(t *testing.T) {
 	}
 }
 
-// TestEveryReasonHasACodeForSDKs checks the codes and the texts of the close frames for SDKs. No
-// text is empty or JSON, since an SDK would not accept such a text as the reason. If the client is
-// to come back, the code is below 3500.
+// TestEveryReasonHasACodeForSDKs checks the codes and the texts of the close frames for SDKs. A
+// reason that has a code for the chat must have one for SDKs. No text may be empty or JSON: see
+// reasonRow. If the client is to come back, the code must be below 3500.
 func TestEveryReasonHasACodeForSDKs(t *testing.T) {
 	for r := reasonNone + 1; r < reasons; r++ {
 		row := reasonTable[r]

@@ -28,10 +28,10 @@ type sdk struct {
 	held      int           // bytes of keep and keeps
 
 	// The following times are by Server.now.
-	since atomic.Int64 // when the upgrade was answered, or when the first line came
+	since atomic.Int64 // when the upgrade was answered; later, when the first line came
 	ping  atomic.Int64 // when the next ping is due; 0: not confirmed
 	asked atomic.Bool  // the first line has come
-	owed  atomic.Int32 // pings that wait for their pong
+	owed  atomic.Int32 // pings that the client has not answered by a pong
 
 	leave atomic.Pointer[leave] // the end that the relay has asked for; nil: none
 }
@@ -126,8 +126,8 @@ func (h *Hub) setKeepLocked(s *Session, slot int, keep []byte) {
 	k.keeps[slot] = copyOf(keep)
 }
 
-// moveKeepLocked moves the keep of the last membership to the slot of a membership that ends.
-// Hub.mu must be held.
+// moveKeepLocked is called when the membership in the given slot ends. It moves the keep of the
+// last membership to that slot. Hub.mu must be held.
 func (k *sdk) moveKeepLocked(last, slot int) {
 	if k.keeps != nil {
 		k.keeps[slot], k.keeps[last] = k.keeps[last], nil
@@ -154,7 +154,7 @@ func copyOf(keep []byte) []byte { return append([]byte(nil), keep...) }
 // renderings are the texts of one publication, by form.
 type renderings struct {
 	texts [link.MaxForms][]byte
-	has   [link.MaxForms]bool // has[f]: there is a text of form f, perhaps an empty one
+	has   [link.MaxForms]bool // has[f]: texts[f] is set; it may be empty
 }
 
 // chatOnly returns the renderings of a publication that has only the chat's text.
@@ -163,7 +163,7 @@ func chatOnly(text []byte) (r renderings) {
 	return r
 }
 
-// renderingsOf returns the texts by form.
+// renderingsOf returns renderings with the given texts.
 func renderingsOf(texts []link.Rendering) (r renderings) {
 	for _, t := range texts {
 		r.texts[t.Form], r.has[t.Form] = t.Text, true

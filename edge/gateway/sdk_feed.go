@@ -7,13 +7,14 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// leaveWait is how long a client may stay after the relay has closed it without a code.
+// leaveWait is how long a client's socket stays open after the relay has closed the session without
+// a code.
 const leaveWait = 5 * time.Second
 
 // memberLocked finds a session of an SDK. It returns nil if the session was forgotten meanwhile.
-// The parameter confirmed says whether the relay regards the session as confirmed. If the Hub does
-// not agree, or if the session speaks the chat's protocol, memberLocked returns an error. h.mu must
-// be held.
+// The parameter confirmed says whether the session is confirmed in the relay's tables. If the Hub's
+// table says otherwise, or if the session speaks the chat's protocol, memberLocked returns an
+// error. h.mu must be held.
 func (h *Hub) memberLocked(id uint64, confirmed bool) (*Session, error) {
 	s := h.sessions[id]
 	switch {
@@ -159,10 +160,11 @@ func (f *Feed) Unbound(n link.Unbound) {
 	f.Left(link.Left{Session: n.Session, Topic: n.Topic, Text: n.Text}, true)
 }
 
-// Close closes a session. Frames that are queued for its client are written first. If n.Code is 0,
-// the client gets no close frame, and has leaveWait to close its connection. Nothing that the
-// client still sends is accepted. If n.Within is not 0, the session goes on until a random moment
-// within that time. Close does nothing if the session has ended.
+// Close closes a session. Frames that are queued for its client are written first. After the close,
+// no messages of the client are accepted. If n.Code is 0, the client gets no close frame, and has
+// leaveWait to close its connection. If neither n.Code nor n.Within is 0, a session of an SDK goes
+// on until a random moment within n.Within milliseconds. Close does nothing if the session has
+// ended.
 func (f *Feed) Close(n link.Close) {
 	h := f.hub
 	h.mu.Lock()

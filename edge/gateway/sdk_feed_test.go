@@ -34,7 +34,9 @@ func sdkMember(t testing.TB, h *mirror, user string, topics ...protocol.Topic) *
 	return s
 }
 
-// TestConfirmedMakesAMember checks everything that Confirmed changes.
+// TestConfirmedMakesAMember checks what Confirmed changes in the Hub: the session, its memberships
+// and keeps, the digest, and the guests. The client must get the answer, and the session's reader
+// must go on.
 func TestConfirmedMakesAMember(t *testing.T) {
 	h, up := newMirror(HubConfig{}), &fakeUpstream{}
 	s := guest(h, up)
@@ -77,9 +79,9 @@ func TestConfirmedMakesAMember(t *testing.T) {
 	}
 }
 
-// TestAnAnswerToAnSDKIsPassedOnOnce calls Confirmed, Refreshed and Bound twice: with the parameter
-// answer false, and with answer true. The tables must change in both cases. The client must get the
-// texts only if answer is true.
+// TestAnAnswerToAnSDKIsPassedOnOnce calls Confirmed, Refreshed and Bound for two sessions: with the
+// parameter answer false for the first session, and true for the second. The tables must change in
+// both cases. The client must get the texts only if answer is true.
 func TestAnAnswerToAnSDKIsPassedOnOnce(t *testing.T) {
 	for _, answer := range []bool{false, true} {
 		h := newMirror(HubConfig{})
@@ -139,9 +141,9 @@ func TestARelayThatIsWrongAboutASessionIsTold(t *testing.T) {
 	}
 }
 
-// TestUnknownTopicsOfASessionArePassedOver brings frames for a session. They name one known topic
-// number and three unknown numbers. The session must be bound to the known topic, and the client
-// must get every text.
+// TestUnknownTopicsOfASessionArePassedOver brings frames for a session. The frames name one topic
+// number that is known, and three that are not. The session must be bound to the known topic, and
+// the client must get every text.
 func TestUnknownTopicsOfASessionArePassedOver(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	h := g.hub

@@ -107,8 +107,8 @@ func TestP2_BareFormsComeOnceDuringAMove(t *testing.T) {
 }
 
 // In TestP10_AFormForWhichThereIsNoRoomIsCounted, more texts come during a move than the overlap
-// can count. Then a publication comes, of which one form is counted already. Its other form finds
-// no room and is dropped. The drop must be counted.
+// can count. Then a publication comes with two forms. The text of one form is counted already. The
+// other form finds no room and is dropped. The drop must be counted.
 func TestP10_AFormForWhichThereIsNoRoomIsCounted(t *testing.T) {
 	h, _, older, newer := twoLinks()
 	bring(newer, 2, "a")
@@ -147,7 +147,7 @@ func TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome(t *testing.T) {
 	sdk := sdkMember(t, h, "2", "all")
 	bring(old, 3, false)
 	old.Gap(link.Gap{Topic: number, Position: pos(1, 4), Lost: 1, Text: []byte("lost")})
-	bring(old, 5, true) // has both texts, but is dropped: the topic has yet to get 3 and 4
+	bring(old, 5, true) // has both texts, but is dropped: 3 and 4 are still to come
 	wantTexts(t, chat)
 	wantTexts(t, sdk)
 	// A publication without a position is passed on, since the new link may never bring it.
@@ -210,8 +210,8 @@ func BenchmarkFanOutOfTwoForms(b *testing.B) {
 }
 
 // In TestSlowReadersOfTwoFormsCostOnlyThemselves, two clients never read: one of the chat, and one
-// of an SDK. Each of the two must be closed with the code of its protocol, and the other clients
-// must get every message.
+// of an SDK. Each of them must be closed with the code of its protocol. Two further clients, which
+// read, must get every message.
 func TestSlowReadersOfTwoFormsCostOnlyThemselves(t *testing.T) {
 	g := startSDK(t, nil, func(c *Config) { c.Queue = 64 << 10 })
 	g.hub.Topic(link.TopicNumber{ID: numberOf("all"), Topic: "all"})
@@ -259,8 +259,8 @@ func TestSlowReadersOfTwoFormsCostOnlyThemselves(t *testing.T) {
 
 // In TestP2_BareFormsOfWhomTheOldRelayDoesNotKnow, the new relay knows a client of an SDK, and the
 // old relay does not. Both links bring the same two publications without a position, but the old
-// link brings only their texts for the chat. It brings the first publication before the new link
-// does, and the second publication after the new link. Each member must get each publication once.
+// link brings only their texts for the chat. The old link brings the first publication before the
+// new link does, and the second publication after it. Each member must get each publication once.
 func TestP2_BareFormsOfWhomTheOldRelayDoesNotKnow(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "1")[0]

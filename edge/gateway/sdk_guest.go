@@ -35,8 +35,8 @@ const (
 // guests bounds the guests of a Hub: their number, and the bytes of their messages. A message
 // counts from its first byte until the guest is confirmed. Each guest belongs to the source of its
 // connection. At a bound, the oldest guest of the heaviest source gives way. If newcomers were
-// refused instead, a client that opens many connections could keep all others out. An honest client
-// is a guest for a short time only, so it is seldom the oldest.
+// refused instead, a client that opens many connections could keep all other clients out. An honest
+// client is a guest for a short time only, so it is seldom the oldest.
 //
 // Sources count as equal if they weigh no more than guests.crowd.Little. That is the smaller of two
 // weights: the weight of one guest with the largest message, and the weight of a sixteenth of the
@@ -68,9 +68,9 @@ func (g *guests) leave(s *Session) {
 	}
 }
 
-// leaveGuests is called when the socket of s is closed, and removes s from the guests. Until then
-// the client has time to receive a close frame. During that time the guest still counts, and may
-// give way.
+// leaveGuests is called when the socket of s is closed, and removes s from the guests. Between the
+// session's end and that moment, the client has time to receive a close frame. During that time the
+// guest still counts, and may give way.
 func (h *Hub) leaveGuests(s *Session) {
 	if s.sdk == nil {
 		return
@@ -88,9 +88,9 @@ func (g *guests) giveWay() *Session {
 }
 
 // yield closes s, a guest that gives way. Its client has giveWayWait to receive the close frame. If
-// the end of s has begun already with a longer time, the method yield shortens that time. Suppose
-// that a relay has refused many guests. They give way to newcomers, so the bound of guests no
-// longer counts them. If their sockets stayed open for the longer time, these sockets could fill
+// the end of s has begun already with a longer time, the method yield shortens that time. This is
+// for guests that a relay has refused. After they have given way to newcomers, the bound of guests
+// no longer counts them. If many such sockets stayed open for the longer time, they could fill
 // Config.MaxSessions.
 func (s *Session) yield(r Reason) {
 	if !s.close(r, giveWayWait) {
@@ -111,9 +111,10 @@ func sourceOf(r *http.Request) netip.Addr {
 	return crowd.Source(net.TCPAddrFromAddrPort(at))
 }
 
-// enterGuest gives s an id and counts s among the guests. The parameter limit bounds the sessions.
-// If there are that many sessions already, enterGuest returns false. If there are too many guests,
-// it closes other guests. The guest s does not enter the tables yet, and no relay is told of it.
+// enterGuest gives s an id and counts s among the guests. The parameter limit bounds the number of
+// sessions, guests and dead sessions included. If that number is reached already, enterGuest
+// returns false. If there are too many guests, it closes other guests. The guest s does not enter
+// the tables yet, and no relay is told of it.
 func (h *Hub) enterGuest(s *Session, source netip.Addr, limit int) (ok bool) {
 	var others []*Session
 	defer func() {
@@ -187,8 +188,8 @@ func (h *Hub) introduce(s *Session, up Upstream) {
 // read meanwhile. While no relay can take guests, connectGuest holds the line back. So the log does
 // not fill with lines of guests. Server.checkSDK ends the wait after confirmWait.
 //
-// The line is charged to nobody: a guest has one line, and no user yet. When the relay has
-// confirmed the connect, the user pays for its channels: see rates.admit.
+// No user is charged for the line: a guest has no user yet, and may send no more than this line.
+// When the relay has confirmed the connect, the user pays for its channels: see rates.admit.
 func (r *reader) connectGuest(line []byte) error {
 	s, v := r.session, r.server
 	ended := make(chan struct{})
@@ -210,7 +211,8 @@ func (r *reader) connectGuest(line []byte) error {
 	select {
 	case <-ready:
 		s.sdk.connected = true
-		r.lags(time.Duration(s.sdk.since.Load())) // the client's other lines have waited since then
+		// The client's next lines may have waited since the first line came.
+		r.lags(time.Duration(s.sdk.since.Load()))
 	case <-ended:
 	case <-v.ctx.Done():
 	}

@@ -61,8 +61,9 @@ func TestP7_TheSourceThatHasMostGuestsLosesItsOldest(t *testing.T) {
 }
 
 // TestP7_WhoConnectsAtOnceIsConfirmedAmongManyGuestsOfItsSource gives all clients one source, as a
-// proxy does. Many of them are guests that say nothing. Then another client connects, and fewer
-// guests than the bound permits come before its confirmation. This client must be confirmed.
+// proxy does. Many of them are guests that say nothing. Then another client connects. If fewer
+// further guests come before its confirmation than the bound permits, this client must be
+// confirmed. If as many come as the bound permits, it must give way.
 func TestP7_WhoConnectsAtOnceIsConfirmedAmongManyGuestsOfItsSource(t *testing.T) {
 	const most = 50
 	inBubble(t, nil, func(c *Config) { c.MaxSessions = most*guestShare + 15 }, func(t *testing.T, b *bubbled) {
@@ -163,8 +164,8 @@ func TestAGuestThatSaysNothingIsClosedAsStale(t *testing.T) {
 }
 
 // In TestAConnectThatNobodyConfirmsComesBack, the relay does not answer a guest's connect. The
-// guest must be closed with 3004, after which its SDK connects again. No outage may end a client
-// for good. The close must come within 5 s, since an SDK gives up then.
+// guest must be closed with 3004. Its SDK then connects again, so an outage ends no client for
+// good. The close must come within 5 s, since an SDK gives up its connect then.
 func TestAConnectThatNobodyConfirmsComesBack(t *testing.T) {
 	for _, after := range []time.Duration{0, time.Second, 9 * time.Second} {
 		inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
@@ -278,8 +279,8 @@ func TestAGuestWhoseConnectIsRefusedIsNotReadOn(t *testing.T) {
 	})
 }
 
-// In TestTenThousandGuestsThatSayNothingLeaveNothing, ten thousand guests send nothing. Meanwhile a
-// client of the chat must be admitted. Once these guests are closed, none of them may be counted,
+// In TestTenThousandGuestsThatSayNothingLeaveNothing, ten thousand guests send nothing. While they
+// wait, a client of the chat must be admitted. Once they are closed, none of them may be counted,
 // and another guest must be confirmed.
 func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
 	const n = 10_000
@@ -312,7 +313,8 @@ func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
 
 // In TestP8_WhatGuestsHaveSentIsBounded, guests of one source send many bytes. Their messages wait
 // for the confirmation, or are begun and not finished. Beyond the bound the oldest of these guests
-// must be closed. A guest of another source must stay, and so must a user who has begun a message.
+// must be closed. A guest of another source must stay. A confirmed session that has begun a message
+// must stay too.
 func TestP8_WhatGuestsHaveSentIsBounded(t *testing.T) {
 	const room = 1 << 20 / guestBytesShare
 	large := textOf("connect 1", strings.Repeat("x", 60<<10))
@@ -417,8 +419,8 @@ func TestP8_WhoIsClosedByTheRelayAndSendsOnIsCutOff(t *testing.T) {
 }
 
 // TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo closes a guest, whose client then begins a
-// message. The session is no longer a guest. Its message must be counted until the socket is
-// closed.
+// message. The session no longer counts among the guests. So its message must be counted in
+// Server.unfinished until the socket is closed.
 func TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Unfinished, c.MaxSessions = 1<<20, guestShare }, func(t *testing.T, b *bubbled) {
 		first := b.connect()
@@ -461,8 +463,8 @@ func TestP7_GuestsThatARelayHasRefusedGiveWay(t *testing.T) {
 }
 
 // In TestP8_AGuestThatGaveWayKeepsNoMessage, guests send large messages, which wait since the log
-// has no room. If a guest gives way, its socket must be closed after giveWayWait, and not only
-// after confirmWait.
+// has no room. If a guest gives way, its socket must be closed after giveWayWait, though the
+// guest's connect may wait for confirmWait.
 func TestP8_AGuestThatGaveWayKeepsNoMessage(t *testing.T) {
 	up := silentRelay()
 	up.accept = func(uint64, []byte) bool { return false }

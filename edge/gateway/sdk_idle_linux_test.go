@@ -9,7 +9,7 @@ import (
 )
 
 // TestAPingWakesNobody checks that a ping does not wake an idle session. Only the client's pong
-// wakes it.
+// wakes the session.
 func TestAPingWakesNobody(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	c := g.sdk("1")

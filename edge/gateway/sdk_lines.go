@@ -10,9 +10,9 @@ import (
 )
 
 // lineWait is how long a line of an SDK may wait at this edge, for its user's allowance and for
-// room upstream together. SDKs act if a command has no answer after 5 s. The edge does not know
-// exactly how long a line has waited in the kernel before it was read. So a line may wait for twice
-// lineWait.
+// room upstream together. If a command has no answer after 5 s, an SDK gives the command up, and
+// may connect anew. The edge does not know exactly how long a line has waited in the kernel before
+// it was read. So a line may wait for twice lineWait.
 const lineWait = 1500 * time.Millisecond
 
 var (
@@ -34,8 +34,8 @@ func cutLine(message []byte) (line, rest []byte, more bool) {
 func isPong(line []byte) bool { return string(bytes.Trim(line, " \t\r")) == "{}" }
 
 // lag bounds the time for which lines wait. A lag begins when a line has to wait. It ends when the
-// reader has taken all bytes that had arrived by the beginning of the lag. During a lag, no line
-// may wait beyond the time in lag.until.
+// reader has taken all bytes that had arrived when the lag began. During a lag, no line may wait
+// beyond the time in lag.until.
 type lag struct {
 	until time.Duration // by Server.now; 0: there is no lag
 	bytes int           // bytes that had arrived when the lag began, and are not taken yet
@@ -57,9 +57,9 @@ func (r *reader) patience() time.Duration {
 
 // forwardLines takes the lines of one message of an SDK, one after the other. It stops at the first
 // line that ends the session. If a line has to wait for its turn at the user's allowance, the
-// session keeps the turn until the last line is taken. Without this rule, clients of one user that
-// connect at the same time would take turns line by line. All of them would then have late lines,
-// would be closed for that, and would connect again and again.
+// session keeps the turn until the last line is taken. Without this rule, sessions of one user that
+// begin at the same time would take turns line by line. Each of them would then have late lines and
+// be closed, and their clients would connect again and again.
 func (r *reader) forwardLines(message []byte) error {
 	defer r.endTurn()
 	if r.lag.bytes <= 0 {
@@ -86,8 +86,9 @@ func (r *reader) endTurn() {
 	}
 }
 
-// takeLine takes one line of an SDK. It notes a pong, and gives any other line to the upstream.
-// While the session ends, takeLine drops every line.
+// takeLine takes one line of an SDK. It passes a pong to sdk.pong, and gives any other line to the
+// upstream. An empty line, or a pong that no ping asked for, ends the session. While the session
+// ends, takeLine drops every line.
 func (r *reader) takeLine(line []byte) error {
 	s, v := r.session, r.server
 	switch accepts := Reason(s.reason.Load()).accepts(); {
@@ -111,8 +112,8 @@ func (r *reader) takeLine(line []byte) error {
 }
 
 // forwardLine waits for the user's allowance, and then gives a line to the upstream. If the line
-// has waited for lineWait, forwardLine returns errRate or errNoRoom. If the session ends meanwhile,
-// it drops the line, and returns an error if the Server has ended.
+// may wait no longer, forwardLine returns errRate or errNoRoom. If the session ends meanwhile,
+// forwardLine returns the result of dropLate.
 func (r *reader) forwardLine(line []byte) error {
 	s, v := r.session, r.server
 	result := pacedOut

@@ -17,7 +17,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// FuzzLines compares cutLine with strings.Split.
+// FuzzLines compares cutLine with bytes.Split. A line that isPong accepts must begin with {}, after
+// white space at most.
 func FuzzLines(f *testing.F) {
 	for _, seed := range []string{"", "\n", "a", "a\n", "a\nb", "a\n\n", "\na", "{}\n{}\n", " {} ", "{\"a\":1}\r\n{}"} {
 		f.Add([]byte(seed))
@@ -139,8 +140,8 @@ func TestP7_EachLineIsChargedToItsUser(t *testing.T) {
 }
 
 // TestALineWithoutRoomEndsTheSession checks a line that finds no room upstream. The edge cannot
-// answer an SDK's line, so the session must be closed with 3004: the SDK then comes back. The lines
-// after that line must not be accepted.
+// answer an SDK's line. So it must close the session with 3004, after which the SDK comes back. The
+// lines after the refused line must not be accepted.
 func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 	up := &fakeUpstream{}
 	up.waitRoom = func(ctx context.Context, _ uint64, _ int) bool {
@@ -164,7 +165,7 @@ func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 		if b.metric("dropped_total", "no_room") != 1 || b.metric("sessions_ended_total", "no_room") != 1 {
 			t.Error("it is not counted")
 		}
-		// A guest whose connect finds no room is closed likewise, and Upstream.End is called.
+		// A guest whose connect finds no room is closed with 3004 too, and Upstream.End is called.
 		guest := b.connect()
 		guest.send(textOf("connect 2"))
 		guest.wantCode(3004)
@@ -218,7 +219,8 @@ func TestAConnectWith128SubscribesIsTakenAtOnce(t *testing.T) {
 }
 
 // In TestP7_NoLineWaitsForLong, a client sends many more lines in one message than its user's rate
-// permits. The session must end with 3004 once a line has waited for lineWait.
+// permits. The session must end with 3004, after lineWait from the moment when the first line had
+// to wait.
 func TestP7_NoLineWaitsForLong(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 10 }, func(t *testing.T, b *bubbled) {
 		c, other := b.confirmed("1"), b.confirmed("2")
@@ -245,8 +247,8 @@ func TestP7_NoLineWaitsForLong(t *testing.T) {
 }
 
 // In TestP7_WhatWaitsInTheKernelWaitsToo, a client sends many messages of one line each. While one
-// line waits, the edge does not read the others, so they wait in the kernel. Though no line waits
-// long after it was read, the session must end with 3004.
+// line waits, the edge does not read the others, so they wait in the kernel. No line waits long
+// after it was read. Still the session must end with 3004.
 func TestP7_WhatWaitsInTheKernelWaitsToo(t *testing.T) {
 	g := startSDK(t, nil, func(c *Config) { c.Rate = 20 })
 	c := g.sdk("1")
@@ -347,7 +349,7 @@ func TestAMillionEmptyObjectsCostTheirUserOnly(t *testing.T) {
 }
 
 // TestP7_ChannelsOfConnectsAreChargedToTheirUser confirms connects of clients of one user, each
-// with 128 channels. As many clients as a burst allows must be answered. The next client must be
+// with 128 channels. As many clients as a burst allows must be answered. Further clients must be
 // closed, and must cost the user nothing. So a later client must be answered as soon as the burst
 // allows it. Clients of another user must be answered.
 func TestP7_ChannelsOfConnectsAreChargedToTheirUser(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 
 const (
 	// sdkPing is the time between two pings of an SDK's session. The reply to a connect tells an
-	// SDK this time. For the SDK for Go, only these pings are a sign of life, so they are sent even
+	// SDK this time. The SDK for Go takes only these pings for signs of life, so they are sent even
 	// while other frames are sent. The first ping comes after a random time between half of sdkPing
 	// and sdkPing.
 	sdkPing = 25 * time.Second
@@ -40,7 +40,7 @@ func (v *Server) refreshed(c *conn, until int64) {
 	v.arm(c, v.now())
 }
 
-// leave says when and with which close frame a session ends, after the relay has asked for its end.
+// leave is the end of a session that the relay has asked for: its time, and its close frame.
 type leave struct {
 	at    time.Duration // by Server.now
 	frame []byte        // close frame
@@ -92,7 +92,7 @@ func (v *Server) checkSDK(c *conn, now time.Duration) bool {
 	if now < ping {
 		return true
 	}
-	for ping <= now { // after a time in which this process did not run, several pings are due
+	for ping <= now { // several may be due, if this process did not run for a while
 		ping += sdkPing
 	}
 	k.ping.Store(int64(ping))
@@ -122,7 +122,7 @@ func (v *Server) guestDue(k *sdk) time.Duration {
 	return time.Duration(max(k.since.Load(), v.resumed.Load())) + wait
 }
 
-// pongDue returns the time by which the client must have answered a ping.
+// pongDue returns the time by which the client must have answered the last ping.
 func (v *Server) pongDue(c *conn) time.Duration {
 	return time.Duration(max(c.pinged.Load(), v.resumed.Load())) + sdkPongWait
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // TestSDKsArePingedByScheduleWhateverElseIsSent checks that a client of an SDK is pinged every
-// sdkPing, even while other frames come and go. For the SDK for Go, only a ping is a sign of life.
-// Config.Ping has no effect on these pings.
+// sdkPing, even while other frames come and go. The SDK for Go takes only a ping for a sign of
+// life. Config.Ping has no effect on these pings.
 func TestSDKsArePingedByScheduleWhateverElseIsSent(t *testing.T) {
 	for _, ping := range []time.Duration{0, time.Second} {
 		inBubble(t, nil, func(c *Config) { c.Ping = ping }, func(t *testing.T, b *bubbled) {
@@ -23,7 +23,7 @@ func TestSDKsArePingedByScheduleWhateverElseIsSent(t *testing.T) {
 			b.hub.Topic(link.TopicNumber{ID: 1, Topic: "all"})
 			b.hub.Bound(link.Bound{Session: 1, Topic: 1}, false)
 			stop := make(chan struct{})
-			go func() { // about every second a publication comes and a line goes
+			go func() { // about every second the client gets a publication, and sends a line
 				for {
 					select {
 					case <-stop:
@@ -110,8 +110,8 @@ func TestAClientWithoutPongIsClosed(t *testing.T) {
 
 // TestAPingBehindABacklogHasItsTime gives a client many texts just before its ping. The client
 // reads so slowly that it reaches the ping only after the time for a pong. If the client then
-// answers, its session must go on. A client that does not answer must be closed, even if it has
-// stopped reading.
+// answers, its session must go on. If the client does not answer, or stops reading before the ping,
+// its session must end.
 func TestAPingBehindABacklogHasItsTime(t *testing.T) {
 	const rate, texts, size = 64 << 10, 900, 1000 // the client needs 14 s for all texts
 	for _, sdk := range []bool{true, false} {
@@ -150,8 +150,8 @@ func TestAPingBehindABacklogHasItsTime(t *testing.T) {
 }
 
 // backlogged connects a client that reads at the given rate, in bytes per second. It waits until
-// about a second before the client's ping is due. Then it publishes the given number of texts, and
-// returns.
+// about a second before the client's ping is due. Then it publishes the given number of texts, each
+// of the given size in bytes.
 func (b *bubbled) backlogged(sdk bool, rate, texts, size int) *rawClient {
 	var c *rawClient
 	var due time.Duration
@@ -278,8 +278,8 @@ func TestASessionEndsAfterItsUntil(t *testing.T) {
 	}
 }
 
-// lives answers pings until the session ends, for the given time at most. It returns how long the
-// session has lived since it began, and the code of its end.
+// lives answers pings until the session ends, for the given time at most. It returns the time since
+// began, and the code of the close frame, or 0 if the session has not ended.
 func (c *rawClient) lives(most time.Duration, began time.Time) (lived time.Duration, code int) {
 	c.t.Helper()
 	for time.Since(began) < most {
@@ -325,7 +325,7 @@ func TestTimeNotLivedThroughIsNoLackOfAPong(t *testing.T) {
 		}
 	}
 	g.server.tick(later + guestWait + 2*wheelTick)
-	c.wantFrame(textByte, "{}") // the ping that came due in that hour
+	c.wantFrame(textByte, "{}") // the next ping, which was due in that hour
 	c.wantCode(3012)
 	guest.wantCode(3502)
 }

@@ -8,8 +8,9 @@ import (
 )
 
 // The functions of this file are for sessions of SDKs without a socket, in a Hub without a Server.
-// For sessions of the chat, Hub.Open does the same. The caller does what a reader does: it gives
-// the client's lines to the upstream. It gives only the first line before the guest is confirmed.
+// A session of the chat needs only Hub.Open for this. The caller does what a reader does: it gives
+// the client's lines to the upstream. Before the guest is confirmed, the caller gives only the
+// first line.
 
 // OpenGuest makes a guest and counts it among the guests. If user is not "", the edge vouches for
 // the user.
@@ -23,8 +24,8 @@ func (h *Hub) OpenGuest(user string, queueBytes int) *Session {
 // guest's first line to the upstream only afterwards. The channel confirmed is closed when the
 // relay has confirmed the guest's connect.
 //
-// If no relay can take guests now, Introduce changes nothing. Its first result is then nil. Its
-// second result is then a channel, which is closed when the caller may try anew.
+// If no relay can take guests now, Introduce changes nothing, and the result confirmed is nil. The
+// channel again is then closed when the caller may try anew.
 func (h *Hub) Introduce(s *Session, up Upstream) (confirmed, again <-chan struct{}) {
 	again = up.Enrol(link.Client{ID: s.info.ID, Open: s.sdk.open, User: s.info.User})
 	if again != nil {

@@ -20,7 +20,7 @@ type tables struct {
 	clients  []link.Client
 	held     []link.Held
 	keeps    []link.Keep
-	order    string // the kinds of the frames, in the order in which they came
+	order    string // kinds of the frames in order: S, H, K; several in a row count as one
 }
 
 func tablesOf(h *Hub) (t tables) {
@@ -63,8 +63,8 @@ func (t tables) digest() (d link.Digest) {
 	return d
 }
 
-// TestP9_TheDigestIsOfTheTables brings random frames. After each frame the Hub's digest must be
-// that of its tables.
+// TestP9_TheDigestIsOfTheTables brings random frames. After each frame the Hub's digest must be the
+// digest of the tables that Begin tells a relay.
 func TestP9_TheDigestIsOfTheTables(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	rnd := rand.New(rand.NewPCG(seed, 1))

@@ -20,8 +20,8 @@ import (
 )
 
 // startSDK starts a gateway whose relay confirms each connect. In these tests a connect is the line
-// "connect USER", and its answer is "connected". If a test sets up.accept, the gateway calls that
-// function instead, and confirms no connect by itself.
+// "connect USER", and its answer is "connected". If a test sets up.accept, that function is called
+// instead, and no connect is confirmed by itself.
 func startSDK(t *testing.T, up *fakeUpstream, change func(*Config)) *gateway {
 	t.Helper()
 	if up == nil {
@@ -166,9 +166,9 @@ func (b *bubbled) confirmed(user string) *rawClient {
 	return c
 }
 
-// TestTheChatPaysNothingForSDKs checks the sizes of a session, its conn and its sdk, in bytes. The
-// state for SDKs is behind the pointer Session.sdk. The bounds 240, 128 and 112 are size classes of
-// Go's allocator.
+// TestTheChatPaysNothingForSDKs checks the sizes of the types Session, conn and sdk, in bytes. The
+// state for SDKs must be behind the pointer Session.sdk, so that a session of the chat does not
+// need its memory. The bounds 240, 128 and 112 are size classes of Go's allocator.
 func TestTheChatPaysNothingForSDKs(t *testing.T) {
 	if unsafe.Sizeof(uintptr(0)) != 8 {
 		t.Skip("sizes are for 64 bits")

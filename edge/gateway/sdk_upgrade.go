@@ -20,7 +20,7 @@ const (
 func isSubprotocolJSON(subprotocol string) bool { return subprotocol == subprotocolJSON }
 
 // serveSDK answers an upgrade at protocol.SDKPath at once, since the SDK for Go gives up after a
-// second. The session is a guest, and no relay hears of it before its first line.
+// second. The session is then a guest, and no relay is told of it before its first line.
 func (v *Server) serveSDK(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	if wantsProtobuf(r, query) {
@@ -96,7 +96,8 @@ func (v *Server) connectSDK(w http.ResponseWriter, r *http.Request, user string)
 		v.refuse(w, r, refuseFull, fullText)
 		return false
 	}
-	// A session that passes this check was in the hub before a drain began, so the drain finds it.
+	// If a drain begins after this check, it finds the session, since the session is in the Hub
+	// already.
 	if v.Draining() {
 		v.refuse(w, r, refuseDraining, drainingText)
 		v.abandon(s, ReasonDraining)

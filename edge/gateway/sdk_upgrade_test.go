@@ -194,7 +194,7 @@ func TestADrainClosesSDKsWith3001(t *testing.T) {
 }
 
 // TestADrainThatBeginsDuringAnUpgradeRefusesIt begins a drain while a guest's upgrade is under way.
-// The drain does not see the guest, so the upgrade itself must be refused.
+// The drain does not find the guest, so the edge must refuse the upgrade.
 func TestADrainThatBeginsDuringAnUpgradeRefusesIt(t *testing.T) {
 	up := silentRelay()
 	inBubble(t, up, nil, func(t *testing.T, b *bubbled) {

@@ -21,10 +21,10 @@ var _ http.Handler = (*Server)(nil)
 // Server accepts client WebSockets at /chat/… and at protocol.SDKPath. It passes clients' messages
 // on to its Upstream, and writes the frames that its Hub queues for the clients.
 //
-// A session has a reader goroutine while its client speaks, and for idleAfter after that. A session
-// that the poller cannot watch keeps its reader. All sessions share the poller and the writers. If
-// the writers cannot write everything at once, a goroutine for that session alone writes the
-// remainder. The HTTP server's goroutine ends with the upgrade.
+// A session has a reader goroutine while its client speaks, and for idleAfter at most after that. A
+// session that the poller cannot watch keeps its reader. All sessions share the poller and the
+// writers. If a socket does not take everything at once, a goroutine for that session alone writes
+// the remainder. The HTTP server's goroutine ends with the upgrade.
 //
 // Close ends all of these goroutines. Run calls Close when its context is done. Drain ends only the
 // goroutines of the sessions. After Close or Drain the Server cannot be used again.
@@ -55,8 +55,8 @@ type Server struct {
 	empty    chan struct{} // closed once draining is closed and active is 0
 }
 
-// NewServer makes a Server. It serves requests at once. Pings, deferred pongs, expiries and
-// time-outs need Run.
+// NewServer makes a Server, which can serve requests at once. Pings, deferred pongs, expiries and
+// time-outs need the method Run.
 func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	v := &Server{
@@ -85,9 +85,10 @@ func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 }
 
 // Run pings silent clients and sends deferred pongs. It ends sessions whose token expired, whose
-// message was not finished in time, or whose client gave no sign of life after a ping. It starts
-// the writers even while an unfinished batch of the link holds messages back. When ctx is done, Run
-// calls Close and returns.
+// message or control frame was not finished in time, or whose client gave no sign of life after a
+// ping. It also ends guests that send no line in time, or whose connect is not confirmed in time.
+// It starts the writers even while an unfinished batch of the link holds messages back. When ctx is
+// done, Run calls Close and returns.
 func (v *Server) Run(ctx context.Context) {
 	ticker := time.NewTicker(wheelTick)
 	defer ticker.Stop()
@@ -107,8 +108,9 @@ func (v *Server) Run(ctx context.Context) {
 // each client that was not sent a close frame yet. Each client then has shutdownWait to answer.
 // Close returns when the goroutines of the sessions, the poller and the writers have ended. By then
 // Upstream.End was called for each session that a relay may know of. The socket of a session that
-// is dead already may stay open until its own deadline, closeWait at most. Close waits for such a
-// socket too.
+// is dead already may stay open until the deadline of that session's end. This takes closeWait at
+// most, or leaveWait if the relay closed the session without a code. Close waits for such a socket
+// too.
 func (v *Server) Close() {
 	v.refuseAll()
 	v.endAll()
@@ -132,8 +134,9 @@ func (v *Server) endAll() {
 // now returns the time since v.start by the monotonic clock.
 func (v *Server) now() time.Duration { return time.Since(v.start) }
 
-// enter counts a connect and returns true. When the connect has failed or its session has ended,
-// the method leave must be called. If the server drains, enter counts nothing and returns false.
+// enter counts a connect and returns true. The method leave must be called when the connect has
+// failed, or when its session has ended. If the server drains, enter counts nothing and returns
+// false.
 func (v *Server) enter() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -192,8 +195,8 @@ type Upstream interface {
 	// there is no room. It also returns false if other sessions wait for room, unless WaitRoom has
 	// kept room for this session.
 	Accept(id uint64, payload []byte) bool
-	// WaitRoom waits until Accept may succeed for a message of the given size, in bytes. It then
-	// returns true. If ctx is done first, it returns false.
+	// WaitRoom waits until Accept may succeed for a message of the given size, in bytes. Then
+	// WaitRoom returns true. If ctx is done first, WaitRoom returns false.
 	WaitRoom(ctx context.Context, id uint64, size int) bool
 	// Holds reports whether the log has a message of the session.
 	Holds(id uint64) bool
@@ -205,7 +208,7 @@ type Upstream interface {
 	// Linked reports whether there is a link now, and whether there ever was one.
 	Linked() (now, ever bool)
 	// KnowsSDK reports whether the relay of the link knows sessions of SDKs. Without a link it
-	// reports whether the relay of the last link did.
+	// reports whether the relay of the last link knew them.
 	KnowsSDK() bool
 	// Enrol is called for a guest before Hub.introduce. If the relay of the link knows sessions of
 	// SDKs, Enrol returns nil, and the session is enrolled. Until the session's end is finished, or

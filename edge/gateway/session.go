@@ -8,11 +8,11 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// Session is one client connection. Frames for the client wait in the session's queue. The Hub's
-// writers empty the queue. A session has no socket before its upgrade. Without a Server a session
-// never has a socket, and Take empties its queue.
+// Session is one client connection. Frames for the client wait in the session's queue, and the
+// Hub's writers write them to the session's socket. A session has no socket before its upgrade.
+// Without a Server it never has a socket, and Take empties the queue.
 type Session struct {
-	info   link.Session // does not change after Hub.Open, but see sdk
+	info   link.Session // does not change after Hub.Open; but see the type sdk
 	queue  queue
 	reason atomic.Uint32 // a Reason; once set, it does not change
 	claims atomic.Int32  // bits claimSocket and claimTables; release clears them
@@ -26,7 +26,7 @@ type Session struct {
 	// The following fields are guarded by Hub.mu.
 	memberships []membership
 	opened      chan struct{} // closed, and set to nil, at the first Opened
-	opening     bool          // Upstream.Open has not returned
+	opening     bool          // Upstream.Open or OpenClient has not returned
 	told        bool          // a relay was told of the session, or will be
 	dead        bool
 
@@ -35,7 +35,7 @@ type Session struct {
 	// The following fields belong to the reader.
 	allowance *allowance // nil: no message yet, or no limit
 	starved   bool       // the last message found no room upstream
-	late      int32      // bytes that came since the session's end began
+	late      int32      // bytes that dropLate has counted since the session's end began
 }
 
 // NewSession makes a session for Hub.Open, which sets info.ID. The session's queue is bounded by
@@ -108,10 +108,10 @@ func (s *Session) closeWith(r Reason, frame []byte, wait time.Duration) bool {
 }
 
 // end ends a session whose reading ended with err. From here on no message of the client is
-// accepted, and nothing more is queued for the client. If the connection is broken, it closes the
-// socket at once. Otherwise it waits until all that is queued is written, or until the deadline of
-// the session's end. If the client may still be sending, it then calls linger. At last it closes
-// the socket.
+// accepted, and nothing more is queued for the client. If the connection is broken, the method end
+// closes the socket at once. Otherwise it first waits until all queued frames are written, or until
+// the deadline of the session's end. Then, if the client may still be sending, it calls linger. At
+// last it closes the socket.
 func (v *Server) end(r *reader, err error) {
 	c := r.conn
 	s := c.session
@@ -133,8 +133,8 @@ func (v *Server) end(r *reader, err error) {
 	v.ended(s)
 }
 
-// closeFor closes s with the reason that belongs to err. It returns false if the end of s has begun
-// already.
+// closeFor closes s with the reason that belongs to err, and returns true. If the end of s has
+// begun already, it only returns false.
 func (s *Session) closeFor(err error, broken bool) bool {
 	if code, ok := err.(closeCode); ok {
 		return s.closeWith(ReasonClient, closeFrame(int(code), ""), closeWait)
@@ -158,7 +158,7 @@ func (s *Session) closeFor(err error, broken bool) bool {
 	return s.close(ReasonProtocol, closeWait)
 }
 
-// linger closes the server's half of the connection, and discards the bytes that still arrive. If
+// linger ends the sending half of the connection, and discards the bytes that still arrive. If
 // bytes were left unread, the kernel would reset the connection, and the client might never see the
 // close frame. The method returns when the client closes, when the deadline passes, or when it has
 // discarded lingerMost bytes. In the last case the kernel may reset the connection.
@@ -178,7 +178,7 @@ func (c *conn) linger() {
 }
 
 // ended counts the session's end. A dead session needs neither its conn nor its queue, so ended
-// frees both. It also releases claimSocket, and removes the session from the guests.
+// frees the memory of both. It also releases claimSocket, and removes the session from the guests.
 func (v *Server) ended(s *Session) {
 	s.conn.Store(nil)
 	s.release(claimSocket)

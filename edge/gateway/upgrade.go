@@ -15,7 +15,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// longestStay caps the time until a token's end. Some ends are too far away for a Duration.
+// longestStay caps the time until a token's end. Some ends are too far away for a time.Duration.
 // Examples are an end in the year 9999, and an exp that was written in milliseconds.
 const longestStay = 100 * 365 * 24 * time.Hour
 
@@ -50,7 +50,8 @@ func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // counting counts a connect while the given function makes a session of it. If the function returns
-// true, the session's last reader calls leave. While the server drains, it refuses the request.
+// true, the session's last reader calls leave. While the server drains, counting refuses the
+// request.
 func (v *Server) counting(w http.ResponseWriter, r *http.Request, connect func() (running bool)) {
 	if !v.enter() {
 		v.refuse(w, r, refuseDraining, drainingText)
@@ -72,8 +73,9 @@ const (
 	unlinkedText = "this server has not reached a relay yet"
 )
 
-// full reports whether the number of sessions has reached Config.MaxSessions. Active counts this
-// connect too. It also counts guests, and ended sessions whose socket is still open.
+// full reports whether the number of sessions has reached Config.MaxSessions. The method Active
+// counts this connect too, so it may be equal to the bound. It also counts guests, and ended
+// sessions whose socket is still open.
 func (v *Server) full() bool {
 	all, _ := v.hub.Len()
 	return all >= v.cfg.MaxSessions || v.Active() > v.cfg.MaxSessions
@@ -138,8 +140,8 @@ func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Sessi
 		return false
 	}
 	came := v.awaitOpened(r, opened)
-	// A draining server leaves the client to another one. A session that passes this check was in
-	// the hub before the drain began, so the drain finds it there.
+	// A draining server leaves the client to another server. If a drain begins after this check, it
+	// finds the session, since the session is in the Hub already.
 	if v.Draining() {
 		v.refuse(w, r, refuseDraining, drainingText)
 		v.abandon(s, ReasonDraining)
@@ -250,8 +252,8 @@ const handshakeSalt = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 // upgrade takes the connection over from the HTTP server and answers the handshake. The result
 // unparsed has the bytes that the client sent after its request. The method writes the answer
-// itself: the WebSocket library would make a parser for each connection, and net/http would add a
-// date. The request must have passed httpguard.CheckUpgrade.
+// straight to the socket: the WebSocket library would make a parser for each connection, and
+// net/http would add the header Date. The request must have passed httpguard.CheckUpgrade.
 func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (c *conn, unparsed []byte, err error) {
 	socket, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -273,10 +275,10 @@ func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (c 
 	return c, unparsed, nil
 }
 
-// switching returns the answer to a handshake (RFC 6455, 4.2.2). If the client offered a certain
-// subprotocol, the answer names it: centrifuge-json at SDKPath, and bearer elsewhere. The answer
-// repeats the client's own spelling, since browsers compare by bytes. The answer names no other
-// subprotocol, since another one may be a token.
+// switching returns the answer to a handshake (RFC 6455, 4.2.2). The answer names centrifuge-json
+// at SDKPath, and bearer elsewhere, if the client offered that subprotocol. The answer repeats the
+// client's own spelling, since browsers compare by bytes. It names no other subprotocol, since any
+// other may be a token.
 func switching(r *http.Request, sdk bool) []byte {
 	sum := sha1.Sum([]byte(strings.TrimSpace(r.Header.Get("Sec-WebSocket-Key")) + handshakeSalt))
 	answer := make([]byte, 0, 192)

@@ -86,8 +86,8 @@ func TestRefusals(t *testing.T) {
 }
 
 // TestA7_PathsAreStrictWhereThatIsSet checks names in paths that are admitted by default, and are
-// refused if Config.StrictIDs is set. Names that are always refused must be refused with StrictIDs
-// too.
+// refused if Config.StrictIDs is set. Names that are refused by default must be refused with
+// StrictIDs too. Ordinary names must be admitted with StrictIDs.
 func TestA7_PathsAreStrictWhereThatIsSet(t *testing.T) {
 	lax, strict := start(t, nil, nil), start(t, nil, func(c *Config) { c.StrictIDs = true })
 	for _, path := range []string{"/chat/channel/Anna%20Maria", "/chat/group/%E7%BE%A4/%C3%A9", "/chat/all/1"} {
@@ -235,7 +235,7 @@ func TestP8_WhoLingersCounts(t *testing.T) {
 }
 
 // TestW1_TheOfferedSpellingIsEchoed checks that the answer names the subprotocol as the client
-// spelled it. For any other spelling a browser would close the connection.
+// spelled it. If the answer spelled it in another way, a browser would close the connection.
 func TestW1_TheOfferedSpellingIsEchoed(t *testing.T) {
 	for _, auth := range []Auth{{Open: true}, {Tokens: testTokens}} {
 		g := start(t, nil, func(c *Config) { c.Auth = auth })
@@ -317,7 +317,8 @@ func (g *gateway) handshake(lines ...string) *http.Response {
 	return res
 }
 
-// TestAnUpgradeWithABodyIsRefused checks that an upgrade with a body is refused with 400.
+// TestAnUpgradeWithABodyIsRefused checks that an upgrade with a body is refused with 400. Otherwise
+// the bytes of the body could be taken for frames of the client.
 func TestAnUpgradeWithABodyIsRefused(t *testing.T) {
 	head := strings.TrimSuffix(strings.Replace(rawHandshake, "%s", "/chat/user/1", 1), "\r\n")
 	ping := masked(0x89, "x")

@@ -22,8 +22,8 @@ const (
 	// If gatherFrom conns or more wait, a round of writes begins only after a time of gathering:
 	// gatherFor, or gatherBehind if a round has just ended. Messages that come for these conns in
 	// that time can be written in the same system calls. If the number of these messages is at
-	// least half the number of conns that wait, the gathering goes on for another gatherFor. It
-	// lasts for gatherMost at most.
+	// least half the number of conns that wait, the gathering goes on for another gatherFor. In all
+	// it lasts for gatherMost at most.
 	gatherFrom   = 64
 	gatherFor    = time.Millisecond
 	gatherBehind = 2 * time.Millisecond
@@ -42,9 +42,10 @@ const (
 // into the list later belong to the next round. If many conns wait, a time of gathering comes
 // before each round. This time brings together the messages to a busy group. A member often sends
 // its next message when its last one has reached all members, which is when a round ends. Suppose
-// that by then only half of the members have sent theirs. Without gathering, the next round would
-// begin at once, with that half alone. The other members send just after it has begun, so their
-// half waits for the round after it. The two halves would stay apart for ever.
+// that only half of the members have sent their next message when a round ends. Without gathering,
+// the next round would begin at once, with the messages of that half alone. The other members send
+// just after that round has begun, so their messages wait for the round after it. The two halves
+// would stay apart for ever.
 //
 // A conn is in the list at most once. While the conn is in the list or is written to, queue.writing
 // is set. The methods take and written of the queue clear queue.writing when nothing is left, and
@@ -55,7 +56,7 @@ type writers struct {
 	mu          sync.Mutex // guards the fields below; never held across I/O
 	first, last *conn      // a list, linked by conn.next
 	waiting     int        // conns in the list
-	round       int        // number of conns of the round; the list begins with them
+	round       int        // conns of the present round that still wait; the list begins with them
 	running     int        // goroutines that run writers.run
 	holds       int        // number of unfinished batches
 	gathering   gathering
@@ -65,7 +66,7 @@ type writers struct {
 // gathering is the time of gathering before a round. writers.mu guards it.
 type gathering struct {
 	on      bool        // the time of gathering goes on, so no round begins
-	waiting int         // conns that waited when the timer was set
+	waiting int         // value of writers.waiting when the timer was set
 	given   int         // messages for topic members since the timer was set
 	latest  time.Time   // when the round must begin
 	timer   *time.Timer // calls writers.gathered; nil: never set yet
@@ -127,12 +128,12 @@ func (w *writers) awaitLocked(wait time.Duration) {
 	}
 }
 
-// gathered is called by the timer of gathering. It goes on with the gathering, or begins the round.
+// gathered is called by the timer of gathering. It sets the timer once more, or begins the round.
 func (w *writers) gathered() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	g := &w.gathering
-	further := g.given - (w.waiting - g.waiting) // messages for conns that waited already
+	further := g.given - (w.waiting - g.waiting) // messages for conns that were in the list already
 	switch {
 	case !g.on: // release has begun the round
 	case further >= w.waiting/2 && time.Until(g.latest) >= gatherFor:
@@ -150,12 +151,12 @@ func (w *writers) hold() {
 	w.holds++
 }
 
-// release ends a hold. If no more than inlineMost conns wait and no goroutine runs, it writes to
-// these conns itself. Otherwise it starts the writers, unless another hold goes on. If gatherFrom
-// conns or more wait and no goroutine runs, the writers start only after a time of gathering. If
-// the parameter enough is true, there is no such time: a round of all conns that wait begins at
-// once. The parameter given is the number of messages that the batch had for members of topics. The
-// caller must hold no lock.
+// release ends a hold. If no more than inlineMost conns wait and no goroutine runs, the method
+// release writes to these conns itself. Otherwise it starts the writers, unless another hold goes
+// on. If gatherFrom conns or more wait and no goroutine runs, the writers start only after a time
+// of gathering. If the parameter enough is true, there is no such time: a round of all conns that
+// wait begins at once. The parameter given is the number of messages that the batch had for members
+// of topics. The caller must hold no lock.
 func (w *writers) release(given int, enough bool) {
 	w.mu.Lock()
 	w.holds--
@@ -185,8 +186,8 @@ func (w *writers) release(given int, enough bool) {
 	}
 }
 
-// relieve starts the writers in spite of a hold. A batch may take long to end, since its link may
-// stall.
+// relieve starts the writers even during a hold. A batch may take long to end, since its link may
+// stall. During gathering relieve does nothing: the timer starts the writers.
 func (w *writers) relieve() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -337,8 +338,9 @@ func (b *batch) release() {
 	batches.Put(b)
 }
 
-// skip drops the first n bytes, which were written. It returns how many frames are written
-// completely. The queue counts these frames until the whole batch is written.
+// skip drops the first n bytes of the batch, which were written. It returns how many frames are
+// written completely. The field size stays as it is, so the queue counts these frames until the
+// whole batch is written.
 func (b *batch) skip(n int) (frames int) {
 	for frames < len(b.frames) && n >= len(b.frames[frames]) {
 		n -= len(b.frames[frames])
@@ -354,8 +356,8 @@ func (b *batch) skip(n int) (frames int) {
 	return frames
 }
 
-// join copies all frames into buf, one behind the other. The slice buf must have a capacity of
-// copyLimit.
+// join copies all frames into buf, one behind the other, and returns the result. The slice buf must
+// have a capacity of copyLimit, and the frames must fit into it.
 func (b *batch) join(buf []byte) []byte {
 	buf = buf[:0]
 	for _, f := range b.frames {

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// pen writes nothing on systems other than Unix. There each conn is written to by a goroutine of
-// its own.
+// pen writes nothing on systems other than Unix. There conn.patiently writes to each conn, in a
+// goroutine for that conn.
 type pen struct{}
 
 var pens = sync.Pool{New: func() any { return new(pen) }}

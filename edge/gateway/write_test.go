@@ -53,8 +53,8 @@ func TestABatchThatBreaksOffIsWritten(t *testing.T) {
 	}
 }
 
-// TestALongBatchIsBegunBeforeItIsWhole checks that clients need not wait for the end of a long
-// batch.
+// TestALongBatchIsBegunBeforeItIsWhole checks that the first messages of a long batch are written
+// before the batch ends.
 func TestALongBatchIsBegunBeforeItIsWhole(t *testing.T) {
 	g := start(t, nil, func(c *Config) { c.Queue = 64 << 20 })
 	c := g.raw("/chat/channel/1", "")
@@ -82,8 +82,8 @@ func TestALongBatchIsBegunBeforeItIsWhole(t *testing.T) {
 }
 
 // awaitWritable publishes a message and returns when each client has received it. Each conn then
-// has its writer. Just after the answer to its upgrade, a conn may have no writer yet. Such a conn
-// would miss a start of the writers that a test relies on.
+// has its writer. Just after the answer to its upgrade, a conn may have no writer yet. If a test
+// then started the writers, they would not find this conn.
 func awaitWritable(g *gateway, clients []*rawClient) {
 	g.publish("all", "here")
 	for _, c := range clients {
@@ -91,8 +91,8 @@ func awaitWritable(g *gateway, clients []*rawClient) {
 	}
 }
 
-// TestAHoldIsBounded checks that clients need not wait for an unfinished batch, such as that of a
-// link that stalls.
+// TestAHoldIsBounded checks that Server.beat makes the writers write messages of a batch that does
+// not end. A link that stalls leaves a batch unfinished.
 func TestAHoldIsBounded(t *testing.T) {
 	g := start(t, nil, nil)
 	clients := make([]*rawClient, inlineMost+1)
@@ -112,8 +112,8 @@ func TestAHoldIsBounded(t *testing.T) {
 }
 
 // TestAClientThatStallsGetsTheRest checks a client whose socket does not take everything at once.
-// The remaining messages are written to it later, completely and in order. Meanwhile the other
-// client gets all of its messages.
+// The remaining messages must be written later, completely and in order. Meanwhile another client
+// must get all messages.
 func TestAClientThatStallsGetsTheRest(t *testing.T) {
 	const messages = 2000
 	g := start(t, nil, func(c *Config) { c.Queue = 64 << 20 })
@@ -230,8 +230,7 @@ func TestGatheringIsBounded(t *testing.T) {
 }
 
 // TestP7_ABurstIsBegunBeforeItFillsAQueue checks a batch whose messages fill an eighth of a
-// client's queue. They must be written before the batch ends. The writers must start at once,
-// without the delay of gatherFor.
+// client's queue. These messages must be written before the batch ends.
 func TestP7_ABurstIsBegunBeforeItFillsAQueue(t *testing.T) {
 	g := start(t, nil, nil)
 	clients := make([]*rawClient, gatherFrom)

@@ -13,7 +13,7 @@ type pen struct {
 	buf       []byte // has room for copyLimit bytes
 	remainder []byte // bytes that have not been written
 	err       error
-	writeFunc func(fd uintptr) bool // made once, since a closure costs an allocation
+	writeFunc func(fd uintptr) bool // the method writeOnce, as a value that is allocated once
 }
 
 var pens = sync.Pool{New: func() any {
@@ -23,8 +23,8 @@ var pens = sync.Pool{New: func() any {
 }}
 
 // write writes as much of b as the socket takes, with one system call. It reports whether that was
-// all of b. If not, b keeps the remainder. If b has several frames and b.size exceeds copyLimit,
-// nothing is written.
+// all of b. If it was not, b keeps the remainder. If b has several frames and b.size exceeds
+// copyLimit, nothing is written.
 func (p *pen) write(raw syscall.RawConn, b *batch) (whole bool, err error) {
 	switch {
 	case len(b.frames) == 1:

@@ -15,9 +15,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// audience has the members of everybody's topic at one edge. It must be made in a bubble of
-// synctest. The members' sockets are fakes: each write to a socket takes some fake time. All other
-// parts are real.
+// audience has the members of the topic "all" at one edge. It must be made in a bubble of synctest.
+// The members' sockets are fakes: each write to a socket takes some fake time. All other parts are
+// real.
 type audience struct {
 	t     *testing.T
 	hub   *mirror
@@ -97,11 +97,11 @@ func (m memberSocket) Write(write func(fd uintptr) bool) error {
 	return nil
 }
 
-// TestMessagesThatCameApartComeTogether checks a closed loop of messages: each comes some time
-// after an earlier message has reached all members. The first messages come in two groups. The
-// second group comes while the first is being written. Later the messages of both groups must come
-// together, so that one round of writes brings them all. Otherwise many members would be written to
-// twice in each cycle, for ever.
+// TestMessagesThatCameApartComeTogether checks a closed loop of messages: each message comes some
+// time after an earlier message has reached all members. The first messages come in two groups. The
+// second group comes while the first group is being written. Later the messages of both groups must
+// come together, so that one round of writes brings them all. Otherwise many members would be
+// written to twice in each cycle, for ever.
 func TestMessagesThatCameApartComeTogether(t *testing.T) {
 	const members, window, cycles = 500, 16, 50
 	for _, trip := range []time.Duration{gatherFor, gatherBehind} {
@@ -131,8 +131,8 @@ func TestMessagesThatCameApartComeTogether(t *testing.T) {
 }
 
 // TestWhenTheFirstWriteBegins checks how long a message waits for others that come after it. A
-// message to few members does not wait at all. A message to many waits for gatherFor, and longer
-// only if more messages follow.
+// message to fewer than gatherFrom members does not wait at all. A message to more members waits
+// for gatherFor, and longer only if more messages follow.
 func TestWhenTheFirstWriteBegins(t *testing.T) {
 	const more = gatherFor / 2 // time between two messages
 	for _, c := range []struct {
