@@ -54,7 +54,7 @@ type config struct {
 	window     int           // unread bytes at which an end of a conn stops sending
 	digestEach time.Duration
 	topicRate  int // bytes a second; 0: no bound
-	pieces     int // bound of the pieces of jobs that a relay does in one step
+	pieces     int // largest number of pieces of jobs in one step of a relay
 
 	sdk  bool // there are clients of SDKs besides those of the chat
 	skew bool // some edges and relays do not know clients of SDKs; only with sdk
