@@ -272,8 +272,8 @@ func (b *relayBroker) establish(s *subscription) {
 }
 
 // dispatch sends an event of the handle to the relay, over the connection that brings publications.
-// The event is lost on the way if the connection or the subscription ends. Some publications are
-// lost for no such reason.
+// The event is lost on the way if the connection or the subscription ends. While the field swallow
+// is above 0, dispatch drops publications.
 func (b *relayBroker) dispatch(ev broker.Event) {
 	connects, epoch := b.connects, 0
 	var s *subscription
