@@ -416,7 +416,7 @@ func (b *relayBroker) regain() {
 		case b.frozen && !r.gone:
 			b.try(&b.published, r)
 		case b.frozen:
-			r.do() // nobody waits for the answer any more
+			r.do() // the relay was told of a failure, and gets no answer
 		case !r.gone:
 			b.answer(&b.published, r.fail)
 		}

@@ -20,11 +20,12 @@ type model struct {
 	lossy  bool              // Redis may have lost something: model.lose was called
 }
 
-// numbered holds the frames of one boot of an edge, by number.
+// numbered holds the frames of one boot of an edge, by number. It also holds what the edge has been
+// told of topics.
 type numbered struct {
 	e      *edge
 	frames map[uint64]*frame
-	last   map[protocol.Topic]uint64 // number of the last frame stored, by topic
+	last   map[protocol.Topic]uint64 // number of the last frame that the broker stored, by topic
 	at     map[protocol.Topic]protocol.Position
 
 	unplaced map[protocol.Topic]bool // topics whose position is not known yet at the edge
@@ -104,7 +105,7 @@ type session struct {
 	gone      bool    // the session has ended, or its edge has died
 	interests map[protocol.Topic]*interest
 	bares     map[*entry]int
-	had       map[uint64]bool    // IDs of messages received, ahead or not
+	had       map[uint64]bool    // IDs of messages received, also ahead of their publications
 	never     map[uint64]bool    // IDs of messages that the session must not receive
 	heard     map[hearing]uint64 // number of the last message received
 }

@@ -34,7 +34,8 @@ func (i *interest) isLoose(e *entry) bool {
 	return !i.loose.IsZero() && (e.at.After(i.loose) || i.placed && i.place.Before(e.position))
 }
 
-// told takes note of a topic's position at an edge.
+// told takes note that an edge has come to the given position in a topic. It does nothing if the
+// edge has a later position.
 func (m *model) told(e *edge, t protocol.Topic, at protocol.Position) {
 	n := m.edges[e.instance]
 	if n.at[t].Before(at) {
@@ -244,7 +245,7 @@ func (m *model) relinked(f *frame, s *session) bool {
 	return false
 }
 
-// deliveredAhead checks a message that came in an Ahead frame.
+// deliveredAhead checks a message that came in an Ahead or an AheadForms frame.
 func (m *model) deliveredAhead(s *session, c cause, text string, fail func(promise, what string)) {
 	f, i := m.ids[c.id], s.interests[c.topic]
 	switch {

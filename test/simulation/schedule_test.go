@@ -276,10 +276,10 @@ func (w *world) play(s schedule) {
 	w.pass(30 * time.Second)
 	w.model.caughtUp()
 	for _, t := range sortedKeys(w.model.topics) {
-		// A relay that missed the topic's last publication notices that when this one comes.
+		// A relay that missed the topic's last publication notices that by the next publication.
 		w.store.elsewhere(t, "elsewhere", w.text())
 	}
-	w.pass(11 * time.Second) // tables are compared at least once
+	w.pass(11 * time.Second) // enough for edges and relays to compare their tables
 	if w.failure == "" {
 		w.model.finish()
 	}

@@ -469,7 +469,7 @@ func (m *model) unbound(e *edge, n link.Unbound, t protocol.Topic) {
 	}
 }
 
-// deliveredLoss checks the push by which a client learns that its membership has ended.
+// deliveredLoss checks the push by which a client learns that a loss has ended its membership.
 func (m *model) deliveredLoss(s *session, c cause, text string, fail func(promise, what string)) {
 	r, ok := read(text)
 	if !ok || r.Push == nil || r.Push.Channel != string(c.topic) || r.Push.Unsubscribe == nil || r.Push.Unsubscribe.Code != 2500 || c.session != s.id {

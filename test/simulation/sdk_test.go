@@ -17,12 +17,12 @@ import (
 // client is the part of a session that only sessions of clients of SDKs have. It holds what the
 // client knows, and what the reader of its edge knows of the client.
 type client struct {
-	open      bool   // its edge vouches for its user, so it needs no token
+	open      bool   // the edge vouches for the user, so no token is needed
 	id        string // the client id in the reply to the connect
 	asked     uint32 // the id of its last command
 	confirmed bool
 	claims    claims   // what the token of the connect says
-	infos     []string // infos of its tokens; the first is of the connect's token
+	infos     []string // infos of the client's tokens; the first is of the token of the connect
 	until     int64    // Unix seconds; 0: for ever
 	frames    []*frame // its lines that the log has accepted
 	// pending has the last subscribe or unsubscribe that is not answered, by channel.

@@ -104,8 +104,8 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool, by *brokertest.Ha
 }
 
 // owed reports whether a client of an SDK must get what its own relay has published, even while the
-// client's edge knows no position. The edge knows none if the client came while Redis was away. The
-// client's subscribe was confirmed, so the client must get all that was said later. If the edge
+// client's edge knows no position of the topic. That is so if the client came while Redis was away.
+// The client's subscribe was confirmed, so the client must get all that was said later. If the edge
 // linked to the relay after the client came, the relay owes the client nothing, since it does not
 // know when the client came.
 func (m *model) owed(s *session, i *interest, e *entry, by *brokertest.Handle) bool {

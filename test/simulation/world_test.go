@@ -38,7 +38,7 @@ type world struct {
 	model  *model
 
 	settledOnce bool           // the first outage of world.outage is over
-	calm        time.Time      // when all was mended; zero: not yet
+	calm        time.Time      // when world.mend was called; zero: not yet
 	counts      map[string]int // how often each event of clients of SDKs happened
 	doubts      struct{ begun, moved, cancelled int }
 }
