@@ -39,6 +39,9 @@ func goals() (all []goal) {
 	for _, window := range windows {
 		add("fanout", fanoutCase(1000, window), "CPU per delivery", 1.1)
 	}
+	for _, p := range paces {
+		add("pace", paceCase(1000, p), "CPU per delivery", 1.1)
+	}
 	return all
 }
 

@@ -9,11 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pace says when the messages of an open loop are due. One message is due at the beginning, and a
-// further one each time that the duration Every has passed.
+// Pace says when the messages of an open loop are due. A burst of messages is due at the beginning,
+// and a further burst each time that the duration Every has passed.
 type Pace struct {
-	Messages int
-	Every    time.Duration
+	Messages int           // in all bursts together
+	Burst    int           // messages that are due at the same time; at least 1
+	Every    time.Duration // from one burst to the next
 }
 
 // Paced is the outcome of Loop.Pace. A latency counts from when the message was due, not from when
@@ -113,7 +114,7 @@ type pacing struct {
 }
 
 // pacing.due returns the time at which message i is due.
-func (p *pacing) due(i int) time.Duration { return p.began + time.Duration(i)*p.Every }
+func (p *pacing) due(i int) time.Duration { return p.began + time.Duration(i/p.Burst)*p.Every }
 
 // pacing.next returns how long to wait until the next message is due, or 0 if the message is to be
 // sent now. If the window is full, the result is how long to wait until the servers count as
@@ -123,7 +124,7 @@ func (p *pacing) next(now time.Duration) (wait time.Duration, behind *Behind) {
 	if sent-whole < p.window {
 		return max(0, p.due(sent)-now), nil
 	}
-	oldest, most := now-p.due(whole)-p.late[whole], time.Duration(p.window)*p.Every
+	oldest, most := now-p.due(whole)-p.late[whole], time.Duration(p.window/p.Burst)*p.Every
 	if oldest < most {
 		return most - oldest, nil
 	}

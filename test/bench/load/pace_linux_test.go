@@ -11,7 +11,7 @@ import (
 // TestPacingSendsByTheClock calls pacing.next with made-up times, while nothing arrives.
 func TestPacingSendsByTheClock(t *testing.T) {
 	const every = 10 * time.Millisecond
-	p := &pacing{Pace: Pace{Messages: 100, Every: every}, began: time.Second, window: 3}
+	p := &pacing{Pace: Pace{Messages: 100, Burst: 1, Every: every}, began: time.Second, window: 3}
 	for i, step := range []struct {
 		now, wait time.Duration
 		sent      bool
@@ -46,7 +46,7 @@ func TestPacingSendsByTheClock(t *testing.T) {
 // late.
 func TestPacingCountsFromWhenMessagesAreDue(t *testing.T) {
 	const every = 10 * time.Millisecond
-	p := &pacing{Pace: Pace{Messages: 10, Every: every}, window: 4}
+	p := &pacing{Pace: Pace{Messages: 10, Burst: 1, Every: every}, window: 4}
 	now := 9 * every
 	for range 4 {
 		if wait, behind := p.next(now); wait != 0 || behind != nil {
@@ -66,6 +66,27 @@ func TestPacingCountsFromWhenMessagesAreDue(t *testing.T) {
 	}
 }
 
+// TestPacingSendsABurstAtOnce calls pacing.next for bursts of three messages. The messages of a burst
+// must be due at the same time, and a window of two bursts must allow the time of two bursts.
+func TestPacingSendsABurstAtOnce(t *testing.T) {
+	const every = 10 * time.Millisecond
+	p := &pacing{Pace: Pace{Messages: 100, Burst: 3, Every: every}, began: time.Second, window: 6}
+	for _, due := range []time.Duration{0, every} {
+		for range 3 {
+			if wait, behind := p.next(p.began + due); wait != 0 || behind != nil {
+				t.Fatalf("wait %v, %v; want that the whole burst is due after %v", wait, behind, due)
+			}
+			p.said(p.began + due)
+		}
+	}
+	if wait, behind := p.next(p.began + 2*every - 1); wait != 1 || behind != nil {
+		t.Errorf("wait %v, %v; want that the window is full, and nobody behind", wait, behind)
+	}
+	if _, behind := p.next(p.began + 2*every); behind == nil || behind.Messages != 6 {
+		t.Errorf("got %+v, want that the servers are behind with 6 messages", behind)
+	}
+}
+
 // TestPaceWaitsForNothing uses a server that holds back all messages until it has ten. Loop.Pace
 // must send its first ten messages although none of them has arrived yet.
 func TestPaceWaitsForNothing(t *testing.T) {
@@ -81,7 +102,7 @@ func TestPaceWaitsForNothing(t *testing.T) {
 		}
 		return all
 	})
-	r, err := l.Pace(t.Context(), Pace{Messages: 50, Every: every}, stream)
+	r, err := l.Pace(t.Context(), Pace{Messages: 50, Burst: 1, Every: every}, stream)
 	if err != nil || r.Messages != 50 || r.Deliveries != 50 || len(r.Late) != 50 {
 		t.Fatalf("%+v, %v; want 50 messages", r, err)
 	}
@@ -107,7 +128,7 @@ func TestPaceTellsWhoIsBehind(t *testing.T) {
 				}
 				return [][]byte{text}
 			})
-			_, err := l.Pace(t.Context(), Pace{Messages: 1000, Every: time.Millisecond}, stream)
+			_, err := l.Pace(t.Context(), Pace{Messages: 1000, Burst: 1, Every: time.Millisecond}, stream)
 			var behind *Behind
 			var wrong *Wrong
 			if lose && !errors.As(err, &wrong) || !lose && !errors.As(err, &behind) {
@@ -124,7 +145,7 @@ func TestPaceEndsWithItsContext(t *testing.T) {
 	l, stream := opened(t, 5, func(text []byte) [][]byte { return [][]byte{text} })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := l.Pace(ctx, Pace{Messages: 2, Every: time.Hour}, stream); !errors.Is(err, context.Canceled) {
+	if _, err := l.Pace(ctx, Pace{Messages: 2, Burst: 1, Every: time.Hour}, stream); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
