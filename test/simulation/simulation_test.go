@@ -12,7 +12,8 @@ import (
 )
 
 var (
-	seeds   = flag.Uint64("seeds", 500, "how many schedules to run, from 1 on")
+	seeds   = flag.Uint64("seeds", 500, "the last schedule to run")
+	first   = flag.Uint64("first", 1, "the first schedule to run")
 	seed    = flag.Uint64("seed", 0, "the one schedule to run")
 	tracing = flag.Bool("show", false, "with -seed: print all that happens")
 )
@@ -34,6 +35,7 @@ func simulate(t *testing.T, plan func(seed uint64) schedule) {
 		return
 	}
 	var next, digest atomic.Uint64
+	next.Store(*first - 1)
 	t.Cleanup(func() { t.Logf("digest of all bytes that links carried: %x", digest.Load()) })
 	var mu sync.Mutex
 	counts := map[string]int{}
