@@ -24,7 +24,8 @@ screenshot: ; EDGERELAY_TESTS=long EDGERELAY_SCREENSHOT=docs/img/chat.png go tes
 lint: ; .ci/lint
 ci: ; .ci/run
 
-# The target nightly runs what takes too long for every change. It takes about an hour and a half.
+# The target nightly runs tests that take too long for every change. It takes about an hour and a
+# half.
 nightly: export EDGERELAY_TESTS = long
 nightly: images
 	.ci/fuzz 2m

@@ -189,7 +189,8 @@ func TestDocsBuild(t *testing.T) {
 	}
 }
 
-// testService starts each binary, asks it for its health, and stops it.
+// testService starts each binary and stops it. The healthcheck subcommand must succeed while the
+// server runs, and must fail after that. The server must stop with exit status 0.
 func testService(t *testing.T, dir string) {
 	for binary, environ := range map[string][]string{
 		"edge":      {linkKeys, "EDGE_RELAY_URLS=ws://127.0.0.1:1", "EDGE_AUTH=open", "EDGE_ADDR=127.0.0.1:0", "EDGE_ADMIN_ADDR=" + freeAddr(t)},

@@ -32,8 +32,8 @@ func TestA2_ALawfulBurstClosesNobody(t *testing.T) {
 }
 
 // The function burst connects senders and four readers. Each sender writes messages of 65,000
-// bytes, as fast as the edge reads. The first number is how many senders there are, and the second
-// is how many messages each of them writes. The third number bounds the bytes that each reader
+// bytes, as fast as the edge reads. The parameters senders and each say how many senders there are,
+// and how many messages each of them writes. The parameter rate bounds the bytes that each reader
 // takes in a second.
 func burst(t *testing.T, senders, each, rate int) {
 	dial := startInMemory(t)

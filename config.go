@@ -79,7 +79,7 @@ func load(environ []string) (c settings, err error) {
 			// Without a value, edge.Load or relay.Load would take its own default. The port of that
 			// default may already be the port of another variable. So the variable gets port 0,
 			// which collides with no other port. If load finds no problem, it replaces this address
-			// by an empty one in the end.
+			// by an empty address in the end.
 			environ = append(environ, name+"=127.0.0.1:0")
 		}
 	}

@@ -120,8 +120,8 @@ func forbidden(from, to string) string {
 }
 
 // TestHalvesAreApart checks what the binaries link. An edge's binary must link neither the relay's
-// packages nor go-redis. A relay's binary must not link the edge's packages. Neither
-// binary may link package testing.
+// packages nor go-redis. A relay's binary must not link the edge's packages. Package testing must
+// be in neither binary.
 func TestHalvesAreApart(t *testing.T) {
 	for _, c := range []struct{ binary, never string }{
 		{"./edge/cmd/edge", module + "/relay"},

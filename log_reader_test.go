@@ -115,7 +115,7 @@ func dropped(admin, reason string) bool {
 	return metric.MatchString(get("http://" + admin + "/metrics"))
 }
 
-// The function client connects to an edge as the user of the given name.
+// The function client connects to an edge as the user with the given name.
 func client(t *testing.T, edge, name string) *websocket.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -212,7 +212,7 @@ func TestG2_ALogReaderThatIsStuckCostsNoClient(t *testing.T) {
 	relay.stops(t, syscall.SIGTERM)
 }
 
-// comeAndGo connects to the edge as the user of the given name, and leaves.
+// comeAndGo connects to the edge as the user with the given name, and leaves.
 func comeAndGo(t *testing.T, edge, name string) {
 	t.Helper()
 	c, err := net.Dial("tcp", edge)

@@ -131,13 +131,13 @@ func TestTheSDKTabAnswersPings(t *testing.T) {
 	}
 }
 
-// screenshot is the environment variable that names the file for the picture of two tabs. Without
-// this variable, the picture is removed.
+// screenshot is the environment variable that names the file for the picture of two tabs. If the
+// variable is not set, the picture goes to a temporary folder, which the test removes.
 const screenshot = "EDGERELAY_SCREENSHOT"
 
 // The variable tabs is a page that shows the product's page twice, side by side, in two iframes
-// that look like tabs of a browser. Each iframe stands for a tab. With ?sdk in its URL, the second
-// iframe shows the SDK tab.
+// that look like tabs of a browser. Each iframe stands for a tab. If the URL of that page has ?sdk,
+// the second iframe shows the SDK tab.
 //
 //go:embed testdata/tabs.html
 var tabs []byte

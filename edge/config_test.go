@@ -26,8 +26,8 @@ func TestConfigDefaults(t *testing.T) {
 
 // TestA9_DemandsOfTokensAreRead checks that Load reads JWT_ISSUER and JWT_AUDIENCE. Under
 // EDGE_AUTH=open each of these variables must give a warning. If JWT_ISSUER is misspelt,
-// config.Unknown must name the right variable. EDGE_JWT_KEYS is the name that JWT_KEYS had before
-// the first release. For that old name, config.Unknown must name JWT_KEYS.
+// config.Unknown must name the right variable. An operator may also write EDGE_JWT_KEYS, since most
+// variables of an edge begin with EDGE_. Then config.Unknown must name JWT_KEYS.
 func TestA9_DemandsOfTokensAreRead(t *testing.T) {
 	set := good("JWT_ISSUER=https://id.example/", "JWT_AUDIENCE=chat", "EDGE_STRICT_IDS=true")
 	c, err := Load(set)
@@ -130,7 +130,8 @@ func TestBadValuesNameTheirVariable(t *testing.T) {
 }
 
 // TestKeysWithoutAnyUseAreAWarning sets JWT_KEYS under both values of EDGE_AUTH. An open edge reads
-// no token, so its operator may have forgotten to set EDGE_AUTH.
+// no token, so its operator may have forgotten to set EDGE_AUTH. Only in this case must Warnings
+// warn.
 func TestKeysWithoutAnyUseAreAWarning(t *testing.T) {
 	for auth, warns := range map[string]bool{"open": true, "jwt": false} {
 		c, err := Load(good("EDGE_ADDR=127.0.0.1:8080", "EDGE_AUTH="+auth))

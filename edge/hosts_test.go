@@ -5,7 +5,9 @@ import (
 	"testing"
 )
 
-// TestA8_ServedHosts checks for which hosts servesHost finds a matching pattern in EDGE_ORIGINS.
+// TestA8_ServedHosts checks which hosts match a pattern of EDGE_ORIGINS. Upper and lower case must
+// not matter. A pattern with a port must match only a host with that port. A host that only begins
+// with a pattern must not match.
 func TestA8_ServedHosts(t *testing.T) {
 	c := Config{Origins: []string{"chat.example.com", "https://*.example.org", "http://a.example:8080"}}
 	for host, want := range map[string]bool{

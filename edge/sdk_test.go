@@ -57,8 +57,8 @@ func newLinked(t *testing.T) *linked {
 	return l
 }
 
-// client upgrades at protocol.SDKPath, and sends a text message if that succeeds. It returns the
-// status of the answer.
+// client asks for an upgrade at protocol.SDKPath. If the upgrade succeeds, client sends the message
+// as text. It returns the connection and the status of the answer.
 func (l *linked) client(t *testing.T, message string) (c io.ReadWriteCloser, status int) {
 	conn, err := l.net.Dial(t.Context())
 	if err != nil {
@@ -198,7 +198,7 @@ func tell(t *testing.T, l *uplink.Link, frame interface{ Append([]byte) []byte }
 
 // TestP8_GuestsWithoutALinkLeaveNothing checks clients that come while there is no link. Such a
 // client must be upgraded if the last relay knew SDKs. It must leave nothing in the tables or in
-// the log.
+// the log. When it has gone, it must not keep the edge from a link without link.FeatureSDK.
 func TestP8_GuestsWithoutALinkLeaveNothing(t *testing.T) {
 	l := newLinked(t)
 	if _, status := l.client(t, "connect"); status != http.StatusServiceUnavailable {

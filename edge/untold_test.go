@@ -29,8 +29,8 @@ func (m mirrored) open() *gateway.Session {
 	return s
 }
 
-// said takes from l all that l has yet to send. It returns what concerns sessions: +id for a
-// Session frame, the id and the text for a message, and -id for an end.
+// said reads all frames that l has yet to send. It returns a text for each frame about a session:
+// +id for a Session, the id and the payload for a Message, and -id for an End.
 func said(t *testing.T, l *uplink.Link) (list []string) {
 	t.Helper()
 	for {

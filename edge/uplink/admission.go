@@ -5,31 +5,34 @@ import (
 	"slices"
 )
 
-// admission decides who may append to a full Log.
+// admission decides which session may append to a full Log, and when.
 //
-// A session may wait for room in its owner's share of the Log. The admission looks at that session
-// again in two cases: a message of the owner has left the Log, or a session of the owner has given
-// up room that was kept for it. Sessions that wait for room in the Log as a whole stand in one
-// line. When room appears, it is promised to sessions from the front of the line, as far as the
-// room goes. A session is woken when room is promised to it. While the line is not empty, a session
+// A session that needs room waits for one of two things. It may wait for room in its owner's share.
+// Or it stands in line for room in the Log as a whole. There is one line for the sessions of all
+// owners. A session that waits for a share goes to the end of the line once the share has room for
+// it. The admission looks for that room in two cases: a message of the owner has left the Log, or a
+// session of the owner has given up room that was kept for it.
+//
+// When the Log has room, the room is promised to sessions from the front of the line, as far as it
+// goes. A session is woken when room is promised to it. While the line is not empty, a session
 // without a promise is refused, however small its message is. So small messages cannot pass a large
 // one for ever.
 //
-// In an owner's share, promised room counts as used, and so does the room for which a session of
-// the owner stands in line.
+// Two kinds of room count as used in an owner's share: the room that is promised to sessions of the
+// owner, and the room for which sessions of the owner stand in line.
 //
 // A session has at most one waiter and one promise, since it never waits twice at the same time.
 // Only one caller at a time may step the admission. In Links, that caller holds Links.mu.
 type admission struct {
 	log      *Log
-	line     list.List            // *waiter elements: sessions that wait for the Log
+	line     list.List            // *waiter elements: sessions that wait for room in the whole Log
 	shares   map[uint64][]*waiter // sessions that wait for an owner's share, by owner
-	promises map[uint64]promise   // promises by session
+	promises map[uint64]promise   // keyed by session
 	promised int
-	kept     map[uint64]int // bytes promised, and bytes that sessions in line wait for; by owner
+	kept     map[uint64]int // by owner: bytes promised, and bytes that sessions in line need
 }
 
-// promise is room that is kept for a session.
+// promise is room that is kept for a session. The bytes include EntryCost.
 type promise struct {
 	owner uint64
 	bytes int
@@ -40,7 +43,7 @@ type waiter struct {
 	session uint64
 	owner   uint64
 	size    int
-	ready   chan struct{} // closed when room was promised
+	ready   chan struct{} // closed when room is promised
 	granted bool
 	inLine  *list.Element // place in admission.line; nil while the waiter waits for the share
 }
@@ -82,7 +85,7 @@ func (a *admission) wait(session uint64, size int) *waiter {
 		a.promise(session, a.log.ownerOf(session), size)
 		return nil
 	}
-	defer a.offer(session) // admit may have freed promised room
+	defer a.offer(session) // admit has taken the promise, so room may be free for others
 	w := &waiter{session: session, owner: a.log.ownerOf(session), size: size, ready: make(chan struct{})}
 	if a.shareRoom(session, size) {
 		a.queue(w)
@@ -123,7 +126,7 @@ func (a *admission) keep(owner uint64, bytes int) {
 	}
 }
 
-// queue puts w at the end of the line.
+// queue puts w at the end of the line. From then on the room for w counts in its owner's share.
 func (a *admission) queue(w *waiter) {
 	w.inLine = a.line.PushBack(w)
 	a.keep(w.owner, w.size+EntryCost)
@@ -144,8 +147,8 @@ func (a *admission) lineUp(owner uint64) {
 	}
 }
 
-// freed tells that a message of the session has left the Log. After one or more calls of freed, the
-// caller calls grant.
+// freed is called when a message of the session has left the Log. After one or more such calls, the
+// caller must call grant.
 func (a *admission) freed(session uint64) { a.lineUp(a.log.ownerOf(session)) }
 
 // grant promises free room to the sessions in line, from the first one on. It stops at a session
@@ -176,8 +179,8 @@ func (a *admission) leave(session uint64) {
 	a.offer(session)
 }
 
-// offer promises free room to sessions that wait. It must be called after the session has given up
-// room.
+// offer promises free room to sessions that wait. It is called when the given session may have
+// given up room.
 func (a *admission) offer(session uint64) {
 	a.lineUp(a.log.ownerOf(session))
 	a.grant()

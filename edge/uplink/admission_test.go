@@ -112,8 +112,9 @@ func TestRoomGivenUpGoesToTheNext(t *testing.T) {
 	}
 }
 
-// TestP8_RoomIsKeptAndBounded takes random steps. A session with a promise must find room. The Log
-// must keep its bound. After the last step, the sessions that still wait must be served.
+// TestP8_RoomIsKeptAndBounded makes sessions send, wait and give up at random. A session to which
+// room was promised must find that room. Used and promised bytes together must stay within the
+// Log's bound. In the end no session may wait for ever.
 func TestP8_RoomIsKeptAndBounded(t *testing.T) {
 	for seed := range uint64(100) {
 		random := rand.New(rand.NewPCG(seed, 4))
@@ -215,7 +216,7 @@ func BenchmarkGrant(b *testing.B) {
 }
 
 // In TestP7_AUsersSessionsShareOneShareOfTheLog, 30 sessions of one owner send and wait. Together
-// they must not use more than one share.
+// they must not use more than one share. A session whose end is finished must leave nothing behind.
 func TestP7_AUsersSessionsShareOneShareOfTheLog(t *testing.T) {
 	h := newHall(t, 16*1000)
 	for s := range uint64(30) {

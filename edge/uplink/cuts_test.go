@@ -74,7 +74,7 @@ func cuts(t *testing.T, seed uint64) {
 	for _, c := range r.net.Conns() {
 		c.CutAfter(-1)
 	}
-	for { // without a link, Flush does not wait for ends
+	for { // repeated, since Flush does not wait for ends while there is no link
 		same(t, "left", e.Flush(t.Context()), 0)
 		e.mu.Lock()
 		ends := e.log.Ends()
@@ -136,7 +136,8 @@ func (f *finisher) handle(l *fakeLink, frame any) {
 	}
 }
 
-// finish finishes some of the open frames, and sends an acknowledgement. The caller holds f.mu.
+// finish finishes some of the open frames, which are those that have come and are not finished.
+// Then it sends an acknowledgement. The caller holds f.mu.
 func (f *finisher) finish() {
 	for len(f.open) > 8 || len(f.open) > 0 && f.random.IntN(3) > 0 {
 		i := f.random.IntN(len(f.open))

@@ -59,7 +59,8 @@ func (u *Uplink) dial(
 }
 
 // failures joins the errors into one line. It sorts them, because dials of a race may fail in any
-// order.
+// order, and the same failures should give the same line. Without errors, the line says that no
+// relay has an address.
 func failures(errs []error) string {
 	if len(errs) == 0 {
 		return "no relay has an address"
@@ -72,19 +73,21 @@ func failures(errs []error) string {
 	return strings.Join(lines, "; ")
 }
 
-// backoffFirst and backoffMax bound the random delays before a lost link is dialled again. They
-// also bound the pauses between rounds of a search that is older than eagerFor.
+// backoffFirst is the first bound of a backoff, and backoffMax is its highest bound. A backoff
+// gives the random delay before a search begins, when a link has ended. A second backoff gives the
+// pauses of a search that is older than eagerFor. These pauses are never shorter than roundEvery.
 const (
 	backoffFirst = 100 * time.Millisecond
 	backoffMax   = 5 * time.Second
 	// settled is how long a link must last to reset the back-off.
 	settled = 5 * time.Second
 	// refusedFor is the longest time for which a search leaves out a relay that has refused the key
-	// or the version, or that lacks FeatureSDK.
+	// or the version, or that lacks FeatureSDK. The time is random, and at least half as long.
 	refusedFor = 30 * time.Second
 )
 
-// backoff gives delays with full jitter: any time up to a bound that doubles with each delay.
+// backoff gives random delays. A delay is any time from 0 up to a bound, which is called full
+// jitter. The bound doubles with each delay, up to backoffMax.
 type backoff struct{ bound time.Duration }
 
 func (b *backoff) next() time.Duration {
@@ -94,8 +97,8 @@ func (b *backoff) next() time.Duration {
 
 func (b *backoff) reset() { b.bound = 0 }
 
-// refusals has the candidates that a search leaves out for a while. The key is the candidate's URL.
-// Either the candidate has refused this edge, or this edge has refused the candidate.
+// refusals holds the candidates that a search leaves out for a while, keyed by URL. Either the
+// candidate has refused this edge, or this edge has refused the candidate.
 type refusals map[string]refusal
 
 type refusal struct {

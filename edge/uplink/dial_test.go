@@ -101,7 +101,7 @@ func TestAnEarlierDialHasTheHigherGeneration(t *testing.T) {
 		if len(a) != 1 || len(b) != 1 || a[0].Generation <= b[0].Generation {
 			t.Errorf("the first dial said %+v, the second one %+v", a, b)
 		}
-		for _, r := range relays { // nothing may sleep when the test ends
+		for _, r := range relays { // no goroutine may sleep when the test ends
 			r.mu.Lock()
 			r.slow = 0
 			r.mu.Unlock()
@@ -163,7 +163,7 @@ func TestNamesAreLookedUpAtEveryDial(t *testing.T) {
 		time.Sleep(time.Minute)
 		same(t, "dials without an address", n.dialCount(), 0)
 
-		names.set(nil, "10.0.0.1", "::ffff:10.0.0.2") // the first address is dead
+		names.set(nil, "10.0.0.1", "::ffff:10.0.0.2") // nothing listens at the first address
 		time.Sleep(backoffMax)
 		four.last(1)
 
@@ -179,8 +179,9 @@ func TestNamesAreLookedUpAtEveryDial(t *testing.T) {
 	})
 }
 
-// In TestC4_ALinkWhileTheFirstNameserverIsSilent, each look-up takes longer than lookupWait. The
-// edge must get a link nevertheless, and another one when the name has another address.
+// In TestC4_ALinkWhileTheFirstNameserverIsSilent, each look-up of the relay's name takes longer
+// than lookupWait. The edge must get a link nevertheless. When the name has another address, the
+// edge must link to that address.
 func TestC4_ALinkWhileTheFirstNameserverIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const silence = 5*time.Second + time.Millisecond
@@ -259,8 +260,8 @@ func TestBackoffAfterALink(t *testing.T) {
 	})
 }
 
-// The function most returns how many of the given times lie in the fullest stretch of the given
-// length. The times must be in ascending order.
+// The function most looks at each stretch of time that is as long as span. It returns how many of
+// the given times lie in the fullest stretch. The times must be in ascending order.
 func most(times []time.Time, span time.Duration) (n int) {
 	for i, first := 0, 0; i < len(times); i++ {
 		for times[i].Sub(times[first]) >= span {

@@ -92,7 +92,8 @@ func TestP12_AFrozenRelayIsLeftWithinTwoSeconds(t *testing.T) {
 	})
 }
 
-// The relay in use stands still for a moment. The edge must not begin another link.
+// The relay in use is frozen for a moment, so the edge may doubt it and dial. The edge must keep
+// its link. It must send no frame on a link that it has dialled, and must close that link.
 func TestP12_DoubtOnlyDials(t *testing.T) {
 	for _, count := range []int{1, 2} {
 		for _, stall := range []time.Duration{700 * time.Millisecond, 1200 * time.Millisecond, 1600 * time.Millisecond} {
@@ -103,7 +104,7 @@ func TestP12_DoubtOnlyDials(t *testing.T) {
 					e := n.run(t, Config{URLs: urls}, withSession)
 					time.Sleep(5 * time.Second)
 					used, other := e.linkedTo(relays)
-					if other != nil { // it stays silent until the relay in use is heard
+					if other != nil { // the other relay is silent until the relay in use is heard
 						other.freeze(true)
 					}
 					used.freeze(true)
@@ -133,8 +134,8 @@ func TestP12_DoubtOnlyDials(t *testing.T) {
 	}
 }
 
-// The connection of the link is dead. Its relay is the only one, and answers dials. The edge must
-// link to that relay anew.
+// The connection of the edge's link is dead. The relay of this link is the only one, and answers
+// dials. The edge must link to that relay anew.
 func TestP12_AHalfOpenLinkToALoneRelayIsReplacedWithinThreeSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -154,8 +155,9 @@ func TestP12_AHalfOpenLinkToALoneRelayIsReplacedWithinThreeSeconds(t *testing.T)
 	})
 }
 
-// The link is silent. Its relay is the only one, and answers a dial at once. A byte of the link
-// comes 0.3 s later. The edge must not begin another link.
+// The edge's link is silent. The relay of this link is the only one, and answers a dial at once.
+// But 0.3 s later a byte comes on the silent link. The edge must keep the silent link, and must not
+// begin the link that it has dialled.
 func TestP12_ALinkThatIsHeardAfterItsRelayAnsweredStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -177,8 +179,9 @@ func TestP12_ALinkThatIsHeardAfterItsRelayAnsweredStays(t *testing.T) {
 	})
 }
 
-// Both relays are frozen, so the edge doubts the relay in use, and the other relay answers no
-// dial. Then the doubted relay is heard again. The edge must not begin another link.
+// Both relays are frozen, so the edge doubts the relay in use, and the other relay answers no dial.
+// Then the doubted relay is heard again. The edge must stop dialling, and must not begin another
+// link.
 func TestP12_AByteCancelsTheDial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -202,12 +205,13 @@ func TestP12_AByteCancelsTheDial(t *testing.T) {
 	})
 }
 
-// The relay is away for some seconds. The edge must find it soon after it is back. This may take
-// somewhat longer if something at the relay's address takes connections meanwhile and says nothing.
+// The relay is away for some seconds. When it is back, the edge must link to it within 0.5 s. The
+// edge may take somewhat longer if something at the relay's address took connections meanwhile, and
+// did not answer.
 func TestP12_ALoneRelayThatIsBackIsFoundWithinHalfASecond(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		stand *fakeRelay // takes connections at the relay's address meanwhile; nil: nothing does
+		stand *fakeRelay // what is at the relay's address meanwhile; nil: dials are refused
 		most  time.Duration
 	}{
 		{"refused", nil, 500 * time.Millisecond},
@@ -241,8 +245,8 @@ func TestP12_ALoneRelayThatIsBackIsFoundWithinHalfASecond(t *testing.T) {
 	}
 }
 
-// The relay vanishes, but its connections do not break. Then another boot of the relay comes. The
-// edge must link to that boot within 0.5 s.
+// The relay vanishes, but its connections do not break. Then the relay starts anew at the same
+// address. The edge must link to it within 0.5 s.
 func TestP12_ALoneRelayThatVanishedIsFoundWithinHalfASecond(t *testing.T) {
 	for _, gone := range []time.Duration{3, 7, 14} {
 		synctest.Test(t, func(t *testing.T) {
@@ -276,7 +280,7 @@ func TestP12_AHalfOpenLinkIsReplacedThoughTheOtherRelaysAreAway(t *testing.T) {
 			var n network
 			relays, urls := n.relaysOf(t, count)
 			for _, r := range relays {
-				r.far = 100 * time.Millisecond // one delay for a whole handshake
+				r.far = 100 * time.Millisecond // stands for all delays of a handshake
 			}
 			e := n.run(t, Config{URLs: urls})
 			time.Sleep(5 * time.Second)
@@ -330,8 +334,8 @@ func TestP12_ARelayIsDoubtedAgain(t *testing.T) {
 	})
 }
 
-// Relays fail one after the other, for more than 2.5 s each. The edge must leave each within 2 s,
-// and count no move as wrong.
+// Two relays freeze in turn, each for more than 2.5 s. The edge must leave the frozen relay within
+// 2 s each time, and must count no such move as wrong.
 func TestP12_RightMovesMakeNoPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -370,8 +374,8 @@ func TestAMoveResetsTheBackoff(t *testing.T) {
 	})
 }
 
-// The edge doubted a relay and left it. That relay is heard again, and the relay in use does not
-// say Live. The edge must go back, unless the relay in use says that it is degraded.
+// The edge has left a relay by doubt. That relay is heard again, and the new relay does not say
+// Live. The edge must go back to the first relay, unless the new relay says that it is degraded.
 func TestP12_TheEdgeReturnsIfTheNextRelayIsSlow(t *testing.T) {
 	for _, degraded := range []bool{false, true} {
 		t.Run(fmt.Sprint("degraded ", degraded), func(t *testing.T) {
@@ -417,8 +421,8 @@ func TestP12_TheEdgeReturnsIfTheNextRelayIsSlow(t *testing.T) {
 	}
 }
 
-// The second relay freezes as soon as the edge is linked to it. The edge must move to another relay
-// within 3 s.
+// The relay in use freezes, and the edge moves to a second relay. The second relay freezes at once.
+// The edge must move to the third relay within 3 s.
 func TestP12_TheNextRelayIsDoubtedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -451,8 +455,9 @@ func TestP12_TheNextRelayIsDoubtedAtOnce(t *testing.T) {
 	})
 }
 
-// The relay in use stands still for 1.8 s, ten times. The edge must move once, and count that as a
-// wrong move. After 4*calmAfter it must again leave a frozen relay within 2 s.
+// The relay in use stands still for 1.8 s, and this happens ten times. The edge must move only
+// once, and must count that move as wrong. After 4*calmAfter the edge must again leave a frozen
+// relay within 2 s.
 func TestWrongMovesMakeAnEdgePatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -33,8 +33,8 @@ const (
 	// The pause is never shorter than the round trip.
 	//
 	// A relay that has too much to do may take a connection and give no link. So if a relay has
-	// taken a connection of the latest round, the search waits before it begins a round beside
-	// others. It waits until muteEvery has passed since the latest round began.
+	// taken a connection of the latest round, no further round begins beside that round for a
+	// while. This lasts until muteEvery has passed since the latest round began.
 	roundEvery = 200 * time.Millisecond
 	muteEvery  = 700 * time.Millisecond
 	// mostRounds bounds how many rounds of a search are under way at one time.
@@ -51,8 +51,9 @@ const (
 	roundWait  = 1200 * time.Millisecond
 	roundTrips = 6
 	roundLong  = 4
-	// eagerFor is the age up to which a search may begin a round while another is under way. After
-	// that, a backoff gives the pauses between rounds.
+	// eagerFor is the age up to which a search may begin a round while another is under way. An
+	// older search begins a round only when none is under way. Then a backoff gives the pauses
+	// between two looks, and roundEvery is the shortest pause.
 	eagerFor = 20 * time.Second
 	// heardEvery is the interval at which an edge looks whether the relay that it doubts has been
 	// heard.
@@ -87,7 +88,7 @@ type search struct {
 type round struct {
 	began     time.Time
 	looked    atomic.Bool // the look-up of the candidates' names is over
-	connected atomic.Bool // a relay has taken a connection
+	connected atomic.Bool // some relay has taken a connection of this round
 
 	won     *dialled
 	failed  []resolve.Attempt[*dialled]
@@ -137,7 +138,7 @@ func (u *Uplink) find(ctx context.Context, leaving *running, why cause) *dialled
 	}
 }
 
-// begin starts a round.
+// begin starts a round. When the round has ended, it comes on the channel ended.
 func (s *search) begin(ctx context.Context) {
 	wait := max(roundWait, roundTrips*s.u.rtt())
 	if s.rounds%roundLong == roundLong-1 || !s.eager() {
@@ -183,7 +184,7 @@ func (s *search) mayBegin() bool {
 
 // race looks up the candidates and dials them in a random order until one gives a link. It leaves
 // out the candidates that are in Uplink.refusals. The relay that the edge is leaving comes last.
-// The given time bounds each dial.
+// The parameter wait bounds each dial.
 func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
 	u := s.u
 	lookup, stagger := lookupWait, resolve.Stagger
@@ -229,9 +230,10 @@ func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
 	}
 }
 
-// suits returns why the edge does not take the dialled link l, or nil if it takes l. The relay of a
-// silent link may answer a dial. In that case suits waits up to againAfter for the silent link to
-// be heard. If that link stays silent, the edge needs the new one.
+// suits returns nil if the edge takes the dialled link l. Otherwise it returns why the edge does
+// not take l. The relay of a silent link may answer a dial. In that case suits waits up to
+// againAfter for the silent link to be heard. If that link stays silent, the edge needs the new
+// one.
 func (s *search) suits(ctx context.Context, l *dialled) error {
 	if !s.u.takes(l.conn.Features()) {
 		return errNoSDK
@@ -319,10 +321,11 @@ func (u *Uplink) refuse(url string, err error) {
 	u.logger.Warn("no link to this relay for a while", "url", url, "reason", reason, "err", err)
 }
 
-// fail notes that no relay gave a link. It logs the reason, unless the previous call had the same
-// reason and no round has given a link since that call. If the edge has sessions of SDKs and relays
-// lack FeatureSDK, somebody must update these relays. So fail logs an error as well, but not again
-// in the failed rounds that follow.
+// fail is called when a round gave no link and the edge has none. It logs the reasons, unless the
+// previous call had the same reasons and no round has given a link since that call. If the edge has
+// sessions of SDKs and a relay lacks FeatureSDK, somebody must update that relay. So fail logs an
+// error as well. It does not log that error if the previous failed round had found such a relay
+// too, and no link has begun since that round.
 func (u *Uplink) fail(errs []error) {
 	refused, lacking := len(errs) > 0, false
 	for _, err := range errs {
@@ -344,9 +347,9 @@ func (u *Uplink) fail(errs []error) {
 	}
 }
 
-// rtt returns the shortest of the last round trips on the link in use. If there is no such link, it
-// returns the value of the last link on which a round trip was measured. If there never was such a
-// link either, it returns 0.
+// rtt returns the shortest of the last round trips on the link in use, or 0 if none was measured
+// there yet. If no link is in use, rtt returns the shortest round trip of the last link on which
+// one was measured. It returns 0 if there never was such a link.
 func (u *Uplink) rtt() time.Duration {
 	u.mu.Lock()
 	defer u.mu.Unlock()

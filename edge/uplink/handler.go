@@ -7,10 +7,11 @@ import "github.com/edgerelay/edgerelay/shared/link"
 // of a frame after they return.
 type Handler interface {
 	// Begin starts a link and returns the Feed for the link's frames. It calls the function session
-	// or the function client for each session. A dead session that is not yet forgotten gets a
-	// call, too. Then Begin calls the function held for each topic with members, and more than once
-	// for a topic with many members. Then it calls the function keep for each membership that has a
-	// keep. All these calls together show the tables as they are at one moment.
+	// or the function client for each session. A dead session gets a call, too: it has ended, but
+	// is not forgotten yet. Then Begin calls the function held for each topic with members, and
+	// more than once for a topic with many members. Then it calls the function keep for each
+	// membership that has a keep. All these calls together show the tables as they are at one
+	// moment.
 	Begin(session func(link.Session), client func(link.Client), held func(link.Held), keep func(link.Keep)) Feed
 
 	Answer(link.Answer)

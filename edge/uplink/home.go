@@ -9,11 +9,13 @@ import (
 	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
-// An edge that had to link to a far relay goes home to a nearer one: docs/design/uplink.md.
+// An edge that had to link to a far relay goes home to a nearer relay later. docs/design/uplink.md
+// says more.
 const (
-	// Before the edge goes to a nearer relay, it asks that relay again and again, for as long as
-	// homeAfter. The relay must answer each question. A random time up to homeSpread is added, so
-	// that many edges do not go at once. The pause before each question is homeAsk.
+	// Before the edge goes home to a nearer relay, it asks that relay again and again, and the
+	// relay must answer each question. The edge goes on asking for homeAfter and for a random time
+	// of up to homeSpread more, so that many edges do not go at once. The pause before each
+	// question is homeAsk.
 	homeAfter  = time.Minute
 	homeSpread = time.Minute
 	homeAsk    = 5 * time.Second
@@ -30,11 +32,12 @@ const (
 	handshakeTrips = 3
 )
 
-// distance is how far a candidate is.
+// distance holds the latest round trips between the edge and a candidate.
 type distance []time.Duration // round trips of up to homeTrips surveys; never empty
 
-// measured returns d with one more round trip. It keeps only the latest homeTrips round trips. A
-// round trip is the duration of a handshake, divided by handshakeTrips.
+// measured returns d with one more round trip. It keeps only the latest homeTrips round trips. The
+// parameter took is the duration of a handshake. The round trip is that duration divided by
+// handshakeTrips.
 func (d distance) measured(took time.Duration) distance {
 	if len(d) == homeTrips {
 		d = slices.Delete(d, 0, 1)

@@ -120,8 +120,8 @@ func TestP5_AnEdgeDoesNotGoHomeWhileRedisIsAway(t *testing.T) {
 	})
 }
 
-// The nearer relay does not say Live, as if it were cut from Redis. The edge must go back to the
-// far one, and stay there.
+// The edge goes home to the nearer relay, but that relay does not say Live, as if it were cut from
+// Redis. The edge must go back to the far relay, and stay there.
 func TestAnEdgeReturnsIfTheNearerRelayIsNoBetter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -135,8 +135,8 @@ func TestAnEdgeReturnsIfTheNearerRelayIsNoBetter(t *testing.T) {
 	})
 }
 
-// The edge gets an offer of a better relay. The relay with which the offer compares it is not in
-// use any more. The edge must stay where it is, and close the offered link.
+// The edge is offered a link, because its relay is better than some other relay. But the edge does
+// not use that other relay any more. The edge must stay where it is, and close the offered link.
 func TestAnOfferForAnotherRelayIsNotTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -153,7 +153,8 @@ func TestAnOfferForAnotherRelayIsNotTaken(t *testing.T) {
 	})
 }
 
-// The nearer relay is there for 30 s at a time. The edge must stay at the far one.
+// The nearer relay takes links for only 30 s at a time, which is less than homeAfter. The edge must
+// stay at the far relay.
 func TestAnEdgeDoesNotGoHomeToARelayThatComesAndGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -10,15 +10,15 @@ import (
 // of that connection. The connection's writer calls Fill, and its reader calls HandleFrame and
 // EndBatch. The function wake asks the writer to call Fill again.
 //
-// Two Links may exist while the edge moves to another relay. The older one then sends nothing but
-// Moved. From its relay it takes only publications, gaps, costs and topic numbers. All other frames
-// are ignored, since they could contradict what the new relay has been told.
+// Two Links may exist while the edge moves to another relay. The older Link then sends nothing but
+// Moved, and takes only publications, gaps, costs and topic numbers. It ignores all other frames,
+// since they could contradict what the new relay has been told.
 type Link struct {
 	links *Links
 	wake  func()
 	sdk   bool // FeatureSDK is in force
 	feed  Feed
-	drain chan time.Duration // one slot
+	drain chan time.Duration // one slot; see the method Drain
 	live  chan struct{}      // closed when the relay has said Live
 	names link.Names         // used by the reader alone
 
@@ -56,9 +56,8 @@ func NewLink(links *Links, features uint64, wake func()) *Link {
 	return l
 }
 
-// Drain returns a channel. The channel brings a window when the relay is about to stop. The relay
-// then asks the edge to link elsewhere. The edge should begin to do so at a random moment within
-// that window.
+// Drain returns a channel that brings a window when the relay is about to stop. The edge should
+// begin to link elsewhere at a random moment within that window.
 func (l *Link) Drain() <-chan time.Duration { return l.drain }
 
 // Live returns a channel that is closed when the relay has said Live. By then the relay has sent

@@ -40,7 +40,7 @@ type Links struct {
 	// The lock mu gives one order to the actions of sessions: a Session frame goes before the
 	// session's messages, and the messages go before the session's end. It is not held across I/O,
 	// and not while the Handler is called.
-	mu        sync.Mutex // guards the following
+	mu        sync.Mutex // guards the fields below
 	log       *Log
 	admission *admission
 	newest    *Link // the latest link, until its Down; nil: none
@@ -134,8 +134,8 @@ func (s *Links) End(session uint64) {
 	wake(up)
 }
 
-// Forget undoes Open for a session that no relay was told of and that has no message in the log. No
-// relay needs to hear of its end.
+// Forget undoes Open or Enrol for a session that no relay was told of and that has no message in
+// the log. No relay needs to hear of the session's end.
 func (s *Links) Forget(session uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

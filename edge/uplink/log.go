@@ -17,11 +17,11 @@ const shares = 16
 // Log keeps the numbered frames of clients that are not finished. Numbers begin at 1 when the edge
 // boots, and grow by 1.
 //
-// Log.size bounds the bytes in the Log. Each owner's share is a sixteenth of it. An owner is a user
-// with all its sessions, or all guests together. A message needs room both in the Log and in its
-// owner's share. An empty Log has room for one message of any size, and so has an empty share. Ends
-// of sessions need no room, since a session has at most one. When there is no room, Append refuses
-// and changes nothing.
+// Log.size bounds the bytes in the Log. Each owner's share is a sixteenth of that bound. A user is
+// an owner, with all its sessions. All sessions whose users are not known yet belong to one owner
+// together. A message needs room both in the Log and in its owner's share. An empty Log has room
+// for one message of any size, and so has an empty share. Ends of sessions need no room, since a
+// session has at most one. When there is no room, Append refuses and changes nothing.
 //
 // A Log is a plain structure: no I/O, no goroutine, no lock. One caller steps it.
 type Log struct {
@@ -44,7 +44,7 @@ type Log struct {
 	used     map[uint64]int // bytes per owner; owners without bytes are left out
 }
 
-// account has the messages and the owner of one session.
+// account says which owner a session has, and how many of the session's messages are in the Log.
 type account struct {
 	owner    uint64 // the owner whose share the session uses
 	messages int
@@ -241,7 +241,7 @@ func (l *Log) check(through uint64, ranges []link.Range) error {
 	return nil
 }
 
-// shift takes the first entry out.
+// shift takes the first entry out. If the entry is not finished yet, shift calls drop for it.
 func (l *Log) shift(dropped func(session uint64, end bool)) {
 	if s := l.entries.at(0); !s.dead() {
 		l.drop(s, dropped)
@@ -274,7 +274,8 @@ func (l *Log) finish(r link.Range, dropped func(session uint64, end bool)) {
 	}
 }
 
-// drop subtracts the slot s from the sums, and calls the function dropped.
+// drop takes the slot s out of the counts of messages, ends and bytes, and calls the function
+// dropped.
 func (l *Log) drop(s *slot, dropped func(session uint64, end bool)) {
 	if s.end {
 		l.ends--

@@ -126,7 +126,8 @@ func (m *model) first() uint64 {
 	return uint64(len(m.entries) + 1)
 }
 
-// choices makes the decisions of a schedule, at random or from a fuzzer's bytes.
+// choices makes the decisions of a schedule, at random or from a fuzzer's bytes. A call with n
+// returns a number from 0 to n-1.
 type choices func(n int) int
 
 // pair steps a Log and a model of it together. It fails the test at the first difference.

@@ -168,7 +168,8 @@ func (u *Uplink) leave(old, next *running) {
 }
 
 const (
-	// mostPatient bounds the factor by which wrong moves raise the limit of silence.
+	// mostPatient bounds the factor by which wrong moves multiply the silence that leads to a
+	// doubt.
 	mostPatient = 8
 	// shortSilence is the silence below which a move by doubt counts as wrong: see Uplink.learn.
 	shortSilence = 2500 * time.Millisecond
@@ -176,7 +177,7 @@ const (
 	calmAfter = 10 * time.Minute
 )
 
-// patience is the factor by which the limit of silence is raised.
+// patience is the factor by which the silence that leads to a doubt is multiplied.
 type patience struct {
 	factor int       // 0 counts as 1
 	since  time.Time // when factor changed last

@@ -85,7 +85,7 @@ type fakeRelay struct {
 	away     bool          // dials to this relay get no answer
 	slow     time.Duration // time from Hello to Welcome
 	hellos   []link.Hello
-	asked    []*fakeLink // links of surveys, which ask no more than which relay this is
+	asked    []*fakeLink // links of surveys, which have generation 0
 }
 
 // start adds a relay to n at addr.
@@ -306,7 +306,6 @@ func (l *fakeLink) ended() *link.CloseError {
 	return l.end
 }
 
-// cut cuts all connections of the relay.
 func (r *fakeRelay) cut() { r.net.CutAll() }
 
 // fakeHub is a Handler that keeps sessions and records its calls.

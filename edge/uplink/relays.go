@@ -28,8 +28,8 @@ type relay struct {
 	port uint16
 }
 
-// CheckURL reports what is wrong with a relay's URL. The forms are ws://host:port, wss://host and
-// dns://name:port. The error shows no password.
+// CheckURL returns an error if s is not the URL of a relay. The forms are ws://host:port,
+// wss://host and dns://name:port. The error shows no password.
 func CheckURL(s string) error {
 	_, err := parseRelay(s)
 	return err

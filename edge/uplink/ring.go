@@ -2,7 +2,7 @@ package uplink
 
 import "sort"
 
-// slot is one element of a ring.
+// slot is one element of a ring: a numbered frame of a Log.
 type slot struct {
 	number   uint64
 	session  uint64
@@ -11,7 +11,7 @@ type slot struct {
 	granted  bool // already in effect at a relay: to be published, not judged
 	answered bool // its client was answered
 	// skip is 0 for a live slot. A dead slot is finished and waits to be taken out. In a dead slot,
-	// skip counts dead slots in a row: this slot is the first of them.
+	// skip counts dead slots in a row. The slot itself is the first of these.
 	skip uint32
 }
 

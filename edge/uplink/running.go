@@ -23,8 +23,8 @@ type running struct {
 }
 
 // begin takes a dialled link into use, and starts to tell the edge's tables on it. A goroutine
-// carries frames until the link has ended. Uplink.down waits for that. If the relay cannot take all
-// sessions of the edge, begin closes the link and returns nil.
+// carries frames until the link has ended. Uplink.down waits for the end of the link. If the relay
+// cannot take all sessions of the edge, begin closes the link and returns nil.
 func (u *Uplink) begin(ctx context.Context, l *dialled, why cause) *running {
 	r := &running{dialled: l, Link: NewLink(u.Links, l.conn.Features(), l.conn.Wake), began: time.Now(), why: why}
 	if r.Link == nil { // a session of an SDK has come since the dial
@@ -70,7 +70,7 @@ func (u *Uplink) compare(w link.Welcome) {
 	u.lastBroker, u.lastRelay = w.Broker, w.Relay
 }
 
-// down waits until the link has ended, and notes the reason.
+// down waits until the link has ended, and counts and logs the reason.
 func (u *Uplink) down(ctx context.Context, r *running) {
 	<-r.over.Done()
 	u.mu.Lock()

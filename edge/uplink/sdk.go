@@ -53,8 +53,8 @@ func (s *Links) KnowsSDK() bool {
 // with FeatureSDK, Enrol returns a channel and enrols nothing. The channel is closed when a link
 // with FeatureSDK begins. Then Enrol may be called again.
 //
-// All sessions whose users are not known yet use one share of the log together. So all guests take
-// no more of the log than one user may.
+// All sessions whose users are not known yet use one share of the log together. So they take no
+// more of the log than one user may.
 func (s *Links) Enrol(c link.Client) (again <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +80,7 @@ func (s *Links) OpenClient(c link.Client) (told bool) {
 	return told
 }
 
-// onlyWithSDK reports whether frames of type t need FeatureSDK.
+// onlyWithSDK reports whether a relay may send frames of type t only with FeatureSDK.
 func onlyWithSDK(t link.Type) bool { return t >= link.TypeConfirmed && t <= link.TypeAheadForms }
 
 // handleSDK is the part of handleInTurn for frames of FeatureSDK. The caller holds Links.turn.
@@ -125,9 +125,9 @@ func (l *Link) handleConfirmed(f link.Confirmed) error {
 }
 
 // handleClose notes in the log that the relay has closed a session. The next relay does not know of
-// the close. Without this note it would read what the client sent after the close.
+// the close. Without this note, that relay would read what the client sent after the close.
 func (l *Link) handleClose(f link.Close) {
-	if f.Within == 0 { // else the relay reads the session until the edge closes it
+	if f.Within == 0 { // otherwise the relay reads the session until its close
 		l.links.mu.Lock()
 		l.links.log.Close(f.Session)
 		l.links.mu.Unlock()

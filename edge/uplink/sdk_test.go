@@ -19,7 +19,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// kinds takes from l all that l has yet to send, and returns the types of the frames.
+// kinds reads all frames that l has yet to send, and returns their types.
 func kinds(t *testing.T, l *Link) (list []string) {
 	t.Helper()
 	for batch := l.Fill(nil); len(batch) > 0; batch = l.Fill(nil) {
@@ -118,8 +118,9 @@ func TestAnEnrolmentWaitsForTheFeature(t *testing.T) {
 	}
 }
 
-// TestClientsAreToldAsSessionsAre checks in which order a link sends the tables, and whether the
-// link counts its Client frames. A message must never come before its Client.
+// TestClientsAreToldAsSessionsAre checks the order in which a link sends the tables: Session,
+// Client, Held, Keep, Synced. The link must count its Client frames as it counts Session frames. A
+// message must never come before the Client of its session.
 func TestClientsAreToldAsSessionsAre(t *testing.T) {
 	hub := &fakeHub{
 		comparable: true,
@@ -168,8 +169,9 @@ func TestClientsAreToldAsSessionsAre(t *testing.T) {
 	}
 }
 
-// TestFramesOfTheFeatureAreHandledInTurn sends frames of FeatureSDK. It checks which of them answer
-// a client, and which messages are finished or granted after that.
+// TestFramesOfTheFeatureAreHandledInTurn sends frames of FeatureSDK, each of them twice. Each
+// answer must be passed on only once. The next link must replay only the message that Answered has
+// granted.
 func TestFramesOfTheFeatureAreHandledInTurn(t *testing.T) {
 	hub := &fakeHub{}
 	s := NewLinks(LinksConfig{}, hub)
@@ -269,7 +271,8 @@ func TestWhatIsBehindACloseIsNotReplayed(t *testing.T) {
 }
 
 // TestFramesOfTheFeatureNeedIt sends frames of FeatureSDK on a link without FeatureSDK. Each must
-// be an error.
+// be an error. On a link with FeatureSDK, an error of the Handler must be passed on, and a frame
+// that only edges may send must be an error.
 func TestFramesOfTheFeatureNeedIt(t *testing.T) {
 	hub := &fakeHub{}
 	s := NewLinks(LinksConfig{}, hub)
@@ -297,9 +300,9 @@ func TestFramesOfTheFeatureNeedIt(t *testing.T) {
 	}
 }
 
-// In TestP7_GuestsShareOneShareOfTheLog, several guests send. All guests together must take no more
-// of the log than one user may. Once its connect is answered, a session must use the share of its
-// user.
+// In TestP7_GuestsShareOneShareOfTheLog, several guests send. The guests whose users are not known
+// must together take no more of the log than one user may. Once its connect is answered, a session
+// must use the share of its user.
 func TestP7_GuestsShareOneShareOfTheLog(t *testing.T) {
 	const size, line = 16 * 1000, 400
 	s := NewLinks(LinksConfig{LogSize: size}, &fakeHub{})
@@ -357,8 +360,9 @@ func TestMoveLeavesASessionWithMessagesAlone(t *testing.T) {
 }
 
 // TestARelayWithoutTheFeatureIsLeftAlone takes the relay away from an edge with a session of an
-// SDK. The edge must not link to a relay without FeatureSDK, even if no other relay is there. When
-// a relay with the feature is there again, the edge must link to it at once.
+// SDK. The edge must not link to a relay without FeatureSDK, even if no other relay is there. It
+// may dial such a relay only now and then. When a relay with the feature is there again, the edge
+// must link to it.
 func TestARelayWithoutTheFeatureIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -466,7 +470,7 @@ func TestADrainDoesNotMoveToARelayWithoutTheFeature(t *testing.T) {
 		if frames(old) != 0 || l.ended() != nil {
 			t.Errorf("%d frames are sent to the relay without the feature, the link's end: %v", frames(old), l.ended())
 		}
-		// The relay at that address is replaced by a newer build.
+		// The relay at 10.0.0.2 is replaced by a newer build, which has the feature.
 		third := n.startWith(t, "10.0.0.2:9000", link.Welcome{Features: link.FeatureSDK | link.FeatureMove, Instance: protocol.Instance{3}})
 		time.Sleep(time.Minute)
 		if got := third.links(); len(got) != 1 || frames(third) == 0 {

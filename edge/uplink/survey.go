@@ -40,10 +40,10 @@ type finding struct {
 }
 
 // survey dials all candidates now and then, while there is a link, and learns each relay's instance
-// and broker. So the edge can notice relays that do not form one cluster. It can also notice,
-// before it needs a spare relay, that this relay is away. Such a dial does not replace the link in
-// use. When survey finds a nearer relay, the edge may go home to that relay. Once ctx is done,
-// survey returns.
+// and broker. So the edge can notice relays that do not form one cluster. It can also notice that a
+// spare relay is away, before it needs that relay. The dials of a survey do not replace the link in
+// use. When a survey has found a nearer relay, the edge may go home to that relay. Once ctx is
+// done, survey returns.
 func (u *Uplink) survey(ctx context.Context) {
 	s := surveyor{uplink: u, distances: make(map[string]distance)}
 	for {

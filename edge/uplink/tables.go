@@ -4,8 +4,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// tables has the rows that one link must tell in addition to the log: the edge's tables as they
-// were when the link began, and the sessions added since.
+// tables holds what one link must tell in addition to the log: the edge's tables as they were when
+// the link began, and the sessions added since.
 //
 // When the link begins, the edge's tables are encoded into chunks. These take about 100 bytes for
 // each session with its topics, so their memory grows with the edge's tables. A chunk is freed when
@@ -19,10 +19,10 @@ type tables struct {
 	synced  link.Synced
 	added   []link.Session
 	clients []link.Client // sessions of SDKs that were added
-	// told counts the Session and Client frames given to the writer. The frames in chunks are added
-	// when all chunks are given.
+	// told counts the Session and Client frames given to the writer. The frames in chunks are
+	// counted when the last chunk is given.
 	told  uint64
-	moved bool // Moved is to be sent, as another link took over
+	moved bool // Moved is to be sent, since another link has taken over
 }
 
 func (t *tables) session(s link.Session) {
@@ -53,8 +53,8 @@ func (t *tables) append(frame interface{ Append([]byte) []byte }) {
 	t.chunks[last] = frame.Append(t.chunks[last])
 }
 
-// Fill implements link.Source. It gives the tables first, then new sessions, then the log. A
-// message is thus not sent while a Session frame waits. If there is a newer link, Fill gives no
+// Fill implements link.Source. It gives the tables first, then new sessions, then the log. So no
+// message is sent while a Session or Client frame waits. If there is a newer link, Fill gives no
 // more than Moved.
 func (l *Link) Fill(batch []byte) []byte {
 	s := l.links
@@ -111,7 +111,7 @@ func (t *tables) fillMoved(batch []byte) []byte {
 	return batch
 }
 
-// fillAdded gives new sessions.
+// fillAdded gives the frames of the sessions that were added, as far as the batch has room.
 func (t *tables) fillAdded(batch []byte) []byte {
 	before := len(t.added) + len(t.clients)
 	batch, t.added = fill(batch, t.added)

@@ -59,11 +59,11 @@ type Uplink struct {
 	lastBroker string         // broker of the last relay that knew its broker
 	lastRelay  string         // name of that relay
 
-	// Guarded by Links.mu.
+	// The lock Links.mu guards the following fields.
 	used       *running // the link in use; nil: none
 	refusals   refusals
 	generation uint64        // the highest generation given to a dial so far
-	lastRTT    time.Duration // round trip of the last link that measured any; 0: none
+	lastRTT    time.Duration // shortest round trip on the last link that measured any; 0: none
 	patience   patience
 	divided    bool // the last survey found relays of different brokers
 	// In the last failed round each relay refused the key. The field is false if a link has begun

@@ -11,10 +11,11 @@ import (
 // Broker carries publications between relays. It also carries them to and from other servers that
 // use the same back end.
 //
-// Only Run blocks. Publish, Subscribe, ReadHistory, CountSubscribers and Flush are requests. An
-// Event with the same Token answers a request. A Broker does not bound its queues. The caller must
-// bound the number of its unanswered requests. The Broker may be given several requests of one kind
-// about one topic. The requests that succeed are carried out in the order of the calls.
+// Only Run blocks. Publish, Subscribe, ReadHistory, CountSubscribers and Flush are requests. Each
+// request has a Token. The Event that answers the request has that Token, too. A Broker does not
+// bound its queues. The caller must bound the number of its unanswered requests. The Broker may be
+// given several requests of one kind about one topic. Those of them that succeed are carried out in
+// the order of the calls.
 //
 // While Run runs, each request except a Subscribe is answered exactly once. A request may fail, for
 // example because the back end is away. The answer then has an Err. A Flushed has no Err. Instead,
@@ -88,9 +89,9 @@ type Publish struct {
 	// mark of (Topic, Instance) is a Duplicate.
 	Instance protocol.Instance
 	Number   uint64
-	// Predecessor is the Number of an earlier frame of Instance on Topic: the last one that may be
-	// unfinished, as far as the caller knows. It is 0 if there is none. If the mark is below
-	// Predecessor, the request is Refused.
+	// Predecessor is the Number of the last earlier frame of Instance on Topic that may be
+	// unfinished, as far as the caller knows. It is 0 if there is no such frame. If the mark is
+	// below Predecessor, the request is Refused.
 	Predecessor uint64
 	// Floor says that all Numbers of Instance on Topic up to Floor are finished. If there is no
 	// mark, or if the mark is lower than Floor, the mark is raised to Floor before anything else
@@ -175,9 +176,9 @@ type Deaf struct {
 // Top is the topic's top, or zero if none is known. It may be after the last entry of the history,
 // since a history expires before the top.
 //
-// Genuine says that the server that answered is known to be one of those that gave the topic's last
-// positions. A restored or promoted server is not one of them until it has itself given a position
-// of the topic. Until then, this server may lack publications to which another server gave
+// Genuine says that the server that answered is known to be among the servers that gave the topic's
+// last positions. A restored or promoted server is not among them until it has itself given a
+// position of the topic. Until then, this server may lack publications to which another server gave
 // positions after Top. Another server may also have a different publication at a position up to
 // Top.
 type History struct {
@@ -198,8 +199,8 @@ type Counted struct {
 	Err   error
 }
 
-// Flushed answers Flush. A true Heard says that no publication is missing of those that
-// Broker.Flush promises. If Heard is false, some of them may be missing.
+// Flushed answers Flush. If Heard is true, all publications that Broker.Flush promises have been
+// received. If Heard is false, some of these publications may be missing.
 type Flushed struct {
 	Token uint64
 	Heard bool

@@ -139,8 +139,8 @@ func (Dialect) Render(b []byte, t protocol.Topic, p *protocol.Content) (text []b
 // Lost implements dialect.Dialect.
 func (Dialect) Lost(t protocol.Topic) []byte { return []byte(protocol.LostText(t)) }
 
-// AfterLoss implements dialect.Dialect. The router calls it only where Order is ByTopic, so not
-// here: members stay.
+// AfterLoss implements dialect.Dialect. The router calls it only for dialects whose Order is
+// ByTopic, so it never calls this one. After a loss, sessions of the chat stay members.
 func (Dialect) AfterLoss(dialect.Session, protocol.Topic, []byte) dialect.Loss { return dialect.Loss{} }
 
 // Order implements dialect.Dialect.

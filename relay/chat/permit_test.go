@@ -32,7 +32,7 @@ var commands = []struct {
 	{allOnly, "hi"},
 }
 
-// These words say in the tables below what a command does.
+// In the tables below, these texts say what a command does, or what the client is answered.
 const (
 	does    = "publishes"
 	member  = "publishes as a member"

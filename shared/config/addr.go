@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// Addr is an address to listen on, as host:port. Without a host it means every address of the
+// Addr is an address to listen on, as host:port. An Addr without a host means every address of the
 // machine. Port 0 means any free port.
 type Addr string
 
-// UnmarshalText reads an address.
+// UnmarshalText reads an address. Its port must be a number: a name such as http is refused.
 func (a *Addr) UnmarshalText(text []byte) error {
 	_, port, err := net.SplitHostPort(string(text))
 	if err != nil {
@@ -41,8 +41,9 @@ func (a Addr) Overlaps(b Addr) bool {
 	return aPort == bPort && aPort != 0 && (aHost == bHost || everyHost(aHost) || everyHost(bHost))
 }
 
-// split returns the host in lower case, and the port. The port is 0 for a text without a colon, or
-// without a number as its port. The host localhost becomes 127.0.0.1.
+// split returns the host in lower case, and the port. The host localhost becomes 127.0.0.1. A port
+// that is no number becomes 0. If the Addr does not have the form host:port, split returns "" and
+// 0.
 func (a Addr) split() (host string, port uint64) {
 	host, text, err := net.SplitHostPort(string(a))
 	if err != nil {

@@ -34,8 +34,8 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String writes the size in GiB if the size is a multiple of 1 GiB, otherwise in MiB or KiB by the
-// same rule. A size of 0, and a size that is a multiple of none of the three, is written in bytes
+// String writes the size in the largest of the units GiB, MiB and KiB of which the size is a
+// multiple. If the size is 0, or a multiple of none of the three, String writes the number of bytes
 // without a unit.
 func (b Bytes) String() string {
 	for _, u := range byteUnits[:3] {

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// longDefault is the number of characters from which a default has a line of its own in the table
-// of WriteHelp. So a long default does not widen the column of all others.
+// longDefault is the least number of characters of a default that counts as long. WriteHelp writes
+// a long default on a line of its own, so that it does not widen the column of defaults.
 const longDefault = 25
 
 // WriteHelp writes the table of variables that --help shows.

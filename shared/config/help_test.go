@@ -6,7 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// TestALongDefaultWidensNoColumn checks that WriteHelp writes a long default on a line of its own.
+// TestALongDefaultWidensNoColumn checks that WriteHelp writes a long default on a line of its own,
+// and that the lines of other variables stay short.
 func TestALongDefaultWidensNoColumn(t *testing.T) {
 	long := strings.Repeat("* read=any; ", 9) + "end"
 	var got strings.Builder

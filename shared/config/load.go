@@ -11,11 +11,11 @@ import (
 	"github.com/caarlos0/env/v11"
 )
 
-// Validator is a configuration with rules that tags cannot express. When Load has set every field
-// that it could read, it calls Validate. Load adds the Problems that Validate returns to those that
-// Load itself has found. It drops a Problem of Validate that repeats another one. If Load itself
-// has found a Problem of a variable, it also drops the Problems that Validate returns for that
-// variable.
+// Validator is a configuration with rules that tags cannot express. Load first sets every field
+// that it can read, and then calls Validate. Load adds the Problems that Validate returns to those
+// that Load itself has found. But it drops a Problem of Validate that repeats another one. If Load
+// itself has found a Problem of a variable, it also drops the Problems that Validate returns for
+// that variable.
 type Validator interface{ Validate() []Problem }
 
 // Load reads the configuration struct T from environ, a list of NAME=value as os.Environ returns

@@ -18,7 +18,7 @@ func Problemf(variable, format string, args ...any) Problem {
 	return Problem{Variable: variable, Text: fmt.Sprintf(format, args...)}
 }
 
-// Error returns one line: the variable, a colon, and the text, which says what is wrong.
+// Error returns one line: the variable, a colon and the text.
 func (p Problem) Error() string { return p.Variable + ": " + p.Text }
 
 // Problems are the mistakes of a configuration. Load returns them in the order of the variables.

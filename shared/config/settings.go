@@ -5,7 +5,7 @@ import (
 	"reflect"
 )
 
-// Setting is a variable with the value in force.
+// Setting is a variable and the value that is in force.
 type Setting struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`

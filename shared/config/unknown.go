@@ -5,11 +5,10 @@ import (
 	"strings"
 )
 
-// Unknown returns warnings about variables in environ that are not in vs. Such a variable gets a
-// warning if it begins with EDGE_, RELAY_, LINK_ or JWT_, and a variable in vs has the same prefix.
-// The warning names the nearest variable in vs, if one is near. The variables in others get no
-// warning either. An unknown variable is no error: Kubernetes sets variables such as
-// RELAY_SERVICE_HOST for every Service.
+// Unknown returns warnings about variables in environ that are neither in vs nor in others. Such a
+// variable gets a warning if it begins with EDGE_, RELAY_, LINK_ or JWT_, and a variable in vs has
+// the same prefix. The warning names the nearest variable in vs, if one is near. An unknown
+// variable is no error: Kubernetes sets variables such as RELAY_SERVICE_HOST for every Service.
 func Unknown(environ []string, vs []Variable, others ...string) (lines []string) {
 	prefixes := map[string]bool{}
 	known := make([]string, 0, len(vs))
@@ -41,10 +40,11 @@ func prefix(name string) string {
 	return before + "_"
 }
 
-// nearest returns the known name that was likely meant by the given name, or "" if none was. If the
-// rest of the given name behind its prefix is a known name, nearest returns that one. Otherwise it
-// returns the known name with the least distance. The distance is 4 at most, and at most half of
-// the length of the rest. It may also be 2 if two neighbouring bytes have changed places.
+// nearest returns the known name that the given name was probably meant to be, or "" if there is
+// none. The rest is the given name without its prefix. If the rest is a known name, nearest returns
+// the rest. Otherwise it returns the known name with the least distance from the given name. That
+// distance must be at most 4, and at most half of the length of the rest. A distance of 2 is also
+// enough if the two names differ only in the order of two neighbouring bytes.
 func nearest(name string, known []string) (best string) {
 	rest := strings.TrimPrefix(name, prefix(name))
 	if slices.Contains(known, rest) {

@@ -34,8 +34,8 @@ type Variable struct {
 	oneOf    []string
 }
 
-// Documented is a configuration with texts too long for tags. Docs maps the names of variables to
-// their texts. Line breaks in a text have no meaning.
+// Documented is a configuration whose texts are too long for tags. Docs maps the names of variables
+// to their texts. Line breaks in a text have no meaning.
 type Documented interface{ Docs() map[string]string }
 
 // Variables lists the variables of the configuration struct T in the order of the fields, nested
@@ -158,7 +158,8 @@ func (v Variable) inRange(value reflect.Value) bool {
 	return (v.min == "" || atMost(v.bound(v.min), value)) && (v.max == "" || atMost(value, v.bound(v.max)))
 }
 
-// bound reads the text of a min or max tag the way the variable itself is read.
+// bound returns the value of a min or max tag. It reads the text of the tag as Load reads the value
+// of the variable.
 func (v Variable) bound(text string) reflect.Value {
 	holder := reflect.New(reflect.StructOf([]reflect.StructField{{Name: "V", Type: v.typ, Tag: `env:"V"`}}))
 	if err := env.ParseWithOptions(holder.Interface(), env.Options{Environment: map[string]string{"V": text}}); err != nil {
@@ -197,9 +198,9 @@ func typeWord(t reflect.Type) string {
 	return "text"
 }
 
-// readsItself reports whether a Problem shows the error of the variable's type unchanged. That is
-// so for types that parse their own text, except Bytes and Addr. For these two the Problem says
-// what is allowed.
+// readsItself reports whether a Problem of an unreadable value shows the error of UnmarshalText
+// unchanged. That is so if the variable's type has this method, except for Bytes and Addr. For
+// these two types the Problem says what is allowed.
 func (v Variable) readsItself() bool {
 	if v.typ == reflect.TypeFor[Bytes]() || v.typ == reflect.TypeFor[Addr]() {
 		return false

@@ -25,7 +25,7 @@ type Crowd[K comparable, V any] struct {
 	last    uint64 // the greatest Member.order so far
 }
 
-// Member is one thing that is held.
+// Member is one thing that an owner holds.
 type Member[K comparable, V any] struct {
 	Value V
 
@@ -113,7 +113,7 @@ func (c *Crowd[K, V]) FirstOf(key K) (m *Member[K, V], weight int64) {
 	return o.oldest(), o.weight
 }
 
-// Weight returns what all members weigh.
+// Weight returns the weight of all members together.
 func (c *Crowd[K, V]) Weight() int64 { return c.weight }
 
 // Len returns the number of members.
@@ -139,7 +139,7 @@ func (o *owner[K, V]) first() uint64 {
 	return o.oldest().order
 }
 
-// holder is an owner, whatever its type parameters are.
+// holder is an owner. The heap uses this interface, so that it needs no type parameters.
 type holder interface {
 	place() *int
 	before(holder) bool

@@ -7,7 +7,9 @@ import (
 	"testing"
 )
 
-// TestTheOldestOfTheHeaviestGivesWay compares a Crowd with a plain list under random steps.
+// TestTheOldestOfTheHeaviestGivesWay takes random steps with a Crowd and with a plain list. After
+// each step, First must return the member that gives way by the list. The numbers and the weights
+// must agree too.
 func TestTheOldestOfTheHeaviestGivesWay(t *testing.T) {
 	for seed := range uint64(50) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -39,7 +41,7 @@ func TestTheOldestOfTheHeaviestGivesWay(t *testing.T) {
 				sum += weights[m]
 			}
 			var want *Member[int, int]
-			for _, m := range all { // the oldest first
+			for _, m := range all { // in the order in which they joined
 				if want == nil || sums[keys[m]] > sums[keys[want]] {
 					want = m
 				}

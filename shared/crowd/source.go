@@ -9,7 +9,7 @@ import (
 // give each customer at least a /64.
 const sourceBits = 64
 
-// fewOf is the number by which Few divides the bound of connections.
+// fewOf is the number by which Few divides its argument, the bound of all connections.
 const fewOf = 512
 
 // Few returns the number of connections up to which a source counts like a source that has one

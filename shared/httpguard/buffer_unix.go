@@ -7,8 +7,9 @@ import (
 	"syscall"
 )
 
-// bufferSends fixes the size of the kernel's send buffer. Accepted sockets inherit the size from
-// their listener. Linux doubles the value, to have room for its own bookkeeping.
+// bufferSends fixes the size of the kernel's send buffer at the given number of bytes. Linux
+// doubles this number, to have room for its own bookkeeping. Accepted sockets inherit the size from
+// their listener.
 func bufferSends(raw syscall.RawConn, bytes int) (err error) {
 	told := raw.Control(func(fd uintptr) {
 		err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF, bytes)

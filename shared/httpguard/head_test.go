@@ -106,7 +106,7 @@ func TestA1_WhatBrowsersAndProxiesSendPasses(t *testing.T) {
 }
 
 // TestA1_TheBeginOfASecondRequestEndsTheIdlePhase checks that the head of a second request on a
-// connection has 10 s to come, from its first byte on.
+// connection must be whole within 10 s of its first byte.
 func TestA1_TheBeginOfASecondRequestEndsTheIdlePhase(t *testing.T) {
 	for _, begun := range []string{"G", "GET /livez HTTP/1.1\r\na:\n"} {
 		onSite(t, Config{Handler: live}, func(s site) {
@@ -150,8 +150,9 @@ func TestA1_LongHeadsAreBoundedTogether(t *testing.T) {
 	})
 }
 
-// TestABodyIsItsRequests checks that the bytes after a body are the next request. If the length of
-// a body is unknown, the connection must end after the body.
+// TestABodyIsItsRequests checks that a body is not taken for a head, and that the bytes after it
+// are read as the next request. If the length of a body is unknown, the connection must end after
+// the body.
 func TestABodyIsItsRequests(t *testing.T) {
 	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if b, err := io.ReadAll(r.Body); err != nil || strings.Trim(string(b), "x\n") != "" || len(b) != 5000 {

@@ -16,8 +16,9 @@ type Health struct {
 	Detail   map[string]any `json:"detail,omitempty"`
 }
 
-// NewHealth returns a Health, which is ready if there are no causes. It removes each detail whose
-// value is "". The map then belongs to the Health, so the caller must not use it any more.
+// NewHealth returns a Health, which is ready if there are no causes. It removes each entry of the
+// map detail whose value is "". The map then belongs to the Health, so the caller must not use it
+// any more.
 func NewHealth(causes, degraded []string, detail map[string]any) Health {
 	maps.DeleteFunc(detail, func(_ string, v any) bool { return v == "" })
 	return Health{len(causes) == 0, append([]string{}, causes...), append([]string{}, degraded...), detail}

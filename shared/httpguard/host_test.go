@@ -16,8 +16,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
-// serveOn runs a server on a real port at addr. The function ask sends the server a request with a
-// given Host, and returns the status of the answer.
+// serveOn runs a server on a real port at addr. The returned function sends the server a request
+// with the given Host, and returns the status of the answer.
 func serveOn(t *testing.T, s *Server, addr string) (ask func(path, host string) int) {
 	t.Helper()
 	l, err := net.Listen("tcp", addr)
@@ -99,7 +99,7 @@ func TestA8_NamedHostsAreServedAndOtherListenersServeAll(t *testing.T) {
 // HTTP/1.0 send such requests.
 func TestA8_WithoutAHostNobodyIsABrowser(t *testing.T) {
 	onSite(t, Config{Handler: live, OtherHosts: func(string) bool { return false }}, func(s site) {
-		synctest.Wait() // waits until the server serves
+		synctest.Wait() // until Serve has set s.loopback
 		s.loopback.Store(true)
 		s.answer(s.dial("GET /livez HTTP/1.0\r\n\r\n"))
 		s.dial(livez)

@@ -24,8 +24,8 @@ const (
 )
 
 // SpareFiles is the number of open files that a process needs in addition to its upgraded
-// connections: 100 for its admin port, links, the back end and logs, and 64 for connections that
-// ask to be upgraded.
+// connections. 100 of them are for the admin port, the links, Redis and the logs. 64 are for
+// connections that ask to be upgraded.
 const SpareFiles = 100 + fewWaiting
 
 // Config is what a Server needs.
@@ -55,12 +55,12 @@ type Config struct {
 }
 
 // Server serves HTTP to anybody who reaches its port. It bounds what a connection may cost until it
-// is upgraded. A request may have 64 header lines and 16 KiB of headers. The headers may take 10 s
-// to come, a handler 10 s to work, and the client 10 s to take the answer. Only the handlers under
-// /debug/ of an admin port may take longer. Up to 60 s may pass between an answer and the next
-// request. The server checks these times once a second. The number of connections for which no
-// handler works is bounded too. The Server counts the connections that it closes and the requests
-// that it refuses, by reason.
+// is upgraded. The head of a request may have 64 header lines, and 16 KiB together with the first
+// line. The head may take 10 s to come, a handler 10 s to work, and the client 10 s to take the
+// answer. Only the handlers under /debug/ of an admin port may take longer. Up to 60 s may pass
+// between an answer and the next request. The server checks these times once a second. The number
+// of connections for which no handler works is bounded too. The Server counts the connections that
+// it closes and the requests that it refuses, by reason.
 type Server struct {
 	Handler http.Handler // Config.Handler behind the guard
 

@@ -31,8 +31,9 @@ const (
 	stageAll                 // all the rest: this request is the last one
 )
 
-// A head is gathered in the buffer of net/http if at least inPlace bytes of the buffer are free.
-// The whole buffer has 4 KiB. A head that does not fit has memory of its own until it is whole.
+// A head is gathered in the buffer of net/http if at least inPlace bytes of the buffer are free,
+// and the bytes that have come fit there. The whole buffer has 4 KiB. A head that does not fit has
+// memory of its own until it is whole.
 const inPlace = 1 << 10
 
 const (
@@ -251,8 +252,9 @@ func (v *visit) CloseWrite() error {
 	return nil
 }
 
-// leave returns the socket without its guard, and the bytes that came and were not read. The bytes
-// that net/http buffered come first, then those of v.came. Nobody may read from v any more.
+// leave returns the socket without its guard, and the bytes that came but that the handler has not
+// read. The bytes that net/http buffered come first, then those of v.came. Nobody may read from v
+// any more.
 func (v *visit) leave(buffered []byte) (socket net.Conn, early []byte) {
 	early = append(bytes.Clone(buffered), v.came...)
 	v.came = nil

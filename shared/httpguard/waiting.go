@@ -99,8 +99,8 @@ func (w *waiting) connContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, visitKey{}, c)
 }
 
-// visitOf returns the visit by which r came. It returns nil if r came by no connection, as in some
-// tests.
+// visitOf returns the visit of the connection by which r came. It returns nil if r came by no
+// guarded connection, as in some tests.
 func visitOf(r *http.Request) *visit {
 	v, _ := r.Context().Value(visitKey{}).(*visit)
 	return v
@@ -180,7 +180,8 @@ func (w *waiting) takeOutLocked(v *visit) {
 	}
 }
 
-// connState follows what net/http tells of a connection.
+// connState is called by net/http when the state of a connection changes. It begins the next phase
+// of a connection that has become idle, and forgets a connection that was hijacked or closed.
 func (w *waiting) connState(c net.Conn, state http.ConnState) {
 	v := c.(*visit)
 	switch state {
@@ -210,7 +211,7 @@ func (w *waiting) handler(h http.Handler) http.Handler {
 			panic(http.ErrAbortHandler)
 		}
 		defer w.begin(v, answering)
-		if r.ContentLength != 0 { // if the length is 0, net/http may be reading from v now
+		if r.ContentLength != 0 { // if it is 0, v may have a reader now, which owns v.body
 			v.takesBody(r.ContentLength)
 		}
 		if r.ContentLength < 0 {

@@ -254,7 +254,7 @@ func TestP7_WhoAsksNothingKeepsNobodyOut(t *testing.T) {
 	})
 	const most = 4
 	onSite(t, Config{Handler: h, MaxWaiting: most}, func(s site) {
-		served = make(chan struct{}) // a channel that belongs to the bubble
+		served = make(chan struct{}) // it must belong to the synctest bubble
 		long := s.dial("GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
 		silent := []net.Conn{s.dial(""), s.dial("")}
 		for range most - len(silent) {

@@ -164,7 +164,7 @@ func answerOffer(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (offe
 	return o, reply{version: version, key: cfg.Keys.signer().ID, nonce: newNonce()}, nil
 }
 
-// refuse answers with one line and returns the error for Accept.
+// refuse answers the request with one line of text. It returns the error that Accept returns.
 func refuse(w http.ResponseWriter, status int, cause error, text string) error {
 	err := fmt.Errorf("%w: %s", cause, text)
 	http.Error(w, err.Error(), status)
@@ -229,7 +229,7 @@ func (c *Conn) dismiss(err error) error {
 	return bye
 }
 
-// hijacker wraps the HTTP server's connection in a socket.
+// hijacker is a ResponseWriter. Its method Hijack returns the HTTP server's connection as a socket.
 type hijacker struct {
 	http.ResponseWriter
 	socket *socket

@@ -49,8 +49,8 @@ func (c *feeder) EndBatch() error {
 	return nil
 }
 
-// joinFeeders runs a link. The function that it returns sends n frames from one end, and returns
-// when the other end has received them.
+// joinFeeders runs a link between up and down. It returns the function send, which sends n frames
+// from one of them, and returns when the peer has received these frames.
 func joinFeeders(tb testing.TB, up, down *feeder) (send func(from *feeder, n int)) {
 	edge, relay, _ := join(tb)
 	up.conn, down.conn = edge, relay
@@ -76,9 +76,9 @@ func joinFeeders(tb testing.TB, up, down *feeder) (send func(from *feeder, n int
 	}
 }
 
-// forwarding returns the two ends of a link between an edge and a relay. The edge sends Messages
-// up. The relay sends Publications to a group down. All Publications are the same bytes, which are
-// encoded beforehand.
+// forwarding returns the two ends of a link, which are an edge and a relay. The edge sends
+// Messages. The relay sends Publications of one group. All Publications are the same bytes, which
+// are encoded beforehand.
 func forwarding(size int) (up, down *feeder) {
 	payload := bytes.Repeat([]byte("x"), size)
 	publication := Publication{Topic: 3, Position: protocol.Position{Epoch: 1 << 50, Offset: 7}, ID: 9, Except: "somebody", Payload: payload}.Append(nil)

@@ -8,7 +8,7 @@ import (
 // appendPing appends a Ping. The token has a meaning for its sender only.
 func appendPing(b []byte, token uint64) []byte { return appendToken(b, TypePing, token) }
 
-// appendPong appends the answer to the Ping with that token.
+// appendPong appends a Pong, which answers the Ping with this token.
 func appendPong(b []byte, token uint64) []byte { return appendToken(b, TypePong, token) }
 
 func appendToken(b []byte, t Type, token uint64) []byte {

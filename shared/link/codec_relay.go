@@ -352,7 +352,8 @@ type Names struct {
 
 var namesSeed = maphash.MakeSeed()
 
-// Names.of returns b as a string. If Names has kept that string, it returns the kept one.
+// Names.of returns b as a string. If Names has kept that string, it returns the kept one. Otherwise
+// it keeps the new string.
 func (n *Names) of(b []byte) string {
 	if len(b) == 0 {
 		return ""

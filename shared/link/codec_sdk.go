@@ -204,8 +204,9 @@ func (c Close) Append(b []byte) []byte {
 	return finish(b, at, hint)
 }
 
-// ParseClose parses a body. The code must be 0 or from 1000 to 4999. The reason must be valid UTF-8
-// of at most MaxReason bytes. If the code is not 0, the reason must not be empty.
+// ParseClose parses a body. The code must be 0 or from 1000 to 4999. Within must be at most
+// MaxWithin, and 0 if the code is 0. The reason must be valid UTF-8 of at most MaxReason bytes. If
+// the code is not 0, the reason must not be empty.
 func ParseClose(body []byte) (Close, error) {
 	f := fields{b: body}
 	c := Close{Session: f.uvarint()}
@@ -317,9 +318,9 @@ func (f *fields) texts(dst *[MaxForms]Rendering) []Rendering {
 
 var errUTF8 = errors.New("text is not valid UTF-8")
 
-// fields.channels does what fields.count does, for topics to which one frame binds a session. More
-// than MaxChannels of them are an error, since an edge searches all memberships of the session for
-// each topic.
+// fields.channels reads a number of topics as fields.count does. One frame binds a session to these
+// topics. More than MaxChannels topics are an error, since an edge searches all memberships of the
+// session for each topic.
 func (f *fields) channels(size int) int {
 	n := f.count(size)
 	if n > MaxChannels {
@@ -329,21 +330,22 @@ func (f *fields) channels(size int) int {
 	return n
 }
 
-// fields.checkUser makes it an error if user is not the id of a user.
+// fields.checkUser fails if user cannot be the id of a user.
 func (f *fields) checkUser(user string) {
 	if err := protocol.CheckID(user); err != nil {
 		f.fail(fmt.Errorf("user: %w", err))
 	}
 }
 
-// fields.checkTopic makes it an error if clients cannot have the topic t.
+// fields.checkTopic fails if clients cannot have the topic t.
 func (f *fields) checkTopic(t protocol.Topic) {
 	if err := protocol.CheckChannel(string(t)); err != nil {
 		f.fail(fmt.Errorf("topic: %w", err))
 	}
 }
 
-// fields.until reads the time at which a session expires.
+// fields.until reads the time at which a session expires, in Unix seconds. It fails beyond
+// MaxUntil.
 func (f *fields) until() int64 {
 	v := f.uvarint()
 	if v > MaxUntil {
@@ -353,13 +355,14 @@ func (f *fields) until() int64 {
 	return int64(v)
 }
 
-// fields.bounded returns the keep that it is given. A keep of more than MaxKeeps bytes is an error.
+// fields.bounded returns the given keep. It fails if the keep has more than MaxKeeps bytes.
 func (f *fields) bounded(keep []byte) []byte {
 	f.bound(len(keep))
 	return keep
 }
 
-// fields.bound fails if all keeps of one session together have more than MaxKeeps bytes.
+// fields.bound fails if the keeps of one session are too large. The parameter keeps is how many
+// bytes they have together. At most MaxKeeps bytes are permitted.
 func (f *fields) bound(keeps int) {
 	if keeps > MaxKeeps {
 		f.fail(fmt.Errorf("keeps of %d bytes in one session, at most %d", keeps, MaxKeeps))

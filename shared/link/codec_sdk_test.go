@@ -41,8 +41,8 @@ func TestParseTakesUpToTheBounds(t *testing.T) {
 	}
 }
 
-// TestFramesOfSDKMayBeSkipped checks that a peer without FeatureSDK may skip the frames of
-// FeatureSDK.
+// TestFramesOfSDKMayBeSkipped checks that the types of the frames of FeatureSDK have the high bit.
+// A peer that does not know such a frame can then skip it.
 func TestFramesOfSDKMayBeSkipped(t *testing.T) {
 	n := 0
 	for typ, name := range typeNames {

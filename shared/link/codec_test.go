@@ -88,7 +88,6 @@ func parse(t Type, body []byte) (f frame, err error) {
 	return parseSDK(t, body)
 }
 
-// parseSDK parses a frame of FeatureSDK.
 func parseSDK(t Type, body []byte) (frame, error) {
 	switch t {
 	case TypeClient:
@@ -185,8 +184,8 @@ func corpus() map[string]frame {
 	}
 }
 
-// TestLengths encodes and parses messages. Several of their sizes are next to a size at which the
-// length field grows by a byte.
+// TestLengths encodes messages and parses them again. Each message must stay the same. Several of
+// their sizes are next to a size at which the length field grows by a byte.
 func TestLengths(t *testing.T) {
 	for _, size := range []int{0, 1, 117, 118, 119, 125, 126, 127, 128, 16_373, 16_380, 16_381, 16_382, 16_383, 16_384, 1 << 20, 2<<20 - 1, 2 << 20} {
 		m := Message{Number: 1, Session: 1, Payload: bytes.Repeat([]byte{'x'}, size)}
@@ -293,8 +292,9 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestExtension checks that a frame may have bytes after its last field only if its type is in the
-// map extensible. It leaves out frames whose last field takes all bytes.
+// TestExtension adds a byte to the body of each frame. If the frame's type is in the map
+// extensible, the longer body must be parsed. Otherwise it must be refused. The test leaves out
+// frames whose last field takes all bytes.
 func TestExtension(t *testing.T) {
 	extensible := map[Type]bool{TypeHello: true, TypeWelcome: true, TypeStatus: true}
 	hasText := map[Type]bool{
@@ -342,7 +342,7 @@ func TestCodeNames(t *testing.T) {
 }
 
 func TestHashes(t *testing.T) {
-	// These values are in the specification.
+	// SPEC.md has the values of the first four hashes.
 	if got, want := SessionHash(Session{ID: 1, Endpoint: 1, User: "1"}), uint64(0x7427f0609f190a46); got != want {
 		t.Errorf("session hash %#x, want %#x", got, want)
 	}

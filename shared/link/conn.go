@@ -32,9 +32,9 @@ type Sink interface {
 	EndBatch() error
 }
 
-// Stats counts what a link has carried. Bytes are counted on the network: below WebSocket, and at
-// an edge also below TLS. The bytes of the handshake count too, but a relay counts neither the HTTP
-// request nor its answer. Batches and frames are counted from the call of Run on.
+// Stats counts what a link has carried. The bytes include what WebSocket adds, and at an edge also
+// what TLS adds. The bytes of the handshake count too, but a relay counts neither the HTTP request
+// nor its answer. Batches and frames are counted from the call of Run on.
 type Stats struct {
 	// RTT is smoothed; 0 means not measured yet. It includes the time for which Ping and Pong wait
 	// behind batches that are under way.

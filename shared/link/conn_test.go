@@ -107,11 +107,11 @@ func TestByeBounded(t *testing.T) {
 	})
 }
 
-// TestSilence checks that both ends end a silent link within 17 s of the last byte. The edge must
-// not end it before 15 s.
+// TestSilence checks that edge and relay each end a silent link within 17 s of the last byte. The
+// edge must not end it before 15 s.
 func TestSilence(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
-		time.Sleep(time.Minute) // idle links stay alive
+		time.Sleep(time.Minute) // an idle link must stay alive
 		synctest.Wait()
 		wire.Freeze()
 		for name, p := range map[string]*peer{"edge": e, "relay": r} {
@@ -376,7 +376,8 @@ func (c *counted) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// TestCork checks that a batch goes to the network in few writes, on both sides.
+// TestCork checks that a batch goes to the network in pieces of writePiece bytes, on both sides. A
+// batch that is not larger than such a piece must go in one write.
 func TestCork(t *testing.T) {
 	keys := keysOf(t, ringA)
 	for _, tt := range []struct{ size, most int }{{100, 1}, {5_000, 1}, {16_000, 1}, {65_000, 4}, {1 << 20, 65}} {

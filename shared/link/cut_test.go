@@ -5,9 +5,9 @@ import (
 	"testing/synctest"
 )
 
-// TestABatchThatIsCutOffIsNone sends the first WebSocket fragment of a batch, then closes the
-// connection. This can happen because proxies may split a batch into fragments. The relay must
-// handle no frame.
+// TestABatchThatIsCutOffIsNone sends the first WebSocket fragment of a batch, and then closes the
+// connection. Proxies may split a batch into fragments. The fragment holds a whole frame, but the
+// relay must not handle it.
 func TestABatchThatIsCutOffIsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		edge, relay, _ := join(t)

@@ -26,7 +26,8 @@ type DialConfig struct {
 	// NetDial opens the network connection; nil means a net.Dialer. Under wss, TLS runs over that
 	// connection.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// TLS configures wss; nil means the system's root certificates and the host's name in URL.
+	// TLS configures wss. If it is nil, the relay's certificate must be trusted by the system, and
+	// must be for the host in URL.
 	TLS *tls.Config
 	// Versions are the protocol versions to offer; zero means all that this package speaks.
 	Versions Versions
@@ -89,8 +90,9 @@ func dial(ctx context.Context, cfg DialConfig) (_ *Conn, _ Welcome, err error) {
 	return conn, welcome, nil
 }
 
-// upgrade makes the connection and the WebSocket handshake with the offer. It returns the relay's
-// reply header.
+// upgrade makes the network connection, and then does the WebSocket handshake, with the offer in
+// the request's header. It returns the WebSocket, the socket under it, and the header of the
+// relay's reply.
 func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*websocket.Conn, *socket, string, error) {
 	netDial := cfg.NetDial
 	if netDial == nil {
@@ -168,7 +170,8 @@ func refusal(resp *http.Response) error {
 	return fmt.Errorf("%w: %s: %q", cause, resp.Status, line)
 }
 
-// verifyRelay checks the reply in header. Before this check the edge sends nothing but its request.
+// verifyRelay checks the version, the key and the proof of the reply in header. Before this check
+// the edge sends nothing but its request.
 func verifyRelay(header string, keys Keys, o offer) (reply, error) {
 	r, err := parseReply(header)
 	if err != nil {

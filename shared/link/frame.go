@@ -21,8 +21,8 @@ package link
 
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
-// Type is a frame's first byte. A peer that does not know a type may ignore the frame if the type's
-// high bit is set. An unknown type without that bit ends the link.
+// Type is a frame's first byte. If a peer does not know a type, it skips the frame if the type's
+// high bit is set. Without that bit, an unknown type ends the link.
 type Type uint8
 
 // A frame on the wire is: type, 1 byte · length of the body, uvarint · body. In bodies, integers
@@ -90,8 +90,9 @@ const (
 type Hello struct {
 	Proof    []byte // HMAC-SHA256; the function prove returns it
 	Features uint64 // the features that the edge has
-	// Generation ranks the edge's links. Of two links of one instance, the relay keeps the one with
-	// the higher generation. A Generation of 0 means that the edge only asks who the relay is.
+	// Generation ranks the edge's links. A link counts from the edge's first frame after Welcome
+	// on. Of two links of one instance that count, the relay keeps the one with the higher
+	// generation. A Generation of 0 means that the edge only asks who the relay is.
 	Generation uint64
 	// LogSize bounds the unfinished Messages that the edge has sent, in bytes.
 	LogSize  uint64
@@ -105,13 +106,14 @@ type Welcome struct {
 	Features uint64            // the features in force: those that both sides have
 	Instance protocol.Instance // this boot of the relay
 	// Broker is the name of the back end that carries publications. Relays of one cluster have the
-	// same Broker.
+	// same Broker. It is empty if the relay does not know the name yet.
 	Broker string
 	Relay  string // the relay's name, for log lines
 	Build  string // the relay's version, for log lines
 }
 
-// Session tells that a session exists. It is idempotent.
+// Session tells that a session exists. The edge may tell a session twice on one link. The second
+// frame changes nothing.
 type Session struct {
 	ID       uint64 // counts from 1 during one boot of the edge
 	Endpoint protocol.Endpoint
@@ -154,7 +156,8 @@ type End struct {
 }
 
 // TopicNumber gives a topic its number on this link, by which other frames name the topic. If the
-// edge's position is unplaced or before Position, Position becomes the edge's position.
+// edge's position is before Position, or unplaced (see protocol.Unplaced), Position becomes the
+// edge's position.
 type TopicNumber struct {
 	ID       uint64
 	Position protocol.Position
@@ -225,8 +228,8 @@ type Ahead struct {
 type Granted Range
 
 // Gap tells that messages were lost to the members of Topic on this edge. If the edge's position is
-// before Position, Position becomes the edge's position, and the edge sends Text to the members.
-// Otherwise the edge ignores the Gap.
+// before Position, Position becomes the edge's position, and the edge sends Text to those members
+// that take FormChat. Otherwise the edge ignores the Gap.
 type Gap struct {
 	Topic    uint64
 	Position protocol.Position
@@ -267,8 +270,8 @@ type Digest struct {
 	BindingHash uint64
 }
 
-// Status lists what is degraded at the relay, in the words of the metrics, such as "broker". An
-// empty list means that nothing is degraded.
+// Status lists what is degraded at the relay. The word "broker" means that the relay cannot reach
+// its broker. An empty list means that nothing is degraded.
 type Status struct{ Degraded []string }
 
 // Drain asks the edge to link to another relay and then to leave this one. The edge begins at a

@@ -31,8 +31,8 @@ const MaxReason = 123
 // MaxWithin bounds Close.Within, in milliseconds.
 const MaxWithin = 60_000
 
-// Client tells that a session of an SDK exists. It takes the place of Session, and is idempotent as
-// Session is: a second Client of the same session on one link changes nothing.
+// Client tells that a session of an SDK exists. It takes the place of Session. A second Client of
+// the same session on one link changes nothing.
 type Client struct {
 	ID        uint64 // counts from 1; Session.ID shares the count
 	Confirmed bool   // the session's connect is confirmed
@@ -105,11 +105,12 @@ type Answered Answer
 // close.
 type Close struct {
 	Session uint64
-	// Code is the code of the close frame, from 1000 to 4999. If it is 0, the client has 5 s to
-	// close the connection. Then the edge closes it without a close frame.
+	// Code is the code of the close frame, from 1000 to 4999. If Code is 0, the client has 5 s to
+	// close the connection. Then the edge closes the connection without a close frame.
 	Code uint16
-	// Within is a time in milliseconds, from 0 to MaxWithin. The edge closes the session at a
-	// random moment within that time. Until that moment the session goes on.
+	// Within is a time in milliseconds, from 0 to MaxWithin. The edge closes a session of an SDK at
+	// a random moment within that time. Until that moment the session goes on. The edge closes a
+	// session of the chat at once.
 	Within uint64
 	Reason string // up to MaxReason bytes; not empty if Code is not 0
 }

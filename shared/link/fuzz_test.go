@@ -8,8 +8,8 @@ import (
 )
 
 // FuzzNext takes any bytes as a batch. A parsed frame must encode to the same bytes again, unless
-// it ends in bytes of a later version. All this may allocate at most 1 MiB plus 64 bytes for each
-// byte of the batch.
+// it ends in bytes of a later version. Parsing and encoding may together allocate at most 1 MiB,
+// and 64 bytes more for each byte of the batch.
 func FuzzNext(f *testing.F) {
 	var all []byte
 	for _, encoded := range readGolden(f) {
@@ -51,8 +51,8 @@ func extensibleAndExtended(typ Type, f frame, body []byte) bool {
 	return false
 }
 
-// FuzzParse parses any type with any body. A parsed frame, encoded and parsed again, must be the
-// same.
+// FuzzParse parses any type with any body. A parsed frame is encoded and parsed again, and must
+// then be the same.
 func FuzzParse(f *testing.F) {
 	for _, encoded := range readGolden(f) {
 		typ, body, _, err := Next(encoded)
@@ -83,8 +83,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzHandshake parses any text as the edge's header and as the relay's. A header that parses must
-// be written as the same text again.
+// FuzzHandshake parses any text as the header of an edge's request, and as the header of a relay's
+// answer. A header that parses must be written as the same text again.
 func FuzzHandshake(f *testing.F) {
 	f.Add(vectorOffer.String())
 	f.Add(vectorReply.String())

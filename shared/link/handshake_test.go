@@ -298,8 +298,8 @@ func TestRefusedRequests(t *testing.T) {
 	}
 }
 
-// TestPending checks that the relay bounds unfinished handshakes in time and in number. The bound
-// must not keep out an edge with a key.
+// TestPending checks that the relay bounds unfinished handshakes in time and in number. These
+// bounds must not keep out an edge with a key.
 func TestPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys := keysOf(t, ringA)
@@ -403,8 +403,8 @@ func TestTLS(t *testing.T) {
 	edge.Bye(CodeNormal, "")
 	e.wait(t)
 	r.wait(t)
-	// The two batches are the message and the Bye. The writer counts a batch after it has written
-	// it.
+	// The two batches are the message and the Bye. The writer counts a batch after the write, and
+	// Run has returned by now.
 	if s := edge.Stats(); s.SentBytes <= 200_000 || s.SentBatches != 2 {
 		t.Errorf("stats %+v", s)
 	}

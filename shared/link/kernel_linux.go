@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernelQueue returns what the kernel holds of the bytes that were written to c. The result ok is
-// false if that is not known.
+// kernelQueue counts the bytes that were written to c and that the kernel still holds. The result
+// ok is false if the counts are not known.
 func kernelQueue(c net.Conn) (q queued, ok bool) {
 	conn, ok := c.(syscall.Conn)
 	if !ok {

@@ -4,5 +4,5 @@ package link
 
 import "net"
 
-// kernelQueue returns false: what the kernel holds is not known on this system.
+// kernelQueue returns false, since the counts are not known on this system.
 func kernelQueue(net.Conn) (q queued, ok bool) { return queued{}, false }

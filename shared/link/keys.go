@@ -16,8 +16,8 @@ const minSecret = 16
 const maxKeyID = 64
 
 // Keys is the ring of secrets that both ends of a link hold. The first key signs, and every key
-// verifies. To rotate, one adds a new secret after the others everywhere, then moves it to the
-// front everywhere, then removes the old one.
+// verifies. To rotate secrets, add the new one at the end of the ring at all edges and relays. Then
+// move it to the front at all of them. Then remove the old secret.
 //
 // The zero Keys has no key, and Dial and Accept refuse it. Keys is immutable after UnmarshalText
 // and may be shared.
@@ -68,16 +68,16 @@ func validKeyID(id string) bool {
 	return true
 }
 
-// The labels keep one side's proof from being taken for the other's.
+// The labels of the two sides differ, so that a side cannot use the proof of its peer as its own.
 const (
 	relayLabel = "edgerelay link relay"
 	edgeLabel  = "edgerelay link edge"
 )
 
 // prove returns the HMAC-SHA256 of three texts: the label, the edge's offer, and the relay's reply
-// without its proof. Offer and reply are as in their headers. Before each text comes its length in
-// four bytes, big-endian. So a proof holds only for the two nonces, the key ids and the version in
-// these headers.
+// without its proof. The offer and the reply are taken in the form of their headers. Before each
+// text comes its length in four bytes, big-endian. So a proof holds only for the two nonces, the
+// key ids and the versions in these headers.
 func prove(secret []byte, label string, o offer, r reply) []byte {
 	mac := hmac.New(sha256.New, secret)
 	for _, s := range []string{label, o.String(), r.unproven()} {

@@ -34,7 +34,7 @@ type Signs struct {
 
 	leaving bool          // this side has begun to end the link; set by Watch
 	left    time.Duration // when this side began to end the link; set by Watch
-	written time.Duration // when the last batch was written
+	written time.Duration // when the last batch was written; set by Watch
 	ping    ping          // the first Ping that no byte has answered
 	rtt     time.Duration // the shortest of the last round trips; 0: none was measured
 
@@ -42,8 +42,8 @@ type Signs struct {
 }
 
 const (
-	silentAfter = 15 * time.Second // nothing received
-	stuckAfter  = 10 * time.Second // a batch is begun and makes no progress
+	silentAfter = 15 * time.Second // longest time without a byte from the peer
+	stuckAfter  = 10 * time.Second // longest time for which a begun batch makes no progress
 	drainFor    = time.Second      // longest time from the call of Bye to the Bye frame
 	leaveFor    = 2 * time.Second  // time from the call of Bye until this side closes
 )
@@ -107,9 +107,8 @@ func (l *liveness) step(s Signs) (v verdict, doubt bool) {
 }
 
 // liveness.look notes what has changed since the last step. The result late says whether this step
-// is later than it should be. If it is, the process is taken to have stood still. Bytes may then
-// have come that it has not read yet. The silence counts as if it had lasted only until the last
-// step.
+// is later than it should be. If it is, the process is taken to have stood still, and may have
+// bytes to read that came meanwhile. So the time since the last step does not count as silence.
 func (l *liveness) look(s Signs) (late bool) {
 	if s.Received > l.heard {
 		l.heard, l.asked = s.Received, 0
@@ -159,7 +158,7 @@ func (l *liveness) due(s Signs) bool {
 	return s.Now-l.pinged >= measureEvery || s.Now-max(l.pinged, s.written) >= beatAfter
 }
 
-// ping is a Ping since which no byte has come. The zero ping means that there is no such Ping.
+// ping is a Ping that no byte has answered. The zero ping means that there is no such Ping.
 type ping struct {
 	at  time.Duration // when the Ping was written; before that, when it became due
 	end uint64        // number of bytes sent up to the end of its batch, or the constant unwritten
@@ -171,9 +170,9 @@ const unwritten = ^uint64(0)
 // pings are the Pings of one side. The token of a Ping is its number.
 type pings struct {
 	due   bool
-	first ping                     // the first one that no byte has answered
+	first ping                     // the first Ping that no byte has answered
 	token uint64                   // the last token given
-	sent  [keptPings]time.Duration // when the last Pings were sent, by token
+	sent  [keptPings]time.Duration // when the last Pings were sent, by token modulo keptPings
 	under bool                     // the batch that is being written has a Ping
 	trips []time.Duration          // the last keptTrips round trips
 }

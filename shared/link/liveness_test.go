@@ -71,9 +71,9 @@ func (w *watched) look(blocked bool) {
 	}
 }
 
-// watched.until calls look until doubt begins, and then returns the time that has passed since the
-// given moment. If that time reaches the given bound before doubt begins, it returns the bound.
-// After each look without doubt it calls the given function.
+// watched.until calls look until doubt begins. It returns the time that has passed since the moment
+// that the parameter from gives. The parameter most bounds that time: without a doubt until then,
+// the result is most. After each look without doubt it calls the function each.
 func (w *watched) until(from, most time.Duration, each func()) time.Duration {
 	w.t.Helper()
 	for w.signs.Now-from < most {
@@ -111,7 +111,7 @@ func TestP12_DoubtBeginsWithinTwoSecondsOfSilence(t *testing.T) {
 	}
 }
 
-// A late look during a doubt must neither end the doubt nor signal it again.
+// A late call of Watch during a doubt must neither end the doubt nor signal it again.
 func TestP12_ALateLookDoesNotEndADoubt(t *testing.T) {
 	w := watch(t, Edge)
 	w.until(0, 10*second, func() {})
@@ -197,8 +197,8 @@ func TestDoubtIsNotOfASlowWayUp(t *testing.T) {
 	}
 }
 
-// A process has stood still, and bytes may have come that it has not read yet. Its next look is
-// late, and must not begin a doubt.
+// A process has stood still, and bytes may have come that it has not read yet. Its next call of
+// Watch is late, and must not begin a doubt.
 func TestDoubtIsNotOfALateEdge(t *testing.T) {
 	w := watch(t, Edge)
 	for range 30 {
@@ -218,8 +218,8 @@ func TestDoubtIsNotOfALateEdge(t *testing.T) {
 	}
 }
 
-// If a byte comes after the process has gone on, the relay was alive then. The time before that
-// byte does not count any more.
+// A process has stood still, and then a byte comes. The process must forget the time before that
+// byte. So doubt must begin as soon after this byte as after any other.
 func TestP12_DoubtAfterALateLook(t *testing.T) {
 	w := watch(t, Edge)
 	for range 30 {
@@ -234,7 +234,7 @@ func TestP12_DoubtAfterALateLook(t *testing.T) {
 	}
 }
 
-// A late look before the first Ping of a link must not delay doubt.
+// A late first call of Watch, before the first Ping of a link, must not delay doubt.
 func TestP12_DoubtAfterALateFirstLook(t *testing.T) {
 	w := watch(t, Edge)
 	w.signs.Now += 4 * second

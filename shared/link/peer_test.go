@@ -109,7 +109,8 @@ func (p *peer) wait(t *testing.T) *CloseError {
 	return end
 }
 
-// join makes a link over a network in memory.
+// join makes a link over a network in memory. It returns the two ends of the link and its network
+// connection.
 func join(t testing.TB) (edge, relay *Conn, wire *memnet.Conn) {
 	t.Helper()
 	keys := keysOf(t, ringA)
@@ -125,7 +126,8 @@ func join(t testing.TB) (edge, relay *Conn, wire *memnet.Conn) {
 	return edge, got.conn, l.Conns()[0]
 }
 
-// bubble runs a test on a running link in a synctest bubble.
+// bubble calls f in a synctest bubble, with the two ends of a running link and the link's network
+// connection.
 func bubble(t *testing.T, f func(t *testing.T, e, r *peer, wire *memnet.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

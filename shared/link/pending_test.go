@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// addressed is a listener. For each connection that it accepts, it calls its function. The result
-// of that call is the remote address of the connection.
+// addressed is a listener. For each connection that it accepts, it calls the function from. The
+// result becomes the remote address of the connection.
 type addressed struct {
 	net.Listener
 	from func() net.Addr

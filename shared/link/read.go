@@ -12,7 +12,7 @@ import (
 // unless the buffer is larger than keepBuffer.
 const keepBuffer = 1 << 20
 
-// errNotBinary is for messages of the wrong WebSocket type.
+// errNotBinary is the error of a WebSocket message that is not binary.
 var errNotBinary = errors.New("a batch is a binary message")
 
 // read runs the reader. It returns when the link ends.

@@ -11,7 +11,7 @@ import (
 
 // writePiece bounds one write to the network, in bytes. Even at 2 KB/s such a write takes less than
 // stuckAfter, so a slow link does not count as stuck. A batch of BatchTarget bytes therefore takes
-// four system calls instead of one.
+// four or five system calls instead of one.
 const writePiece = 16 << 10
 
 // socket is the net.Conn under a link's WebSocket (and TLS). It records when bytes come and go,
@@ -19,7 +19,7 @@ const writePiece = 16 << 10
 // socket also gathers the 4 KiB pieces that the WebSocket layer writes.
 type socket struct {
 	net.Conn
-	start time.Time // when all durations begin; has a monotonic clock reading
+	start time.Time // all durations count from here; has a monotonic clock reading
 
 	inside        bool         // a batch has been read in part; owned by the reader
 	received      atomic.Int64 // when the last byte came
@@ -110,13 +110,13 @@ func (s *socket) look(side Side) {
 	}
 }
 
-// queued is what the kernel holds of the bytes that were written.
+// queued counts the written bytes that the kernel still holds.
 type queued struct {
 	unacknowledged int // bytes that the peer's kernel has not acknowledged, the unsent included
 	unsent         int // bytes that have not left this machine
 }
 
-// cork begins a batch.
+// cork begins a batch. Until uncork, Write may gather bytes.
 func (s *socket) cork() {
 	s.progress.Store(s.stamp())
 	s.mu.Lock()
@@ -124,7 +124,7 @@ func (s *socket) cork() {
 	s.mu.Unlock()
 }
 
-// uncork ends a batch and writes what is left of it.
+// uncork ends a batch and writes the bytes that were gathered.
 func (s *socket) uncork() error {
 	s.mu.Lock()
 	s.corked = false

@@ -33,7 +33,7 @@ type Talk struct {
 	pongToken uint64
 	written   time.Duration // when the last batch was written
 	looked    time.Duration // when Watch was called last
-	silent    time.Duration // when doubt began; 0: there is none
+	silent    time.Duration // when doubt began; 0: there is no doubt
 }
 
 // NewTalk returns a Talk of one side of a link. The Talk calls wake when Next has something new.
@@ -120,8 +120,8 @@ func (t *Talk) control(batch []byte, now time.Duration) []byte {
 	return batch
 }
 
-// The caller of Next must call Wrote each time that it has given the batch to the network. The
-// parameter sent is the number of bytes that the link has sent in all.
+// Wrote notes that a batch has been given to the network. The caller of Next must call Wrote after
+// each batch. The parameter sent is the number of bytes that the link has sent in all.
 func (t *Talk) Wrote(sent uint64, now time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -175,8 +175,9 @@ func (t *Talk) handleBatch(batch []byte, sink Sink, now time.Duration) error {
 	return sink.EndBatch()
 }
 
-// handleFrame handles the link's own frames and gives the others to sink. The result bye is set if
-// the frame is the peer's Bye.
+// handleFrame handles Ping, Pong and Bye itself, and gives other known frames to sink. It skips an
+// unknown frame if the frame's type permits that. The result bye is set if the frame is the peer's
+// Bye.
 func (t *Talk) handleFrame(kind Type, body []byte, sink Sink, now time.Duration) (bye *CloseError, err error) {
 	switch kind {
 	case TypePing, TypePong:

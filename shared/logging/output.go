@@ -17,7 +17,8 @@ const (
 	// to the file may hold up to outputBytes more.
 	outputBytes = 256 << 10
 	// outputPiece bounds the bytes of one write of several lines. On Linux, a write of up to this
-	// size stays whole in a pipe that has other writers. A longer line is written alone.
+	// size stays whole in a pipe that has other writers. A line that is longer than outputPiece is
+	// written alone.
 	outputPiece = 4 << 10
 	// outputEnd bounds the time for which End waits until all lines are written.
 	outputEnd = time.Second

@@ -48,7 +48,7 @@ func TestG2_AStuckReaderCostsCountedLines(t *testing.T) {
 			o := NewOutput(writer, &d)
 			o.Form(Config{Format: format})
 			log := New(o, Config{Format: format})
-			const lines = 20_000 // more than the pipe, the queue and the output's goroutine hold
+			const lines = 20_000 // more than the pipe and the Output hold together
 			for i := range lines {
 				log.Info("something happened, and it is told at some length", "number", i)
 			}
@@ -85,7 +85,7 @@ func TestG2_AStuckReaderCostsCountedLines(t *testing.T) {
 }
 
 // TestG2_AClosedReaderCostsCountedLines writes lines to a log whose reader is gone. The log must
-// count these lines as lost, and End must end the log's goroutine.
+// count each of these lines once as failed, and End must end the log's goroutine.
 func TestG2_AClosedReaderCostsCountedLines(t *testing.T) {
 	reader, writer := pipe(t)
 	reader.Close()

@@ -128,7 +128,7 @@ func (c *Conn) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: "memnet", Source: c.local, Addr: c.remote, Err: err}
 }
 
-// wake lets all blocked Reads and Writes check again whether they can go on. The caller holds mu.
+// wake makes all blocked Reads and Writes check again whether they can go on. The caller holds mu.
 func (w *wire) wake() {
 	for _, s := range w.streams {
 		s.reader.changed.Broadcast()

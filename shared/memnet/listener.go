@@ -1,7 +1,7 @@
 // Package memnet is a network in memory. It joins the parts of a cluster that runs in one process.
-// Tests can freeze its connections, slow them down, and cut them at any byte. Its calls wait on
-// conditions and channels only, and it has no global state. So it works in testing/synctest
-// bubbles.
+// Tests can freeze its connections, slow them down, and cut them at any byte. Its functions wait on
+// conditions and channels only, and the package has no global state. So it works in bubbles of
+// testing/synctest.
 package memnet
 
 import (

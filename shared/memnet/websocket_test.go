@@ -14,8 +14,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// TestWebSocketInBubble shows what the package is for. An HTTP server and a WebSocket run in one
-// synctest bubble. The test freezes their connection, and then cuts it.
+// TestWebSocketInBubble runs an HTTP server and a WebSocket over this package in one synctest
+// bubble. The test freezes their connection for 5 s, and then cuts it. The WebSocket must survive
+// the freeze, and both ends must notice the cut.
 func TestWebSocketInBubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := memnet.Listen()

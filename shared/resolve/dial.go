@@ -6,9 +6,9 @@ import (
 	"net"
 )
 
-// DialContext connects to addr as net.Dialer does. If the network is "tcp" and addr has a host,
-// however, Lookup finds the addresses of the host. If there are several addresses, DialContext
-// races them in the order of Lookup: IPv6 and IPv4 addresses alternate.
+// DialContext connects to addr. If the network is "tcp" and addr has a host, Lookup finds the
+// addresses of the host. Several addresses are raced in the order of Lookup, in which IPv6 and IPv4
+// addresses alternate. In all other cases DialContext does what net.Dialer does.
 func (n *Names) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	var dialer net.Dialer
 	host, port, err := net.SplitHostPort(addr)

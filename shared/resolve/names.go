@@ -3,17 +3,17 @@
 //
 // The source of the addresses is the system's resolver, by way of Go's package net: the hosts file,
 // then the nameservers of resolv.conf. If a nameserver is silent, that resolver waits 5 s before it
-// asks the next one. resolv.conf may set another time. Most dials here are given up sooner. So a
-// look-up goes on when the dial that began it has ended. A look-up may take 30 s, and later dials
-// of the same name use its answer too. The answer is kept until a newer answer comes or the name is
-// forgotten. The time to live in the answer does not matter. A dial that has an older answer waits
-// at most 200 ms for a newer one, and then uses the older one. A and AAAA records are looked up
-// apart from each other, since some nameservers answer for only one of the two.
+// asks the next one. resolv.conf may set another time. Edges and relays give most dials up sooner.
+// So a look-up goes on when the dial that began it has ended. A look-up may take 30 s, and later
+// dials of the same name use its answer too. The answer is kept until a newer answer comes or the
+// name is forgotten. The time to live in the answer does not matter. A dial that has an older
+// answer waits at most 200 ms for a newer one, and then uses the older one. A and AAAA records are
+// looked up apart from each other, since some nameservers answer for only one of the two.
 //
-// A value of type Names remembers 1,024 names. If one more comes, it forgets the least recently
-// used name that is not being looked up. It looks up at most 128 names at once, with two look-ups
-// for each. While 128 names are being looked up, a further name gets its last answer if that is
-// remembered, and otherwise an error.
+// A value of type Names remembers 1,024 names. To remember a further name, it forgets the least
+// recently used name that is not being looked up. It looks up at most 128 names at once, with two
+// look-ups for each. While 128 names are being looked up, a further name gets its last answer if
+// that is remembered, and otherwise an error.
 package resolve
 
 import (
@@ -39,13 +39,13 @@ const (
 	maxUnderWay = 128 // names with a look-up under way
 )
 
-// Lookup returns the addresses of a name; network is "ip4" or "ip6". It must return soon after ctx
-// is done.
+// Lookup is a function that returns the addresses of a name. The network is "ip4" or "ip6". The
+// function must return soon after ctx is done.
 type Lookup func(ctx context.Context, network, name string) ([]netip.Addr, error)
 
 // families are the networks for which a Lookup can be asked. A family is IPv6 or IPv4. In the
-// result of Names.Lookup, addresses of the two families alternate. The result begins with an
-// address of the first family if there is one.
+// result of Names.Lookup, addresses of the two families alternate. The first address is of the
+// first family, unless the name has no such address.
 var families = [...]string{"ip6", "ip4"}
 
 // Names remembers the addresses of names. All its methods may be called concurrently.

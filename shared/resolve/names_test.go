@@ -70,8 +70,8 @@ func (s *source) lookup(ctx context.Context, network, _ string) ([]netip.Addr, e
 	return []netip.Addr{netip.MustParseAddr(addr)}, nil
 }
 
-// given looks up relay.example for at most the time limit. It returns the result, and how long the
-// look-up took.
+// given looks up relay.example, and gives up after the time limit. It returns the result, and how
+// long the look-up took.
 func given(t *testing.T, n *Names, limit time.Duration) (string, time.Duration, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -262,8 +262,8 @@ func TestARealNameserversAnswers(t *testing.T) {
 	}
 }
 
-// TestLocalhostIsDialled checks that localhost, 127.0.0.1 and an empty host are dialled. It must
-// pass even where the hosts file has localhost for one family only.
+// TestLocalhostIsDialled checks that localhost, 127.0.0.1 and an empty host are dialled with the
+// system's resolver. It must pass even where the hosts file has localhost for one family only.
 func TestLocalhostIsDialled(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -17,10 +17,10 @@ type Attempt[T any] struct {
 }
 
 // Race dials targets in their order until one dial succeeds or all have failed. The parameter
-// stagger is the time between two dials. If a dial fails, the next one begins at once. After the
-// success, Race cancels and awaits the other dials. It calls discard for each connection that comes
-// too late. Race returns the dial that succeeded, or nil, and the dials that failed before it, in
-// the order in which they failed.
+// stagger is the time between two dials. If a dial fails, the next one begins at once. After a
+// success, Race cancels the other dials and waits for their ends. It calls discard for each
+// connection that comes too late. Race returns the dial that succeeded, or nil, and the dials that
+// failed before it, in the order in which they failed.
 func Race[T any](
 	ctx context.Context, stagger time.Duration, targets []string,
 	dial func(context.Context, string) (T, error), discard func(T),

@@ -15,10 +15,11 @@ import (
 const memoryShare = 0.9
 
 // limitMemory sets the memory limit of the Go runtime to memoryShare of the available memory. If
-// GOMEMLIMIT has set the limit, limitMemory does not change it. On Fly.io the memory of the whole
-// machine is available, since the process has the machine to itself. Elsewhere the available memory
-// is the container's limit, or the machine's memory if that is less. Outside Fly.io and without a
-// container's limit, limitMemory sets nothing, since other processes share the machine's memory.
+// GOMEMLIMIT is set, the runtime itself has taken the limit from there, and limitMemory does not
+// change it. On Fly.io the memory of the whole machine is available, since the process has the
+// machine to itself. Elsewhere the available memory is the container's limit, or the machine's
+// memory if that is less. Outside Fly.io and without a container's limit, limitMemory sets nothing,
+// since other processes share the machine's memory.
 func limitMemory(log *slog.Logger) {
 	limit, source := memoryLimit(os.Getenv, memlimit.FromCgroup, memlimit.FromSystem)
 	if source == "" {

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestMemoryLimitIsInForce must run alone, since the limit is that of the whole process.
+// TestMemoryLimitIsInForce checks that limitMemory sets the limit of the Go runtime, but not if
+// GOMEMLIMIT is set. It must run alone, since the limit is that of the whole process.
 func TestMemoryLimitIsInForce(t *testing.T) {
 	before := debug.SetMemoryLimit(-1)
 	defer debug.SetMemoryLimit(before)

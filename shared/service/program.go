@@ -24,7 +24,8 @@ type Program[T any] struct {
 	About string // one sentence for --help
 
 	Variables []config.Variable
-	// Ignored names further variables, about which Warnings says why they are ignored.
+	// Ignored names further variables that the binary ignores on purpose. They are not reported as
+	// unknown. Warnings says why they are ignored.
 	Ignored []string
 	Load    func(environ []string) (T, error)
 	// Warnings lists permitted settings that deserve a log line. If Warnings is nil, there are

@@ -126,8 +126,9 @@ func TestHealthcheck(t *testing.T) {
 	}
 }
 
-// TestC1_StatusesOfHelp checks that the help lists each exit status once. A crash must not have a
-// status of wrong input, since supervisors do not start a program again after wrong input.
+// TestC1_StatusesOfHelp checks that the help lists each exit status once. The status of a crash
+// must not be one of the statuses for wrong input, since supervisors do not start a program again
+// after wrong input.
 func TestC1_StatusesOfHelp(t *testing.T) {
 	_, help, _ := call(program(nil), nil, "--help")
 	seen := map[int]bool{}

@@ -12,10 +12,11 @@ import (
 	"testing"
 )
 
-// TestMain lets the test binary stand in for a program, since signals need a process of their own.
+// TestMain runs a program instead of the tests if SIGNAL_TEST_PROGRAM is set. The tests start the
+// test binary in this way, since signals need a process of their own.
 func TestMain(m *testing.M) {
 	if how := os.Getenv("SIGNAL_TEST_PROGRAM"); how != "" {
-		if how != "ignores" { // the caller of the tests may ignore SIGHUP: Notify undoes that
+		if how != "ignores" { // Notify undoes that SIGHUP is ignored, as under nohup
 			signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 		}
 		program(func(ctx context.Context, _ sample, _ Process) error {

@@ -20,13 +20,13 @@ const (
 	trimCalm = 3
 )
 
-// trim says when to collect garbage and give memory back to the operating system: when a crowd has
-// passed. A crowd is a burst of work, such as many clients that connect at once. It leaves unused
-// stacks, and unused buffers of handshakes, of tables and of messages. Without trim the process
-// keeps them until the heap has doubled, or for two minutes. Under steady work, little or much,
-// trim says nothing, because the collector's own pace is right then.
+// trim says when to collect garbage and give memory back to the operating system. The time for this
+// is when a crowd has passed. A crowd is a burst of work, such as many clients that connect at
+// once. It leaves unused stacks, and unused buffers of handshakes, of tables and of messages.
+// Without trim the process keeps them until the heap has doubled, or for two minutes. Under steady
+// work, little or much, trim says nothing, because the collector's own pace is right then.
 //
-// trim is a plain structure, stepped by one caller.
+// trim is a plain structure: one caller steps it and passes the time in.
 type trim struct {
 	trimmed time.Duration // when step last returned true; 0: never
 	total   uint64        // bytes allocated since the start, at the last look
@@ -54,8 +54,8 @@ func (t *trim) step(now time.Duration, total uint64) bool {
 	return true
 }
 
-// trimMemory collects garbage whenever trim says so, until ctx is done. A collection takes 1 to 2
-// µs of CPU for each session. Other goroutines go on meanwhile.
+// trimMemory collects garbage and gives memory back whenever trim says so, until ctx is done. A
+// collection takes 1 to 2 µs of CPU time for each session. Other goroutines run meanwhile.
 func trimMemory(ctx context.Context) {
 	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/sched/goroutines-created:goroutines"}}
 	read := func() uint64 {
@@ -63,7 +63,7 @@ func trimMemory(ctx context.Context) {
 		return samples[0].Value.Uint64() + samples[1].Value.Uint64()*trimStack
 	}
 	start := time.Now()
-	var t trim // what the process allocated before this counts as a crowd too
+	var t trim // its total is 0, so allocations before this line count as a crowd too
 	ticker := time.NewTicker(trimEvery)
 	defer ticker.Stop()
 	for {

@@ -33,8 +33,8 @@ type Judge struct {
 const (
 	// MinSecret is the recommended minimum length, in bytes, of a secret of Judge.Keys.
 	MinSecret = 16
-	// MaxBytes is the largest length of a token in bytes. Package httpguard bounds all headers of a
-	// request together by the same number.
+	// MaxBytes is the largest length of a token in bytes. Package httpguard bounds the whole head
+	// of a request by the same number.
 	MaxBytes = 16 << 10
 	// MaxInfo is the largest length of Claims.Info in bytes.
 	MaxInfo = 1 << 10
@@ -88,7 +88,7 @@ type UnknownKey struct {
 	Kid string
 }
 
-// Error returns a text without a part of the token. Clients may see it.
+// Error returns a text that contains no part of the token. Clients may see the text.
 func (UnknownKey) Error() string { return "its kid names no key" }
 
 // Judge reads a token and decides about it. The parameter now is the present time. There are three

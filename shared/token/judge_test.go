@@ -236,7 +236,8 @@ func TestA9_AnIssuerAndAnAudienceCanBeDemanded(t *testing.T) {
 	}
 }
 
-// TestTokens checks tokens as other libraries make them.
+// TestTokens judges tokens that Sign or golang-jwt has made. Each faulty token must be refused for
+// its own fault.
 func TestTokens(t *testing.T) {
 	at := now.Unix()
 	claims := jwt.MapClaims{"sub": "1", "exp": at + 60}
@@ -277,7 +278,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// signed makes a token. It has no kid if kid is nil.
+// signed makes a token. If kid is nil, the header of the token has no kid.
 func signed(t *testing.T, method jwt.SigningMethod, kid, secret any, claims jwt.MapClaims) string {
 	t.Helper()
 	token := jwt.NewWithClaims(method, claims)
@@ -341,7 +342,7 @@ func TestEarlyTokensAreGoodLater(t *testing.T) {
 }
 
 // TestTheLeewayIsAddedOnlyWhereItIsNeeded checks Claims.Until of tokens that end soon, or have just
-// ended.
+// ended. It also checks how long before its nbf a token is already good.
 func TestTheLeewayIsAddedOnlyWhereItIsNeeded(t *testing.T) {
 	exp := now.Unix()
 	token := rawToken(plainHeader, fmt.Sprintf(`{"sub":"1","exp":%d}`, exp))
@@ -478,7 +479,8 @@ func TestSecretsAreNotLogged(t *testing.T) {
 	}
 }
 
-// TestWithoutKeysNothingIsDecided checks that a Judge without keys refuses no token for good.
+// TestWithoutKeysNothingIsDecided checks that the error of a Judge without keys is no Fault, since
+// the same token may be good later.
 func TestWithoutKeysNothingIsDecided(t *testing.T) {
 	_, err := Judge{}.Judge("x", time.Now())
 	if _, refused := errors.AsType[Fault](err); err == nil || refused {
@@ -487,8 +489,9 @@ func TestWithoutKeysNothingIsDecided(t *testing.T) {
 }
 
 // TestAnUnknownKidIsNotRefusedForGood judges a token whose kid names a key that the Judge does not
-// have, as in the middle of a rotation. The error must be no Fault. A token with a known kid and
-// another secret must be refused with a Fault.
+// have, as in the middle of a rotation. The error must be no Fault, since the token may be good
+// later. A token whose kid is known, but that is signed with another secret, must be refused with a
+// Fault.
 func TestAnUnknownKidIsNotRefusedForGood(t *testing.T) {
 	now := time.Now()
 	secret := []byte("0123456789abcdef")

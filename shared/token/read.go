@@ -250,7 +250,8 @@ func unpaired(value []byte) bool {
 	return false
 }
 
-// escaped returns the UTF-16 code unit of the \uXXXX escape at the beginning of b.
+// escaped returns the UTF-16 code unit of the \uXXXX escape at the beginning of b. If b does not
+// begin with such an escape, ok is false.
 func escaped(b []byte) (r rune, ok bool) {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return 0, false

@@ -7,9 +7,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Sign makes a token for the user with the id sub. The parameter now is the present time. The token
-// ends when ttl has passed from then on. It has the issuer and the audience that j demands. Sign
-// fails if j has no key.
+// Sign makes a token for the user with the id sub. The parameter now is the present time, and the
+// token ends at now plus ttl. It has the issuer and the audience that j demands. Sign fails if j
+// has no key.
 func (j Judge) Sign(sub string, now time.Time, ttl time.Duration) (string, error) {
 	if len(j.Keys) == 0 {
 		return "", errors.New("no key to sign with")

@@ -25,7 +25,8 @@ type bench struct {
 	last string
 }
 
-// scale holds two divisors: the first divides numbers of sessions, the second divides durations.
+// scale holds two divisors. The first divides numbers of sessions, and the second divides
+// durations.
 type scale struct{ sessions, time int }
 
 var (
@@ -90,8 +91,8 @@ func (b *bench) print(text string) {
 	fmt.Fprintf(os.Stderr, "%4.0fs %s\n", time.Since(b.began).Seconds(), text)
 }
 
-// bench.beat watches the progress lines: whenever 20 s pass without a new line, it prints the last
-// line again. The returned function ends the watch.
+// bench.beat starts a goroutine that prints the last line of progress again whenever 20 s have
+// passed without a new line. The returned function ends the goroutine.
 func (b *bench) beat() (stop func()) {
 	done := make(chan struct{})
 	go func() {
@@ -115,7 +116,7 @@ func (b *bench) beat() (stop func()) {
 
 // runAll runs the scenarios that the options select, one after the other. It runs a scenario
 // o.count times on each selected server that can run it, and then goes on to the next scenario. So
-// the figures of one scenario are measured soon after each other.
+// little time passes between the measurements of one scenario.
 func (b *bench) runAll(ctx context.Context, o options, forms []*form) error {
 	takePart := func(s scenario) (some []*form) {
 		for _, f := range forms {
@@ -151,9 +152,9 @@ func (b *bench) runAll(ctx context.Context, o options, forms []*form) error {
 	return nil
 }
 
-// bench.run runs a scenario on a form. If the run fails and the form is marked as ours, or if ctx
-// is done, bench.run returns the failure as an error. After a failure of another form, it adds a
-// note on the failure instead. It also drops the rows of this run, since nobody can trust them.
+// bench.run runs a scenario on a form. It returns the error of a failed run if the form is marked
+// as ours, or if ctx is done. If another form fails, bench.run adds a note on the failure instead.
+// It also drops the rows of this run, since nobody can trust them.
 func (b *bench) run(ctx context.Context, s scenario, f *form) error {
 	before := len(b.rows)
 	err := s.run(ctx, b, f)

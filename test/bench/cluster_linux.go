@@ -65,9 +65,9 @@ func (p parts) since(before parts) parts {
 	return parts{edges: p.edges - before.edges, relay: p.relay - before.relay, redis: p.redis - before.redis}
 }
 
-// parts.less subtracts from p the CPU time that a cluster at rest would spend in the same wall
-// time. It computes this CPU time from its argument, a measurement of a cluster at rest. Each part
-// of the result is at least 1 µs. The field took must be set in p and in the argument.
+// parts.less returns p without the CPU time that a cluster at rest would spend in the same wall
+// time. The argument is a measurement of a cluster at rest, from which this CPU time is computed.
+// The field took must be set in p and in the argument. Each part of the result is at least 1 µs.
 func (p parts) less(idle parts) parts {
 	beyond := func(spent, meanwhile time.Duration) time.Duration {
 		return max(time.Microsecond, spent-time.Duration(float64(meanwhile)*p.took.Seconds()/idle.took.Seconds()))

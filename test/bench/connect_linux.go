@@ -11,7 +11,8 @@ import (
 // The constant connects is how many sessions the scenario connect opens in each of its cases.
 const connects = 5000
 
-// These are the names of the two cases. The goals in goals_linux.go refer to these names.
+// connectCase and joinedCase return the names of the two cases of the scenario connect. The goals
+// in goals_linux.go refer to these names.
 func connectCase(sessions int) string { return fmt.Sprintf("%d sessions", sessions) }
 func joinedCase(sessions int) string {
 	return fmt.Sprintf("%d sessions, each joins a group of its own", sessions)

@@ -9,10 +9,12 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// The constant pairs is the number of pairs. Each pair is one sender and one receiver.
+// The constant pairs is the number of pairs of users in the scenario direct. One user of each pair
+// sends, and the other user receives.
 const pairs = 50
 
-// These are the names of two cases. The goals in goals_linux.go refer to these names.
+// pairsAtOnce and pairAtRest are the names of the two cases of the scenario direct. The goals in
+// goals_linux.go refer to these names.
 var pairsAtOnce = fmt.Sprintf("%d pairs, one in flight each", pairs)
 
 const pairAtRest = "one pair at rest"

@@ -15,7 +15,7 @@ const (
 	ours     = " link redis publish restart"
 )
 
-// These are names of forms, as the table of the report shows them.
+// These are names of forms, which the report's table shows. A form is a way to run servers.
 const (
 	clusterName = "cluster"
 	sdkName     = "cluster, SDKs"

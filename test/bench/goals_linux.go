@@ -17,8 +17,8 @@ type goal struct {
 	less               bool // the comparison is a difference; false: it is a ratio
 }
 
-// goals returns all goals. The names of many cases contain numbers of sessions. These numbers are
-// smaller in a run that is scaled down. So such a run has no figures for the goals of these cases.
+// goals returns all goals. The names of many cases contain numbers of sessions, and a run that is
+// scaled down has smaller numbers there. So such a run has no figures for the goals of these cases.
 func goals() (all []goal) {
 	add := func(scenario, of, what string, bound float64) {
 		all = append(all,
@@ -45,8 +45,8 @@ func goals() (all []goal) {
 	return all
 }
 
-// comparisons returns a row for each goal and each server. If the run has no figure of a goal's
-// peer, this goal has no rows.
+// comparisons returns a row for each goal and each server that has the goal's figure. If the run
+// has no figure of a goal's peer, this goal has no rows.
 func comparisons(all []report.Row, s scale) (rows []report.Row) {
 	for _, g := range goals() {
 		figures := slices.DeleteFunc(slices.Clone(all), func(r report.Row) bool {

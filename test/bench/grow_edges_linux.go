@@ -32,7 +32,7 @@ func growEdges(ctx context.Context, b *bench) ([]growth.Figure, error) {
 					before := s.cluster.linkBytes(ctx)
 					p, err := s.paced(ctx, l, messages, time.Second/20, stream)
 					if err == nil {
-						err = l.Idle(ctx, 100*time.Millisecond) // acknowledgements still add bytes
+						err = l.Idle(ctx, 100*time.Millisecond) // acknowledgements may still come
 					}
 					return []float64{micros(p.less(idle).relay, messages), (s.cluster.linkBytes(ctx) - before) / float64(messages)}, err
 				})

@@ -204,5 +204,5 @@ func medians(measure func() ([]float64, error)) ([]float64, error) {
 	return middle, nil
 }
 
-// roundTime returns how long a round sends messages: the field Time of its Limits.
+// roundTime returns the field Time of the Limits of a round: how long the round sends messages.
 func (b *bench) roundTime() time.Duration { return b.time(600 * time.Millisecond) }

@@ -19,8 +19,8 @@ const (
 
 func (b *bench) sessionPoints() []int { return b.scaled(1000, 2000, 5000, 10_000, 15_000, 19_000) }
 
-// moreSessions opens sessions that say nothing. The two numbers are how many sessions are open
-// before the call, and how many are to be open after it.
+// moreSessions opens sessions that say nothing, until n sessions are open. The parameter there is
+// the number of sessions that are open before the call.
 func moreSessions(ctx context.Context, s *site, l *load.Loop, there, n int) error {
 	_, err := l.Open(ctx, max(0, n-there), func(i int) (string, load.Opening) {
 		return s.addr(there + i), s.form.dialect.Session(idler(there + i))

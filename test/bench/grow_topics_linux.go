@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	opsOfTopics = 300 // number of leaves, and of joins, in a call of topics.ops
+	opsOfTopics = 300 // leaves, and as many joins, in a call of topics.ops at full scale
 	spokenTo    = 200 // largest number of topics that topics.ops sends messages to
 	fewTopics   = 1000
 )
@@ -72,8 +72,8 @@ func growTopics(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	return []growth.Figure{cost, room}, err
 }
 
-// positive takes a difference of memory in bytes, and returns it or 1, whichever is larger. The
-// difference may be zero or less, since a process can reuse memory that it freed earlier.
+// positive returns a difference of memory in bytes, but at least 1. The difference may be zero or
+// less, since a process can reuse memory that it freed earlier.
 func positive(bytes int64) float64 { return float64(max(bytes, 1)) }
 
 // topics.ops makes members leave topics and join them again, and sends messages to some topics. It

@@ -55,9 +55,9 @@ func (b *bench) idleAt(ctx context.Context, f *form, n int) error {
 	})
 }
 
-// toThemselves makes each of some sessions send one message of the given size, in bytes, to itself.
-// The sockets are a section of the result of openSessions. The given index says where in that
-// result the section begins.
+// toThemselves makes sessions send one message each to themselves. The messages have the given size
+// in bytes. The sockets are a section of the result of openSessions, and the parameter first is the
+// index at which the section begins in that result.
 func toThemselves(ctx context.Context, f *form, l *load.Loop, size, first int, sockets []*load.Socket) error {
 	var streams []*load.Stream
 	for i, socket := range sockets {

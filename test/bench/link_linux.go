@@ -8,9 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// The function link measures how many bytes cross the links for each message to a group. There is a
-// case for each of several sizes of the group. If the group has at least 1000 members, the function
-// also measures how many bytes cross the links in each second without messages.
+// The function link measures how many bytes cross the links for each message to a group. It does so
+// for groups of several sizes. If the group has at least 1000 members, the function also measures
+// how many bytes cross the links in each second without messages.
 func link(ctx context.Context, b *bench, f *form) error {
 	for _, members := range []int{10, 100, 10_000} {
 		err := f.with(ctx, b, func(s *site, l *load.Loop) error {

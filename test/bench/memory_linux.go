@@ -2,7 +2,7 @@ package main
 
 import "github.com/edgerelay/edgerelay/test/bench/usage"
 
-// memory is the memory in use at one moment, in bytes.
+// memory holds the sizes of the memory in use at one moment, in bytes.
 type memory struct {
 	servers int64            // resident memory of all counted processes
 	by      map[string]int64 // resident memory, by the processes' names

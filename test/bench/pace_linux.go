@@ -12,7 +12,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
-// A paced is one case of the scenario pace.
+// The type paced is one case of the scenario pace.
 type paced struct {
 	rate  int // messages a second
 	burst int // messages that are due at the same time
@@ -51,8 +51,9 @@ func pace(ctx context.Context, b *bench, f *form) error {
 	})
 }
 
-// rows.pace sends messages for some seconds, at the rate of p. A shorter round comes first and warms
-// the servers up. Then rows.pace adds rows for the CPU time of one delivery and for latencies.
+// rows.pace sends messages for some seconds, at the rate and in the bursts of p. A shorter round
+// comes first and warms the servers up. Then rows.pace adds rows for the CPU time of one delivery
+// and for latencies.
 func (r rows) pace(ctx context.Context, s *site, l *load.Loop, sp speaker, p paced) error {
 	stream := sp.stream(l, messageSize, p.rate) // the window holds the messages of one second
 	during := func(d time.Duration) load.Pace {

@@ -139,8 +139,8 @@ func message(in *bufio.Reader) (a arrival, err error) {
 	return a, nil
 }
 
-// The function push reads three elements that Redis sends to a subscriber, and returns the last
-// one.
+// The function push reads what Redis sends to a subscriber at one time: a list of three elements.
+// It returns the last element.
 func push(in *bufio.Reader) (last string, err error) {
 	head, err := in.ReadString('\n')
 	if err == nil && head != "*3\r\n" {

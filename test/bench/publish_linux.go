@@ -10,13 +10,13 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
-// inFlight is the largest number of messages that a publisher may have in flight. With this number,
-// Redis is never without work.
+// inFlight is the largest number of messages that a publisher has in flight in the scenario
+// publish. With this number, Redis is never without work.
 const inFlight = 500
 
 // publish compares two CPU times of Redis: the time for a message of a relay's broker, and the time
-// for a bare PUBLISH. One case has one topic, and another case has many topics. Each case is
-// measured with many messages in flight, and with few.
+// for a bare PUBLISH. It measures them with one topic and with many topics, and each time with
+// inFlight, 16 and 1 messages in flight.
 func publish(ctx context.Context, b *bench, f *form) error {
 	for _, topics := range []int{1, b.sessions(10_000)} {
 		if err := b.publishTo(ctx, f, topics); err != nil {
@@ -82,11 +82,12 @@ type publisher interface {
 	// modulo the number of topics. The message may stay in a buffer until flush is called.
 	publish(n uint64)
 	flush() error
-	// arrivals returns a channel of what comes from Redis. The channel is never closed.
+	// arrivals returns the channel of the answers and messages that Redis sends. The channel is
+	// never closed.
 	arrivals() <-chan arrival
 }
 
-// arrival is one thing that came from Redis.
+// arrival is a message or an answer that came from Redis, or the failure of a publisher.
 type arrival struct {
 	received uint64 // number of a received message; 0: an answer to a publish
 	err      error  // why the publisher failed; nil: it did not
@@ -133,8 +134,8 @@ func (p *publishing) round(ctx context.Context, flight int, more func() bool) er
 	}
 }
 
-// publishing.await waits for one arrival. It flushes only if nothing has arrived yet, so that many
-// messages are sent together.
+// publishing.await waits for one arrival. If an arrival is there already, it does not flush, so
+// that many messages are sent together.
 func (p *publishing) await(ctx context.Context) error {
 	select {
 	case a := <-p.arrivals():

@@ -9,7 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/local"
 )
 
-// TestPublishers checks that both kinds of publisher publish and receive through a redis-server.
+// TestPublishers checks that both kinds of publisher get an answer to each message, and receive
+// each message, through a redis-server. They must not exceed the given number of messages in
+// flight.
 func TestPublishers(t *testing.T) {
 	needRedis(t)
 	redis, err := local.Dir(t.TempDir()).Redis()

@@ -75,8 +75,8 @@ func (r *relays) give(ctx context.Context, a arrival) {
 	}
 }
 
-// relays.publish hands a message to the broker. The broker sends it by itself, so flush has nothing
-// to do.
+// relays.publish hands a message to the broker. The broker sends the message without further calls,
+// so flush has nothing to do.
 func (r *relays) publish(n uint64) {
 	r.Publish(broker.Publish{Token: n, Topic: r.names[n%uint64(len(r.names))], Content: protocol.Content{From: "1", Msg: publishText}, Instance: protocol.Instance{1}, Number: n})
 }

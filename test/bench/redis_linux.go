@@ -80,7 +80,7 @@ func (s *site) asked(ctx context.Context, l *load.Loop, r rows, limits load.Limi
 	if err != nil {
 		return err
 	}
-	// Redis also counted the messages that warmed the servers up. Stream.Sent counted them too.
+	// Redis has also counted the messages that warmed the servers up, and so has Stream.Sent.
 	messages := 0
 	for _, stream := range streams {
 		messages += stream.Sent()

@@ -10,9 +10,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/report"
 )
 
-// restart kills or stops the relay while many sessions are in groups. Some groups speak steadily.
-// In each of the other groups, one message is sent when the relay goes away. The scenario measures
-// how long these single messages take to reach their receivers.
+// restart kills or stops the relay while many sessions are in groups. Messages are sent to some of
+// the groups all the time. To each of the other groups, one message is sent when the relay goes
+// away. The scenario measures how long these single messages take to reach their receivers.
 func restart(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		const members, steady = 10, 10
@@ -55,7 +55,7 @@ func restart(ctx context.Context, b *bench, f *form) error {
 	})
 }
 
-// The type outages is a helper that kills and stops relays. It counts the sockets that end.
+// The type outages kills and stops the relays of a cluster. It also counts the sockets that end.
 type outages struct {
 	cluster *cluster
 	closed  int // sockets that the servers closed, or that failed
@@ -129,8 +129,8 @@ func since(now, before map[int]float64) (n float64) {
 }
 
 // outages.settle waits until the edges report that their logs are empty. Then it waits for the
-// duration d, so that the edges can count their links as settled. An edge does so once its link has
-// lasted 5 s.
+// duration d, so that the edges can count their links as settled. An edge counts a link as settled
+// once the link has lasted 5 s.
 func (o *outages) settle(ctx context.Context, l *load.Loop, d time.Duration) error {
 	for {
 		busy := 0.0

@@ -12,9 +12,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
-// targetForm returns a form for servers that somebody else started. Their URLs are given as a list,
-// separated by commas. Each URL has the form ws://host:port[/path]. All servers are used with the
-// path of the last URL. Sessions are spread over the servers.
+// targetForm returns a form for servers that somebody else started. The parameter urls is a list of
+// their URLs, separated by commas. Each URL has the form ws://host:port[/path]. The path of the
+// last URL is used for all servers. Sessions are spread over the servers.
 func (b *bench) targetForm(urls, kind string, pids []int) (*form, error) {
 	var addrs []string
 	path := ""

@@ -58,9 +58,9 @@ func (t *topics) some(n int) (topics []int) {
 	return topics
 }
 
-// topics.each sends one command for each topic in a list, one after the other. All commands have
-// the given method. If the kind is "member-", the topic's member sends the command. If the kind is
-// "partner-", the partner of that member sends it.
+// topics.each sends one command with the given method for each topic of a list. It awaits each
+// answer before it sends the next command. If the kind is "member-", the topic's member sends the
+// command. If the kind is "partner-", the partner of that member sends it.
 func (t *topics) each(ctx context.Context, kind, method string, topics []int) error {
 	for _, topic := range topics {
 		a := t.ask(kind, topic%talkers, method)

@@ -137,8 +137,8 @@ func TestFlyEdge(t *testing.T) {
 	answers(t, e.admin+f.Metrics[0].Path)
 }
 
-// documentedURL returns a value of EDGE_RELAY_URLS. A comment in fly.toml tells the reader to set
-// this value. The comment writes $RELAY for the name of the relays' app, and documentedURL writes
+// documentedURL returns the value of EDGE_RELAY_URLS that a comment in fly.toml tells the reader to
+// set. The comment writes $RELAY for the name of the relays' app, and documentedURL writes
 // some-relay instead.
 func documentedURL(t *testing.T) string {
 	t.Helper()

@@ -32,7 +32,7 @@ func (d deployment) selectedBy(selector map[string]string) bool {
 }
 
 // manifests.selected returns the deployment whose pods a selector selects. There must be exactly
-// one.
+// one such deployment.
 func (m manifests) selected(t *testing.T, selector map[string]string) deployment {
 	t.Helper()
 	var found []deployment
@@ -128,8 +128,8 @@ func checkPod(t *testing.T, d deployment, stops time.Duration) {
 	}
 }
 
-// isNot reports whether a setting is true or absent. In both cases a feature is not switched off,
-// since Kubernetes takes an absent setting for true.
+// isNot reports whether a setting leaves its feature switched on. Only the value false switches the
+// feature off, since Kubernetes takes an absent setting for true.
 func isNot(b *bool) bool { return b == nil || *b }
 
 // checkProbes checks the probes of c. The addresses public and admin are those on which the

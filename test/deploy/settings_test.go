@@ -148,8 +148,9 @@ func ours(t *testing.T) (paths []string) {
 	return paths
 }
 
-// TestVariablesThatFilesNameExist looks in the files, comments included, for names that begin with
-// EDGE_, RELAY_, LINK_ or LOG_. Each name must be that of a variable of an edge or of a relay.
+// TestVariablesThatFilesNameExist looks in the files that the function ours returns for names that
+// begin with EDGE_, RELAY_, LINK_ or LOG_. It looks in comments too. Each name must be that of a
+// variable of an edge or of a relay.
 func TestVariablesThatFilesNameExist(t *testing.T) {
 	known := map[string]bool{}
 	for _, v := range slices.Concat(edge.Variables(), relay.Variables()) {
@@ -165,8 +166,8 @@ func TestVariablesThatFilesNameExist(t *testing.T) {
 	}
 }
 
-// TestFilesThatFilesNameExist looks in the files, comments included, for paths under deploy/ and
-// relay/. Each of these paths must exist.
+// TestFilesThatFilesNameExist looks in the files that the function ours returns for paths under
+// deploy/ and relay/. It looks in comments too. Each of these paths must exist.
 func TestFilesThatFilesNameExist(t *testing.T) {
 	word := regexp.MustCompile(`(?:^|[ =])((?:deploy|relay)/[a-z./-]+[a-z])`)
 	for _, path := range ours(t) {

@@ -89,7 +89,7 @@ func groupReachesMembers(t *testing.T, p parties) {
 	c.join(t, g)
 	a.Expect(chat.InGroup(g, c.id, chat.Joined(c.id, g)))
 	b.Expect(chat.InGroup(g, c.id, chat.Joined(c.id, g)))
-	again.join(t, g) // client a gets no notice of its own user
+	again.join(t, g) // a user's connections get no notice of a join by the same user
 	b.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 	c.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 
@@ -223,8 +223,8 @@ func TestP6_WhenAConnectOrAJoinIsAnsweredNoLaterMessageIsMissed(t *testing.T) {
 	everywhere(t, inForceWhenAnswered)
 }
 
-// inForceWhenAnswered sends to a newcomer as soon as the newcomer's connect or join is answered. It
-// tries this 20 times, since a fault may show only rarely.
+// inForceWhenAnswered sends to a newcomer as soon as the newcomer's connect or join is answered.
+// The newcomer must get the message. There are 20 tries, since a fault may show only rarely.
 func inForceWhenAnswered(t *testing.T, p parties) {
 	a := channel(t, p.near, chat.Unique("a"))
 	for range 20 {

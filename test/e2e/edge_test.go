@@ -68,6 +68,7 @@ func TestP7_RateSlowsTheReaderAndLosesNothing(t *testing.T) {
 }
 
 // TestP7_AFloodIsReadMoreSlowlyAndACalmClientIsNot checks that each user has a rate of their own.
+// If all users shared one rate, the calm client would have to wait for the flood.
 func TestP7_AFloodIsReadMoreSlowlyAndACalmClientIsNot(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
@@ -222,8 +223,8 @@ func TestWrongLinkKeyIsSaidAndClientsAreKept(t *testing.T) {
 	}
 	cluster.Eventually(t, "the relay counts the unknown key", func() bool { return r.Metrics().Sum(metricLinkRefusals, `reason="key"`) >= 1 })
 
-	// The relay comes back with another key, and later with the right one. Meanwhile the edge keeps
-	// its clients, and what they sent.
+	// The relay comes back with another key, and later with the right key. Meanwhile the edge keeps
+	// its clients, and the messages that they sent.
 	e := c.StartEdge(nil, r)
 	a, b := channel(t, e, chat.Unique("a")), channel(t, e, chat.Unique("b"))
 	r.Kill()

@@ -79,7 +79,7 @@ func TestP2_LinkCutInTheMiddleOfFramesUnderLoad(t *testing.T) {
 		dialled := p.Dialled()
 		p.CutAfter(int64(700 + 613*i))
 		if i%4 == 3 {
-			p.CutAfter(int64(100 + 37*i)) // this replaces the cut above by one that comes sooner
+			p.CutAfter(int64(100 + 37*i)) // this replaces the cut above by a cut that comes sooner
 		}
 		cluster.Eventually(t, "linked again", func() bool { return p.Dialled() > dialled && p.Live() > 0 })
 		if i%2 == 1 {
@@ -105,7 +105,7 @@ func TestP2_OfTwoLinksOfOneBootTheLaterStays(t *testing.T) {
 	load.sendOn(5) // the messages of e's users are under way on the old link
 	old.Strand()
 	cluster.Eventually(t, "linked by the other way", func() bool { return e.Metrics().Sum(metricLinks) == 2 })
-	load.flowing(1) // the new link replays the messages that were under way
+	load.flowing(1) // on the new link, the edge replays the messages that were under way
 	old.Thaw()      // now some of these messages may come on the old link too
 	cluster.Eventually(t, "the relay has ended the older link", func() bool {
 		return r.Metrics().Sum(metricRelayLinkEnds, `code="superseded"`, `by="relay"`) == 1

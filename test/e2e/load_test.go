@@ -142,7 +142,7 @@ func TestP7_AClientThatNeverReadsIsClosedAndTwoHundredOthersGetEverything(t *tes
 			sender.Send(message(sent, size))
 			sent++
 		}
-		// The other users read what comes, so that the deaf client alone falls behind.
+		// The other users read all messages, so that the deaf client alone falls behind.
 		for _, u := range users {
 			u.Expect(expected(g, sender.id, sent-10, sent, size)...)
 		}
@@ -170,7 +170,7 @@ func expected(group, from string, first, end, size int) (texts []string) {
 }
 
 // closeCode reads up to a close frame with a code and returns the code. It returns 0 if the
-// connection ends without one, or after cluster.Patience.
+// connection ends without such a frame, or after cluster.Patience.
 func closeCode(r *client.Raw) int {
 	r.SetReadDeadline(time.Now().Add(cluster.Patience))
 	for {

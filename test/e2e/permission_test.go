@@ -30,8 +30,8 @@ func dialSDK(t *testing.T, e *cluster.Edge, user, more string, channels ...strin
 	return u, u.ask(fmt.Sprintf(`"connect":{"token":%q%s}`, token(t, jwtSecret, claims), more))
 }
 
-// sdkUser.ask sends a command, and returns the answer. The command has no id, since sdkUser.ask
-// adds one.
+// sdkUser.ask sends a command, and returns the answer. The command has no id and no outer braces,
+// since sdkUser.ask adds them.
 func (u *sdkUser) ask(command string) (answer string) {
 	u.t.Helper()
 	u.asked++

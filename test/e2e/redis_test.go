@@ -85,7 +85,7 @@ func TestP2_TheConnectionsOfOneRelayToRedisAreCutUnderLoad(t *testing.T) {
 		if i%3 == 0 {
 			p.Reset()
 		} else {
-			// This cut may come between a script's run and its answer.
+			// This cut may come after Redis has run a script, and before the relay has the answer.
 			p.CutAfter(int64(500 + 731*i))
 		}
 		cluster.Eventually(t, "the relay dials Redis again", func() bool { return p.Dialled() > dialled })
@@ -94,10 +94,10 @@ func TestP2_TheConnectionsOfOneRelayToRedisAreCutUnderLoad(t *testing.T) {
 	load.finish(e)
 }
 
-// TestP2_RedisLosesItsDataWhileAFrameIsUnderWay holds back what the relay sends to one edge. A
-// frame of this edge is published, but the edge gets no acknowledgement. Then Redis loses all its
-// data, and the frame is published again, in a new epoch. Clients that got the message the first
-// time must not get it again.
+// TestP2_RedisLosesItsDataWhileAFrameIsUnderWay holds back the bytes that the relay sends to one
+// edge. A frame of this edge is published, but the edge gets no acknowledgement. Then Redis loses
+// all its data, and the frame is published again, in a new epoch. Clients that got the message the
+// first time must not get it again.
 func TestP2_RedisLosesItsDataWhileAFrameIsUnderWay(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))

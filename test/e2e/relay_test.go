@@ -79,9 +79,9 @@ func TestP2_TwoRelaysHoldOneEdgesFramesForAMoment(t *testing.T) {
 	load.sendOn(10) // the messages of e's users are under way to the old relay
 	p.Strand()
 	cluster.Eventually(t, "linked to the other relay", func() bool { return e.Linked() && inUse(e, relays) != old })
-	load.flowing(3) // the edge replays to the new relay what was under way
+	load.flowing(3) // the edge replays these messages to the new relay
 	before := old.Metrics().Sum(metricPublishes, `outcome="duplicate"`)
-	p.Thaw() // some of what was under way reaches the old relay too
+	p.Thaw() // now some of these messages reach the old relay too
 	cluster.Eventually(t, "the old relay was refused what the new one had published", func() bool {
 		return old.Metrics().Sum(metricPublishes, `outcome="duplicate"`) > before
 	})
@@ -90,8 +90,8 @@ func TestP2_TwoRelaysHoldOneEdgesFramesForAMoment(t *testing.T) {
 }
 
 // TestP3_ARelayRestartsUnderManyEdges makes all edges lose their relay at one moment. When the
-// relay is back, each edge tells the relay of its sessions, and sends what its clients said
-// meanwhile. Every client must get these messages.
+// relay is back, each edge tells the relay of its sessions, and sends the messages that its clients
+// sent meanwhile. Every client must get these messages.
 func TestP3_ARelayRestartsUnderManyEdges(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
@@ -136,8 +136,8 @@ func TestP3_ARelayRestartsUnderManyEdges(t *testing.T) {
 	quiet(t, edges[0], users...)
 }
 
-// inUse returns the relay behind the proxy that Edge.Link returns. If Edge.Link returns nil, so
-// does inUse. The relays must be those that the edge was started with, in the same order.
+// inUse returns the relay behind the proxy that Edge.Link returns. If Edge.Link returns nil, inUse
+// returns nil too. The relays must be those that the edge was started with, in the same order.
 func inUse(e *cluster.Edge, relays []*cluster.Relay) *cluster.Relay {
 	used := e.Link()
 	for i, p := range e.Links() {

@@ -11,7 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// surveyPatience is longer than the time until the edge's next survey has ended.
+// surveyPatience is longer than the time until the edge's next survey has ended. In a survey, about
+// once a minute, the edge asks all relays for their brokers.
 const surveyPatience = 2 * time.Minute
 
 func TestRelaysOfDifferentBrokersAreNoticedAndSaidLoudly(t *testing.T) {
@@ -30,7 +31,7 @@ func TestRelaysOfDifferentBrokersAreNoticedAndSaidLoudly(t *testing.T) {
 	a := channel(t, e, chat.Unique("a"))
 	links := e.Metrics().Sum(metricLinks)
 
-	// Two relays run, and the edge uses one of them. The other one is restarted on another Redis.
+	// Two relays run, and the edge uses one of them. The other relay is restarted on another Redis.
 	spare := one
 	if inUse(e, []*cluster.Relay{one, two, absent}) == one {
 		spare = two

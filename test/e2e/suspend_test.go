@@ -9,9 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// TestP9_ASuspendedEdgeIsTakenBack freezes an edge for a minute. The relay must
-// drop the edge's sessions meanwhile, and take them back afterwards. The edge's clients must then
-// get what they missed, and no session may end.
+// TestP9_ASuspendedEdgeIsTakenBack freezes an edge for a minute. The relay must drop the edge's
+// sessions meanwhile, and must take them back afterwards. The edge's clients must then get the
+// messages that they missed, and no session may end.
 func TestP9_ASuspendedEdgeIsTakenBack(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onFreezable(t))
@@ -61,8 +61,8 @@ func TestP9_ASuspendedEdgeIsTakenBack(t *testing.T) {
 }
 
 // TestP2_ARelayThatWasFrozenIsAZombie freezes a relay and thaws it. While the relay is frozen, its
-// edges use the other relay. What the thawed relay still has in memory must do no harm: no message
-// may be lost, doubled or out of order.
+// edges use the other relay. The thawed relay still has old sessions and frames in memory, which
+// must do no harm. No message may be lost, doubled or out of order.
 func TestP2_ARelayThatWasFrozenIsAZombie(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onFreezable(t))

@@ -176,9 +176,9 @@ func (f *traffic) await(goal [][len(kinds)]int64) {
 	})
 }
 
-// traffic.check reads what user j received since the last check. It fails the test on any message
-// that is doubled, out of order, unknown or not for that user. It also fails the test if the user's
-// socket has closed.
+// traffic.check reads the messages that user j received since the last check. It fails the test on
+// any message that is doubled, out of order, unknown or not for that user. It also fails the test
+// if the user's socket has closed.
 func (f *traffic) check(j int) {
 	f.t.Helper()
 	u := f.users[j]
@@ -210,7 +210,7 @@ func (f *traffic) receives(j int, s stream) bool {
 }
 
 // traffic.missing describes one stream in which user j still lacks a message up to goal. It returns
-// "" if user j lacks none.
+// "" if there is no such stream.
 func (f *traffic) missing(j int, goal [][len(kinds)]int64) string {
 	for i := range f.users {
 		for k := range kinds {

@@ -19,8 +19,8 @@ func Only(t testing.TB, why string) {
 }
 
 // Wanted reports whether EDGERELAY_TESTS is "long". If so, the long tests run. If the variable is
-// empty, they are left out. Wanted panics at any other value, so that a misspelled value does not
-// leave them out silently.
+// empty, the long tests are left out. Wanted panics at any other value, so that a misspelled value
+// does not leave them out silently.
 func Wanted() bool {
 	switch got := os.Getenv(variable); got {
 	case "":

@@ -84,7 +84,7 @@ func isFree(addr string) bool {
 
 // turnLocked claims a new block and begins to use it. If the process has mostBlocks blocks already,
 // or no block is free, turnLocked goes on to the next block in ports.claims instead. After the last
-// one comes the first.
+// block comes the first.
 func turnLocked() error {
 	ports.next = 1
 	if len(ports.claims) < mostBlocks {

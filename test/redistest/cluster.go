@@ -82,7 +82,7 @@ func startCluster(t testing.TB, how *TLS, n int) *Cluster {
 }
 
 // knowsAll reports whether s knows all nodes. It tells s to meet the nodes that s does not know,
-// even if s was told so before. On a busy machine s may have given up before they answered.
+// even if s was told before. On a busy machine s may have given up before those nodes answered.
 func (c *Cluster) knowsAll(s *Server, bus []string) bool {
 	c.t.Helper()
 	known := ""
@@ -120,8 +120,8 @@ func (c *Cluster) replaceAfter(silence time.Duration) {
 }
 
 // AwaitWell waits for each running node in turn. It waits until the node reports that the Redis
-// Cluster is in order, and that the link to its master or its replica is up. The test ends if one
-// node takes two minutes.
+// Cluster is in order, and that the link to its master or its replica is up. The test fails if a
+// node takes longer than two minutes.
 func (c *Cluster) AwaitWell() {
 	c.t.Helper()
 	c.await("the cluster is well", func(s *Server) bool {
@@ -178,7 +178,7 @@ func (c *Cluster) at(node redis.ClusterNode) *Server {
 	return nil
 }
 
-// Cluster.await calls awaitOf for each node in turn.
+// Cluster.await waits, node by node, until the given function returns true for every running node.
 func (c *Cluster) await(what string, holds func(*Server) bool) {
 	c.t.Helper()
 	for _, s := range c.Servers {
@@ -187,7 +187,7 @@ func (c *Cluster) await(what string, holds func(*Server) bool) {
 }
 
 // Cluster.awaitOf waits until the given function returns true for the node s. If s does not run,
-// Cluster.awaitOf returns at once. After two minutes the test fails.
+// Cluster.awaitOf returns at once. If the wait takes longer than two minutes, the test fails.
 func (c *Cluster) awaitOf(s *Server, what string, holds func(*Server) bool) {
 	c.t.Helper()
 	for end := time.Now().Add(2 * time.Minute); s.cmd != nil && !holds(s); {

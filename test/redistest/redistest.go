@@ -82,7 +82,8 @@ func (s *Server) identify(how *TLS) {
 // RestartTLS.
 func (s *Server) Client() *redis.Client { return s.client }
 
-// Kill ends the server without warning, as SIGKILL does. What was not saved is lost.
+// Kill ends the server without warning, as SIGKILL does. Data that the server has not written to a
+// file is lost. The server writes files when Save is called, or as its options say.
 func (s *Server) Kill() {
 	s.t.Helper()
 	if s.cmd == nil {
@@ -111,8 +112,8 @@ func (s *Server) Save() {
 	}
 }
 
-// Restart starts the server again after Kill or Stop, at the same address and with the data last
-// saved. Without saved data it starts empty.
+// Restart starts the server again after Kill or Stop, at the same address and with the data in its
+// files. Without files it starts empty.
 func (s *Server) Restart() {
 	s.t.Helper()
 	if s.cmd != nil {

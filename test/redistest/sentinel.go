@@ -87,7 +87,7 @@ func (w *Watched) Master() *Server {
 }
 
 // AwaitWell waits until the sentinels report that this master is in order and has a replica that
-// holds the same data. From then on they are able to replace the master if it fails.
+// holds the same data. From then on the sentinels are able to replace the master if it fails.
 func (w *Watched) AwaitWell(master *Server) {
 	w.t.Helper()
 	w.await("a replica has the master's data", func() bool {

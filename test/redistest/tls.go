@@ -19,7 +19,7 @@ func StartTLS(t testing.TB, how TLS, options ...string) *Server {
 }
 
 // RestartTLS is Restart with another TLS configuration. It closes the old client of the server.
-// After that, Client returns a new one.
+// After that, the method Client returns a new client.
 func (s *Server) RestartTLS(how TLS) {
 	s.t.Helper()
 	if s.cmd != nil {

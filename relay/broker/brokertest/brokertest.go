@@ -25,7 +25,7 @@ type Backend interface {
 	PublishBare(t testing.TB, topic protocol.Topic, from, msg string)
 }
 
-// The variable usual is the Config of most tests, and the variable brief is that of tests of
+// The variable usual is the Config of most tests. The variable brief is the Config of the tests of
 // expiry. The variable ample is for a test with many messages that must all stay in the history.
 var (
 	usual = Config{HistorySize: 100, HistoryAge: time.Minute, MarkAge: time.Hour}

@@ -56,7 +56,7 @@ func (m *Memory) Load(s Saved) {
 	m.Server++
 }
 
-// load replaces all entries in *to with copies of those in *from.
+// load replaces all entries in *to with copies of the entries in *from.
 func load(to, from *memorybroker.Kept) {
 	loadEntries(&to.Histories, &from.Histories, func(h *memorybroker.History) *memorybroker.History {
 		c := *h
@@ -69,9 +69,9 @@ func load(to, from *memorybroker.Kept) {
 
 func same[V any](v V) V { return v }
 
-// loadEntries replaces the entries in *to with copies of those in *from. It does not touch the
-// field age of *to. If *from is a zero Expiring, *to becomes empty. The given function copies the
-// value of one entry.
+// loadEntries replaces the entries in *to with copies of the entries in *from. It does not touch
+// the field age of *to. If *from is a zero Expiring, *to becomes empty. The function named value
+// copies the value of one entry.
 func loadEntries[K comparable, V any](to, from *memorybroker.Expiring[K, V], value func(V) V) {
 	to.Entries, to.Order = make(map[K]*list.Element), list.New()
 	if from.Order == nil {

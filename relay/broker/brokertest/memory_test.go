@@ -28,7 +28,7 @@ func TestSaveAndLoad(t *testing.T) {
 	first := publish(1, "a")
 	saved := m.Save()
 	publish(2, "b")
-	for range 2 { // loading twice gives the same
+	for range 2 { // the second Load must give the same result as the first
 		m.Load(saved)
 		if got := history(); !slices.Equal(got, []string{"a"}) {
 			t.Fatalf("history %v", got)

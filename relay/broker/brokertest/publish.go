@@ -387,7 +387,7 @@ func testLastEpoch(t *testing.T, b Backend) {
 	last, beyond := uint64(protocol.MaxEpoch), uint64(1<<64-1)
 	for _, c := range []struct {
 		topic protocol.Topic
-		first uint64              // expected first epoch; 0: one from the clock
+		first uint64              // expected first epoch; 0: the epoch comes from the clock
 		known []protocol.Position // the Known of each publication, in order
 	}{
 		{"group:to", last, []protocol.Position{{Epoch: last - 1, Offset: 7}, {Epoch: last - 1, Offset: beyond}, {Epoch: last, Offset: 1}, {Epoch: last, Offset: 9}, {Epoch: beyond, Offset: 1}, {}}},

@@ -145,7 +145,8 @@ func (r *Relay) ask(p broker.Publish) (answer broker.Published, repeated bool) {
 // pause is the time between two attempts of repeat.
 const pause = 10 * time.Millisecond
 
-// repeat calls the given function until it succeeds, and reports whether an earlier call failed.
+// repeat calls the given function until it succeeds, and reports whether an earlier call failed. If
+// the function still fails after Patience, the test fails.
 func (r *Relay) repeat(what string, do func() error) (repeated bool) {
 	r.t.Helper()
 	for end := time.Now().Add(Patience); ; repeated = true {
@@ -234,7 +235,7 @@ func (r *Relay) Pipeline(list []broker.Publish) (answers []broker.Published) {
 	return answers
 }
 
-// Join subscribes and returns the answer.
+// Join subscribes to t, waits for the Subscribed event that answers, and returns that event.
 func (r *Relay) Join(t protocol.Topic) broker.Subscribed {
 	r.t.Helper()
 	from := r.Events()

@@ -28,8 +28,8 @@ func newExpiring[K comparable, V any](age time.Duration) Expiring[K, V] {
 
 func (x *Expiring[K, V]) len() int { return len(x.Entries) }
 
-// get returns the value of key. The result ok is false if there is no such entry, or if it has
-// expired.
+// get returns the value of key. The result ok is false if there is no entry for key, or if the
+// entry has expired.
 func (x *Expiring[K, V]) get(key K, now time.Time) (value V, ok bool) {
 	el, ok := x.Entries[key]
 	if !ok {
@@ -54,7 +54,7 @@ func (x *Expiring[K, V]) put(key K, value V, now time.Time) {
 	x.Entries[key] = x.Order.PushBack(&Entry[K, V]{key, value, expires})
 }
 
-// sweep forgets up to n expired entries and reports whether there may be more.
+// sweep forgets up to n expired entries, and reports whether more expired entries may be left.
 func (x *Expiring[K, V]) sweep(now time.Time, n int) (more bool) {
 	for range n {
 		el := x.Order.Front()

@@ -14,12 +14,12 @@ import (
 // queues the answers, and the publications that it receives. Run and Take empty the queue.
 type Handle struct {
 	memory *Memory
-	tokens map[protocol.Topic]uint64 // guarded by memory.Mu
+	tokens map[protocol.Topic]uint64 // of the subscriptions; guarded by memory.Mu
 
 	// mu guards the following. A caller that also locks memory.Mu must lock memory.Mu first.
 	mu     sync.Mutex
 	events []broker.Event
-	bytes  int // length of all queued publications: the bytes of their Contents
+	bytes  int // bytes of the Contents of all queued publications
 	// The field deaf says that the queue was full. A deaf Handle drops publications, until its
 	// subscriptions are confirmed anew.
 	deaf bool
@@ -114,8 +114,8 @@ func (h *Handle) Flush(token uint64) {
 	h.queue(broker.Flushed{Token: token, Heard: true})
 }
 
-// queue appends e to the field events. The event e answers a request. The number of queued answers
-// is bounded, since the caller keeps the number of its unanswered requests bounded.
+// queue appends e, which answers a request, to the field events. The number of queued answers is
+// bounded, since the caller keeps the number of its unanswered requests bounded.
 func (h *Handle) queue(e broker.Event) {
 	h.mu.Lock()
 	h.events = append(h.events, e)
@@ -123,8 +123,8 @@ func (h *Handle) queue(e broker.Event) {
 	h.signal()
 }
 
-// receive queues a publication. If there is no room for it, the Handle queues a Deaf in its place
-// and becomes deaf. A deaf Handle drops publications.
+// receive queues a publication. If the queue has no room for the publication, the Handle queues a
+// Deaf instead and becomes deaf. A deaf Handle drops publications.
 func (h *Handle) receive(pub broker.Publication) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -99,8 +99,8 @@ func (m *Memory) publishLocked(p broker.Publish, now time.Time) broker.Published
 	if !ok {
 		h = &History{size: m.cfg.HistorySize}
 	}
-	// If another server gave top, that server may also have given later positions. Those positions
-	// are lost.
+	// If another server gave top, that server may also have given later positions. The publications
+	// at those positions are lost.
 	old := kept.server != m.Server
 	pub := broker.Publication{
 		Topic: p.Topic, Position: next(top, old, p.Known, &m.epochs, now), Content: p.Content, Instance: p.Instance, Number: p.Number,
@@ -130,9 +130,9 @@ func (m *Memory) topLocked(t protocol.Topic, now time.Time) protocol.Position {
 	return kept.position
 }
 
-// sweep forgets what has expired.
+// sweep forgets all expired entries.
 func (m *Memory) sweep(now time.Time) {
-	const batch = 1000 // entries removed under one lock of Mu; few, so that nobody waits long
+	const batch = 1000 // entries of each kind in one round; few, so that no caller waits long
 	for more := true; more; {
 		m.Mu.Lock()
 		more = m.Histories.sweep(now, batch)

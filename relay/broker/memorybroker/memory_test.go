@@ -38,7 +38,7 @@ func TestFullQueue(t *testing.T) {
 	h.Subscribe(group, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	var held sync.Mutex // the test holds it, and the sink waits for it
+	var held sync.Mutex // the test holds this mutex, and the sink waits for it
 	held.Lock()
 	events := make(chan broker.Event, 1000)
 	var running sync.WaitGroup
@@ -120,9 +120,9 @@ func TestForgets(t *testing.T) {
 			t.Fatal(err)
 		}
 		// There is one message a second, each on a topic of its own. So the Memory keeps as many
-		// histories as their age has seconds. The same holds for positions and for marks, with
-		// their own ages. It keeps up to 30 more of each, since a sweep comes only every quarter of
-		// a history's age.
+		// histories as the age of a history has seconds. It keeps positions and marks by the same
+		// rule, with their own ages. It keeps up to 30 more of each, since a sweep comes only every
+		// quarter of a history's age.
 		if histories < 119 || histories > 151 || positions < 3719 || positions > 3751 || marks < 3599 || marks > 3631 {
 			t.Errorf("keeps %s", m)
 		}

@@ -46,7 +46,7 @@ func publishBare(ctx context.Context, q *queue[broker.Publish], server *redistes
 			}.Append(text[:0])
 			pipe.Publish(ctx, string(p.Topic), string(text))
 		}
-		_, _ = pipe.Exec(ctx) // if this fails, the benchmark waits for its messages forever
+		_, _ = pipe.Exec(ctx) // if this fails, the benchmark waits forever for its messages
 		for range batch {
 			answered <- struct{}{}
 		}

@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// New returns a Broker that connects when it runs. An error says what is wrong with cfg. If the URL
-// or the prefix is wrong, the error names the variable that sets it.
+// New returns a Broker that connects when it runs. An error says what is wrong with cfg. If the
+// URL, the prefix or Sharded is wrong, the error names the variable that sets the wrong value.
 func New(cfg Config) (broker.Broker, error) {
 	cfg, t, err := cfg.withDefaults()
 	if err != nil {
@@ -45,7 +45,7 @@ func New(cfg Config) (broker.Broker, error) {
 }
 
 // The type named common is what the Brokers on the masters of a Redis Cluster share. The Broker on
-// a single Redis has one, too.
+// a single Redis has a value of this type, too.
 type common struct {
 	keys       keys
 	pubsub     pubsub
@@ -125,11 +125,11 @@ func newBroker(opt *redis.Options, c common, p role) *Broker {
 	return b
 }
 
-// The method named found takes the identity of the server that answered a probe, and passes it on
-// to the subscriber. The second argument says how that identity compares to the previous one.
-// Unless the two identities are the same, the method also tells the publisher to read the identity
-// again. If the server was replaced, restarted or promoted, the connections for requests are
-// replaced before their next use.
+// The method named found gets the identity of the server that answered a probe, and passes it on to
+// the subscriber. The argument seen says how that identity compares to the identity that the probe
+// before found. Unless the two identities are equal, the method also tells the publisher to read
+// the identity again. If the server was replaced, restarted or promoted, the connections for
+// requests are replaced before their next use.
 func (b *Broker) found(who identity, seen sighting) {
 	if seen != same {
 		b.publisher.changed.Store(true)
@@ -140,8 +140,9 @@ func (b *Broker) found(who identity, seen sighting) {
 	b.subscriber.found(who)
 }
 
-// switched is called when the sentinels name another master. It asks for a probe. For that probe
-// the prober connects anew. The connections for requests are also replaced, before their next use.
+// switched is called when the sentinels begin to name another master. It asks for a probe. For that
+// probe the prober connects anew. The connections for requests are also replaced, before their next
+// use.
 func (b *Broker) switched() {
 	b.prober.elsewhere.Store(true)
 	b.state.outages.Add(1)
@@ -182,7 +183,7 @@ func refuseBy(refuse context.CancelCauseFunc, err error) {
 	}
 }
 
-// refusal returns the error because of which a Broker was refused. It is nil if the Broker was not
+// refusal returns the error that was passed to refuseBy. It returns nil if the Broker was not
 // refused.
 func refusal(ctx context.Context) error {
 	if cause := context.Cause(ctx); errors.Is(cause, errForeign) {

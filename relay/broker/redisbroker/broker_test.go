@@ -42,7 +42,8 @@ func TestBadURL(t *testing.T) {
 }
 
 func TestTooOld(t *testing.T) {
-	// The two values say whether the version is too old for classic channels, and for sharded ones.
+	// The first value says whether the version is too old for classic channels, and the second
+	// whether it is too old for sharded channels.
 	for version, want := range map[string][2]bool{
 		"5.0.14": {true, true}, "6.0.20": {true, true}, "6.2.0": {false, true}, "7.0.0": {false, false},
 		"7.0.15": {false, false}, "10.1": {false, false}, "strange": {false, false},
@@ -57,7 +58,8 @@ func TestTooOld(t *testing.T) {
 }
 
 // TestForeign publishes texts and writes keys as other programs might. The texts must be dropped. A
-// key with a wrong value may make messages of its own topic fail, but not those of other topics.
+// key with a wrong value may make messages of its own topic fail, but messages of other topics must
+// be published.
 func TestForeign(t *testing.T) {
 	server := redistest.Start(t)
 	var log safeBuffer
@@ -178,11 +180,11 @@ func TestABadTopicDoesNotTouchOthersOfItsCall(t *testing.T) {
 	}
 }
 
-// TestAMarkOfWhatWasNotPublishedIsNotKept publishes for 20 writers. A record has no room for so
-// many marks, so some of them are in the hash of further marks. When each writer has published a
+// TestAMarkOfWhatWasNotPublishedIsNotKept publishes for 20 writers. A record has no room for 20
+// marks, so some of them are in the hash of further marks. When each writer has published a
 // message, a string takes the place of the topic's list, so that the next messages fail. When the
-// string is deleted, the same messages must be published. If a failed message had left its mark in
-// the hash, it would count as a duplicate.
+// string is deleted, these messages must be published. If a failed message had left its mark in the
+// hash, it would count as a duplicate.
 func TestAMarkOfWhatWasNotPublishedIsNotKept(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -254,7 +256,7 @@ func TestForeignEntries(t *testing.T) {
 	for n := range int64(foreign) {
 		junk := "junk"
 		if n%2 == 0 {
-			junk = jsonAt(at(uint64(n) + 3)) // its JSON has the position of another entry
+			junk = jsonAt(at(uint64(n) + 3)) // this JSON has the position of another entry
 		}
 		if err := server.Client().LSet(t.Context(), "l:{group:g}", n+1, junk).Err(); err != nil {
 			t.Fatal(err)

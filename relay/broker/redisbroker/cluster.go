@@ -47,8 +47,8 @@ type Cluster struct {
 	// events keep their order.
 	stateMu sync.Mutex
 	// The field named causes says why parts of the Redis Cluster are away. Its keys are the
-	// addresses of masters, and the constant theCluster. For a master it has the first cause of the
-	// absence. The latest cause is in the state of that master's Broker.
+	// addresses of masters, and the constant theCluster. The value for a master is the first cause
+	// of the master's absence. The latest cause is in the state of that master's Broker.
 	causes  map[string]error
 	telling telling
 	away    bool
@@ -60,7 +60,7 @@ var _ broker.Broker = (*Cluster)(nil)
 type view struct {
 	layout
 	owner  [slots]*shard     // owner of each slot; nil if the slot has none
-	shards map[string]*shard // each under the address of its master
+	shards map[string]*shard // the key is the address of the shard's master
 }
 
 // shard is the Broker on one master. When the master loses its slots, the shard ends. If the master
@@ -208,8 +208,8 @@ func (c *Cluster) ReadHistory(t protocol.Topic, after protocol.Position, token u
 
 // CountSubscribers implements broker.Broker. It adds up the counts of all masters, and of the
 // replicas that answer, since other programs may subscribe at any node. The subscribers of a
-// sharded channel are only at the servers of its slot. All servers are asked even then, since the
-// slot may just have gone to another master.
+// sharded channel are only at the servers of the channel's slot. All servers are asked even for a
+// sharded channel, since the slot may just have gone to another master.
 func (c *Cluster) CountSubscribers(t protocol.Topic, token uint64) {
 	c.call(func() {
 		if len(c.view.shards) == 0 {
@@ -224,8 +224,8 @@ func (c *Cluster) CountSubscribers(t protocol.Topic, token uint64) {
 	})
 }
 
-// Flush implements broker.Broker. It does not cover a message that somebody published at another
-// node than the master of its topic. Such a message comes over the bus between the nodes.
+// Flush implements broker.Broker. A Flushed does not cover a message that was published at another
+// node than the master of the message's topic. Such a message comes over the bus between the nodes.
 func (c *Cluster) Flush(token uint64) {
 	c.call(func() {
 		if len(c.view.shards) == 0 {
@@ -266,7 +266,8 @@ func (c *Cluster) Cause() error {
 	return nil
 }
 
-// Missing returns the permissions that relays use and that some master does not give.
+// Missing returns the permissions that relays use and that the last check of some master found
+// missing.
 func (c *Cluster) Missing() (list []string) {
 	c.calls.RLock()
 	defer c.calls.RUnlock()

@@ -11,9 +11,10 @@ import (
 )
 
 // The type replicas is the part of a Cluster that counts subscribers at replicas. Relays subscribe
-// to no topics there, but other programs may. A PUBLISH at any node reaches all nodes, and an
-// SPUBLISH at a master reaches that master's replicas. A replica that fails to answer in time adds
-// nothing to the count. It is not asked again before the duration replicaIdle has passed.
+// to no topics at replicas, but other programs may. These programs hear what is published: a
+// PUBLISH at any node reaches all nodes, and an SPUBLISH at a master reaches that master's
+// replicas. A replica that fails to answer in time adds nothing to the count. It is not asked again
+// before the duration replicaIdle has passed.
 type replicas struct {
 	target *target
 	keys   keys
@@ -38,7 +39,8 @@ func newReplicas(t *target, k keys, p pubsub) *replicas {
 	return &replicas{target: t, keys: k, pubsub: p, queue: newQueue((*ask).weight), lines: make(map[string]*replicaLine)}
 }
 
-// count asks the replicas how many subscribers t has. The method run gives the answer.
+// count asks the replicas how many subscribers t has. It does not wait. The method run passes the
+// count on as a Counted with this token.
 func (r *replicas) count(t protocol.Topic, token uint64) {
 	r.queue.put(ask{kind: askCount, topic: t, token: token})
 }
@@ -132,7 +134,7 @@ type sums struct {
 
 // sum is an unanswered request that was divided into parts. It adds up the answers to the parts.
 type sum struct {
-	left  int // answers to come
+	left  int // answers that have not come yet
 	count int64
 	err   error                   // the last error
 	whole func(*sum) broker.Event // makes the answer to the request

@@ -61,9 +61,9 @@ func (c *Cluster) unwell(ctx context.Context, err error) error {
 	return nil
 }
 
-// adopt makes l the view. It does nothing if the view already has the owners and replicas of l. It
-// starts shards of new masters, moves topics, and ends shards of masters that have lost their
-// slots.
+// adopt makes l the view. If the view already has the owners and replicas of l, adopt does nothing.
+// Otherwise it starts shards of new masters, moves topics, and ends shards of masters that have
+// lost their slots.
 func (c *Cluster) adopt(ctx context.Context, l layout) {
 	if c.view != nil && slices.Equal(c.view.owners, l.owners) && slices.Equal(c.view.replicas, l.replicas) {
 		return
@@ -92,9 +92,9 @@ func (c *Cluster) adopt(ctx context.Context, l layout) {
 }
 
 // arrange sets the shards of the new view, which is the argument next. A master keeps the shard
-// that it has in the old view. A master that has none there gets a new shard. arrange also sets
-// what each shard's prober uses. The prober of the master that keeps the back end's name uses a
-// topic in the slot of the name's key.
+// that it has in the old view. A master that has no shard there gets a new one. arrange also sets
+// what the prober of each shard uses. The prober of the master that keeps the back end's name uses
+// a topic in the slot of the name's key.
 func (c *Cluster) arrange(next, old *view) {
 	has := make(map[*shard]bool) // shards whose field probed is set
 	for i, addr := range next.owners {
@@ -142,7 +142,7 @@ func (c *Cluster) begin(ctx context.Context, s *shard) {
 	ctx, s.stop = context.WithCancel(ctx)
 	go func() { // Cluster.end and Cluster.follow wait for this goroutine
 		defer close(s.ended)
-		_ = s.Run(ctx, c.from(s)) // an error is a refusal, which Cluster.Run returns
+		_ = s.Run(ctx, c.from(s)) // an error is the relay's refusal, which Cluster.Run returns
 	}()
 }
 

@@ -21,7 +21,7 @@ type layout struct {
 	ids      []string // node ids of masters and replicas, sorted
 }
 
-// These constants say how often the layout is read, and how soon a node must tell it.
+// These constants say how often the layout is read, and how soon a node must tell its layout.
 const (
 	layoutEvery = time.Second
 	// layoutAway is the pause before the next read if a part of Redis is away, or after a signal on
@@ -30,7 +30,8 @@ const (
 	layoutTimeout = 500 * time.Millisecond
 )
 
-// layoutReader asks one node after the other for the layout, until one gives it.
+// layoutReader asks one node after the other for the layout, until a node tells a layout that
+// counts.
 type layoutReader struct {
 	target *target
 	log    *slog.Logger
@@ -41,10 +42,9 @@ type layoutReader struct {
 }
 
 // read returns the layout of the Redis Cluster. It asks one node after the other, beginning with
-// the one that it asked last. It returns the first layout of a node that finds the Redis Cluster
+// the node that it asked last. It returns the first layout of a node that finds the Redis Cluster
 // working. If there is no such node, it returns the first layout that any node told. A layout that
-// is behind the believed one (see the type belief) does not count, unless the Redis Cluster was
-// made anew.
+// is behind the believed one (see belief.behind) counts only if the Redis Cluster was made anew.
 func (r *layoutReader) read(ctx context.Context) (l layout, err error) {
 	candidates := slices.Concat([]string{r.addr}, r.known, r.target.addrs)
 	var unsure *layout
@@ -147,8 +147,8 @@ func (r *layoutReader) ask(ctx context.Context) (l layout, ok bool, err error) {
 	return l, field(info.Val(), "cluster_state") == "ok", nil
 }
 
-// reach returns the address of a node. A node that does not know its own host is at the host that
-// was asked.
+// reach returns the address of a node. A node that does not know its own host is at the host of the
+// node that was asked.
 func (r *layoutReader) reach(node redis.ClusterNode) string {
 	host, port, err := net.SplitHostPort(node.Addr)
 	if err == nil && host == "" {
@@ -163,13 +163,15 @@ type belief struct {
 	changes int64
 	ids     []string
 
-	// If all nodes that answer tell of the same new Redis Cluster, this is the time when they began
-	// to do so. In all other cases it is zero, for example while no node answers.
+	// The field unconfirmed is the time since which the method anew has been told of one new Redis
+	// Cluster, and of nothing else. It is zero in all other cases, for example while no node
+	// answers.
 	unconfirmed time.Time
 }
 
-// anewAfter is the time after which a new Redis Cluster is believed. All nodes that answer must
-// have told of it for that long. Until then, their layouts count as a mistake.
+// anewAfter is the time after which a new Redis Cluster is believed. For that long, all nodes that
+// answer and find their Redis Cluster working must have told of the new one. Until then, their
+// layouts count as a mistake.
 const anewAfter = 3 * time.Second
 
 // errBehind is the error for a layout that is behind the believed one. The node that told it may be

@@ -105,8 +105,9 @@ func cutReplication(t *testing.T, master *redistest.Server) {
 }
 
 // TestClusterFailover kills a master under traffic while its replica is behind. After that, the old
-// master is made the master again by hand. The Broker must tell in time that the old master is
-// absent, and traffic must go on after each of the two changes.
+// master is made the master again by hand. The Broker must tell in time that the killed master is
+// absent. Traffic must go on after each of the two changes. Some messages must be lost, which shows
+// that the replica was behind.
 func TestClusterFailover(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()
@@ -261,10 +262,9 @@ func TestClusterCounts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// On a busy machine, a replica may answer too late and be left out. So the count may be lower
-	// at first.
+	// On a busy machine, a replica may answer too late and be left out. So the first counts may be
+	// too low.
 	brokertest.Eventually(t, "7 subscribers", func() bool { return r.Count(group) == 7 })
-	// A replica that does not answer is left out.
 	paused := replicaOf(cluster, cluster.Owner(keys("").record(group)))
 	paused.Pause()
 	brokertest.Eventually(t, "6 subscribers with a replica away", func() bool { return r.Count(group) == 6 })
@@ -321,9 +321,9 @@ func TestClusterCountsSharded(t *testing.T) {
 }
 
 // TestClusterSlotComesBack takes a topic's slot from its master and gives it back at once. A relay
-// that reads the layout only before and after both moves may see no change. But Redis ends the
-// subscriptions of the topic and of the probes, which are in the same slot. The relay must
-// subscribe to both again.
+// that reads the layout only before and after these two moves sees no change. But Redis ends the
+// subscriptions of the topic and of the probes, which are in one slot. The relay must subscribe
+// again to the topic and to the probes.
 func TestClusterSlotComesBack(t *testing.T) {
 	t.Parallel()
 	cluster := startCluster(t, true)
@@ -389,8 +389,8 @@ func TestClusterAbsent(t *testing.T) {
 }
 
 // TestClusterByOneURL opens a node of a Redis Cluster with a redis:// URL, and a single Redis with
-// a redis+cluster:// URL. Both must count as away. In the subtest, two clusters of relays use one
-// Redis Cluster, and the later one must be refused.
+// a redis+cluster:// URL. In both cases Redis must count as away. In the subtest, two clusters of
+// relays use one Redis Cluster, and the later cluster must be refused.
 func TestClusterByOneURL(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)
@@ -407,9 +407,10 @@ func TestClusterByOneURL(t *testing.T) {
 	})
 }
 
-// TestG1_ShardedChannelsBesideClassicOnes starts a relay with sharded channels where a relay
-// without them serves, and the other way round. The later relay must be refused. Its error must say
-// which RELAY_REDIS_SHARDED each of the two relays has.
+// TestG1_ShardedChannelsBesideClassicOnes starts a relay with sharded channels where a relay with
+// classic channels serves. It also starts them in the other order. The later relay must be refused.
+// Its error must say which RELAY_REDIS_SHARDED each of the two relays has. The earlier relay must
+// go on, and must warn.
 func TestG1_ShardedChannelsBesideClassicOnes(t *testing.T) {
 	t.Parallel()
 	cluster := startCluster(t, true)

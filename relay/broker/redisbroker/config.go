@@ -1,5 +1,5 @@
-// Package redisbroker carries publications between relays over Redis (6.2 or later) or Valkey.
-// The server may be a single one, one that Sentinels watch, or a Redis Cluster.
+// Package redisbroker carries publications between relays over Redis (6.2 or later) or Valkey. The
+// back end may be a single server, a server that Sentinels watch, or a Redis Cluster.
 package redisbroker
 
 import (
@@ -29,8 +29,8 @@ type Config struct {
 	// redis the connections use TLS. Most of the URL's parameters about timeouts, retries and pools
 	// have no effect, since the promises about an absent Redis rest on fixed values.
 	URL string
-	// Prefix begins the name of every key, and of every topic's channel. Relays of one cluster
-	// share it. The original servers use none.
+	// Prefix begins the name of every key, and of every topic's channel. All relays of one cluster
+	// have the same prefix. The original servers have none.
 	Prefix string
 	// Sharded makes relays use sharded channels for topics. Only a Redis Cluster has such channels.
 	// All relays of one cluster have the same setting. Original servers do not hear sharded
@@ -42,10 +42,11 @@ type Config struct {
 	// MarkAge longer than its history. The default is 1 h.
 	MarkAge time.Duration
 
-	// Authorities and Certificate are for a URL with rediss. Both are called for each connection,
-	// so their results may change. Authorities returns the authorities that may sign a server's
-	// certificate; nil means those of the system. Certificate returns the certificate for a server
-	// that asks for one; nil means none.
+	// Authorities and Certificate are for a URL with rediss. Each may be nil, and then counts as a
+	// function that returns nil. They are called for each connection, so their results may change.
+	// Authorities returns the authorities that may sign a server's certificate; nil means the
+	// authorities of the system. Certificate returns the certificate for a server that asks for
+	// one; nil means none.
 	Authorities func() *x509.CertPool
 	Certificate func() *tls.Certificate
 
@@ -56,10 +57,11 @@ type Config struct {
 // These constants are timeouts, intervals, and one speed.
 const (
 	dialTimeout = time.Second
-	// commandTimeout bounds silence on the asker's connection and on the one for tops. Silence
-	// means that nothing can be written, or that no byte of a reply comes. The connections of the
-	// type neighbours are different: there commandTimeout bounds each read and write, but not the
-	// wait for messages of other relays and for answers to pings.
+	// commandTimeout bounds silence on the asker's connection and on the connection for tops.
+	// Silence means that nothing can be written, or that no byte of a reply comes. On the
+	// subscriber's connection it bounds silence of writes only. On the connections of the type
+	// neighbours, it bounds each read and write, but not the wait for messages of other relays and
+	// for answers to pings.
 	commandTimeout = 3 * time.Second
 	// publishTimeout bounds silence on the publisher's connection. It also bounds the time for
 	// dialling and for reading the server's identity, taken together. It is shorter than the 3 s
@@ -74,8 +76,8 @@ const (
 	probeTimeout = 1300 * time.Millisecond
 	probeEvery   = time.Second
 	probeAway    = 200 * time.Millisecond // pause after a probe that failed
-	// probeBrief is the timeout of most probes that follow a failed one. It is short, so that the
-	// next probe soon follows a probe that did not reach Redis.
+	// probeBrief is the timeout of most probes that follow a failed one. It is short, so that a
+	// probe that does not reach Redis soon makes way for the next probe.
 	probeBrief = 700 * time.Millisecond
 	// quietBefore is the silence on the subscriber's connection after which the subscriber pings.
 	// It is longer than the time between two probes. The server then has a second to answer the
@@ -131,9 +133,9 @@ func fixOptions(opt *redis.Options, names *resolve.Names, secure func(*tls.Confi
 	opt.DialerRetries = 1
 	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = dialTimeout, commandTimeout, commandTimeout
 	opt.ContextTimeoutEnabled = true
-	// One place in a client's pool would be enough. But when as many dials have failed as the pool
-	// has places, go-redis repeats the last error instead of dialling. With more places, that
-	// happens later.
+	// One place in a client's pool would be enough. But once as many dials have failed as the pool
+	// has places, go-redis repeats the last error instead of dialling. With more places, this
+	// begins later.
 	opt.PoolSize, opt.PipelinePoolSize = 4, -1
 	opt.MinIdleConns, opt.MaxIdleConns, opt.MaxActiveConns = 0, 0, 0
 	opt.ConnMaxIdleTime, opt.ConnMaxLifetime = -1, -1

@@ -15,8 +15,9 @@ import (
 var errRedial = errors.New("the connection was lost")
 
 // subscriberClient returns a client that connects once, so that a lost connection shows as an
-// error. When the connection is made, the client passes it to the function dialled. When the
-// identity of the server has been read, the client passes that to the function opened.
+// error. When the connection is made, the client passes it to the function dialled. The client then
+// asks the server for its identity, and passes the answer to the function opened. The identity is
+// zero if the server does not tell it.
 //
 // The receiver sets no deadline while it waits for publications, and the kernel may take a quarter
 // of an hour to notice that the other side is gone. So the connection also ends when nothing has
@@ -84,9 +85,9 @@ func oneConnection(opt *redis.Options, wrap func(net.Conn) net.Conn) *redis.Clie
 }
 
 // line holds the client of one goroutine. Call renew when Redis could not be reached, so that the
-// next request dials. Otherwise the old client's pool may fail requests without dialling, even if
-// Redis is back. Once as many dials have failed as the pool has places, the pool repeats its last
-// error for up to a second.
+// next request dials. The pool of the old client may fail requests without dialling, even if Redis
+// is back: once as many dials have failed as the pool has places, the pool repeats its last error
+// for up to a second.
 type line struct {
 	open func() *redis.Client
 
@@ -120,9 +121,9 @@ func (l *line) renew() {
 	}
 }
 
-// The method named after compares the number of outages so far with the number in its last call. If
-// they differ, it renews the client and returns true. Call it before requests: a connection from
-// before an outage may be dead without having failed yet.
+// The method named after compares the number of outages so far with the number that its last call
+// was given. If they differ, it renews the client and returns true. Call it before requests: a
+// connection from before an outage may be dead without having failed yet.
 func (l *line) after(outages uint64) bool {
 	l.mu.Lock()
 	known := l.outages == outages

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// TestPatientRead reads while ten bytes come, one a second, and then none. In some cases the read
-// deadline is 2 s, in the others there is none. The ten bytes must be read, and the next read must
-// end as the case says.
+// TestPatientRead reads while ten bytes come, one byte a second, and then no more bytes. In some
+// cases the read deadline is 2 s. In the other cases there is none. The ten bytes must be read, and
+// the next read must end as the case says.
 func TestPatientRead(t *testing.T) {
 	for _, c := range []struct {
 		name           string

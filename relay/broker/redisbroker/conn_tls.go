@@ -59,7 +59,7 @@ func checkable(conn *tls.Conn) net.Conn {
 	}{conn, raw}
 }
 
-// Advice on handshakes that fail.
+// These texts tell an operator what to do about a handshake that failed.
 const (
 	adviceName = "name the server in RELAY_REDIS_URL as its certificate does; " +
 		"servers behind Sentinels or in a Redis Cluster go by the address that is announced for them"
@@ -76,7 +76,8 @@ func advised(err error) error {
 		return fmt.Errorf("%w; %s", err, adviceCA)
 	}
 	_, ok := errors.AsType[tls.RecordHeaderError](err)
-	// A Redis without TLS takes the handshake for a command, and waits for the end of the line.
+	// A Redis without TLS takes the handshake for a command, and waits for the end of the command's
+	// line. So the handshake ends at its deadline.
 	if ok || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w; %s", err, advicePlain)
 	}

@@ -55,8 +55,8 @@ func TestRedisTLSWithClientCertificate(t *testing.T) {
 	pair := a.Pair("relay")
 	shown := func() *tls.Certificate { return pair }
 	serves(t, Config{URL: server.URL, Authorities: a.Pool, Certificate: shown})
-	// Any cause will do. The server sends a TLS alert, but a reset of the connection may overtake
-	// the alert.
+	// Any cause of the absence will do. The server sends a TLS alert, but a reset of the connection
+	// may overtake the alert.
 	away(t, Config{URL: server.URL, Authorities: a.Pool}, "")
 }
 
@@ -76,9 +76,9 @@ func TestRedisTLSWithCluster(t *testing.T) {
 	away(t, Config{URL: cluster.URL}, adviceCA)
 }
 
-// TestRedisTLSRefused uses a server whose authority is not trusted, and one whose certificate is
-// for another host. Each error must say what can be done. A Broker whose URL has skip_verify must
-// work with the second server.
+// TestRedisTLSRefused uses a server whose authority is not trusted, and a server whose certificate
+// is for another host. Each error must say what can be done. A Broker whose URL has skip_verify
+// must work with the second server.
 func TestRedisTLSRefused(t *testing.T) {
 	t.Parallel()
 	a, other := redistest.NewAuthority(t), redistest.NewAuthority(t)

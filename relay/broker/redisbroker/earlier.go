@@ -25,7 +25,7 @@ import (
 // All keys are taken over when a round finds no key. But the first round does not count, and
 // neither does the first round after a change of servers or connections.
 type earlier struct {
-	asked chan struct{} // closed once a prober has read the name or found none
+	asked chan struct{} // closed once a prober has read the name, or has found that there is none
 
 	mu     sync.Mutex       // guards the following
 	name   string           // name that relays of the earlier layout gave; "" if none is left
@@ -103,7 +103,8 @@ const (
 	toLook       // look through its own server
 )
 
-// The method next returns what p has to do. It waits until that is known or ctx is done.
+// The method next returns what p has to do. It waits until a prober has read the name or found
+// none, or until ctx is done.
 func (e *earlier) next(ctx context.Context, p *prober) (task, error) {
 	select {
 	case <-e.asked:
@@ -214,8 +215,9 @@ func (p *prober) takeOver(ctx context.Context, client *redis.Client) error {
 	}
 }
 
-// keepConnection reports whether the prober's connection is still that of the present look. If not,
-// the look begins anew, since another connection may lead to another server.
+// keepConnection reports whether the prober's connection is still that of the present look. If it
+// is another connection, the look and the rounds begin anew, since this connection may lead to
+// another server.
 func (p *prober) keepConnection() bool {
 	now := p.connections.Load()
 	if now == p.taking.connection {
@@ -226,8 +228,8 @@ func (p *prober) keepConnection() bool {
 	return false
 }
 
-// look looks through the next part of the server's keys, and takes over those of the earlier
-// layout.
+// look looks through the next part of the server's keys, and takes over the keys of the earlier
+// layout that it finds.
 func (p *prober) look(ctx context.Context, client *redis.Client) error {
 	t := &p.taking
 	if t.cursor == 0 {
@@ -274,8 +276,8 @@ type earlierKey struct {
 }
 
 // parseEarlier parses the name of a key. The result ok is true if relays of the earlier layout give
-// this name to a key of one of the chat's topics. Topics of probes are not topics of the chat.
-// Their keys need not be taken over, since Redis keeps them for some seconds only.
+// this name to a key of one of the chat's topics. Topics of probes are not topics of the chat. The
+// keys of these topics need not be taken over, since Redis keeps them for some seconds only.
 func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	remainder, ok := strings.CutPrefix(name, string(k))
 	if !ok || len(remainder) < len("h:{}") {
@@ -301,7 +303,7 @@ func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 }
 
 // wasTopic reports whether t can be a topic of the chat on relays of the earlier layout. A key of
-// any other topic belongs to their probes or to another program.
+// any other topic belongs to the probes of such relays, or to another program.
 func wasTopic(t protocol.Topic) bool { return t == protocol.All || protocol.CheckID(t.Name()) == nil }
 
 // takeOverKeys takes over the keys of the earlier layout among the named keys, and leaves other
@@ -328,9 +330,9 @@ func (p *prober) takeOverKeys(ctx context.Context, client *redis.Client, names [
 	return p.takeOverMarks(ctx, client, marks)
 }
 
-// takeOverMarks raises the marks of our layout to those in the given keys of the earlier layout,
-// and deletes these keys. It leaves a key alone if its value is no mark, or if the key of the
-// topic's record or marks in our layout has a wrong type.
+// takeOverMarks raises the marks of our layout to the marks in the given keys of the earlier
+// layout, and deletes these keys. It leaves a key alone if its value is no mark, or if the key of
+// the topic's record or marks in our layout has a wrong type.
 func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks []earlierKey) error {
 	read := make([]redis.Cmder, len(marks))
 	for i, e := range marks {
@@ -372,7 +374,8 @@ func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks 
 }
 
 // The method named deleted counts keys as taken over. It adds up the replies to cmds: each reply
-// says how many keys its command deleted. The result is that of the function worst.
+// says how many keys its command deleted. It returns the error that the function worst returns for
+// cmds.
 func (p *prober) deleted(cmds []redis.Cmder) error {
 	for _, cmd := range cmds {
 		n, _ := cmd.(*redis.Cmd).Int()
@@ -381,7 +384,8 @@ func (p *prober) deleted(cmds []redis.Cmder) error {
 	return worst(cmds)
 }
 
-// worst returns an error of cmds that is not the fault of one topic's keys alone, or nil.
+// worst returns an error of cmds that is not the fault of one topic's keys alone. It returns nil if
+// there is no such error. The error redis.Nil does not count.
 func worst(cmds []redis.Cmder) error {
 	for _, cmd := range cmds {
 		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) && !ownFault(err) {

@@ -3,9 +3,9 @@
 --
 -- KEYS[1] the topic's record      KEYS[2] the list of its history
 -- KEYS[3] the earlier layout's history, a stream whose entry ids are positions
--- KEYS[4] the earlier layout's last position. Behind a space are the identities of the servers that
---         gave it, separated by commas.
--- ARGV[1] milliseconds the history is kept      [2] milliseconds the last position is kept
+-- KEYS[4] the earlier layout's last position. Behind a space come the identities of the servers
+--         that gave this position, separated by commas.
+-- ARGV[1] [2] how many milliseconds a history and a last position are kept
 --
 -- The entries and the last position count as published at the time of the call. Of the history, the
 -- script takes over the entries that lead to the last position without a gap. It takes over nothing
@@ -22,7 +22,7 @@ local e, o, servers = string.match(call('GET', KEYS[4]) or '', '^(%d+)%-(%d+) ?(
 local topepoch, topoffset = tonumber(e or 0), tonumber(o or 0)
 local ours = {e and KEYS[4]} -- the keys to delete
 
--- Returns whether a stream's entry is a publication at the position that is its id.
+-- Returns whether a stream's entry is a publication at the position that the entry's id says.
 local function publication(entry)
   return entry[2][1] == 'm' and find(entry[2][2], '"Pos":"' .. entry[1] .. '"', 1, true)
 end
@@ -51,7 +51,7 @@ if lives or not credible(topepoch, topoffset) then return forget() end
 local id = format('%d-%d', topepoch, topoffset)
 local begin, count = id, 0
 call('LTRIM', KEYS[2], 1, 0)
-local few = 8 -- entries are up to 1 MiB long
+local few = 8 -- few entries at once, since an entry has up to 1 MiB
 while id do
   local entries = call('XREVRANGE', KEYS[3], begin, '-', 'COUNT', few)
   for _, entry in ipairs(entries) do

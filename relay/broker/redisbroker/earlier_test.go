@@ -177,10 +177,10 @@ func TestKeysOfOtherProgramsAreLeftAlone(t *testing.T) {
 }
 
 // TestTakingOverKeepsWhatIsThere stops a relay of our layout that has served, and publishes through
-// a second one. Then it plants keys as relays of the earlier layout leave them, and starts a third
-// relay of our layout. If a topic's record is older than HistoryAge and MarkAge together, the topic
-// must take over the earlier history and last position. A topic with a younger record must keep its
-// own history, and go on behind it.
+// a second relay. Then it plants keys as relays of the earlier layout leave them, and starts a
+// third relay of our layout. If a topic's record is older than HistoryAge and MarkAge together, the
+// topic must take over the earlier history and last position. A topic with a younger record must
+// keep its own history, and go on behind it.
 func TestTakingOverKeepsWhatIsThere(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -215,9 +215,9 @@ func TestTakingOverKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
-// TestARelayThatServesTakesNothingOver plays a relay of the earlier layout that was started by
-// mistake, published, and was refused. Meanwhile a relay of our layout is serving. It must go on
-// serving and take nothing over, even when its prober checks Redis anew.
+// TestARelayThatServesTakesNothingOver plants what a relay of the earlier layout leaves if it is
+// started by mistake, publishes, and is refused. Meanwhile a relay of our layout is serving. This
+// relay must go on serving and take nothing over, even when its prober checks Redis anew.
 func TestARelayThatServesTakesNothingOver(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -317,9 +317,9 @@ func TestTakingOverGoesOnAtAPromotedReplica(t *testing.T) {
 }
 
 // TestAllServersAreLookedThroughTogether plays several probers, each of which looks through one
-// server. A prober joins and another leaves meanwhile, and keys move between the servers. All keys
-// count as taken over only after a round that finds none. The first round does not count, and
-// neither does the first round after each of these changes.
+// server. Meanwhile a prober joins, another prober leaves, and keys move between the servers. All
+// keys count as taken over only after a round that finds no key. The first round does not count,
+// and neither does the first round after each of these changes.
 func TestAllServersAreLookedThroughTogether(t *testing.T) {
 	e, a, b, c := newEarlier(), new(prober), new(prober), new(prober)
 	e.enter(a)
@@ -357,7 +357,8 @@ func TestAllServersAreLookedThroughTogether(t *testing.T) {
 }
 
 // TestTheEarlierLayoutIsTakenOverOnACluster plants keys of the earlier layout on each master. The
-// histories and marks must be taken over on all of them, and then the earlier name must be deleted.
+// histories and marks must be taken over on all masters. Then the name that relays of the earlier
+// layout gave must be deleted.
 func TestTheEarlierLayoutIsTakenOverOnACluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)

@@ -19,12 +19,16 @@ type failure string
 
 const (
 	unreachable failure = "unreachable" // no answer: nothing will work
-	refusing    failure = "refusing"    // Redis answers but cannot publish: no memory, or a replica
-	forbidden   failure = "forbidden"   // this command, key or channel is not permitted
-	single      failure = "request"     // the fault of this request alone
+	// The value refusing says that Redis answers but cannot publish. For example, it has no memory
+	// left, or is a replica.
+	refusing  failure = "refusing"
+	forbidden failure = "forbidden" // this command, key or channel is not permitted
+	single    failure = "request"   // the fault of this request alone
 )
 
-// The list refusals has words. If a reply begins with one of them, failureOf returns refusing.
+// The list refusals has words. If a reply begins with one of these words, failureOf returns
+// refusing. It does so, too, if a reply of a script wraps another reply that begins with one of
+// them.
 var refusals = []string{
 	"OOM", "READONLY", "MISCONF", "NOREPLICAS", "NOAUTH", "WRONGPASS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "BUSY",
 	"NOSCRIPT", "TRYAGAIN",
@@ -35,7 +39,7 @@ func redirected(err error) bool {
 	return redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ") || redis.HasErrorPrefix(err, "TRYAGAIN ")
 }
 
-// failureOf classifies err, which is not nil.
+// failureOf returns what err means for other requests. The argument err is not nil.
 func failureOf(err error) failure {
 	if errors.Is(err, errUnfit) {
 		return refusing
@@ -81,9 +85,9 @@ func (t *telling) begin(cause error) { t.kind, t.at = kindOf(cause), time.Now() 
 
 // The method due reports whether the caller must log the given cause, which is not the first cause
 // of an absence. Such a cause must be logged if its kind differs from that of the last logged
-// cause, and if tellEvery has passed since that one was logged. If so, the method notes the given
-// cause as the last logged one. A cause that comes too early is not lost: if it persists, it comes
-// again with later failures.
+// cause, and if tellEvery has passed since the last logged cause was logged. If so, the method
+// notes the given cause as the last logged one. A cause that comes too early is not lost: if it
+// persists, it comes again with later failures.
 func (t *telling) due(cause error) bool {
 	if time.Since(t.at) < tellEvery || kindOf(cause) == t.kind {
 		return false
@@ -98,8 +102,8 @@ var silentEnds = []error{
 }
 
 // kindOf returns the kind of a cause. The kind of an error that Redis replied is the first word of
-// the reply. All lost connections are of one kind, and all timeouts of another. The kind of any
-// other cause is its text without the digits.
+// the reply. All errors in the list silentEnds are of one kind, and all timeouts of another. The
+// kind of any other cause is its text without the digits.
 func kindOf(cause error) string {
 	if reply, ok := errors.AsType[redis.Error](cause); ok {
 		word, _, _ := strings.Cut(reply.Error(), " ")

@@ -57,7 +57,7 @@ func TestCausesOfOneAbsence(t *testing.T) {
 		st.noteSubscriber(nil)
 		untrusted := advised(x509.UnknownAuthorityError{})
 		fails(refusedBy(1), 1)
-		fails(untrusted, 0) // it comes too early to be logged
+		fails(untrusted, 0) // this cause comes too early to be logged
 		time.Sleep(tellEvery)
 		fails(refusedBy(2), 0)
 		fails(untrusted, 1)
@@ -127,7 +127,7 @@ func causeOf(b broker.Broker, text string) func() bool {
 	}
 }
 
-// causeless returns a function that reports whether b names no cause for an absence of Redis.
+// causeless returns a function that reports whether b names no cause of an absence.
 func causeless(b broker.Broker) func() bool {
 	return func() bool { return b.(interface{ Cause() error }).Cause() == nil }
 }

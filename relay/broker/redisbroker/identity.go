@@ -33,9 +33,9 @@ type identifier struct {
 	givenUp        bool
 }
 
-// The identifier remembers the last seenMost identities, and gives up at contradictionsMost
-// contradictions within contradictionsAge. A failover may make one or two contradictions, since two
-// servers may be asked in turn.
+// The identifier remembers the last seenMost identities. It gives up when contradictionsMost
+// contradictions have come within contradictionsAge. A failover may make one or two contradictions,
+// since two servers may be asked in turn.
 const (
 	seenMost           = 64
 	contradictionsMost = 5
@@ -76,8 +76,8 @@ func newWhoCmds(ctx context.Context) whoCmds {
 func (w whoCmds) cmds() []redis.Cmder { return []redis.Cmder{w.server, w.replication} }
 
 // The method named told returns the identity that a server has told in its replies. The argument
-// named asked has the commands, which must have been sent already. The results are those of the
-// method read.
+// named asked has the commands, which must have been sent already. As with the method read, the
+// identity is zero and the error is nil if INFO is not permitted.
 func (i *identifier) told(asked whoCmds) (identity, error) {
 	for _, cmd := range []*redis.StringCmd{asked.server, asked.replication} {
 		if err := cmd.Err(); err != nil && failureOf(err) == unreachable {
@@ -117,8 +117,9 @@ func (i *identifier) wasReplaced(c connected, who identity) bool {
 	return c.replacements != i.replacements.Load() || old != nil && c.run == *old
 }
 
-// note remembers an identity that a server told, and returns it. An earlier identity that comes
-// back is a contradiction. Once the identifier has given up, note returns the zero identity.
+// note remembers an identity that a server told, and returns it. It counts a contradiction if the
+// identity is an earlier one that comes back. Once the identifier has given up, note returns the
+// zero identity.
 func (i *identifier) note(who identity) identity {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -69,7 +69,7 @@ func TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf(t *testing.T) {
 }
 
 // TestG3_TwoRelaysThatSeeOtherIdentitiesShareAnEpoch puts each of three relays behind a proxy of
-// its own. Each proxy tells a run_id of its own. In the end the relays must publish in one epoch.
+// its own. No two proxies tell the same run_id. In the end the relays must publish in one epoch.
 func TestG3_TwoRelaysThatSeeOtherIdentitiesShareAnEpoch(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

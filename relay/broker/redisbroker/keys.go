@@ -67,8 +67,8 @@ func (k keys) cluster() string { return string(k.appendKey(nil, "n", "edgerelay:
 // clusterTag returns the hash tag of the key that the method cluster returns.
 func (k keys) clusterTag() string { return string(k) + "edgerelay:cluster" }
 
-// earlierCluster returns the key that had the name of the back end as its value in the earlier
-// layout. It is in the same slot as the key that the method cluster returns.
+// earlierCluster returns the key in which relays of the earlier layout keep the name of the back
+// end. It is in the same slot as the key that the method cluster returns.
 func (k keys) earlierCluster() string { return k.clusterTag() }
 
 // The method earlier returns a key of the topic t in the earlier layout. If kind is "h", it is the
@@ -76,7 +76,8 @@ func (k keys) earlierCluster() string { return k.clusterTag() }
 // result is only the beginning of the keys of the topic's marks.
 func (k keys) earlier(kind string, t protocol.Topic) string { return string(k.appendKey(nil, kind, t)) }
 
-// earlierOf returns the value for e.name. It makes that value from the other fields of e.
+// earlierOf returns the name of the key that the fields of e describe. It does not use the field
+// e.name.
 func (k keys) earlierOf(e earlierKey) string {
 	name := k.earlier(string(e.kind), e.topic)
 	if e.kind == 'm' {
@@ -90,8 +91,8 @@ func (k keys) earlierOf(e earlierKey) string {
 const probeTopic protocol.Topic = "edgerelay:probe"
 
 // probeTopicIn returns the topic that the prober publishes to at one master of a Redis Cluster. The
-// parameter tag has no braces. If tag is used as a key, that key is in the same hash slot as the
-// topic.
+// topic is in the hash slot that a key with the name tag would have. The parameter tag has no
+// braces.
 func probeTopicIn(tag string) protocol.Topic { return probeTopic + protocol.Topic(":{"+tag+"}") }
 
 // earlierProbeTopicIn returns the topic with this number, to which relays of the earlier layout may
@@ -113,11 +114,12 @@ func ownProbes(t protocol.Topic, relay protocol.Instance) protocol.Topic {
 	return t + protocol.Topic(":"+hex.EncodeToString(relay[:]))
 }
 
-// isProbes reports whether t is a topic of probes. Of these, relays subscribe only to those that
-// ownProbes returned.
+// isProbes reports whether t is a topic of probes. Relays subscribe to such a topic only if it is a
+// result of ownProbes.
 func isProbes(t protocol.Topic) bool { return strings.HasPrefix(string(t), string(probeTopic)) }
 
-// isProbe reports whether channel is one that probeChannel returned. It does not allocate.
+// isProbe reports whether channel is a channel of probes, as the results of probeChannel are. It
+// does not allocate.
 func (k keys) isProbe(channel []byte) bool {
 	return len(channel) > len(k)+len(probeTopic) && string(channel[:len(k)]) == string(k) &&
 		string(channel[len(k):][:len(probeTopic)]) == string(probeTopic)
@@ -148,8 +150,8 @@ func (k keys) realmBehind(database int) string {
 // slots is the number of hash slots that the keys of a Redis Cluster are spread over.
 const slots = 16384
 
-// slot returns the hash slot of a key. It depends on the text between the first { and the next },
-// or on the whole key if there is no such text.
+// slot returns the hash slot of a key. The slot depends on the text between the first { and the
+// next }. It depends on the whole key if there is no such text.
 func slot(key string) int {
 	if _, remainder, ok := strings.Cut(key, "{"); ok {
 		if tag, _, ok := strings.Cut(remainder, "}"); ok && tag != "" {

@@ -10,7 +10,7 @@ import (
 )
 
 // FuzzKeys checks that the keys of a topic are in the slot of the topic's channel, and that two
-// topics share no key. It skips prefixes with braces or blanks, and empty channels.
+// topics share no key. It skips prefixes with braces or spaces, and empty channels.
 func FuzzKeys(f *testing.F) {
 	for _, name := range []string{"group:g", "}x", "{}", "{", "{}}", "a{b}c", "group:{{x}}", "group:}{", "all", "", "{" + strings.Repeat("x", 200)} {
 		f.Add("", name, "group:g")
@@ -39,8 +39,9 @@ func FuzzKeys(f *testing.F) {
 	})
 }
 
-// TestTopicsWithBraces publishes on topics whose names have braces, and reads their histories, with
-// and without a prefix. A prefix with braces must be refused.
+// TestTopicsWithBraces publishes on topics whose names have braces, with and without a prefix. Each
+// message must be received, and must be alone in its topic's history. A prefix with braces must be
+// refused.
 func TestTopicsWithBraces(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -62,7 +63,7 @@ func TestTopicsWithBraces(t *testing.T) {
 	}
 }
 
-// TestSlot compares the slots of some keys with those that CLUSTER KEYSLOT of Redis 7.0 returns. It
+// TestSlot compares the slots of some keys with the results of CLUSTER KEYSLOT of Redis 7.0. It
 // also checks that a hash tag that is empty or not closed does not count, and that the keys of a
 // topic are in the topic's slot.
 func TestSlot(t *testing.T) {

@@ -35,7 +35,8 @@ type statement struct {
 	Cluster string // name of its cluster's back end; "": not read yet
 	// Database is what the function stated returns: the number of the database, with the layout and
 	// the kind of channels added to it. Relays of the first layout state only the number of the
-	// database. So they regard a relay of another layout as one of another cluster.
+	// database. So a relay of the first layout regards a relay of a later layout as one of another
+	// cluster.
 	Database int
 	Prefix   string
 	Relay    protocol.Instance
@@ -43,8 +44,8 @@ type statement struct {
 	Answer   bool // the statement is an answer to another one; nobody answers an answer
 }
 
-// These are added to Database: layoutStep for each layout before ours, shardedStep if channels are
-// sharded. Both are greater than any number of a database.
+// The function stated adds these numbers to a database: layoutStep for each layout before ours, and
+// shardedStep if channels are sharded. Both are greater than any number of a database.
 const (
 	layoutStep  = 100_000_000
 	shardedStep = layoutStep / 2
@@ -62,8 +63,8 @@ func (s statement) layout() int   { return 1 + s.Database/layoutStep }
 func (s statement) sharded() bool { return s.Database%layoutStep >= shardedStep }
 func (s statement) database() int { return s.Database % shardedStep }
 
-// sameButLayout reports whether both relays use the same prefix in the same database, but in
-// different layouts. It does not compare whether channels are sharded.
+// sameButLayout reports whether the two relays use one prefix in one database, but in different
+// layouts. It does not compare whether channels are sharded.
 func (s statement) sameButLayout(o statement) bool {
 	return s.database() == o.database() && s.Prefix == o.Prefix && s.layout() != o.layout()
 }
@@ -74,7 +75,7 @@ func (s statement) sameButSharded(o statement) bool {
 	return s.database() == o.database() && s.Prefix == o.Prefix && s.layout() == o.layout() && s.sharded() != o.sharded()
 }
 
-// sameCluster reports whether both relays are of one cluster.
+// sameCluster reports whether the two relays are of one cluster.
 func (s statement) sameCluster(o statement) bool {
 	return s.Database == o.Database && s.Prefix == o.Prefix
 }
@@ -89,16 +90,15 @@ func (s statement) crosses(o statement) bool {
 
 // makesTopics reports whether the channels under the longer prefix are also channels of users or
 // groups under the shorter one. Then original servers and counts of subscribers would mix the
-// clusters up. Any other topic under the longer prefix may also be a topic under the shorter one.
-// But then no message crosses, since each message names its realm. So such clusters serve side by
-// side.
+// clusters up. Clusters may serve side by side if they share only channels of other topics. No
+// message crosses between such clusters, since each message names its realm.
 func makesTopics(shorter, longer string) bool {
 	remainder, ok := strings.CutPrefix(longer, shorter)
 	return ok && (protocol.Topic(remainder).IsUser() || protocol.Topic(remainder).IsGroup())
 }
 
-// The method named before reports whether the cluster of s comes before that of o. Among clusters
-// that do not serve yet, the one that comes first is to serve.
+// The method named before reports whether the cluster of s comes before the cluster of o. If two
+// clusters share channels and neither of them serves yet, the one that comes first is to serve.
 func (s statement) before(o statement) bool {
 	return cmp.Or(cmp.Compare(s.Database, o.Database), strings.Compare(s.Prefix, o.Prefix)) < 0
 }
@@ -126,7 +126,7 @@ type neighbours struct {
 	// The goroutine of run owns the following fields.
 	serves   bool
 	decide   time.Time  // when this relay starts to serve, unless it is refused
-	objector *statement // other cluster's statement that may get this relay refused
+	objector *statement // statement of another cluster, which may get this relay refused
 	kin      bool       // a relay of the same cluster serves
 }
 
@@ -156,7 +156,7 @@ func (n *neighbours) run(ctx context.Context) error {
 	}
 }
 
-// errForeign is why a Broker ends if its relay is refused (see neighbours).
+// errForeign is the error with which a Broker ends if its relay is refused (see neighbours).
 var errForeign = errors.New("another cluster of relays serves on this Redis")
 
 // listen serves one connection until it ends, and returns why it ended.
@@ -175,8 +175,8 @@ func (n *neighbours) listen(ctx context.Context) error {
 	return n.hear(ctx, sub)
 }
 
-// The method say publishes who this relay is. It is called so seldom that no connection is kept for
-// it.
+// The method say publishes a statement that describes this relay. It opens a connection each time,
+// since it is called seldom.
 func (n *neighbours) say(ctx context.Context, answer bool) error {
 	own := n.own
 	own.Serves, own.Answer = n.serves, answer
@@ -224,8 +224,8 @@ func (n *neighbours) hear(ctx context.Context, sub *redis.PubSub) error {
 }
 
 // The method named heard handles one payload from relaysChannel. It ignores a payload that is no
-// statement, since anybody may publish on that channel. Under the prefix "edgerelay:" it is also
-// the channel of the topic "relays".
+// statement, since anybody may publish on that channel. Under the prefix "edgerelay:",
+// relaysChannel is also the channel of the topic "relays".
 func (n *neighbours) heard(ctx context.Context, payload string) error {
 	var m statement
 	if len(payload) > 4096 || json.Unmarshal([]byte(payload), &m) != nil || m.Relay == n.own.Relay || m.Relay == (protocol.Instance{}) {
@@ -302,7 +302,7 @@ const shardedAdvice = "relays with another RELAY_REDIS_SHARDED use this redis be
 // shardedRemedy says what to do if only some of the relays have sharded channels.
 const shardedRemedy = "set it alike for all relays; to change it, stop all of them first: see docs/redis.md#sharded-channels"
 
-// The method envelope counts a dropped publication of another realm.
+// The method envelope counts a dropped publication of another realm. It warns if a warning is due.
 func (f *foreigners) envelope(realm string) {
 	f.metrics.dropped.WithLabelValues("foreign").Inc()
 	if !f.due() {
@@ -319,7 +319,8 @@ func (f *foreigners) envelope(realm string) {
 	f.log.Warn(advice, "database_and_prefix", realm, "came", "a message, which is dropped")
 }
 
-// The method relay counts one statement of a relay of another cluster.
+// The method relay counts one statement of a relay of another cluster. It warns if a warning is
+// due.
 func (f *foreigners) relay(s statement) {
 	f.metrics.neighbours.Inc()
 	if !f.due() {

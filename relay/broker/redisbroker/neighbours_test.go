@@ -40,7 +40,7 @@ func TestG1_WhichClustersShareChannels(t *testing.T) {
 		{of(0, "p:"), of(0, "p:user:"), true},
 		{of(0, "p:"), of(0, "p:users:"), false},
 		{of(0, ""), of(0, "edgerelay:"), false},
-		{of(0, ""), statement{}, true}, // the second one is a statement of the first layout
+		{of(0, ""), statement{}, true}, // the second statement is of the first layout
 		{of(1, "p:"), statement{Database: 1, Prefix: "p:"}, true},
 		{of(0, "p:"), statement{Prefix: "q:"}, false},
 		{of(0, "p:"), statement{Database: stated(0, true), Prefix: "p:"}, true},
@@ -122,9 +122,9 @@ func refused(t *testing.T, c Config) error {
 	return nil
 }
 
-// awaitServes asks the relays on a Redis until one says that it serves. It asks by publishing the
-// statement in the parameter asker. The relays that answer are those of the cluster in that
-// statement, and those of clusters that share channels with that cluster.
+// awaitServes asks the relays on a Redis until one of them says that it serves. It asks by
+// publishing the statement in the parameter asker. A relay answers if it is of the cluster in that
+// statement, or of a cluster that shares channels with that cluster.
 func awaitServes(t *testing.T, client redis.UniversalClient, asker statement) {
 	t.Helper()
 	asker.Relay = protocol.NewInstance()
@@ -205,9 +205,9 @@ func TestG1_OfTwoThatBeginAtOnceTheFirstDatabaseStays(t *testing.T) {
 	})
 }
 
-// TestG1_ARelayOfAClusterThatServesIsNotRefused starts a further relay of a cluster that serves.
-// Another cluster serves too, and shares channels with the first one. At least one of three
-// attempts to start the further relay must succeed. A relay of a third cluster must be refused.
+// TestG1_ARelayOfAClusterThatServesIsNotRefused starts a second relay of a cluster that serves.
+// Another cluster serves too, and shares channels with the first cluster. At least one of three
+// attempts to start the second relay must succeed. A relay of a third cluster must be refused.
 func TestG1_ARelayOfAClusterThatServesIsNotRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -291,7 +291,7 @@ func TestG1_AStatementThatIsNotAnsweredHoldsUpNoEnd(t *testing.T) {
 // TestG1_NoMessageCrossesAndNoneIsLost publishes in two clusters at once, on one Redis. The Redis
 // user of the second cluster has no permission for the channel on which relays make statements. So
 // the second cluster does not learn of the first, and is not refused. Each cluster must receive all
-// of its own messages, and none of the other cluster's.
+// of its own messages, and no message of the other cluster.
 func TestG1_NoMessageCrossesAndNoneIsLost(t *testing.T) {
 	t.Parallel()
 	const messages = 300
@@ -339,10 +339,10 @@ func TestG1_NoMessageCrossesAndNoneIsLost(t *testing.T) {
 	})
 }
 
-// TestG1_NoMessageCrossesBetweenPrefixesThatBeginOneAnother runs two clusters. The prefix of one is
-// the beginning of the other's. Topics may have any name, so a topic of one cluster can have the
-// same channel as a topic of the other. Both clusters must serve. Each must receive its own
-// messages alone, and have a history of its own.
+// TestG1_NoMessageCrossesBetweenPrefixesThatBeginOneAnother runs two clusters with the prefixes
+// "a:" and "a:b:". Topics may have any name, so a topic of the first cluster can have the channel
+// of a topic of the second. Both clusters must serve. Each must receive only its own messages, and
+// have a history of its own.
 func TestG1_NoMessageCrossesBetweenPrefixesThatBeginOneAnother(t *testing.T) {
 	t.Parallel()
 	const messages = 50

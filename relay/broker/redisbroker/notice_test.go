@@ -15,11 +15,11 @@ import (
 )
 
 // The constant named noticed is the longest time from the loss of Redis until the Broker tells of
-// it. The constant named back is the longest time from the return of Redis until the Broker tells
-// of that. The function within may extend both times.
+// the loss. The constant named back is the longest time from the return of Redis until the Broker
+// tells of the return. On a busy machine, the function within extends these times.
 const (
 	noticed = 3 * time.Second
-	back    = 3 * time.Second // it takes about a second on an idle machine
+	back    = 3 * time.Second // a return takes about a second on an idle machine
 )
 
 // TestNoticed takes Redis away in several ways, and gives it back. The test publishes nothing
@@ -100,8 +100,8 @@ func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	}
 }
 
-// pressure says for how much of the last ten seconds some task waited for a core. The result is a
-// share from 0 to 1. It is 0 if the system does not tell it.
+// pressure returns for how much of the last ten seconds some task waited for a core, as a share
+// from 0 to 1. It returns 0 if the system does not tell.
 func pressure() float64 {
 	text, err := os.ReadFile("/proc/pressure/cpu")
 	if err != nil {
@@ -114,9 +114,9 @@ func pressure() float64 {
 	return percent / 100
 }
 
-// TestHalfOpenAlone silences one connection: the publisher's, the prober's or the subscriber's. It
-// leaves this connection open. The other connections work. The Broker must tell of the silence, by
-// a State or by a Deaf.
+// TestHalfOpenAlone silences one connection: the publisher's, the prober's or the subscriber's. The
+// silent connection stays open, and the other connections work. The Broker must tell of the
+// silence, by a State or by a Deaf, and then come back.
 func TestHalfOpenAlone(t *testing.T) {
 	long.Only(t, "it is about time alone")
 	for _, c := range []struct {
@@ -153,8 +153,9 @@ func TestHalfOpenAlone(t *testing.T) {
 	}
 }
 
-// TestHalfOpenAsker silences the connection for questions. The Broker must not tell of an absence,
-// since the probe is answered. It is enough if that holds in one of three attempts.
+// TestHalfOpenAsker silences the connection for questions. A read on this connection must fail in
+// time, and a later read must be answered. The Broker must not tell of an absence, since the probe
+// is answered. At least one of three attempts must show no absence.
 func TestHalfOpenAsker(t *testing.T) {
 	long.Only(t, "it is about time alone")
 	t.Parallel()
@@ -182,7 +183,7 @@ func TestHalfOpenAsker(t *testing.T) {
 }
 
 // TestDeafForLong ends the subscriptions while Redis permits no new ones. Redis must then count as
-// away.
+// away until subscriptions are permitted again.
 func TestDeafForLong(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -32,10 +32,11 @@ func relayOn(t *testing.T, url string) *brokertest.Relay {
 }
 
 // awaitState looks at events from the given index on, and waits for a State whose Away equals the
-// argument away. It returns this State and the index behind it. On a busy machine, Redis may answer
-// too late, so an absence may have begun before the given index. If such an absence still lasts
-// there, and the argument away is true, awaitState returns the State that began this absence, and
-// the given index.
+// argument away. It returns this State and the index behind it.
+//
+// On a busy machine, an absence may have begun before the given index, since Redis answered too
+// late. If the argument away is true, and an absence lasts at the given index, awaitState returns
+// the State that began that absence, and the given index.
 func awaitState(r *brokertest.Relay, from int, away bool) (broker.State, int) {
 	if before := statesUntil(r, 0, from); away && len(before) > 0 && before[len(before)-1].Away {
 		return before[len(before)-1], from
@@ -72,9 +73,9 @@ func appendState(r *brokertest.Relay, list []broker.State, from int) ([]broker.S
 	return list, next
 }
 
-// The function absences returns the State events from an index on, but leaves out absences for
-// which a busy machine may be the reason. It also leaves out the ends of those absences, and the
-// end of an absence that began before the index.
+// The function absences returns the State events from an index on, except absences that a busy
+// machine may have caused. It also leaves out the ends of those absences, and the end of an absence
+// that began before the index.
 func absences(r *brokertest.Relay, from int) (list []broker.State) {
 	late := true // the first State may end an absence that began earlier
 	for _, s := range states(r, from) {
@@ -192,8 +193,8 @@ func TestAbsentAtTheStart(t *testing.T) {
 	r.Received(group, 0, 1)
 }
 
-// TestOneBadKey subscribes to a topic whose record is no string. Other topics must be subscribed
-// without delay meanwhile. The topic itself must be subscribed once its record is deleted.
+// TestOneBadKey subscribes to a topic whose record is no string. Meanwhile other topics must be
+// subscribed without delay. The topic itself must be subscribed once its record is deleted.
 func TestOneBadKey(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -311,7 +312,9 @@ func TestFrozenInFlight(t *testing.T) {
 	}
 }
 
-// TestRefusing takes away what publishing needs. Reading must go on.
+// TestRefusing takes away what publishing needs. Publishing must fail, and Redis must count as away
+// for the right cause, but reading must go on. When Redis takes publications again, the refused
+// message must be published once.
 func TestRefusing(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -334,7 +337,7 @@ func TestRefusing(t *testing.T) {
 			r := relayOn(t, server.URL)
 			r.Join(group)
 			r.Say(group, 2, "before")
-			from := r.Events() // this comes before c.take: a probe may be refused at once
+			from := r.Events() // taken before c.take, since a probe may be refused at once
 			do(c.take)
 			p := broker.Publish{Topic: group, Content: protocol.Content{From: "1", Msg: "refused"}, Instance: r.Instance, Number: 3, Predecessor: 2}
 			if answer := r.Once(p); answer.Outcome != broker.Failed || answer.Err == nil {

@@ -20,17 +20,18 @@ import (
 //go:embed probe.lua
 var probeTail string
 
-// probeScript is a script that publishes in the same way as the script for clients' messages.
+// probeScript has publishScript as a function, and then the text of probe.lua, which calls that
+// function. So it publishes probes in the way in which clients' messages are published.
 var probeScript = "local function publish()\n" + publishScript + "\nend\n" + probeTail
 
-// probeSHA is the name that Redis gives the script when it is loaded.
+// probeSHA is the name that Redis gives probeScript when that script is loaded.
 var probeSHA = hashOf(probeScript)
 
 // prober publishes a message on Redis about once a second, and more often while Redis is away. So
 // it notices an absence and a return of Redis even if no client sends anything. The subscriber of
-// the same Broker receives the message, and so knows that its own connection is alive. All relays
-// of a cluster publish their probes to the same topic, but each relay publishes them on a channel
-// of its own.
+// the prober's Broker receives the message. So the subscriber knows that its own connection is
+// alive. On one Redis, all relays of a cluster publish their probes to one topic, but each relay
+// publishes them on a channel of its own.
 type prober struct {
 	opt        *redis.Options
 	keys       keys
@@ -161,7 +162,7 @@ func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, chec
 	return true
 }
 
-// check asks for the version, and loads the scripts.
+// check checks the version and the kind of the server (see checkVersion), and loads the scripts.
 func (p *prober) check(ctx context.Context, client *redis.Client) error {
 	version, err := p.checkVersion(ctx, client)
 	if err != nil {
@@ -176,13 +177,13 @@ func (p *prober) check(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// publish publishes a probe by probeScript, in the way in which clients' messages are published.
-// Only a publication shows that Redis has memory left, is no replica, and permits publishing. The
-// same command tells the server's identity and the name of the back end.
+// publish publishes a probe by probeScript. Only a publication shows that Redis has memory left, is
+// no replica, and permits publishing. The command that publishes also tells the server's identity
+// and the name of the back end.
 //
-// Relays also tell each other the latest epoch in this way. The Known of a probe has the latest
-// epoch that its relay has seen. After the probe the probes' topic is in that epoch or a later one.
-// When another relay probes, the answer tells it the topic's epoch.
+// The probes also tell relays the latest epoch. The Known of a probe has the latest epoch that its
+// relay has seen. After the probe the probes' topic is in that epoch or a later one. When another
+// relay probes, the answer to its probe has the topic's epoch.
 func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	at := p.role.probed()
 	p.number++
@@ -246,8 +247,8 @@ func (p *prober) command(one *call, at probed) []any {
 }
 
 // refused returns the error of a probe that Redis refused with err. If err says that something is
-// not permitted, p.try is called. If p.try returns an error, that error is the result: it names the
-// missing permissions, and the error of a script does not. In all other cases, the result is
+// not permitted, refused calls p.try. An error that p.try returns is the result, since it names the
+// missing permissions, which the error of a script does not. In all other cases, the result is
 // unfit(err).
 func (p *prober) refused(ctx context.Context, client *redis.Client, err error) error {
 	if failureOf(err) == forbidden {
@@ -258,21 +259,21 @@ func (p *prober) refused(ctx context.Context, client *redis.Client, err error) e
 	return unfit(err)
 }
 
-// sighting says how the identity that a probe finds compares to the one before it.
+// sighting says how the identity that a probe finds compares to the identity that was found before.
 type sighting uint8
 
 const (
 	same sighting = iota
-	// This value says that the identity is the first one, or that its change does not show that the
-	// server was replaced.
+	// The value odd says that the identity is the first one, or that its change does not show that
+	// the server was replaced.
 	odd
-	// This value says that the server was replaced, restarted or promoted.
+	// The value another says that the server was replaced, restarted or promoted.
 	another
 )
 
-// identify takes the server's identity from the sections of INFO that a probe's reply has. If these
-// are errors, it asks for them without a script. It passes the identity and the result of the
-// method compare to p.found.
+// identify takes the server's identity from the sections of INFO that a probe's reply has. If a
+// section is an error, identify asks for both sections without a script. It passes the identity and
+// the result of the method compare to p.found.
 func (p *prober) identify(ctx context.Context, client *redis.Client, server, replication any) (err error) {
 	var who identity
 	serverText, ok := server.(string)
@@ -294,7 +295,7 @@ func (p *prober) identify(ctx context.Context, client *redis.Client, server, rep
 }
 
 // compare compares two identities: the argument who, which was just read, and p.identity, which was
-// read before it. The argument sameConnection says that both were read on one connection.
+// read before. The argument sameConnection says that both identities were read on one connection.
 func (p *prober) compare(who identity, sameConnection bool) sighting {
 	switch {
 	case who == p.identity:

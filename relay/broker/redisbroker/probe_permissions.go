@@ -10,10 +10,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// try tries commands that relays and their scripts use, and records those that Redis does not
-// permit. Subscribing is tried only if the other commands are permitted. Relays need all of these
-// commands, except the one that counts subscribers. Without it, a relay cannot tell whether a group
-// exists. If a needed command is not permitted, or if Redis does not answer, try returns an error.
+// try tries commands that relays and their scripts use, and records the commands that Redis does
+// not permit. Subscribing is tried only if the other commands are permitted. Relays need all of
+// these commands, except the command that counts subscribers. Without that command, a relay cannot
+// tell whether a group exists. If a needed command is not permitted, or if Redis does not answer,
+// try returns an error.
 //
 // The method try does not find out whether INFO is permitted: identifier.read does. The methods
 // check and publish find out whether scripts may be loaded and run.
@@ -91,7 +92,7 @@ func (p *prober) nameOf(args []any) string {
 }
 
 // refusedSubscription tries to subscribe and to unsubscribe, on a connection of its own. It returns
-// the names of those of the two commands that Redis does not permit.
+// the names of the commands among these two that Redis does not permit.
 func (p *prober) refusedSubscription(ctx context.Context, client *redis.Client) (missing []string, err error) {
 	sub := client.Subscribe(ctx)
 	defer sub.Close()

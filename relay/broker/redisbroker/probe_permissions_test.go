@@ -136,8 +136,8 @@ func TestC8_ARefusedQuestionIsNoAbsence(t *testing.T) {
 }
 
 // TestC7_TheDocumentedPermissionsDoWithShardedChannels takes away each permission that only sharded
-// channels need, one at a time. The Broker must name the one that is missing. Once it is given
-// back, the Broker must work.
+// channels need, one at a time. The Broker must name the missing permission. Once the permission is
+// given back, the Broker must work.
 func TestC7_TheDocumentedPermissionsDoWithShardedChannels(t *testing.T) {
 	t.Parallel()
 	cluster := startCluster(t, true)

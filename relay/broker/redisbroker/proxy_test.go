@@ -31,7 +31,7 @@ type proxy struct {
 
 	forgets atomic.Bool // the server seems to have none of our scripts
 
-	runs atomic.Int32 // which run_id the replies to INFO have: runsTruly and so on
+	runs atomic.Int32 // which run_id the replies to INFO have: one of the constants below
 
 	// rate is in bytes a second, for each connection and direction. At 0 it is unbounded.
 	rate    atomic.Int64
@@ -57,7 +57,7 @@ type kind int32
 const (
 	otherKind kind = iota
 	publisherKind
-	askerKind // of a connection that has counted subscribers
+	askerKind // a connection on which subscribers were counted
 	proberKind
 	subscriberKind
 )
@@ -102,8 +102,8 @@ func (p *proxy) accept() {
 	}
 }
 
-// proxy.of calls the given function with each open connection of kind k, and holds mu during these
-// calls. If there is no such connection yet, it waits for one.
+// The method of calls the given function with each open connection of kind k, and holds mu during
+// these calls. If there is no such connection yet, the method waits for one.
 func (p *proxy) of(t *testing.T, k kind, do func(*proxied)) {
 	t.Helper()
 	brokertest.Eventually(t, "a connection of the kind", func() (there bool) {
@@ -170,9 +170,9 @@ type proxied struct {
 	stalled chan struct{} // guarded by proxy.mu; replies pass once it is closed
 }
 
-// pump copies from one connection to the other, and calls the function pass with the bytes of each
+// pump passes on the bytes of one direction. It calls the function pass with the bytes of each
 // read. If the result forward is false, pump leaves these bytes out. Once the result goOn is false,
-// or one of the connections ends, pump closes both and returns.
+// or one of the two connections ends, pump closes both connections and returns.
 func (c *proxied) pump(from, to net.Conn, pass func([]byte) (forward, goOn bool)) {
 	defer c.client.Close()
 	defer c.server.Close()
@@ -248,8 +248,8 @@ func (c *proxied) reply(b []byte) (forward, goOn bool) {
 	return !c.silent(), true
 }
 
-// disguise replaces the run_id in b, if b has all of its 40 characters. It does nothing if the
-// proxy is to tell the server's own run_id.
+// disguise replaces the run_id in b, if b has all of its 40 characters. If the proxy is to tell the
+// server's own run_id, disguise does nothing.
 func (c *proxied) disguise(b []byte) {
 	const name = "run_id:"
 	at := bytes.Index(b, []byte(name))

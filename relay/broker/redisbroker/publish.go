@@ -25,13 +25,14 @@ type publisher struct {
 	queue      *queue[broker.Publish]
 	line       *line
 	publishing *publishing
-	slots      bool // a call has requests of one hash slot only
+	slots      bool // true on a Redis Cluster: a call has requests of one hash slot only
 	identifier *identifier
 	epochs     *broker.Epochs
 	state      *state
 	metrics    *metrics
 
-	// These describe the server that the publisher is connected to. They are owned by run.
+	// These fields describe the server that the publisher is connected to. The method run owns
+	// them.
 	identity   identity
 	identified bool
 
@@ -92,9 +93,9 @@ func (p *publisher) run(ctx context.Context, sink func(broker.Event)) {
 	}
 }
 
-// publish carries out batch and returns its answers, which are valid until the next call. While
-// publications are known to fail, it sends nothing, and its answers are errors. So no backlog
-// builds up meanwhile.
+// publish carries out batch and returns the answers, which are valid until the next call of
+// publish. While publications are known to fail, publish sends nothing, and the answers are errors.
+// So no backlog builds up meanwhile.
 func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broker.Published {
 	answers, all := p.scratch(len(batch))
 	if err := p.state.cannotPublish(); err != nil {
@@ -114,8 +115,8 @@ func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broke
 		p.renew()
 		unknown, _ = p.send(ctx, batch, all, answers)
 	}
-	// A request that found no script did not run, so it may be sent again. Requests behind it in
-	// its lane did not run either, or were refused.
+	// A request that found no script did not run, so it may be sent again. The requests behind it
+	// in its lane did not run either, or were refused.
 	if len(unknown) > 0 && p.line.get().ScriptLoad(ctx, publishScript).Err() == nil {
 		unknown, _ = p.send(ctx, batch, unknown, answers)
 	}
@@ -161,7 +162,7 @@ func (p *publisher) identify(ctx context.Context) (err error) {
 	return err
 }
 
-// renew replaces the connection. The server of the new one is not identified yet.
+// renew replaces the connection. The server of the new connection is not identified yet.
 func (p *publisher) renew() {
 	p.line.renew()
 	p.identified = false
@@ -218,8 +219,8 @@ func (p *publisher) divide(batch []broker.Publish, chosen []int) []*call {
 	return p.calls[:n]
 }
 
-// carryOut sends calls in one pipeline, and fills in the answers to their requests. Its results are
-// like the results of the method send.
+// carryOut sends calls in one pipeline, and fills in the answers to their requests. The results
+// unknown and unsent are as in the method send.
 func (p *publisher) carryOut(ctx context.Context, batch []broker.Publish, calls []*call, answers []broker.Published) (unknown []int, unsent bool) {
 	heaviest := 0
 	p.sending = p.sending[:0]

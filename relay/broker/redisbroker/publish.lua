@@ -2,8 +2,8 @@
 -- to the topic's history, sets the mark of its instance, and runs PUBLISH or SPUBLISH.
 --
 -- KEYS, for each topic: its record, the list of its history, the hash of further marks
--- ARGV[1] entries kept   [2] milliseconds the history is kept   [3] milliseconds a mark is kept
--- ARGV[4] milliseconds the last position is kept
+-- ARGV[1] how many entries of a history are kept
+-- ARGV[2] [3] [4] how many milliseconds a history, a mark and a last position are kept
 -- ARGV[5] the identity of this server, empty if it is not known
 -- ARGV[6] the latest epoch that the publisher has seen of any topic, 0 if it has seen none
 -- ARGV[7] the command to publish with: publish or spublish
@@ -18,8 +18,9 @@
 --
 -- All is written before anything is published. If Redis lacks memory, or is a replica, it refuses
 -- the first write. After a write has succeeded, it refuses no later one for these reasons. So each
--- message is either written and published, or neither. If a relay may not run PUBLISH or SPUBLISH,
--- the script would fail after its writes. So relays use no such Redis.
+-- message is both written and published, or neither. Without the permission for PUBLISH or
+-- SPUBLISH, the script would fail after its writes. So a relay does not use a Redis that refuses
+-- that command.
 
 -- The numbers of a message: instance, number, predecessor and floor; epoch and offset of the
 -- highest position that the publisher knows (0 0: none); the number of the topic in KEYS; the
@@ -109,8 +110,8 @@ local function publish(topic, first, last)
   -- data.
   local gave = identity ~= '' and find(sub(others, 1, 8 * ng), identity, 1, true)
 
-  local entries = {} -- for the list
-  local displaced -- marks for the hash
+  local entries = {} -- the JSON of the messages, for the list
+  local displaced -- the marks that go to the hash, by instance; nil if there are none
   local dirty
   for at = first, last, 2 do
     local instance, number, predecessor, floor, knownepoch, knownoffset, _, place = unpack(item, ARGV[at])

@@ -139,8 +139,8 @@ func appendNumbers(b []byte, p *broker.Publish, topic, place int) []byte {
 	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, uint16(topic)), uint16(place))
 }
 
-// appendOpen appends the JSON of p, but ends it before the value of the position. The script adds
-// the rest.
+// appendOpen appends the JSON of p, but ends before the value of the position. The script adds the
+// rest of the JSON.
 func appendOpen(b []byte, p *broker.Publish, realm string) []byte {
 	b = protocol.Envelope{
 		Content: p.Content, To: p.Topic.Name(), Instance: p.Instance, Number: p.Number, Realm: realm,
@@ -158,7 +158,7 @@ var publishText string
 // uses records.
 var publishScript = recordScript + publishText
 
-// publishSHA is the name that Redis gives the script when it is loaded.
+// publishSHA is the name that Redis gives publishScript when that script is loaded.
 var publishSHA = hashOf(publishScript)
 
 // retention says how many entries a history keeps, and how long histories and marks are kept.
@@ -171,7 +171,7 @@ type retention struct {
 // a history and a mark together.
 func (r retention) positionMS() int64 { return r.ageMS + r.markMS }
 
-// The method answer fills in the answers to the requests of c, from the reply.
+// The method answer reads the reply to c, and fills in the answers to the requests of c.
 func (c *call) answer(list []broker.Publish, answers []broker.Published) {
 	reply, err := c.Result()
 	for _, i := range c.chosen {

@@ -31,8 +31,8 @@ func pubsubOf(c Config) pubsub {
 // The method counting returns the name of the permission for the command in the field count.
 func (p pubsub) counting() string { return "pubsub|" + p.count }
 
-// tooOld returns an error for a version of Redis that is too old: before 6.2, or before 7.0 for
-// sharded channels.
+// tooOld returns an error if this version of Redis is too old. A version before 6.2 is too old, and
+// for sharded channels a version before 7.0.
 func (p pubsub) tooOld(version string) error {
 	switch {
 	case before(version, 6, 2):

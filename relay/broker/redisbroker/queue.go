@@ -7,15 +7,16 @@ import (
 )
 
 // queue passes items, in order, to the one goroutine that works on them. Most items are requests to
-// a Broker. A queue is not bounded itself: the caller of the Broker bounds its unanswered requests.
+// a Broker. A queue itself is not bounded: the caller of the Broker bounds the number of its
+// unanswered requests.
 type queue[T any] struct {
 	weigh func(*T) int
 
 	mu    sync.Mutex // guards the following
-	items []T        // those before the index head were taken
+	items []T        // the items before the index head were taken
 	head  int
 
-	taken []T // last result of take, owned by its caller until the next call
+	taken []T // last result of take; the caller of take owns it until the next call
 
 	wake chan struct{} // signal from the method put to the method take; one slot
 }
@@ -37,8 +38,8 @@ func (q *queue[T]) put(x T) {
 
 // take waits for items, and returns up to n items from the front of the queue. The argument weight
 // bounds the weight of these items together. If the first item alone weighs more, take returns only
-// that item. The slice is valid until the next call. It is nil once ctx is done and nothing is
-// queued.
+// that item. The result is valid until the next call. The result is nil once ctx is done and
+// nothing is queued.
 func (q *queue[T]) take(ctx context.Context, n, weight int) []T {
 	for {
 		if batch := q.first(n, weight); len(batch) > 0 {
@@ -87,8 +88,8 @@ func (q *queue[T]) moveLocked(count int) {
 }
 
 // pace bounds how much goes into one round trip. It shrinks while round trips are slow, so that an
-// answer waits for few others, and little is under way when a connection is lost. It grows while
-// round trips are quick. It begins at its lowest value.
+// answer waits for few other requests, and little is under way when a connection is lost. It grows
+// while round trips are quick. It begins at its lowest value.
 type pace struct {
 	least, most, now int
 }

@@ -16,7 +16,7 @@ var readText string
 // readScript is the script that reads a page of history.
 var readScript = recordScript + readText
 
-// readSHA is the name that Redis gives the script when it is loaded.
+// readSHA is the name that Redis gives readScript when that script is loaded.
 var readSHA = hashOf(readScript)
 
 // pageBytes bounds the texts of one page together, in bytes. If the first text alone is longer, the
@@ -37,8 +37,8 @@ type reading struct {
 	entries []entry
 }
 
-// entry is one entry of a history. Its text may be no envelope, since other programs can change
-// entries.
+// entry is one entry of a history. The text of an entry may be no envelope, since other programs
+// can change entries.
 type entry struct {
 	position protocol.Position
 	text     string
@@ -70,7 +70,7 @@ func readingOf(cmd *redis.Cmd) (r reading, err error) {
 	return r, nil
 }
 
-// givenBy reports whether the server with this identity is among those that gave the last
+// givenBy reports whether the server with this identity is among the servers that gave the last
 // positions.
 func (r reading) givenBy(who identity) bool {
 	for givers := r.givers; who.data != "" && len(givers) >= giverLength; givers = givers[giverLength:] {
@@ -103,7 +103,7 @@ func exec(ctx context.Context, client *redis.Client, cmds, behind []redis.Cmder)
 	}
 }
 
-// withoutScript returns those of cmds that found no script, with their errors cleared.
+// withoutScript returns the commands of cmds that found no script. It clears their errors.
 func withoutScript(cmds []redis.Cmder) (unknown []redis.Cmder) {
 	for _, cmd := range cmds {
 		if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {

@@ -2,16 +2,16 @@
 --
 -- KEYS[1] the topic's record      KEYS[2] the list of its history
 -- ARGV[1] [2] epoch and offset behind which the page begins; 0 0 for the beginning of the history
--- ARGV[3] entries that the page has at most
--- ARGV[4] bytes that the page has at most, unless its first entry alone is longer
--- ARGV[5] entries kept   [6] milliseconds the history is kept
--- ARGV[7] milliseconds the last position is kept
+-- ARGV[3] how many entries the page has at most
+-- ARGV[4] how many bytes the page has at most, unless its first entry alone is longer
+-- ARGV[5] how many entries of a history are kept
+-- ARGV[6] [7] how many milliseconds a history and a last position are kept
 -- Returns:
 --   the top (0-0: none is known)
 --   the identities of the servers that gave the last positions
 --   1 if there are entries behind the page, else 0
---   for each entry its position and its JSON. The script returns an empty JSON in place of one that
---   names another position.
+--   for each entry, its position and its JSON. If the JSON names another position, the script
+--   returns an empty string in its place.
 --
 -- The last entry has the position of the top. Each entry before it has an offset that is lower by
 -- one. The first entry of an epoch says where the epoch before it ended.

@@ -28,8 +28,8 @@ type ask struct {
 
 // A round trip carries at most asksAtOnce questions. A question for a page of history weighs as
 // much as asksAtOnce/historyShare questions for a count, because pages take memory. So a round trip
-// reads at most historyShare pages. Together these have up to 4 MiB of text. They have more only if
-// a page is a single text longer than pageBytes.
+// reads at most historyShare pages. Together these pages have up to 4 MiB of text. They have more
+// only if a page is a single text that is longer than pageBytes.
 const (
 	asksAtOnce   = 256
 	historyShare = 16
@@ -90,8 +90,8 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	a.line.after(a.state.outages.Load())
 	cmds, weight := make([]redis.Cmder, len(batch)), 0
 	// In the pipeline, the question for the server's identity follows the reads of pages. A server
-	// never returns to an earlier identity. So if it tells an identity that is among a page's
-	// givers, it already had this identity when it read the page.
+	// never returns to an earlier identity. So if the server tells an identity that is among a
+	// page's givers, the server already had this identity when it read the page.
 	asked, behind := newWhoCmds(ctx), []redis.Cmder(nil)
 	for i, q := range batch {
 		a.metrics.commands.WithLabelValues(askLabels[q.kind]).Inc()
@@ -106,7 +106,7 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	a.pace.took(weight, time.Since(began))
 	var who identity
 	if behind != nil {
-		who, _ = a.identifier.told(asked) // without an answer it is zero
+		who, _ = a.identifier.told(asked) // if the server does not tell its identity, who is zero
 	}
 	var last error
 	for i, cmd := range cmds {
@@ -125,8 +125,8 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	}
 }
 
-// The method note tells the state what a round trip shows about Redis. The argument err is nil if
-// all questions were answered.
+// The method note tells the state what a round trip shows about Redis. The argument err is the
+// error of a question, or nil if all questions were answered.
 func (a *asker) note(err error) {
 	silent := err != nil && failureOf(err) == unreachable
 	switch {
@@ -174,7 +174,7 @@ func (q *ask) failed(err error) broker.Event {
 	}
 }
 
-// page makes the answer to q. The parameter named read is the reply to q, parsed. The parameter
+// page makes the answer to q. The parameter named read is the parsed reply to q. The parameter
 // named who is the identity of the server that replied.
 func (a *asker) page(q ask, read reading, who identity) broker.History {
 	answer := broker.History{Token: q.token, Topic: q.topic, More: read.more, Top: read.top, Genuine: read.givenBy(who)}

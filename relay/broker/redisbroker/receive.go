@@ -59,12 +59,12 @@ func (s *subscriberConn) take(p push) error {
 }
 
 // The method named received sends a Received event for a publication. It drops a publication that
-// is too long, has no valid envelope, or is of another realm. While the top of the topic is being
-// read, it also keeps the highest position that has come since the subscription was confirmed. The
-// Top of the Subscribed event that follows is at least that position.
+// is too long, has no valid envelope, or is of another realm. While the top of a topic is being
+// read, it also notes the highest position of the topic that has come since the subscription was
+// confirmed. The Top of the Subscribed event that follows is at least the noted position.
 func (s *subscriberConn) received(p push) {
 	if s.keys.isProbe(p.channel) {
-		return // it has shown that the connection is alive
+		return // the push has already shown that the connection is alive
 	}
 	s.metrics.received.Inc()
 	if p.tooLong {
@@ -91,7 +91,7 @@ func (s *subscriberConn) received(p push) {
 }
 
 // nowInForce notes that the subscriptions are in force. It is called when all topics that were
-// wanted at the beginning of the connection are subscribed.
+// wanted when the connection began are subscribed.
 func (s *subscriberConn) nowInForce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,9 +107,9 @@ var errBack = errors.New("redis answers again, on other connections")
 // server too late, or not at all.
 var errAnother = errors.New("the probe finds another redis")
 
-// watch ends the connection when errBack or errAnother applies. It also waits until the time in the
-// constant regain has passed since the subscriptions were lost. If they are not in force by then,
-// watch notes that in the state.
+// watch ends the connection when errBack or errAnother applies. It also waits until the
+// subscriptions have been lost for the time in the constant regain. If they are not in force by
+// then, watch notes that in the state.
 func (s *subscriberConn) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	late := time.NewTimer(time.Until(s.deaf.Add(regain)))
 	defer late.Stop()

@@ -13,10 +13,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The type named pushes reads what Redis sends to a subscriber, in RESP2. go-redis only opens the
-// connection. It does not read the messages, since its PubSub takes ten allocations and two
-// deadlines for each of them. In RESP3 go-redis would read from the connection even when it writes,
-// to look for pushes.
+// The type named pushes reads what Redis sends to a subscriber, in RESP2. go-redis opens the
+// connection, but does not read the messages: its PubSub takes ten allocations and two deadlines
+// for each message. RESP3 is not used, since go-redis would then look for pushes, and so read from
+// the connection, even when it writes.
 type pushes struct {
 	in      *bufio.Reader
 	channel []byte
@@ -60,8 +60,8 @@ func (replyError) RedisError() {}
 var _ redis.Error = replyError("")
 
 // newPushes returns a reader of what Redis sends on conn. The argument conn must be a result of the
-// function patiently. Its read deadline is removed. From then on, patient.endless is the longest
-// time for which a read waits for bytes.
+// function patiently. newPushes removes the read deadline of conn. From then on, patient.endless is
+// the longest time for which a read waits for bytes.
 func newPushes(conn net.Conn) (*pushes, error) {
 	return &pushes{in: bufio.NewReaderSize(conn, pushesBuffer)}, conn.SetReadDeadline(time.Time{})
 }
@@ -136,7 +136,7 @@ func (p *pushes) kind() (pushKind, error) {
 	return 0, fmt.Errorf("%w: %.20q", errReply, word)
 }
 
-// pong reads the n bytes of a pong's payload. It is the same as the payload of the ping.
+// pong reads the n bytes of a pong's payload. A pong has the payload of the ping that it answers.
 func (p *pushes) pong(n int) (push, error) {
 	payload, _, err := p.body(n)
 	return push{kind: pushPong, payload: payload}, err

@@ -12,10 +12,11 @@ const (
 	giverLength = 8
 )
 
-// topIn returns the top in a record. It returns zero if the record has none, or if that top is too
-// old or is not credible. The argument head has the first topLength bytes of the record, or the
-// whole record if that is shorter. The argument nowMS is Redis' time in milliseconds. The argument
-// keptMS is how many milliseconds a last position is kept.
+// topIn returns the top in a record. It returns zero if the record has none. It also returns zero
+// if the top is too old, is not credible, or is the last position of all, behind which nothing can
+// be published. The argument head has the first topLength bytes of the record, or the whole record
+// if that is shorter. The argument nowMS is Redis' time in milliseconds. The argument keptMS is how
+// many milliseconds a last position is kept.
 func topIn(head string, nowMS, keptMS int64) protocol.Position {
 	if len(head) < topLength {
 		return protocol.Position{}

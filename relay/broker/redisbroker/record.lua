@@ -29,14 +29,14 @@ local function open(key)
   return epoch, offset, stamp, writer, mark, set, ng, nm, hashed, sub(record, headlength + 1)
 end
 
--- Returns whether a position is credible, and another position can come after it. Behind the last
--- offset of an epoch, that other position is in a later epoch.
+-- Returns whether a position is credible, and whether another position can come after it. Behind
+-- the last offset of an epoch, the next position is in a later epoch.
 local function credible(epoch, offset)
   return epoch > 0 and offset <= lastoffset and (epoch < lastepoch or epoch == lastepoch and offset < lastoffset)
 end
 
--- Returns an eighth of the time that a history is kept. Scripts renew the expiry of a key only at
--- the first publication in each such eighth. So they give the key an eighth more time than it must
--- last.
+-- Returns an eighth of the time that a history is kept. Time is divided into windows of this
+-- length. A script renews the expiry of a key only at the first publication in a window. So it
+-- gives the key an eighth more time than the key must last.
 local function eighthof(age) return math.ceil(age / 8) end
 

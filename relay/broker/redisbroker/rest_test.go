@@ -58,8 +58,8 @@ func (m *monitored) next() (at float64, command string) {
 }
 
 // atRest returns an error if the server gets more than one command a second. It counts the commands
-// between one probe and the fifth probe after that one. Commands that begin with the given text do
-// not count.
+// from one probe to the fifth probe behind it. Commands that begin with the given text do not
+// count.
 func (m *monitored) atRest(ignored string) error {
 	m.t.Helper()
 	var began float64
@@ -90,8 +90,8 @@ func (m *monitored) atRest(ignored string) error {
 
 // TestARelayAtRestSendsOneCommandASecond counts the commands of a relay with a subscription and
 // without traffic. The relay must send at most one command a second, which is the rate of the
-// probes. On a busy machine a probe may be late, and then the subscriber pings. So one of three
-// attempts suffices.
+// probes. On a busy machine a probe may be late, and then the subscriber pings. So it suffices if
+// one of three attempts succeeds.
 func TestARelayAtRestSendsOneCommandASecond(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -104,8 +104,8 @@ func TestARelayAtRestSendsOneCommandASecond(t *testing.T) {
 }
 
 // TestClusterAtRestSendsEachMasterOneCommandASecond counts the commands that each master of a Redis
-// Cluster gets. Each must get at most one command a second, in at least one of three attempts. The
-// commands that ask one node for the layout are left out.
+// Cluster gets. In at least one of three attempts, a master must get at most one command a second.
+// The commands that ask one node for the layout do not count.
 func TestClusterAtRestSendsEachMasterOneCommandASecond(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)
@@ -118,8 +118,8 @@ func TestClusterAtRestSendsEachMasterOneCommandASecond(t *testing.T) {
 	brokertest.Eventually(t, "a name", func() bool { return r.Name() != "" })
 }
 
-// TestProbesReachOnlyTheirRelay runs two relays of one cluster. Each must be the only subscriber of
-// a channel of its own, and no probe may count as a publication.
+// TestProbesReachOnlyTheirRelay runs two relays of one cluster. Each relay must be the only
+// subscriber of the channel of its own probes. No probe may count as a publication.
 func TestProbesReachOnlyTheirRelay(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

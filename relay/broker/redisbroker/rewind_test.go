@@ -27,7 +27,7 @@ func say(r *brokertest.Relay, t protocol.Topic, first, n uint64) (last protocol.
 
 // wantLater publishes two messages to the group through a new Broker, which has received nothing of
 // the group. The argument named had is the position of an earlier message, which Redis has lost.
-// The listener must receive the two messages in an epoch after that of the lost message.
+// The listener must receive the two messages in an epoch after the epoch of the lost message.
 func wantLater(t *testing.T, url string, listener *brokertest.Relay, had protocol.Position) {
 	t.Helper()
 	other := relayOn(t, url)
@@ -88,10 +88,10 @@ func TestFlushed(t *testing.T) {
 	wantLater(t, server.URL, r, had)
 }
 
-// TestR1_TheClockOfRedisIsSetBack begins an epoch whose time is an hour in the future. A topic can
-// be in such an epoch after the clock of Redis was set back. Then the server loses its data. The
-// next message must begin an epoch after the future one. A relay that starts later must also learn
-// to begin its epochs after the future one.
+// TestR1_TheClockOfRedisIsSetBack begins an epoch whose time is an hour in the future. A topic is
+// in an epoch of the future if the clock of Redis was set back since the epoch began. Then the
+// server loses its data. The next message must begin a still later epoch. A relay that starts later
+// must also learn to begin epochs after the future epoch.
 func TestR1_TheClockOfRedisIsSetBack(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -233,10 +233,10 @@ func TestPromotedInPlace(t *testing.T) {
 	}
 }
 
-// TestConnectionLost cuts the publisher's idle connection again and again, and then publishes. The
-// topic must go on in its epoch. On a busy machine, the publisher may notice the loss only after it
-// has sent the publication. Then the test publishes the message again. But at least one message
-// must be published at the first attempt.
+// TestConnectionLost cuts the publisher's idle connection again and again, and publishes after each
+// cut. The topic must go on in its epoch. On a busy machine, the publisher may notice the loss only
+// after it has sent the publication. Then the test publishes the message again. But at least one
+// message must be published at the first attempt.
 func TestConnectionLost(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, redistest.Start(t))

@@ -13,8 +13,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// sentinelTimeout is the time within which sentinels must answer. It is half of the time for a
-// dial. sentinelsEvery is the pause between two polls of watchSentinels.
+// sentinelTimeout is the time within which sentinels must answer. A dial first asks the sentinels,
+// so sentinelTimeout is half of the time for a dial. sentinelsEvery is the pause between two polls
+// of watchSentinels.
 const (
 	sentinelTimeout = dialTimeout / 2
 	sentinelsEvery  = time.Second
@@ -51,11 +52,12 @@ func (t *target) watchSentinels(ctx context.Context, switched func()) {
 	}
 }
 
-// errNoMaster counts as an absence, as if nobody answered.
+// errNoMaster says that the sentinels name no master, or name a replica. It counts as an absence,
+// as if no server answered.
 var errNoMaster = errors.New("no master")
 
-// isMaster returns an error if the server says that it is a replica. The sentinels may not know
-// that yet.
+// isMaster returns an error if the server says that it is a replica. The sentinels may not know yet
+// that it is one.
 func isMaster(ctx context.Context, conn *redis.Conn) error {
 	info, err := conn.Info(ctx, "replication").Result()
 	if err != nil && failureOf(err) == unreachable {

@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// atLeastOnce wants one of three attempts to succeed. It is for limits of time that a busy machine
-// may miss once, but hardly three times.
+// atLeastOnce makes up to three attempts. The test fails if none of them succeeds. It is for limits
+// of time that a busy machine may miss once, but hardly three times.
 func atLeastOnce(t *testing.T, attempt func() error) {
 	t.Helper()
 	var failures []error
@@ -92,8 +92,8 @@ func manyTopics(n int) (list []protocol.Topic) {
 }
 
 // TestHistoryOverASlowWay reads the histories of 16 topics at once, as a relay may do when an edge
-// comes back. The reads take more than 3 s. They must be whole, and the first page must not wait
-// for all others.
+// comes back. This takes more than 3 s. Each history must be read whole, and the first page must
+// not wait for all other pages.
 func TestHistoryOverASlowWay(t *testing.T) {
 	long.Only(t, "a slow way takes its time")
 	t.Parallel()
@@ -220,8 +220,9 @@ func TestPublishedOverASlowWay(t *testing.T) {
 	})
 }
 
-// TestBiggestMessageOverASlowWay publishes a message of the greatest length, receives one, and
-// reads one from history. Each of the three takes more than 3 s. No absence may be told.
+// TestBiggestMessageOverASlowWay publishes a message of the greatest length, receives such a
+// message, and reads such a message from history. Each of the three takes more than 3 s. No absence
+// may be told.
 func TestBiggestMessageOverASlowWay(t *testing.T) {
 	long.Only(t, "a slow way takes its time")
 	for _, c := range []struct {

@@ -24,8 +24,8 @@ const (
 )
 
 // state keeps track of whether Redis is there. It tells each change once, by one event and one log
-// line. While Redis stays away, state also logs a new cause if its kind is not the kind of the last
-// cause in the log. It does so at most once every tellEvery.
+// line. While Redis stays away, state also logs a new cause if its kind differs from the kind of
+// the last cause in the log. It logs such a cause at most once every tellEvery.
 type state struct {
 	log     *slog.Logger
 	metrics *metrics
@@ -70,7 +70,7 @@ func newState(log *slog.Logger, m *metrics, moved chan struct{}) *state {
 	return &state{log: log, metrics: m, moved: moved, deaf: true, first: make(chan struct{}), settled: make(chan struct{}), trouble: make(chan struct{}, 1), back: make(chan struct{}, 1)}
 }
 
-// The method named tried notes the end of a probe. It is called by one goroutine.
+// The method named tried notes the end of a probe. Only the goroutine of the prober calls it.
 func (s *state) tried(succeeded bool) {
 	if !closed(s.first) {
 		close(s.first)
@@ -156,9 +156,9 @@ func (s *state) failed(err error) {
 	}
 }
 
-// suspect notes that a question failed. That alone does not count as an absence: a late answer may
-// just be large. Unless Redis is known to fail already, suspect asks for a probe. A probe is small,
-// and shows whether Redis is away, and what is permitted.
+// suspect notes that a question failed. A failed question alone does not count as an absence, since
+// a late answer may just be large. Unless Redis is known to fail already, suspect asks for a probe.
+// A probe is small, and shows whether Redis is away, and what is permitted.
 func (s *state) suspect() {
 	s.recheck.Store(true)
 	if s.ok() {
@@ -174,8 +174,9 @@ func (s *state) failuresSoFar() uint64 {
 	return s.failures
 }
 
-// The method named answered notes a successful probe. The argument failures is what failuresSoFar
-// returned when the probe began. If a failure was counted since then, answered does nothing.
+// The method named answered notes a successful probe: causes of the kinds noAnswer and noWrites no
+// longer apply. The argument failures is what failuresSoFar returned when the probe began. If a
+// failure was counted since then, answered does nothing.
 func (s *state) answered(failures uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,7 +186,8 @@ func (s *state) answered(failures uint64) {
 	}
 }
 
-// noteSubscriber notes why the subscriptions are not in force. A nil err says that they are.
+// noteSubscriber notes why the subscriptions are not in force. A nil err says that they are in
+// force.
 func (s *state) noteSubscriber(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,8 +199,8 @@ func (s *state) noteSubscriber(err error) {
 	}
 }
 
-// subscriptionsLost notes that the subscriptions are not in force. That alone is no absence. But an
-// absence, whatever its cause, now lasts until the subscriptions are in force again.
+// subscriptionsLost notes that the subscriptions are not in force. Their loss alone is no absence.
+// But an absence, whatever its cause, now lasts until the subscriptions are in force again.
 func (s *state) subscriptionsLost() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,7 +218,8 @@ func (s *state) because() error {
 // ok reports whether requests and publications may work. Subscriptions do not count.
 func (s *state) ok() bool { return s.cannotPublish() == nil }
 
-// The method named lacks notes the permissions that are missing. It is called by one goroutine.
+// The method named lacks notes the permissions that are missing. Only the goroutine of the prober
+// calls it.
 func (s *state) lacks(permissions []string) {
 	before := s.lacking()
 	if slices.Equal(before, permissions) {
@@ -240,7 +243,7 @@ func (s *state) lacking() []string {
 	return nil
 }
 
-// end takes this state out of the metrics.
+// end removes what this state has added to the gauges of the metrics.
 func (s *state) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -304,5 +307,5 @@ func store(p *atomic.Pointer[error], err error) {
 // known.
 var errDeaf = errors.New("the subscriptions were lost")
 
-// errUnfit marks a Redis that answers but cannot serve.
+// errUnfit marks the error of a Redis that answers but cannot serve.
 var errUnfit = errors.New("no publications can be had from this Redis")

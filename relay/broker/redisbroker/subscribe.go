@@ -33,8 +33,8 @@ type subscriber struct {
 	wanted  map[protocol.Topic]subscription
 	count   uint64 // the last generation that was given
 	counted int    // subscriptions that are now in the metrics
-	// The field order lists the topics with a change that the connection has not taken, the
-	// earliest change first. It begins with the topics that were wanted when the connection began.
+	// The field order lists the topics whose changes the connection has not taken, the earliest
+	// change first. At the beginning of a connection, order lists all topics that are wanted then.
 	order []protocol.Topic
 	// The field named changed has the topics that were appended to the field order after the
 	// connection began, and that the connection has not taken. It is nil without a connection.
@@ -45,8 +45,9 @@ type subscriber struct {
 	probed chan identity // identity of the server that answers the probe
 }
 
-// subscription is the last Subscribe of a topic. Each Subscribe gets a generation of its own.
-// Redis' confirmation of an earlier generation does not count for a later one.
+// subscription is the last Subscribe of a topic. Each Subscribe gets a generation of its own, and
+// so does each renewal by subscriber.again. Redis' confirmation of an earlier generation does not
+// count for a later one.
 type subscription struct {
 	token      uint64
 	generation uint64 // counts from 1; 0: no subscription
@@ -113,7 +114,7 @@ func (s *subscriber) flush(token uint64) {
 	s.signal()
 }
 
-// takeFlushes returns the flushes that no connection has taken, and forgets them.
+// takeFlushes returns the tokens of the flushes that no connection has taken, and forgets them.
 func (s *subscriber) takeFlushes() []uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,7 +136,7 @@ func (s *subscriber) countLocked(n int) {
 	s.counted = n
 }
 
-// end takes the subscriptions out of the metrics.
+// end removes the subscriptions from the gauge of the metrics.
 func (s *subscriber) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,15 +145,15 @@ func (s *subscriber) end() {
 
 func (s *subscriber) signal() { signal(s.wake) }
 
-// The method named want returns the topic's subscription, or zero if there is none.
+// The method named want returns the subscription of t, or zero if t is not wanted.
 func (s *subscriber) want(t protocol.Topic) subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.wanted[t]
 }
 
-// The method named begin lists every wanted topic as changed, for a new connection. It returns how
-// many there are.
+// The method named begin lists every wanted topic as changed, for a new connection. It returns the
+// number of these topics.
 func (s *subscriber) begin() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,7 +171,7 @@ func (s *subscriber) begin() int {
 	return len(s.order)
 }
 
-// forget stops collecting changes.
+// forget stops collecting changes, since the connection has ended.
 func (s *subscriber) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -55,15 +55,15 @@ type subscriberConn struct {
 	pendingTops map[protocol.Topic]*pendingTop
 	unread      []protocol.Topic // confirmed topics, for the top reader
 	flushing    []uint64         // tokens of flushes whose ping is not answered, the oldest first
-	elsewhere   []expectation    // subscriptions to ask for again, after elsewherePause
+	elsewhere   []expectation    // subscriptions for the method askAgain to ask for again
 	unheard     bool             // the channel of own probes must be subscribed again
 
 	confirmed chan struct{} // signal to the top reader; one slot
 }
 
-// expectation is a confirmation that must come. An expectation without a topic is the answer to the
-// ping that follows the unsubscriptions of a batch. There are such expectations only with sharded
-// channels.
+// expectation is a confirmation that must come. An expectation without a topic stands for the
+// answer to the ping that follows the unsubscriptions of a batch. Only sharded channels need such a
+// ping.
 type expectation struct {
 	topic      protocol.Topic
 	generation uint64 // 0: an unsubscription
@@ -122,9 +122,9 @@ func (s *subscriberConn) run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// hush makes sure that the connection sends no more events. If it has sent a Subscribed, Received
-// or Deaf, hush first sends a last Deaf, for all topics. That Deaf is left out if the connection
-// ends because the context of the Broker's Run is cancelled.
+// hush makes sure that the connection sends no more events. If the connection has sent a
+// Subscribed, Received or Deaf, hush first sends a last Deaf, for all topics. That Deaf is left out
+// if the connection ends because the context of the Broker's Run is cancelled.
 func (s *subscriberConn) hush(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,7 +186,7 @@ func (s *subscriberConn) confirm(kind pushKind, channel []byte) error {
 	}
 	delete(s.pendingTops, next.topic)
 	if next.generation == 0 || s.subscriber.want(next.topic).generation != next.generation {
-		return nil // a later command says what is wanted
+		return nil // a later command brings the subscription that is wanted
 	}
 	s.pendingTops[next.topic] = &pendingTop{generation: next.generation}
 	s.unread = append(s.unread, next.topic)

@@ -89,8 +89,9 @@ func TestTopOvertaken(t *testing.T) {
 	}
 }
 
-// TestOldConfirmations subscribes and unsubscribes before earlier commands are confirmed, and
-// before the tops for them are read. Only the last Subscribe may be answered.
+// TestOldConfirmations subscribes and unsubscribes while earlier commands are not confirmed yet,
+// and while the tops of the topic for earlier commands are not read yet. Only the last Subscribe
+// may be answered.
 func TestOldConfirmations(t *testing.T) {
 	s, told := newTestConn(t)
 	first := s.pretend(group, 1)

@@ -22,7 +22,7 @@ func (s *subscriberConn) refused(err error) error {
 	if len(s.expected) == 0 {
 		return err
 	}
-	for s.expected[0].generation != 0 { // an unsubscription that Redis refuses counts as done
+	for s.expected[0].generation != 0 { // a refused unsubscription is left to the ping behind it
 		next := s.popLocked()
 		s.askAgainLocked(next)
 		if next.last {
@@ -35,7 +35,7 @@ func (s *subscriberConn) refused(err error) error {
 // unsubscribed handles the confirmation of an unsubscription from a sharded channel. If it is not
 // the next expected confirmation, Redis itself has ended the subscription, since the slot has left
 // this server. In that case, if the subscription is still wanted, the method calls askAgainLocked.
-// It also sends Deaf for the topic, unless the channel is that of the relay's own probes.
+// It also sends a Deaf for the topic, unless the channel is that of the relay's own probes.
 func (s *subscriberConn) unsubscribed(channel []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,8 +68,9 @@ func (s *subscriberConn) allUnsubscribed() {
 	}
 }
 
-// askAgainLocked makes the method askAgain ask for the subscription e again after elsewherePause.
-// It also signals that the layout is to be read, since the slot is at another server.
+// askAgainLocked adds the subscription e to those that the method askAgain asks for again. askAgain
+// is called elsewherePause after the first of them was added. askAgainLocked also signals that the
+// layout is to be read, since the slot is at another server.
 func (s *subscriberConn) askAgainLocked(e expectation) {
 	if len(s.elsewhere) == 0 {
 		time.AfterFunc(elsewherePause, s.askAgain)

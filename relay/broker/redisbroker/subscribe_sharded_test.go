@@ -196,9 +196,9 @@ func TestAnEndedSubscriptionIsDeaf(t *testing.T) {
 	}
 }
 
-// TestTheServerUnsubscribesBesideUs unsubscribes from a topic. The server may end the same
-// subscription by itself, or know nothing of it. Each of these cases has replies of its own. In all
-// of them, the confirmation of a later command must count for the later command.
+// TestTheServerUnsubscribesBesideUs unsubscribes from a topic. The server may end this subscription
+// by itself, or know nothing of it. Each of these cases has replies of its own. In all cases, the
+// confirmation of a later command must count for the later command.
 func TestTheServerUnsubscribesBesideUs(t *testing.T) {
 	off := "-" + string(near)
 	for name, replies := range map[string][]any{
@@ -252,7 +252,7 @@ func TestAPingIsOfItsBatchAlone(t *testing.T) {
 }
 
 // TestEndedProbesAreHeardAgain makes the server end the subscription to the relay's own probes. The
-// connection must subscribe to them again, and must not tell of the loss.
+// connection must subscribe to the probes again, and must send no event about the loss.
 func TestEndedProbesAreHeardAgain(t *testing.T) {
 	s, told, lines := sharded(t)
 	topic := probeTopicIn("1")

@@ -15,13 +15,13 @@ import (
 // bytes long, whatever the length of the topic's messages.
 const topsAtOnce = 1000
 
-// elsewherePause is the pause after Redis said that a key or a channel is on another node, or may
-// be there. Then the top is read again, or the topic is subscribed again.
+// elsewherePause is the pause after Redis has said that a key or a channel is, or may be, on
+// another node. After the pause the top is read again, or the topic is subscribed again.
 const elsewherePause = 200 * time.Millisecond
 
 // readTops reads the tops of confirmed topics, and sends Subscribed for these topics. It runs until
-// ctx is done. It retries topics whose tops could not be read. If a failure concerns one topic,
-// other topics do not wait for that topic.
+// ctx is done. It retries a topic whose top could not be read. If a failure concerns one topic
+// alone, other topics do not wait for that topic.
 func (s *subscriberConn) readTops(ctx context.Context) {
 	pause := pauseMin
 	await(ctx, s.subscriber.state.settled)
@@ -87,10 +87,10 @@ func (s *subscriberConn) readBadAgain(topics []protocol.Topic, generations []uin
 }
 
 // readBatch reads the tops of topics, and calls the method subscribed for each top that it could
-// read. It returns two lists of topics that could not be read. For those of the first list, Redis
-// failed. For those of the second list, the failure says nothing about other topics: the key is
-// elsewhere, is not permitted, or has a fault of its own. The last result is the pause before the
-// topics of the second list are read again.
+// read. It returns two lists of topics whose tops could not be read. For the topics of the first
+// list, Redis failed. For a topic of the second list, the failure says nothing about other topics:
+// the key is elsewhere, is not permitted, or has a fault of its own. The last result is the pause
+// before the tops of the second list are read again.
 func (s *subscriberConn) readBatch(ctx context.Context, topics []protocol.Topic) (failed, bad []protocol.Topic, again time.Duration) {
 	generations := s.generations(topics)
 	s.metrics.commands.WithLabelValues("top").Add(float64(len(topics)))

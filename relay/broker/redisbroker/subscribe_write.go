@@ -9,10 +9,11 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// These bounds apply to the commands that the writer sends. A command names at most commandTopics
-// channels, whose names together have at most commandBytes. A name that alone is longer than
-// commandBytes has a command of its own. Redis answers a command only after it has read the whole
-// command. At the lowest supported speed (see the constant slowest), commandBytes take 0.5 s.
+// These bounds apply to the commands that the writer sends. A command is for at most commandTopics
+// topics. The names of these topics, without the prefix, have at most commandBytes together. A
+// topic whose name alone is longer has a command of its own. Redis answers a command only after it
+// has read the whole command. At the lowest supported speed (see the constant slowest),
+// commandBytes take 0.5 s.
 //
 // The writer waits while the outstanding confirmations are for windowTopics topics or more, or
 // while the names of these topics have windowBytes or more. So the confirmations that Redis has not
@@ -97,7 +98,7 @@ func (s *subscriberConn) takeUnheard() bool {
 // pingIfQuiet sends a ping if nothing has come for quietBefore. The result next is the time until
 // pingIfQuiet must be called again.
 //
-// While probes come every second, there is no ping. Probes do not come while Redis does not permit
+// While probes come every second, no ping is needed. Probes do not come while Redis does not permit
 // publishing, while the prober's connection is lost, and when the prober is at another server.
 func (s *subscriberConn) pingIfQuiet() (next time.Duration, err error) {
 	if left := quietBefore - s.conn.quietFor(); left > 0 {
@@ -146,7 +147,7 @@ func (s *subscriberConn) fullLocked() bool {
 	return len(s.expected) >= windowTopics || s.expectedLen >= windowBytes
 }
 
-// The method send turns the changes of batch into commands, and sends these.
+// The method send turns the changes of batch into commands, and sends these commands.
 func (s *subscriberConn) send(batch []change) error {
 	on, off := make([]expectation, 0, len(batch)), []expectation(nil)
 	for _, c := range batch {
@@ -167,8 +168,9 @@ func (s *subscriberConn) send(batch []change) error {
 // unsubscribedPing is the payload of the ping that follows unsubscriptions from sharded channels.
 const unsubscribedPing = "unsubscribed"
 
-// command sends the commands that subscribe to and unsubscribe from topics. These are at most two
-// commands, or with sharded channels at most two for each slot.
+// command sends a command that subscribes to the topics in on, and a command that unsubscribes from
+// the topics in off. Either list may be empty. With sharded channels there is such a command for
+// each slot, and a ping follows the unsubscriptions.
 func (s *subscriberConn) command(on, off []expectation) error {
 	b := s.appendCommands(s.memory[:0], s.subscriber.pubsub.subscribe, on)
 	b = s.appendCommands(b, s.subscriber.pubsub.unsubscribe, off)
@@ -181,8 +183,8 @@ func (s *subscriberConn) command(on, off []expectation) error {
 	return s.put(b)
 }
 
-// appendCommands appends a command for the channels of topics, or one for each slot if channels are
-// sharded. It brings topics into the order of the commands.
+// appendCommands appends a command for the channels of topics. If channels are sharded, it appends
+// a command for each slot, and sorts the argument topics into the order of these commands.
 func (s *subscriberConn) appendCommands(b []byte, name string, topics []expectation) []byte {
 	if s.subscriber.pubsub.sharded {
 		for i := range topics {

@@ -50,8 +50,8 @@ func startTraffic(t *testing.T, c Config, topics ...protocol.Topic) *traffic {
 	return f
 }
 
-// speak publishes one number after the other on the i-th topic. It repeats a number until that is
-// published, or ctx is done.
+// speak publishes one number after the other on the i-th topic. It repeats a number until the
+// number is published, or ctx is done.
 func (f *traffic) speak(ctx context.Context, i int) {
 	known := protocol.Position{}
 	for n := uint64(1); ctx.Err() == nil; n++ {
@@ -80,10 +80,11 @@ func (f *traffic) flowing(n uint64) {
 	}
 }
 
-// finish stops the traffic, and checks what came. In each epoch, the messages that were received or
-// are in the history must together have no hole, and no number may come twice. A message that was
-// published and is not in the history must be of an epoch before the last one. The function returns
-// the number of such messages. The listener may have received some of them.
+// finish stops the traffic, and checks the messages. In each epoch, the messages that were received
+// or are in the history must together have no hole, and no number may come twice. A message is lost
+// if it was published and is not in the history. Each lost message must be of an epoch before the
+// last one. The method returns the number of lost messages. The listener may have received some of
+// them.
 func (f *traffic) finish() (lost int) {
 	f.t.Helper()
 	f.stop()
@@ -131,11 +132,11 @@ func (f *traffic) finish() (lost int) {
 
 // The method named whole waits until the listener was told of the given position, or of a later
 // one. It returns the publications that were received or are in the history, in the order of their
-// positions. The second result is a map, whose keys are the numbers that are in the history.
+// positions. The result kept has the numbers of the messages that are in the history.
 func (f *traffic) whole(topic protocol.Topic, last protocol.Position) (list []broker.Publication, kept map[uint64]bool) {
 	f.t.Helper()
 	// The last message may have been published while the subscription moved to another server. Then
-	// it may be that only the Top of the new Subscribed covers it.
+	// perhaps no Received brings it, and only the Top of the new Subscribed covers it.
 	brokertest.Eventually(f.t, "the last one is told", func() bool { return !f.listener.Told(topic).Before(last) })
 	list, kept = f.listener.SoFar(topic), make(map[uint64]bool)
 	for after := (protocol.Position{}); ; {

@@ -15,7 +15,7 @@ import (
 
 // target has the servers that a URL names, and the options for them.
 type target struct {
-	opt     *redis.Options // options for each server; their address counts only for a single Redis
+	opt     *redis.Options // options for each server; the address counts only for a single Redis
 	cluster bool
 	addrs   []string       // addresses of the sentinels, or of some nodes of the Redis Cluster
 	names   *resolve.Names // resolves names for all connections; closed when the Broker's Run ends
@@ -45,7 +45,7 @@ func parseURL(s string) (*target, error) {
 	scheme, remainder, whole := strings.Cut(s, "://")
 	base, kind, several := strings.Cut(scheme, "+")
 	if !several {
-		base = strings.ToLower(base) // net/url does the same
+		base = strings.ToLower(base) // net/url ignores the case of a scheme, too
 	}
 	if !whole || base != "redis" && base != "rediss" || several && kind != "sentinel" && kind != "cluster" {
 		return nil, errScheme
@@ -96,7 +96,8 @@ func parseURL(s string) (*target, error) {
 	return t, nil
 }
 
-// takeSentinels sets t's fields for sentinels. It returns what is left of the path and the query.
+// takeSentinels sets the fields of t for sentinels. It returns the rest of the path and of the
+// query.
 func (t *target) takeSentinels(path, query string) (database, parameters string, err error) {
 	if t.master, database, _ = strings.Cut(path, "/"); t.master == "" {
 		return "", "", errors.New("names no master; want redis+sentinel://host:26379/master-name")
@@ -111,16 +112,16 @@ func (t *target) takeSentinels(path, query string) (database, parameters string,
 	return database, values.Encode(), nil
 }
 
-// splitURL splits what follows a URL's scheme. The result user has the password too, and ends with
-// the @. It is empty if there is no @. The path loses one slash at its beginning. splitURL does not
-// use net/url, which takes one host only.
+// splitURL splits the part of a URL behind the scheme. The result user includes the password and
+// the @ behind it. It is empty if there is no @. The path loses one slash at its beginning.
+// splitURL does not use net/url, which takes one host only.
 func splitURL(remainder string) (user string, hosts []string, path, query string, err error) {
 	authority, behind := remainder, ""
 	if end := strings.IndexAny(remainder, "/?#"); end >= 0 {
 		authority, behind = remainder[:end], remainder[end:]
 	}
 	if strings.Contains(behind, "@") {
-		return "", nil, "", "", errEscape // a / or ? or # in the password ended the authority
+		return "", nil, "", "", errEscape // /, ? or # in a password ended the authority too early
 	}
 	at := strings.LastIndexByte(authority, '@') + 1
 	if !strings.HasPrefix(behind, "#") {

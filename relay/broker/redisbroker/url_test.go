@@ -36,7 +36,7 @@ func TestTarget(t *testing.T) {
 	}
 }
 
-// TestURLProblems checks good and bad URLs. The error of a bad one must say what is wrong, and must
+// TestURLProblems checks good and bad URLs. The error of a bad URL must say what is wrong, and must
 // not show the password.
 func TestURLProblems(t *testing.T) {
 	for _, c := range []struct{ url, want string }{

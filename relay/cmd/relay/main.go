@@ -1,4 +1,5 @@
-// Command relay decides who receives what, and connects edges through Redis.
+// Command relay is a relay: it takes the links of edges, decides who receives what, and publishes
+// through Redis.
 package main
 
 import (

@@ -12,12 +12,12 @@ type axis struct {
 	log       bool
 }
 
-// The ratio apart decides which axes are linear: those whose highest value is less than this many
-// times the lowest.
+// The constant apart is a bound: an axis is linear if its highest value is less than apart times
+// its lowest value.
 const apart = 20
 
-// axisOf returns an axis that has room for all values. If straight is set, the axis is not
-// logarithmic.
+// axisOf returns an axis that has room for all values. If straight is true, the axis is linear,
+// whatever the values are.
 func axisOf(values []float64, straight bool) axis {
 	low, high := math.Inf(1), 0.0
 	for _, v := range values {
@@ -94,8 +94,8 @@ func ceilOf(v float64) float64 {
 	return floorOf(low * 2.5)
 }
 
-// stepOf returns the distance between the ticks of an axis that begins at zero and ends at the
-// value high. The axis gets five to ten ticks, the one at zero included.
+// stepOf returns the distance between two ticks of a linear axis from 0 to the value high. Linear
+// axes that axisOf returns get five to ten ticks, the tick at 0 included.
 func stepOf(high float64) float64 { return floorOf(high / 4) }
 
 // label writes a tick's value. Thousands end in k and millions in M.

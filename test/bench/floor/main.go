@@ -1,8 +1,8 @@
-// Floor passes the frames of each WebSocket on to all other WebSockets. It has no routing, no Redis
-// and no limits. So its cost is little more than that of reading and writing.
+// Floor is a server that passes the frames of each WebSocket on to all other WebSockets. It has no
+// routing, no Redis and no limits. So it costs little more than reading and writing.
 //
-// A message that comes alone takes one write per delivery. Messages that are read together share
-// one write to each receiver.
+// If a message comes alone, each receiver gets it in a write of its own. If several messages are
+// read together, each receiver gets them together in one write.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Package growth judges how costs grow with a load. It writes curves, a table, and a section of a
-// page about that growth.
+// Package growth judges how costs grow with a load. It writes the results as curves, as a table,
+// and as a section of a page.
 package growth
 
 import (

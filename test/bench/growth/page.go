@@ -31,7 +31,7 @@ const (
 // Place is the text by which a page without a section marks where the section goes.
 const Place = beginning + ending
 
-// The constant folder is the folder of charts and numbers, beside the page.
+// The constant folder is the name of the folder for charts and numbers. It lies beside the page.
 const folder = "curves"
 
 // Check returns an error if the page cannot be read, or has no place for the section.

@@ -43,7 +43,8 @@ func main() {
 	}
 }
 
-// The constant age is the lifetime of histories here. It is long enough to fill them.
+// The constant age is the lifetime of histories here. It must be longer than the clients need to
+// fill the histories.
 const age = 20 * time.Second
 
 func measure(ctx context.Context, topics, messages, size int) (live, after int, err error) {

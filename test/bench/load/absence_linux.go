@@ -39,14 +39,14 @@ func (o *absence) complete(l *Loop, st *Stream, _ uint64) error {
 	return nil
 }
 
-// Through calls the given function in a goroutine of its own. Meanwhile each steady stream sends
-// messages, about one per interval, except while its window is full. The function must close the
-// channel that it gets. At that moment the burst begins: each stream in the second list sends one
-// message.
+// Through calls the function away in a goroutine of its own. Meanwhile each steady stream sends
+// messages, about one per interval, except while its window is full. The function away must close
+// the channel that it gets. At that moment the burst begins: each stream of the list burst sends
+// one message.
 //
-// Through returns when the function has returned and all messages have reached all their receivers.
-// Through fails if the function fails or a message is lost. It also fails if the function and the
-// burst are not done after a minute.
+// Through returns when away has returned and all messages have reached all their receivers. Through
+// fails if away fails or a message is lost. It also fails if away and the burst are not done after
+// a minute.
 func (l *Loop) Through(ctx context.Context, steady []*Stream, every time.Duration, burst []*Stream, away func(now chan<- struct{}) error) (Absence, error) {
 	o := &absence{heard: map[*Stream]time.Duration{}, burst: map[*Stream]bool{}}
 	l.round = o

@@ -16,8 +16,8 @@ var All = Topic{Kind: "all"}
 // Topic.channel returns one name for the topic, for servers with only one kind of topic.
 func (t Topic) channel() string { return t.Kind + "-" + t.Name }
 
-// Opening says how a session begins. Without a Hello, the session is open after the upgrade. With a
-// Hello, it is open after the answer to the Hello.
+// Opening says how a session begins. A session without a Hello is open after its upgrade. A session
+// with a Hello is open after the answer to the Hello.
 type Opening struct {
 	Path  string // path of the upgrade
 	Hello string // text that the client sends after the upgrade; "": none

@@ -1,6 +1,6 @@
-// Package load provides the clients of a measurement: thousands of WebSockets in one goroutine.
-// They cost little, so that they disturb servers on the same machine little. A round fails if a
-// message of a stream is missing, comes twice, or is out of order.
+// Package load provides the clients of a measurement: thousands of WebSockets in one goroutine. The
+// clients take little CPU time, so they hardly disturb servers on the same machine. A measurement
+// fails if a message of a stream is missing, comes twice, or is out of order.
 package load
 
 import (
@@ -15,9 +15,8 @@ import (
 
 // Loop owns the sockets. Only one goroutine may call its methods.
 type Loop struct {
-	// Closed is called for each socket that the server closes or that fails. There are two
-	// exceptions: Closed is nil, or the socket's error is a Wrong. In both cases the running method
-	// of the loop returns the error instead.
+	// Closed is called for each socket that the server closes or that fails. If Closed is nil, or
+	// the socket's error is a Wrong, the running method of the loop returns the error instead.
 	Closed func(*Socket, error)
 
 	dialect    Dialect
@@ -57,8 +56,8 @@ func (l *Loop) Close() {
 	unix.Close(l.epoll)
 }
 
-// atOnce bounds how many sessions are being opened at the same time. Open begins with a further
-// session when at most this many earlier ones are still being opened.
+// atOnce bounds the number of earlier sessions that are still being opened when Open begins with a
+// further session.
 const atOnce = 64
 
 // Open opens n sessions and returns when all are open. The given function is called with the index
@@ -167,7 +166,8 @@ func (l *Loop) begin(s *Socket, at unix.Sockaddr, host, path string) error {
 }
 
 // Turn waits until the kernel reports that sockets can be read or written, and handles these
-// sockets. It waits for the given duration at most, and never for longer than 100 ms.
+// sockets. It waits for the given duration at most, rounded up to whole milliseconds, and never for
+// longer than 100 ms.
 func (l *Loop) Turn(ctx context.Context, wait time.Duration) error {
 	if err := context.Cause(ctx); err != nil {
 		return err

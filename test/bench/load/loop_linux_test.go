@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// The function answering starts a server for two sessions. The first one sends. For each text sent,
-// the second one receives the texts that the given function returns.
+// The function answering returns the address of a new server for two sessions. The first session to
+// connect may send texts of up to 125 bytes. For each of these texts, the second session receives
+// the texts that the given function returns.
 func answering(t *testing.T, give func(text []byte) [][]byte) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -33,7 +33,7 @@ func setDigits(b []byte, n uint64) {
 	}
 }
 
-// digits reads b as a decimal number. If a byte is no digit, the result is some wrong number.
+// digits reads b as a decimal number. If a byte of b is no digit, the result has no meaning.
 func digits(b []byte) (n uint64) {
 	for _, c := range b {
 		n = n*10 + uint64(c-'0')

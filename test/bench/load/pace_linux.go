@@ -68,8 +68,8 @@ func (l *Loop) Pace(ctx context.Context, pace Pace, st *Stream) (r Paced, err er
 
 // sendPaced sends the messages of p. It stops early if the servers are behind.
 func (l *Loop) sendPaced(ctx context.Context, p *pacing, st *Stream) (behind *Behind, err error) {
-	// Turn can only wait for whole milliseconds. So epoll also watches a timer. The timer ends the
-	// wait at the right moment.
+	// Turn can only wait for whole milliseconds. So epoll also watches a timer, which ends the wait
+	// at the right moment.
 	timer, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("timer: %w", err)

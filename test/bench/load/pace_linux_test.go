@@ -8,7 +8,9 @@ import (
 	"time"
 )
 
-// TestPacingSendsByTheClock calls pacing.next with made-up times, while nothing arrives.
+// TestPacingSendsByTheClock calls pacing.next with made-up times, while nothing arrives. Messages
+// must be sent when they are due. When the window is full, the servers must count as behind exactly
+// one period after the oldest message was sent.
 func TestPacingSendsByTheClock(t *testing.T) {
 	const every = 10 * time.Millisecond
 	p := &pacing{Pace: Pace{Messages: 100, Burst: 1, Every: every}, began: time.Second, window: 3}
@@ -66,8 +68,9 @@ func TestPacingCountsFromWhenMessagesAreDue(t *testing.T) {
 	}
 }
 
-// TestPacingSendsABurstAtOnce calls pacing.next for bursts of three messages. The messages of a burst
-// must be due at the same time, and a window of two bursts must allow the time of two bursts.
+// TestPacingSendsABurstAtOnce calls pacing.next for bursts of three messages. The messages of a
+// burst must be due at the same time. With a window of two bursts, the servers must count as behind
+// when the oldest message is as old as two bursts take.
 func TestPacingSendsABurstAtOnce(t *testing.T) {
 	const every = 10 * time.Millisecond
 	p := &pacing{Pace: Pace{Messages: 100, Burst: 3, Every: every}, began: time.Second, window: 6}

@@ -7,8 +7,9 @@ type SDK struct {
 	Path string // path of the endpoint, such as /connection/websocket
 }
 
-// Session returns the opening of a session. The session's connect also subscribes the session to
-// everybody's topic. So the session has the topics of a session of the chat, after one command.
+// Session returns the opening of a session that is subscribed to its user's topic and to
+// everybody's topic. These are the topics of a session of the chat. The command to connect names
+// everybody's topic, so the session needs no second command.
 func (d SDK) Session(user string) Opening {
 	o := connect(d.path(user))
 	o.Hello = `{"id":1,"connect":{"subs":{"` + sdkChannel(All) + `":{}}}}`

@@ -156,7 +156,7 @@ func (l *Loop) send(s *Socket, b []byte) error {
 	return l.watch(s, unix.EPOLL_CTL_MOD, unix.EPOLLIN|unix.EPOLLOUT)
 }
 
-// Loop.flush writes the bytes in s.out, as many as the kernel takes. Loop.send has put them there.
+// Loop.flush writes bytes that Loop.send has kept in s.out, as many as the kernel takes.
 func (l *Loop) flush(s *Socket) error {
 	n, err := unix.Write(s.fd, s.out)
 	if err != nil && !errors.Is(err, unix.EAGAIN) {

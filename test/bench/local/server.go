@@ -21,7 +21,8 @@ import (
 
 const module = "github.com/edgerelay/edgerelay"
 
-// Dir is the path of a folder with the binaries and Redis' data. The caller must Remove it.
+// Dir is the path of a folder with the binaries, and with files that the servers need. The caller
+// must Remove it.
 type Dir string
 
 // Build compiles the binaries as they are shipped: edge, relay, and edgerelay, which is the whole
@@ -61,8 +62,8 @@ const linkKeys = "LINK_KEYS=" + LinkKey
 // LinkKey is the value of LINK_KEYS of all servers.
 const LinkKey = "bench:a-key-for-loopback-only"
 
-// Redis returns a redis-server that keeps nothing on disk. Options are arguments such as
-// "--maxmemory", "10mb".
+// Redis returns a redis-server that keeps nothing on disk. The options are arguments of
+// redis-server, such as "--maxmemory", "10mb".
 func (d Dir) Redis(options ...string) (*Server, error) {
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -80,8 +81,8 @@ func (d Dir) Relay(redis *Server, env ...string) *Server {
 		linkKeys, "RELAY_ADDR=" + addr, "RELAY_ADMIN_ADDR=" + admin, "RELAY_REDIS_URL=redis://" + redis.Addr, "LOG_LEVEL=error"}, env...)}
 }
 
-// Edge returns an edge. The URLs of its relays are given as a list, separated by commas. The
-// settings in env are added to the environment that the edge needs.
+// Edge returns an edge. The parameter urls is a list of the URLs of its relays, separated by
+// commas. The settings in env are added to the environment that the edge needs.
 func (d Dir) Edge(urls string, env ...string) *Server {
 	addr, port := free()
 	admin, _ := free()
@@ -201,7 +202,7 @@ func (s *Server) Metric(ctx context.Context, name string) float64 {
 }
 
 // Bucket reads a histogram without labels, and returns how many of its observations were at most as
-// large as a bound. The histogram must have a bucket with this bound. Bucket returns 0 if the
+// large as the bound le. The histogram must have a bucket with this bound. Bucket returns 0 if the
 // server does not answer.
 func (s *Server) Bucket(ctx context.Context, name, le string) float64 {
 	return s.sum(ctx, func(series string) bool { return series == fmt.Sprintf("%s_bucket{le=%q}", name, le) })

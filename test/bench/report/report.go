@@ -26,7 +26,8 @@ func (r Report) WriteFile(name string) error {
 	return os.WriteFile(name, append(text, '\n'), 0o644)
 }
 
-// Markdown writes the report for people to read.
+// Markdown writes the report as text in Markdown: the command, the machine, the table and the
+// notes.
 func (r Report) Markdown(w io.Writer) error {
 	if _, err := fmt.Fprintf(w, "`%s` on %s: %s\n\n", r.Command, r.Date.Format(time.DateOnly), r.Machine); err != nil {
 		return err

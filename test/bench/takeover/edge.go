@@ -109,8 +109,8 @@ func (e *edge) move(ctx context.Context, addr string) error {
 	return e.await(ctx, "the link to be live", func() bool { return e.live })
 }
 
-// edge.talk makes each of the first n sessions write to itself. At most atOnce sessions do so at a
-// time.
+// edge.talk makes each of the first n sessions send one message to itself. At most atOnce sessions
+// do so at the same time.
 func (e *edge) talk(ctx context.Context, n int) error {
 	const atOnce = 500
 	for from := 1; from <= n; from += atOnce {
@@ -172,8 +172,8 @@ func (e *edge) chatter() (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// edge.latencies returns the times that messages took since the last call of latencies, in
-// ascending order.
+// edge.latencies returns the latencies of the messages of edge.chatter that have arrived since the
+// last call of edge.latencies. They are in ascending order.
 func (e *edge) latencies() []time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()

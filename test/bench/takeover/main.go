@@ -41,9 +41,9 @@ func main() {
 	}
 }
 
-// The function measure makes the whole measurement, and prints a table. The three numbers are, in
-// this order: the sessions of each edge, the edges, and the sessions of each edge that write a
-// message before the first relay dies.
+// The function measure makes the whole measurement, and prints a table. The parameter sessions is
+// the number of sessions of each edge, and number is the number of edges. The parameter talked is
+// the number of sessions of each edge that send a message before the first relay dies.
 func measure(ctx context.Context, sessions, number, talked int) error {
 	var keys link.Keys
 	if err := keys.UnmarshalText([]byte(local.LinkKey)); err != nil {

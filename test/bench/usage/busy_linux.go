@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Moment holds CPU times: of the machine since its boot, and of this process since its start.
+// Moment holds CPU times at one moment. Times of the machine count from its boot, and times of this
+// process count from its start.
 type Moment struct {
 	all  time.Duration // CPU time of all cores
 	idle time.Duration
@@ -50,7 +51,7 @@ func Busy() (m Moment) {
 type Share struct {
 	Used   float64 // share that was not idle
 	Self   float64 // share of this process
-	Others float64 // share not idle, and not spent by this process or its ended children
+	Others float64 // share that was neither idle nor spent by this process or its ended children
 }
 
 // Since returns the shares since an earlier moment.

@@ -40,7 +40,7 @@ func Resident(pid int) (int64, error) {
 	return pages * int64(os.Getpagesize()), err
 }
 
-// Kernel holds the sizes of parts of the memory that the machine's kernel uses, in bytes.
+// Kernel holds the sizes of two parts of the kernel's memory, for the whole machine, in bytes.
 type Kernel struct {
 	Slab    int64 // objects that cannot be reclaimed: sockets, files and others
 	Buffers int64 // contents of the buffers of TCP sockets

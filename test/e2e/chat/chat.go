@@ -37,6 +37,6 @@ func Leave(group string) string { return fmt.Sprintf(`{"Method":"LeaveGroup","Gr
 
 var names atomic.Int64
 
-// Unique returns a name that begins with the given one. No other call in this process returns the
+// Unique returns a name that begins with the given name. No other call in this process returns the
 // same name.
 func Unique(name string) string { return fmt.Sprintf("%s.%d", name, names.Add(1)) }

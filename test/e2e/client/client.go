@@ -15,7 +15,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// Patience bounds each connect, and each wait in Client.Next, Client.Ended and Raw.ExpectGone.
+// Patience bounds each connect by Try or Dial, and each handshake of a Raw. It also bounds each
+// wait in Client.Next, Client.Ended and Raw.ExpectGone.
 const Patience = time.Minute
 
 // Message is one message from the server.
@@ -297,7 +298,7 @@ func (c *Client) ExpectEnd(want websocket.StatusCode) {
 	}
 }
 
-// Seek marks the first n messages as seen, and later ones as not seen.
+// Seek marks the first n messages as seen, and all later messages as not seen.
 func (c *Client) Seek(n int) { c.next = n }
 
 func clip(s string) string {

@@ -72,7 +72,8 @@ func dialRaw(t testing.TB, d *net.Dialer, target string) *Raw {
 	return r
 }
 
-// Masked encodes a client's frame with a mask of zeros.
+// Masked encodes a client's frame with a mask of zeros. The parameter first is the first byte of
+// the frame, which has the opcode.
 func Masked(first byte, payload []byte) []byte {
 	b := []byte{first}
 	switch n := len(payload); {

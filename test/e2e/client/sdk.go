@@ -57,7 +57,7 @@ type Connected struct {
 	Client string              `json:"client"` // the connection's id
 	Ping   int                 `json:"ping"`   // seconds between two pings
 	Pong   bool                `json:"pong"`   // each ping is to be answered
-	Subs   map[string]struct{} `json:"subs"`   // channels that the server has subscribed
+	Subs   map[string]struct{} `json:"subs"`   // by channel: the server has subscribed the client
 }
 
 // Subscribed reports whether the server has subscribed the client to a channel.
@@ -66,8 +66,8 @@ func (c *Connected) Subscribed(channel string) bool {
 	return ok
 }
 
-// Push is what the server says about a channel without being asked. Pub is nil if the push is no
-// publication.
+// Push is a message about a channel that the server sends without being asked. Pub is nil if the
+// push is no publication.
 type Push struct {
 	Channel string `json:"channel"`
 	Pub     *Pub   `json:"pub"`
@@ -100,7 +100,7 @@ func ReadLine(at time.Time, text string) Line {
 // Ping reports whether the line is a ping.
 func (l *Line) Ping() bool { return l.Text == "{}" }
 
-// TrySDK connects to a ws:// URL, and sends nothing yet. The sink gets every line except the
+// TrySDK connects to a ws:// URL, and sends nothing yet. The sink gets every line except the usable
 // answers to commands, in the order of arrival and on the reading goroutine.
 func TrySDK(t testing.TB, url, name string, sink func(Line)) (*SDK, *http.Response, error) {
 	c := &SDK{sink: sink, asked: map[uint32]command{}}
@@ -128,7 +128,8 @@ func (c *SDK) Call(method, params string, done func(Line, error)) error {
 	return c.TrySend(fmt.Sprintf(`{"id":%d,%q:%s}`, id, method, params))
 }
 
-// SDK.take takes a message from the server.
+// SDK.take takes a message from the server, line by line. It passes the answer to a command to the
+// function that was given to Call, and every other line to the sink. It also answers pings.
 func (c *SDK) take(m Message) {
 	for _, text := range strings.Split(m.Text, "\n") {
 		l := ReadLine(m.At, text)

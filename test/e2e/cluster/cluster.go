@@ -4,8 +4,9 @@
 //
 // A Proxy lies between an edge and each relay that the edge was given. Another Proxy lies between a
 // relay and its Redis. Servers whose URLs the test sets itself do not use these Proxies. A Proxy
-// keeps its address when its relay dies and comes back at another address. A test can reset or
-// freeze the connections through a Proxy, or cut them after a number of bytes.
+// between an edge and a relay keeps its address when the relay dies and comes back at another
+// address. A test can reset or freeze the connections through a Proxy, or cut them after a number
+// of bytes.
 package cluster
 
 import (
@@ -46,7 +47,7 @@ type Options struct {
 	NoRedis bool // keeps Redis down until Redis().Restart
 }
 
-// Key is the link key of every server, unless its test sets another key.
+// Key is the link key of every server for which the test sets no other key.
 const Key = "test:a-link-key-for-tests-that-is-long-enough"
 
 // stopTime is how long servers may take to stop at a test's end. It is 1 s longer than
@@ -140,7 +141,8 @@ func (c *Cluster) proxy(target string) *Proxy {
 // Kind returns how the Cluster's servers run.
 func (c *Cluster) Kind() Kind { return c.o.Kind }
 
-// RedisURL returns the URL of the Cluster's Redis itself, past all proxies. It panics with Memory.
+// RedisURL returns the URL at which the Cluster's Redis itself listens, without a Proxy. It panics
+// with Memory.
 func (c *Cluster) RedisURL() string { return c.redis.URL }
 
 // Redis returns the redis-server, which a test may kill, freeze and restart. Over a restart the

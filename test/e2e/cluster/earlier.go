@@ -36,9 +36,9 @@ const layoutFile = "relay/broker/redisbroker/keys.go"
 var layoutNumber = regexp.MustCompile(`(?m)^const keyLayout = (\d+)$`)
 
 // Earlier chooses the binary for later boots of the relay. Called with true, Earlier makes later
-// boots use a relay of an earlier commit: the newest one whose layout of keys on Redis has a lower
-// number than the layout of this tree. Called with false, Earlier makes later boots use the usual
-// binary. The servers of the Cluster must be processes.
+// boots use a relay of an earlier commit: the newest commit whose layout of keys on Redis has a
+// lower number than the layout of this tree. Called with false, Earlier makes later boots use the
+// usual binary. The servers of the Cluster must be processes.
 //
 // If Git has no commit with a lower number, the test fails. In a shallow clone, or in a folder that
 // is no clone, there is no history to search, and the test is skipped.
@@ -124,7 +124,7 @@ func (b *past) compile(root, commit string) error {
 	return nil
 }
 
-// beforeSDK returns the commit before the one that added the link's frames for clients of SDKs.
+// beforeSDK returns the commit before the commit that added the link's frames for clients of SDKs.
 func beforeSDK(root string) (string, error) {
 	added, err := git("-C", root, "log", "--diff-filter=A", "--format=%H", "--", "shared/link/frame_sdk.go")
 	if err != nil {

@@ -65,7 +65,7 @@ func (e *Edge) boot() {
 	}
 }
 
-// URL returns a ws:// URL of the edge; path begins with a slash.
+// URL returns the ws:// URL of a path at the edge. The path must begin with a slash.
 func (e *Edge) URL(path string) string { return "ws://" + e.addr + path }
 
 // Kill breaks the edge's links, and ends the edge without warning.
@@ -77,7 +77,7 @@ func (e *Edge) Kill() {
 }
 
 // Restart starts a killed edge again under its node ID. The new boot has nothing of the old boot's
-// memory. Restart waits until the old boot has ended, but not until the new one is linked.
+// memory. Restart waits until the old boot has ended, but not until the new boot is linked.
 func (e *Edge) Restart() {
 	e.c.t.Helper()
 	e.Exited() // a boot in the test's process may dial relays until it has ended

@@ -8,22 +8,23 @@ type part struct {
 
 	c     *Cluster
 	env   Env
-	addr  string // public address of the last boot, past all proxies
+	addr  string // address for clients or links at which the last boot itself listens
 	admin string
 	links []*Proxy
 	run   server
 	log   *logbook
 
-	runner runner // starts later boots
+	runner runner // starts the next boot
 }
 
-// Addr returns the public address of the last boot, past all proxies.
+// Addr returns the address at which the last boot itself listens, without a Proxy. There an edge
+// serves clients, and a relay serves links.
 func (p *part) Addr() string { return p.addr }
 
 // Admin returns the address of the admin port.
 func (p *part) Admin() string { return p.admin }
 
-// Log returns what was logged so far, in all boots.
+// Log returns the log of all boots so far.
 func (p *part) Log() string { return p.log.String() }
 
 // Ready returns the answer of the admin port at /readyz. The status is 0 if nobody answers.

@@ -13,14 +13,15 @@ import (
 
 const module = "github.com/edgerelay/edgerelay"
 
-// The variable built holds the folder of the binaries. The test's process builds them at most once.
+// The variable built holds the folder of this tree's binaries. The test's process builds them at
+// most once.
 var built struct {
 	once sync.Once
 	dir  string
 	err  error
 }
 
-// processRunner starts the built binaries.
+// processRunner starts the binaries in a folder.
 type processRunner struct{ dir string }
 
 // processes returns a runner of the binaries. The first call builds them.
@@ -60,7 +61,8 @@ func hasCompiler() bool {
 	return false
 }
 
-// RemoveBinaries deletes the built binaries. TestMain calls it at the end.
+// RemoveBinaries deletes the binaries that the test's process has built, and the sources of earlier
+// commits. TestMain calls it at the end.
 func RemoveBinaries() {
 	for _, dir := range []string{built.dir, earlierLayout.dir, withoutSDK.dir} {
 		if dir != "" {

@@ -27,7 +27,7 @@ type Proxy struct {
 	strays  []net.Conn // connections to the target that Strand left open
 	dialled int
 	closed  bool
-	onBack  func() io.Writer // opens a Writer for what the target sends; nil: no copy
+	onBack  func() io.Writer // opens a Writer for a copy of the bytes from the target; nil: no copy
 }
 
 // pipe is one connection through the Proxy.
@@ -131,7 +131,8 @@ func (p *Proxy) Strand() {
 // Freeze makes the Proxy a black hole until Thaw: bytes do not pass on, and connections stay open.
 func (p *Proxy) Freeze() { p.freeze(&p.thawed) }
 
-// FreezeBack freezes only what the target sends, until Thaw. Bytes to the target still pass.
+// FreezeBack freezes only the bytes that the target sends, until Thaw. Bytes to the target still
+// pass.
 func (p *Proxy) FreezeBack() { p.freeze(&p.heard) }
 
 func (p *Proxy) freeze(gate *chan struct{}) {
@@ -180,9 +181,9 @@ func (p *Proxy) CutAfter(n int64) {
 	p.budget = n
 }
 
-// Sniff makes the Proxy copy what the target sends on later connections. The Proxy calls the given
-// function once for each of these connections, and writes the copy to the Writer that the function
-// returns.
+// Sniff makes the Proxy copy the bytes that the target sends on later connections. The Proxy calls
+// the given function once for each of these connections, and writes the copy to the Writer that the
+// function returns.
 func (p *Proxy) Sniff(open func() io.Writer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -300,8 +301,8 @@ func (p *Proxy) carry(c *pipe, dst, src net.Conn, sniff io.Writer) {
 	}
 }
 
-// heldPieces is how many pieces may wait to be written, in each direction of a connection. They
-// wait while the Proxy is frozen.
+// heldPieces is how many pieces may wait to be written, in each direction of a connection. Pieces
+// wait, for instance, while the Proxy is frozen.
 const heldPieces = 16
 
 // piece is the result of one read from a connection.
@@ -310,8 +311,8 @@ type piece struct {
 	err   error
 }
 
-// Proxy.read reads from src, and sends each piece to the first channel. It ends when a read fails,
-// or when the second channel is closed. Then it closes the first channel.
+// Proxy.read reads from src, and sends each piece to the channel pieces. It ends when a read fails,
+// or when the channel done is closed. Then it closes the channel pieces.
 func (p *Proxy) read(src net.Conn, pieces chan<- piece, done <-chan struct{}) {
 	defer close(pieces)
 	buf := make([]byte, 32<<10)
@@ -345,8 +346,8 @@ func abort(c net.Conn) {
 	c.Close()
 }
 
-// Proxy.wait blocks between Freeze and Thaw. If the bytes come back from the target, Proxy.wait
-// also blocks between FreezeBack and Thaw.
+// Proxy.wait blocks between Freeze and Thaw. If the argument is true, which means that the bytes
+// are from the target, Proxy.wait also blocks between FreezeBack and Thaw.
 func (p *Proxy) wait(back bool) {
 	p.mu.Lock()
 	thawed, heard := p.thawed, p.heard

@@ -75,8 +75,8 @@ func (r *Relay) Kill() {
 	r.run.kill()
 }
 
-// RedisAt sets the address of the Redis that later boots of the relay use. Before a call of
-// RedisAt, this is the Cluster's Redis.
+// RedisAt sets the address of the Redis that later boots of the relay use. Without a call of
+// RedisAt, all boots use the Cluster's Redis.
 func (r *Relay) RedisAt(addr string) { r.redisAt = addr }
 
 // Restart starts a relay that was killed or stopped, or that has not run yet. The new boot has

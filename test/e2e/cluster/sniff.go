@@ -53,8 +53,8 @@ func (s *sniffed) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// sniffed.message removes one whole WebSocket frame from sniffed.raw, and reports whether there was
-// one. The payload of a data frame goes to sniffed.frames.
+// sniffed.message removes one whole WebSocket frame from sniffed.raw. It returns false if there is
+// no whole frame. The payload of a data frame goes to sniffed.frames.
 func (s *sniffed) message() bool {
 	if len(s.raw) < 2 {
 		return false
@@ -85,8 +85,8 @@ func (s *sniffed) message() bool {
 	return true
 }
 
-// sniffed.frame removes one whole link frame from sniffed.frames, and counts it. It reports whether
-// there was one.
+// sniffed.frame removes one whole link frame from sniffed.frames, and counts it. It returns false
+// if there is no whole frame.
 func (s *sniffed) frame() bool {
 	if len(s.frames) < 2 {
 		return false

@@ -9,8 +9,8 @@ import (
 // long, since the machine may be busy.
 const Patience = time.Minute
 
-// longestPause is the longest pause between two checks of a condition. A shorter one would cost too
-// much, since some checks read all metrics of a server.
+// longestPause is the longest pause between two checks of a condition. A shorter pause would cost
+// too much, since some checks read all metrics of a server.
 const longestPause = 100 * time.Millisecond
 
 // Eventually checks cond again and again until it holds. It fails the test when cond does not hold

@@ -97,8 +97,8 @@ func (s *Server) set(id string, here bool) {
 	s.clients[id] = here
 }
 
-// Server.obey carries out the command in a frame that the user with this id sent. It ignores a
-// frame that it does not understand.
+// Server.obey carries out the command in a frame of the user with the given id. It ignores a frame
+// that it does not understand.
 func (s *Server) obey(sub *redis.PubSub, id string, frame []byte) {
 	var c struct {
 		Method, Group string

@@ -16,7 +16,7 @@ const inFlight = time.Second
 // audit is the result of a ledger, client by client.
 type audit struct {
 	clients []books
-	firsts  []string // for each kind of fault, the first one found
+	firsts  []string // for each kind of fault, the first fault found
 	strange []string
 }
 
@@ -50,10 +50,10 @@ type books struct {
 //
 // A sent message counts as accepted, unless it is one of these exceptions:
 //   - The sender's connection has ended, and the message may have crossed the close. Nobody got
-//     the message or a later one of its stream. The message is the last one that the socket took,
-//     or one that the socket did not take.
+//     the message or a later message of its stream. The message is the last message that the
+//     socket took, or a message that the socket did not take.
 //   - The sender's edge was killed, and the message may have been in flight at that time. Nobody
-//     got the message or a later one of its stream.
+//     got the message or a later message of its stream.
 //   - Nobody got the message, and the sender's connection got an answer that said "not delivered".
 //     Each such answer is good for one exception. An SDK is told which message its answer is about.
 //
@@ -220,8 +220,8 @@ func (a *audit) bookSDK(client int, n *life) {
 	}
 }
 
-// ledger.heard calls account.gotten for a message on every connection, and reports whether any of
-// these calls returned true. The caller holds the mutexes of the ledger and of all lives.
+// ledger.heard reports whether any connection of any user got a message, in the sense of
+// account.gotten. The caller holds the mutexes of the ledger and of all lives.
 func (l *ledger) heard(s stream, number int64) bool {
 	for _, u := range l.users {
 		for _, n := range u.lives {

@@ -181,7 +181,9 @@ func TestBooks(t *testing.T) {
 }
 
 // TestSilence checks ledger.silence. One connection gets one frame before the window and three
-// frames in the window. Then the connection ends, and its user comes back.
+// frames in the window. Then the connection ends, and its user comes back. Only silences in the
+// window may count. The user must count as away from the end of the connection until the next
+// connection.
 func TestSilence(t *testing.T) {
 	l := kept(t, mute(t), "from", "to")
 	to := l.users[1].current()

@@ -151,13 +151,15 @@ func testCutNetworks(t *testing.T, s *Stack) {
 	l.sentOn(15)
 	s.Connect(r, "data")
 	l.flowing(15)
-	// The test does not know which clients nginx gave to that edge. So the delays of all clients
-	// are excused.
+	// The test does not know which clients nginx gave to the edge that was cut off. So the delays
+	// of all clients are excused.
 	l.excuse(func(int) bool { return true }, false, began, time.Now())
 	l.close(0)
 }
 
-// testRolling replaces every relay and every edge, one by one, while users talk.
+// testRolling replaces every relay and every edge, one by one, while users talk. No connection may
+// close while relays are replaced. A replaced edge must close its clients' connections with the
+// code of an edge that stops.
 func testRolling(t *testing.T, s *Stack) {
 	l := s.openPairs(t)
 	l.flowing(9)

@@ -190,8 +190,8 @@ func TestInterpolate(t *testing.T) {
 	}
 }
 
-// TestNginxPassesClientsOn checks which paths nginx gives to edges. All these paths have one
-// location.
+// TestNginxPassesClientsOn checks which paths nginx gives to edges. The pattern of a single
+// location in nginx.conf must match exactly these paths.
 func TestNginxPassesClientsOn(t *testing.T) {
 	text, err := os.ReadFile("../../../deploy/nginx/nginx.conf")
 	if err != nil {

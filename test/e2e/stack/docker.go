@@ -35,8 +35,9 @@ func need(t testing.TB, hint string, err error) {
 	t.Skipf("%s: %v", hint, err)
 }
 
-// redisImage returns the name of the image of Redis, without the prefix cluster.Images. The
-// environment variable E2E_REDIS may name an image such as redis8 or valkey8. The default is redis.
+// redisImage returns the name of the image that the stack uses for Redis, without the prefix
+// cluster.Images. The environment variable E2E_REDIS may name another image, such as redis8 or
+// valkey8. The default is redis.
 func redisImage() string { return cmp.Or(os.Getenv("E2E_REDIS"), "redis") }
 
 // container is the part of docker inspect's output that tests read.

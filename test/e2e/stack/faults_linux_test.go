@@ -28,7 +28,7 @@ const (
 )
 
 // speaksSDK reports whether a user speaks the protocol of SDKs. A third of the users of each edge
-// speak it, and in each group three or four of the ten users.
+// speak it. In each group of ten users, three or four speak it.
 func speaksSDK(user int) bool { return user/3%3 == 1 }
 
 // The function mix chooses the kind of a user's next message. Every 25th user broadcasts one of ten
@@ -49,8 +49,8 @@ func mix(user, turn int) kind {
 
 // These constants bound the time for which a client may get nothing. If a fault cuts clients off,
 // the duration of the fault is added. The longer bound is for a busy machine, since one machine
-// runs all containers and all clients. The shorter bound is what P12 promises while another relay
-// and Redis work.
+// runs all containers and all clients. The shorter bound is that of promise P12 (docs/promises.md),
+// which holds while another relay and Redis work.
 const (
 	hiccup = 10 * time.Second
 	prompt = 3 * time.Second
@@ -325,8 +325,8 @@ func (r *trial) strike(f fault, calm time.Duration) {
 	if f.cutsOff() {
 		r.l.excuse(r.isAt(name), false, began, began.Add(took))
 	} else if f.part == "redis" || f.over[0] == "data" {
-		// A message that cannot be given ahead waits for Redis. The answer to its publish waits as
-		// long.
+		// A message that cannot be given ahead waits for Redis. So the answer to its publish waits
+		// for Redis too.
 		r.l.excuse(func(int) bool { return true }, true, began, began.Add(took))
 	}
 	if f.part == "edge" {
@@ -335,8 +335,8 @@ func (r *trial) strike(f fault, calm time.Duration) {
 	s.whole()
 	r.l.flowing(int64(calm / everyClient))
 	silent, away := r.l.silence()
-	// If an edge is cut off, its own clients wait for as long as that lasts. So these waits do not
-	// count.
+	// If an edge is cut off, its own clients wait for as long as the fault lasts. So the waits of
+	// these clients do not count.
 	slowest := r.l.slowest(func(user int) bool { return !f.cutsOff() || !r.isAt(name)(user) })
 	t.Logf("it lasted %v; the longest silence was %v, the longest time without a connection %v, the slowest answer %v", took.Round(time.Millisecond), silent.Round(time.Millisecond), away.Round(time.Millisecond), slowest.Round(time.Millisecond))
 	if silent > f.limit {

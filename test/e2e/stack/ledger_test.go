@@ -109,7 +109,7 @@ type speaker struct {
 // connection gets is entered in the books. If the user may get the frame, only the life's own mu is
 // locked for this, since thousands of frames come in a second.
 type life struct {
-	*client.Client           // set when the connect is answered
+	*client.Client           // set when the socket is open
 	sdk            *sdkBooks // nil if the user speaks the chat's protocol
 	l              *ledger
 	user           *speaker
@@ -237,7 +237,7 @@ func (n *life) send(k kind, number int64, text string) error {
 }
 
 // comeBack waits until the connection has ended, records the close code, and makes another
-// connection. It returns false if it cannot make one.
+// connection. It returns false if that fails.
 func (l *ledger) comeBack(u *speaker) bool {
 	n := u.current()
 	code := n.Ended()
@@ -294,7 +294,7 @@ func (l *ledger) connect(u *speaker) bool {
 	}
 }
 
-// life.open connects, and sets n.Client.
+// life.open connects in the protocol of the user, and sets n.Client.
 func (n *life) open(at string) (res *http.Response, err error) {
 	name := fmt.Sprintf("%s#%d", n.user.id, n.number)
 	if n.user.sdk {
@@ -304,7 +304,8 @@ func (n *life) open(at string) (res *http.Response, err error) {
 	return res, err
 }
 
-// life.join joins the group of the user, and waits for the answer.
+// life.join joins the group of the user, and waits for the answer. An SDK user subscribes to
+// several channels instead (see subscribeAll).
 func (n *life) join() error {
 	if n.sdk != nil {
 		return n.subscribeAll()
@@ -323,7 +324,7 @@ func (n *life) join() error {
 // speaker.joins reports whether u has to join to get messages of a kind.
 func (u *speaker) joins(k kind) bool { return k == group || u.sdk && k != one }
 
-// ledger.live opens the books of u's next connection.
+// ledger.live returns u's next life, with empty books and no connection yet.
 func (l *ledger) live(u *speaker) *life {
 	n := &life{l: l, user: u, number: len(u.lives), joined: make(chan struct{}), accounts: map[stream]*account{}, joins: map[int]int{}}
 	if u.sdk {
@@ -375,8 +376,8 @@ func (u *speaker) current() *life { return u.lives[len(u.lives)-1] }
 // ledger.peer returns the user who gets the direct messages of u.
 func (l *ledger) peer(u *speaker) *speaker { return l.users[(u.index+1)%len(l.users)] }
 
-// ledger.receives reports whether u is to get the messages of s. A client of an SDK gets what it
-// publishes itself, and a client of the chat does not.
+// ledger.receives reports whether u is to get the messages of s. A client of an SDK also gets the
+// messages that it publishes itself. A client of the chat does not get its own messages.
 func (l *ledger) receives(u *speaker, s stream) bool {
 	from := l.users[s.sender]
 	switch s.kind {
@@ -472,7 +473,7 @@ func (n *life) has(due map[stream]int64) {
 	}
 }
 
-// ledger.begin makes silences count only from now on.
+// ledger.begin makes silences, and waits for answers, count only from now on.
 func (l *ledger) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -561,9 +562,9 @@ func (l *ledger) kill(whose func(user int) bool, how func()) {
 // since a duplicate on the same topic would come before this message. In the end ledger.close
 // prints the books. It fails the test if a message was lost, doubled or out of order, if an SDK
 // would have waited too long, or if a user got a frame that it should not get. It also fails the
-// test if a handshake failed, unless plan.mayFail is set, or if a connection ended with another
-// code than that of an edge that stops. The given number is how many connections the cluster must
-// have ended.
+// test if a handshake failed, unless plan.mayFail is set, or if a connection ended with a close
+// code other than that of an edge that stops. A connection may end without a close code, as when
+// its edge is killed. The given number is how many connections the cluster must have ended.
 func (l *ledger) close(closes int) audit {
 	l.t.Helper()
 	silent, _ := l.silence()

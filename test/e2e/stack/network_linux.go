@@ -54,7 +54,8 @@ func (s *Stack) Part(name, other, network string) (mend func()) {
 	}
 }
 
-// Stack.connected reports whether a service has a TCP connection to another one on a network.
+// Stack.connected reports whether a service has an established TCP connection to another service
+// over a network.
 func (s *Stack) connected(name, other, network string) bool {
 	s.t.Helper()
 	table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp", s.end(name, network).pid))

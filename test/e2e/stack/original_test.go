@@ -17,7 +17,8 @@ import (
 )
 
 // testOriginal goes through the steps of a migration. At first nginx sends clients to an original
-// server only, then to that server and to edges, and at last to edges only.
+// server only, then to that server and to edges, and at last to edges only. At each step, clients
+// of all these servers must get each other's messages.
 func testOriginal(t *testing.T, s *Stack) {
 	l, err := net.Listen("tcp", net.JoinHostPort(s.Gateway("front"), "0"))
 	if err != nil {
@@ -48,8 +49,8 @@ func testOriginal(t *testing.T, s *Stack) {
 		id string
 	}
 	// come returns a new user of the original server if atTheirs is set, and otherwise a new user
-	// of an edge. It connects users through nginx until one reaches the wanted kind of server. The
-	// other users leave. After 50 users the test fails.
+	// of an edge. It connects users through nginx until a user reaches the wanted kind of server.
+	// The other users leave. After 50 users the test fails.
 	come := func(name string, atTheirs bool) party {
 		t.Helper()
 		for range 50 {

@@ -158,8 +158,8 @@ func (n *life) channel(k kind) string {
 	return [...]string{"user:" + n.user.id, "group:" + n.user.group, "all", "room:" + n.user.group}[k]
 }
 
-// kind.data returns the JSON that carries a text. What is said in a room goes to SDK users alone,
-// so its JSON need not be a string.
+// kind.data returns the JSON that carries a text. Messages to a room go to SDK users alone, so
+// their JSON need not be a string.
 func (k kind) data(text string) string {
 	if k == room {
 		return fmt.Sprintf(`{"n": 12345678901234567890.50, "say": %q}`, text)
@@ -211,7 +211,8 @@ func (n *life) took(what string, from, to time.Time) {
 	n.sdk.slowest = max(n.sdk.slowest, to.Sub(from))
 }
 
-// sdkBooks.delay notes a time for which an SDK waited, if it is longer than the limit.
+// sdkBooks.delay notes a delay if the delay is longer than its limit, so that an SDK would have
+// given up.
 func (b *sdkBooks) delay(d delay) {
 	if d.to.Sub(d.from) > d.limit() {
 		b.delays = append(b.delays, d)
@@ -220,8 +221,8 @@ func (b *sdkBooks) delay(d delay) {
 
 // life.knock subscribes to a channel called door, or unsubscribes from it if the user is
 // subscribed. So the SDK users of a group come and go there, again and again. Nothing is published
-// there, since the books want answers in time. life.knock does not wait for the answer, and does
-// nothing while an earlier command of life.knock is not answered.
+// there. The books only want the answers to these commands in time. life.knock does not wait for
+// the answer, and does nothing while an earlier command of life.knock is not answered.
 func (n *life) knock() {
 	n.mu.Lock()
 	method := "subscribe"
@@ -250,14 +251,14 @@ func (n *life) knock() {
 	}) // an error shows as the connection's end
 }
 
-// temporary reports whether an error is one after which an SDK asks again.
+// temporary reports whether an SDK asks again after an error.
 func temporary(err error) bool {
 	var failure *client.Failure
 	return errors.As(err, &failure) && failure.Temporary
 }
 
-// bookLine is the sink of an SDK's connection. It gets each line that is no answer, and enters the
-// line in the books.
+// bookLine is the sink of an SDK's connection. It enters each line in the books. If the user should
+// not get the line, bookLine adds it to ledger.strange.
 func (n *life) bookLine(f client.Line) {
 	if !n.enterLine(f) {
 		n.strange(f.Text)
@@ -311,9 +312,9 @@ func (n *life) enterPub(channel string, p *client.Pub) bool {
 type outcome int
 
 const (
-	unknown   outcome = iota // there is no answer, or the user speaks the chat's protocol
-	published                // it was answered with success, so the message is in the history
-	denied                   // it was answered with an error, so the message is nowhere
+	unknown   outcome = iota // no answer came, or the user speaks the chat's protocol
+	published                // the publish succeeded, so the message is in the history
+	denied                   // the publish failed, so the message is nowhere
 )
 
 // life.outcome returns what the user knows of a message that was sent. The caller holds n.mu.

@@ -73,7 +73,8 @@ func (n *life) pushed(numbers ...string) {
 }
 
 // TestSDKBooks checks what ledger.audit counts of SDKs in small cases. The first user publishes
-// three messages. The users get all of them, even the first user, unless a case says otherwise.
+// three messages. Each case says which of them each user gets. The first user gets its own messages
+// too.
 func TestSDKBooks(t *testing.T) {
 	for _, c := range []struct {
 		name            string
@@ -162,7 +163,8 @@ func TestSDKBooks(t *testing.T) {
 	})
 }
 
-// TestSDKDelays checks that the books call a delay late only if an SDK would give up after it.
+// TestSDKDelays checks that the books call a delay late if an SDK would give up after it, and only
+// then. Excused time must not count.
 func TestSDKDelays(t *testing.T) {
 	const answer, ping = true, false
 	for _, c := range []struct {
@@ -171,7 +173,7 @@ func TestSDKDelays(t *testing.T) {
 		lasts    time.Duration
 		excused  time.Duration // length of the excused time, which begins when the delay begins
 		away     bool          // publishes alone are excused, as when Redis is away
-		whose    int           // the user whose edge is cut off
+		whose    int           // index of the user whose delays are excused
 		killed   bool          // the edge is killed a second after the beginning
 		stillNot bool          // the answer or the ping has not come
 		want     int

@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// Of returns the services whose names begin with the given prefix, and go on after it. They are in
-// the order in which Start starts them.
+// Of returns the names of services that begin with the given prefix and are longer than it. They
+// are in the order in which Start starts the services.
 func (s *stack) Of(prefix string) (names []string) {
 	for _, n := range s.file.order() {
 		if len(n) > len(prefix) && n[:len(prefix)] == prefix {
@@ -21,7 +21,7 @@ func (s *stack) Of(prefix string) (names []string) {
 	return names
 }
 
-// URL returns a ws:// URL of nginx; path begins with a slash.
+// URL returns the ws:// URL of a path at nginx. The path must begin with a slash.
 func (s *Stack) URL(path string) string { return "ws://" + s.published("nginx", "80") + path }
 
 // RedisURL returns the URL of the stack's Redis, on a port of loopback.
@@ -143,7 +143,7 @@ func (s *Stack) well(name string) bool {
 }
 
 // Stack.links counts the links of all relays except the relays with the given names. A relay that
-// does not answer counts as having none.
+// does not answer counts as a relay without links.
 func (s *Stack) links(without ...string) (n int) {
 	s.t.Helper()
 	for _, r := range s.Of("relay") {

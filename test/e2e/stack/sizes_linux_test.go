@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// quantity is the name of a metric. Tests check that its value stays bounded.
+// quantity is the name of a metric. Tests check that the metric's value stays bounded.
 type quantity string
 
 var quantities = [...]quantity{"go_memstats_heap_inuse_bytes", "process_resident_memory_bytes", "go_goroutines"}
@@ -34,12 +34,12 @@ func (q quantity) write(v float64) string {
 // sizes holds the quantities of all edges and relays at one moment, by name of the service.
 type sizes map[string][len(quantities)]float64
 
-// trial.measured returns the services whose sizes are measured.
+// trial.measured returns the names of the services whose sizes are measured: all edges and relays.
 func (r *trial) measured() []string { return append(r.s.Of("edge"), r.s.Of("relay")...) }
 
 // The constant looks is the number of readings for one size. The smallest reading counts, because
-// two things may raise a reading for a moment. One is garbage on the heap. The other is writer
-// goroutines, which run only while there is something to write.
+// garbage on the heap, or writer goroutines, may raise a reading for a moment. A writer goroutine
+// runs only while there is something to write.
 const looks = 5
 
 // trial.measure records the sizes of all measured services.

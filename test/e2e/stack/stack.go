@@ -126,7 +126,8 @@ exit 1`
 	})
 }
 
-// compose.order returns the services so that each comes after the services that it depends on.
+// compose.order returns the names of the services. Each service comes after the services that it
+// depends on.
 func (c *compose) order() (names []string) {
 	var visit func(name string)
 	visit = func(name string) {
@@ -215,7 +216,8 @@ func (s *stack) aliases(name, network string) []string {
 	return append([]string{name}, s.file.Services[name].Networks[network].Aliases...)
 }
 
-// service.image returns the image that a service runs. Dockerfile.edge becomes edgerelay-test/edge.
+// service.image returns the image that a service runs. For a service that compose.yaml builds from
+// Dockerfile.edge, this is edgerelay-test/edge.
 func (svc service) image() string {
 	if svc.Build != nil {
 		return cluster.Images + strings.TrimPrefix(svc.Build.Dockerfile, "Dockerfile.")

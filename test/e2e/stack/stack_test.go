@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// TestStack starts the services of compose.yaml once and runs all cases on them. Each case begins
-// with a whole stack.
+// TestStack starts the services of compose.yaml once and runs all cases on them. Before each case
+// it waits until the stack is whole (see Stack.whole).
 func TestStack(t *testing.T) {
 	long.Only(t, "it starts seven containers")
 	s := Start(t)
