@@ -13,14 +13,14 @@ import (
 // sessions are numbered from 1. Of each session, an edge stores only the groups that the session is
 // in.
 type edge struct {
-	first      int // number of its first user
+	first      int // number of the user of session 1
 	instance   protocol.Instance
 	generation uint64
 	link       *downlink.Link // the relay's end of the link
 	features   uint64
 	woken      bool
 
-	number uint64 // number of the last message; relay.settle acknowledges it
+	number uint64 // number of the last message; after relay.settle it is acknowledged
 	heard  uint64 // number of Session frames sent on this link
 	groups map[string][]uint64
 

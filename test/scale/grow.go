@@ -8,9 +8,9 @@ import (
 )
 
 // cluster.grow connects all sessions in rounds. In each round every edge connects about a twentieth
-// of its sessions. The list has numbers of sessions. Whenever one of these numbers is reached,
-// cluster.grow reports a measurement after the round. It reports another measurement at the end.
-// The base is the size of the heap without sessions, in bytes.
+// of its sessions. The parameter steps has numbers of sessions. After the round in which one of
+// these numbers is reached, cluster.grow reports a measurement. It also reports one after the last
+// round. The parameter base is the size of the heap without sessions, in bytes.
 func (c *cluster) grow(base float64, steps []int) error {
 	m := begin()
 	done, since := 0, 0

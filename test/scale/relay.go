@@ -87,7 +87,7 @@ func (r *relay) settle() {
 	r.woken = r.woken[:0]
 }
 
-// relay.write puts on the wire all batches that the writer of an edge's link would send.
+// relay.write puts on the wire all batches that are queued for an edge.
 func (r *relay) write(e *edge) {
 	for e.link != nil {
 		batch := e.link.Fill(r.batch[:0])

@@ -8,8 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// cluster.relink cuts the links of some edges, one edge at a time. Each edge links again and tells
-// its tables before the next edge loses its link.
+// cluster.relink cuts the links of the given number of edges, one edge at a time. Each edge links
+// again and tells its tables before the next edge loses its link. The measurement is what that
+// costs the relay.
 func (c *cluster) relink(edges int) error {
 	m := beginAlone()
 	defer m.end()
@@ -95,8 +96,8 @@ func (c *cluster) restart() error {
 	return c.compare(c.edges[:min(len(c.edges), 3)])
 }
 
-// cluster.lose cuts off an edge until the relay has forgotten this edge, and measures what that
-// costs the relay. Then the edge links again.
+// cluster.lose cuts the link of an edge, and lets time pass until the relay has forgotten the edge.
+// It measures what the forgetting costs the relay. Then the edge links again.
 func (c *cluster) lose() error {
 	e := c.edges[len(c.edges)-1]
 	e.hang()

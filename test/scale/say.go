@@ -100,7 +100,8 @@ type member struct {
 }
 
 // cluster.group makes groups whose members are on different edges. Then members of each group send
-// messages. The last parameter is the number of messages in each group.
+// messages. The parameters members and messages are the numbers of members and of messages in each
+// group.
 func (c *cluster) group(groups, members, messages int) error {
 	members = min(members, len(c.edges))
 	in := make([][]member, groups)
@@ -111,7 +112,7 @@ func (c *cluster) group(groups, members, messages int) error {
 			e.groups[groupName(g)] = append(e.groups[groupName(g)], session)
 		}
 	}
-	// The notice of a join goes to the edges of earlier members.
+	// The notice of a join goes to the edges of the members that have joined before.
 	joined, err := c.say(groups*members, func(i int) speech {
 		g, there := i/members, i%members
 		one := in[g][there]

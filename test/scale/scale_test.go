@@ -17,6 +17,7 @@ var small = config{edges: 20, sessions: 10_000, pieces: 2000, directs: 500, broa
 // TestSmallCluster goes through connects, messages, resyncs, a lost edge and a relay that is
 // replaced. The run fails if a publication misses an edge that must get it, or reaches an edge
 // twice. The run also compares the tables of some edges with the relay's, and fails if they differ.
+// The test also fails if the report lacks a row.
 func TestSmallCluster(t *testing.T) {
 	var out bytes.Buffer
 	if err := run(small, &report{out: &out}); err != nil {

@@ -24,7 +24,7 @@ type client struct {
 	mu        sync.Mutex
 	connected int      // how often the client was connected
 	ended     []string // each "connecting" after the first connect, and each "disconnected"
-	lost      []string // each end of a subscription
+	lost      []string // each end of a subscription, and each refusal of one
 	received  map[string][]received
 }
 
@@ -158,7 +158,8 @@ func (c *client) connects() int {
 	return c.connected
 }
 
-// got waits until the client was given n publications of a channel, and returns them.
+// got waits until the client was given at least n publications of a channel. It returns all that
+// the client was given.
 func (c *client) got(channel string, n int) (all []received) {
 	c.t.Helper()
 	c.await(fmt.Sprintf("gets %d publications of %s", n, channel), func() bool {

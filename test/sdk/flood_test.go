@@ -10,11 +10,11 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// In TestP7_AnSDKThatFloodsCostsItself, one client publishes many times more than its user may. The
-// edge must close that client's connection with 3004, so that no command waits for longer than SDKs
-// do. Another client in the same channel must be answered in time. If a publish of the flood was
-// answered, the other client must get its message once. After the flood the first client must come
-// back and be served.
+// In TestP7_AnSDKThatFloodsCostsItself, one client publishes 400 messages at once, which is twice
+// as many as its user may. The edge must close that client's connection with 3004, so that no
+// command waits for longer than SDKs do. Another client in the same channel must be answered in
+// time. If a publish of the flood was answered, the other client must get its message once. After
+// the flood the first client must come back and be served.
 func TestP7_AnSDKThatFloodsCostsItself(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))

@@ -80,8 +80,9 @@ func TestEachSuccessHasItsResult(t *testing.T) {
 }
 
 // TestWhatIsRefusedLeavesTheConnection subscribes to a channel for the second time, to a channel
-// that no rule knows, and to a channel that nobody may read. Each of these must be refused with an
-// error of its own, and the connection must go on.
+// that no rule knows, and to a channel that nobody may read. It also publishes to a channel that
+// nobody may write. Each of these must be refused with the error that fits, and the connection must
+// go on.
 func TestWhatIsRefusedLeavesTheConnection(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -111,9 +112,9 @@ func TestWhatIsRefusedLeavesTheConnection(t *testing.T) {
 	}
 }
 
-// TestFeaturesThatAreNotOffered asks for delta compression, filters, compaction and other types of
-// channels. Each request must be answered in a way that SDKs understand, and another subscription
-// must go on.
+// TestFeaturesThatAreNotOffered asks for delta compression, filters, compaction, recovery, other
+// types of channels and rpc. Each request must be answered in a way that SDKs understand, and
+// another subscription must go on. Only a send, which has no answer, must end the connection.
 func TestFeaturesThatAreNotOffered(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -177,7 +178,7 @@ func TestP6_ASubscriptionIsWholeFromItsAnswerOn(t *testing.T) {
 	var speaking sync.WaitGroup
 	defer speaking.Wait()
 	defer stop()
-	for k := range 4 { // four publishes are under way at a time
+	for k := range 4 { // at most four publishes are under way at a time
 		speaking.Go(func() {
 			for n := 1; ctx.Err() == nil; n++ {
 				if err := speaker.say(fmt.Sprint("c", k), strconv.Itoa(n)); err != nil {

@@ -33,7 +33,7 @@ func options(t *testing.T) cluster.Options {
 }
 
 // onProcesses returns options for tests that need servers in processes of their own. It skips the
-// test if E2E_KIND selects another kind.
+// test unless E2E_KIND is process.
 func onProcesses(t *testing.T) cluster.Options {
 	t.Helper()
 	o := options(t)
@@ -104,9 +104,9 @@ func TestOneRoom(t *testing.T) {
 	}
 }
 
-// TestP3_ARelayThatIsKilledClosesNoSDKSession kills relays while clients publish. No client may
-// lose its connection, and each publish must be answered. Each client must get each message once,
-// and the messages of one user in order.
+// TestP3_ARelayThatIsKilledClosesNoSDKSession kills two relays, one after the other, while clients
+// publish. No client may lose its connection, and each publish must be answered. Each client must
+// get each message once, and the messages of one user in order.
 func TestP3_ARelayThatIsKilledClosesNoSDKSession(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))

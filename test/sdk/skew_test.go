@@ -19,7 +19,8 @@ func startOf(t *testing.T, c *cluster.Cluster, old bool) *cluster.Relay {
 	return r
 }
 
-// replaceRelay terminates a relay, and starts another relay in its place.
+// replaceRelay terminates a relay, and starts another relay in its place. If the parameter old is
+// true, the new relay knows nothing of clients of SDKs.
 func replaceRelay(t *testing.T, r *cluster.Relay, old bool) {
 	t.Helper()
 	r.Terminate()
@@ -32,7 +33,8 @@ func replaceRelay(t *testing.T, r *cluster.Relay, old bool) {
 }
 
 // replaceEdge terminates an edge, which closes its clients' sockets. Then replaceEdge starts
-// another edge in its place.
+// another edge in its place. If the parameter old is true, the new edge knows nothing of clients of
+// SDKs.
 func replaceEdge(t *testing.T, e *cluster.Edge, old bool) {
 	t.Helper()
 	e.Terminate()
@@ -99,9 +101,9 @@ func TestP3_SDKsAreRolledOutAndBack(t *testing.T) {
 }
 
 // TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem starts one relay that knows SDKs, and an
-// old relay that does not. The first relay stops. An edge with SDK sessions must wait until that
-// relay is back. It may neither use the old relay nor close a session. An edge without SDK sessions
-// must use the old relay meanwhile.
+// old relay that does not. The first relay stops, or is killed. An edge with SDK sessions must wait
+// until the first relay is back. It may neither use the old relay nor close a session. An edge
+// without SDK sessions must use the old relay meanwhile.
 func TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*cluster.Relay){

@@ -188,9 +188,9 @@ func probe(r *redistest.Server) (ended func() time.Duration) {
 	return func() time.Duration { stop(); return <-longest }
 }
 
-// slowRedis is the bound by which the test recognises a busy machine. Redis takes longer for an
-// answer only if it gets too little CPU time. A relay may then believe that Redis is away. The
-// relay's clients may get messages in another order than the clients of other relays.
+// slowRedis is the time by which the test recognises a busy machine. Redis needs longer than that
+// for an answer only if it gets too little CPU time. A relay may then believe that Redis is away.
+// The relay's clients may get messages in another order than the clients of other relays.
 const slowRedis = 300 * time.Millisecond
 
 // TestP3_AThousandSDKSessionsOutliveRelays kills a relay, freezes another and cuts a link, while

@@ -42,8 +42,8 @@ func startWithTokens(t *testing.T) *cluster.Edge {
 	return c.StartEdge(cluster.Env{"EDGE_AUTH": "jwt", "JWT_KEYS": keys["JWT_KEYS"]}, c.StartRelay(keys))
 }
 
-// dialWith begins to connect the user ann. The configuration has the token, or says how the SDK
-// gets it.
+// dialWith begins to connect the user ann. The configuration may have the token, or say how the SDK
+// gets one.
 func dialWith(t testing.TB, e *cluster.Edge, config centrifuge.Config) *client {
 	t.Helper()
 	return dial(t, e.URL("/connection/websocket"), "ann", config)
@@ -51,7 +51,7 @@ func dialWith(t testing.TB, e *cluster.Edge, config centrifuge.Config) *client {
 
 // TestTokensOfSDKs connects with good tokens, expired tokens and bad tokens. If the token has
 // expired, the SDK must ask for another token, and only once. If the SDK can get no other token, or
-// if its token is bad, the SDK must disconnect and not try again.
+// if its token is bad or missing, the SDK must disconnect and not try again.
 func TestTokensOfSDKs(t *testing.T) {
 	t.Parallel()
 	e := startWithTokens(t)

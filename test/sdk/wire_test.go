@@ -94,7 +94,8 @@ func problemOfClose(payload []byte) string {
 	return ""
 }
 
-// TestWhatBreaksAnSDKIsFound tests the functions problem and problemOfClose.
+// TestWhatBreaksAnSDKIsFound fails if problem or problemOfClose overlooks what breaks an SDK, or
+// objects to what breaks none.
 func TestWhatBreaksAnSDKIsFound(t *testing.T) {
 	for _, good := range []string{`{}`, "{}\n", `{"id":1,"connect":{"client":"c"}}` + "\n" + `{"id":2,"subscribe":{}}`,
 		`{"id":3,"error":{"code":103,"message":"permission denied"}}`, `{"push":{"channel":"c","pub":{"data":1}}}`,
@@ -185,8 +186,8 @@ func (w *watched) frame() bool {
 	return true
 }
 
-// raw is a client that speaks the protocol by hand. Everything that it gets is checked by the
-// function problem.
+// raw is a client that speaks the protocol by hand. The function problem checks every message that
+// it gets.
 type raw struct {
 	*chat.Client
 	t       testing.TB

@@ -110,11 +110,11 @@ type relayBroker struct {
 	name   string
 	dead   bool // the relay is gone
 
-	publishes, questions, commands fifo // to the store
-	published, answered, received  fifo // from the store
+	publishes, questions, commands fifo // order of what goes to the store
+	published, answered, received  fifo // order of what comes from the store
 
 	unreachable bool
-	frozen      bool // the store froze; regain carries out the hung requests
+	frozen      bool // the store hangs: regain carries out the hung requests
 	away        bool // giveUp was called, and regain was not called since
 	hung        []request
 	subs        map[protocol.Topic]*subscription
@@ -176,9 +176,9 @@ func (b *relayBroker) ask(out, in *fifo, r request) {
 	})
 }
 
-// try carries out a request, and answers it. The field store.trouble is the percentage of requests
-// that go wrong. Such a request is answered with a failure, and it is carried out at once, later or
-// never.
+// try carries out a request, and answers it. Some requests go wrong: the field store.trouble is
+// their percentage. A request that goes wrong is answered with a failure. It is carried out at
+// once, later or never.
 func (b *relayBroker) try(in *fifo, r request) {
 	if !b.w.chance(b.store.trouble) {
 		if ev := r.do(); ev != nil {
@@ -271,8 +271,9 @@ func (b *relayBroker) establish(s *subscription) {
 	}
 }
 
-// dispatch sends an event from the handle to the relay, over the connection that brings
-// publications. The event may be lost on the way.
+// dispatch sends an event of the handle to the relay, over the connection that brings publications.
+// The event is lost on the way if the connection or the subscription ends. While the field swallow
+// is above 0, dispatch drops publications.
 func (b *relayBroker) dispatch(ev broker.Event) {
 	connects, epoch := b.connects, 0
 	var s *subscription
@@ -322,16 +323,15 @@ func (b *relayBroker) stepped() {
 	b.heard = nil
 }
 
-// hearsNot reports whether the relay may miss publications without knowing it. This is so in two
-// cases: the store is out of reach and the relay's broker has not noticed yet, or subscriptions
-// ended less than 2 ms ago.
+// hearsNot reports whether the relay may miss publications without knowing it. There are two cases.
+// In the first, the store is out of reach, and the relay's broker has not noticed it yet. In the
+// second, subscriptions of the relay ended less than 2 ms ago.
 func (b *relayBroker) hearsNot() bool {
 	return b.unreachable && !b.away || b.w.now.Sub(b.deafAt) < 2*time.Millisecond
 }
 
-// If the parameter all is true, deafen ends all subscriptions. Otherwise it ends the subscription
-// of topic t. Events of an ended subscription that are still on the way are lost. The relay gets a
-// broker.Deaf.
+// deafen ends the subscription of topic t, or all subscriptions if the parameter all is true.
+// Events of an ended subscription that are still on the way are lost. The relay gets a broker.Deaf.
 func (b *relayBroker) deafen(all bool, t protocol.Topic) {
 	for _, s := range b.order {
 		if s.on && (all || s.topic == t) {
@@ -368,7 +368,7 @@ func (b *relayBroker) lose(frozen bool) {
 	b.unreachable, b.frozen = true, frozen
 	if last := len(b.outages) - 1; last < 0 || b.w.now.Sub(b.backAt) > time.Second {
 		b.outages = append(b.outages, outage{lost: b.w.now})
-	} else { // the previous outage goes on: the relay may not know yet what it missed
+	} else { // the last outage counts as going on, since the relay may not know what it missed
 		b.outages[last].back = time.Time{}
 	}
 	b.w.tracef("%s: redis is out of reach, frozen %v", b.name, frozen)
@@ -416,7 +416,7 @@ func (b *relayBroker) regain() {
 		case b.frozen && !r.gone:
 			b.try(&b.published, r)
 		case b.frozen:
-			r.do() // nobody waits for the answer any more
+			r.do() // the relay was told of a failure, and gets no answer
 		case !r.gone:
 			b.answer(&b.published, r.fail)
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// leaveAll ends all sessions, and checks that nothing is left of them.
+// leaveAll ends all sessions, and checks that neither an edge nor a relay keeps anything of them.
 func (w *world) leaveAll() {
 	if w.failure != "" {
 		return
@@ -110,8 +110,8 @@ func (w *world) populate(e *edge) {
 	})
 }
 
-// connect opens a session on some edge. It does nothing if that edge has 12 sessions already, or
-// has not had a link yet.
+// connect opens a session on a random living edge. It does nothing if there is no such edge, or if
+// the edge has 12 sessions already, or has not had a link yet.
 func (w *world) connect() {
 	if e := w.edge(); e != nil && len(e.sessions) < 12 {
 		w.connectTo(e, pick(w, []protocol.Endpoint{
@@ -123,7 +123,7 @@ func (w *world) connect() {
 func (w *world) connectTo(e *edge, at protocol.Endpoint) *session {
 	now, ever := e.links.Linked()
 	if !ever || !e.alive {
-		return nil // before its first link, an edge answers 503
+		return nil // an edge answers 503 before its first link
 	}
 	s := &session{e: e, user: pick(w, users), endpoint: at, ready: !now}
 	if at == protocol.EndpointGroup {

@@ -16,15 +16,15 @@ func (e *edge) doubt(a *attachment) {
 	e.w.after(e.w.between(0, 50*time.Millisecond), func() { e.seek(a) })
 }
 
-// seek dials another relay to replace the given silent link. Now and then it dials the same relay
-// again. It retries until the edge has moved. It stops early if bytes come on the silent link
-// again, or if this link is no longer in use.
+// seek dials another relay to replace the given silent link. Now and then it dials the relay of the
+// silent link itself. It retries until the edge has moved. It stops early if bytes come on the
+// silent link again, or if this link is no longer in use.
 func (e *edge) seek(a *attachment) {
 	if !e.alive || e.used != a || e.calledOff(a) {
 		return
 	}
 	again := func() { e.w.after(e.w.between(200*time.Millisecond, 400*time.Millisecond), func() { e.seek(a) }) }
-	if e.w.chance(20) { // in some cases the edge dials the silent relay first
+	if e.w.chance(20) { // now and then a frozen silent relay is dialled first
 		if a.relay.alive && a.relay.frozen {
 			e.knock(a)
 		}
@@ -121,7 +121,8 @@ func (e *edge) calledOff(a *attachment) bool {
 const promisedSilence = 3 * time.Second
 
 // watchSilence fails the run if the edge has heard nothing for longer than promisedSilence while a
-// relay takes links. A stalled edge is not checked.
+// relay takes links. An edge that knows clients of SDKs may need a relay that knows them, so the
+// other relays do not count for it. A stalled edge is not checked.
 func (e *edge) watchSilence() {
 	e.w.after(100*time.Millisecond, func() {
 		if !e.alive {

@@ -43,7 +43,7 @@ type edge struct {
 	sessions []*session // live sessions
 	closing  []*session // sessions that the relay has closed and that have not ended yet
 	ended    []*session // the sessions that ended most recently
-	compared int        // how often tables were compared since the start, or since world.mend
+	compared int        // comparisons with a relay's tables since the start, or since world.mend
 }
 
 // attachment is a link of an edge, from the handshake on.
@@ -60,8 +60,8 @@ type attachment struct {
 	// again after a call of link.Staying.
 	leaving time.Time
 	// counted is the time from which the hub counts publications without a position. If the edge
-	// moved to this link from another link, counted is a copy of that link's leaving. Otherwise it
-	// is zero.
+	// moved to this link from another link, counted is the field leaving of the other link.
+	// Otherwise it is zero.
 	counted time.Time
 }
 
@@ -421,6 +421,7 @@ type cause struct {
 }
 
 // collect takes the texts that one frame brought to sessions, and lets the model check these texts.
+// The run fails if the frame brought a text to a session that has ended.
 func (e *edge) collect(c cause) {
 	for _, s := range e.sessions {
 		for _, text := range s.Take() {

@@ -83,8 +83,9 @@ type feed struct {
 	*gateway.Feed
 	e *edge
 	a *attachment
-	// names has the topics by number. It lacks the numbers that came on a link after the edge had
-	// taken a newer link into use, since such numbers have no effect.
+	// names has the topics by the numbers that the relay gave them. If the edge has taken a newer
+	// link into use, names lacks the numbers that come later on this link, since they have no
+	// effect.
 	names map[uint64]protocol.Topic
 	// dropped has, by topic, the position of the last frame that the hub dropped. feed.lacks sets
 	// it.

@@ -16,15 +16,16 @@ type model struct {
 	edges  map[protocol.Instance]*numbered
 	topics map[protocol.Topic]*stream
 	texts  int               // number of texts drawn so far; makes each text unique
-	ids    map[uint64]*frame // accepted frames by their brief ID
+	ids    map[uint64]*frame // accepted frames by protocol.BriefID
 	lossy  bool              // Redis may have lost something: model.lose was called
 }
 
-// numbered holds the frames of one boot of an edge, by number.
+// numbered holds the frames of one boot of an edge, by number. It also holds what the edge has been
+// told of topics.
 type numbered struct {
 	e      *edge
 	frames map[uint64]*frame
-	last   map[protocol.Topic]uint64 // number of the last frame stored, by topic
+	last   map[protocol.Topic]uint64 // number of the last frame that the broker stored, by topic
 	at     map[protocol.Topic]protocol.Position
 
 	unplaced map[protocol.Topic]bool // topics whose position is not known yet at the edge
@@ -104,7 +105,7 @@ type session struct {
 	gone      bool    // the session has ended, or its edge has died
 	interests map[protocol.Topic]*interest
 	bares     map[*entry]int
-	had       map[uint64]bool    // IDs of messages received, ahead or not
+	had       map[uint64]bool    // IDs of messages received, also ahead of their publications
 	never     map[uint64]bool    // IDs of messages that the session must not receive
 	heard     map[hearing]uint64 // number of the last message received
 }
@@ -124,9 +125,9 @@ type interest struct {
 	leaves int       // unanswered commands to leave
 	came   time.Time // when the session connected, or asked to join
 	since  time.Time // of a client of an SDK: when its membership was confirmed
-	// loose is set to the result of awaySince when the connect or the join is answered. It is zero
-	// if every relay had Redis from the time interest.came until that answer. Otherwise the session
-	// may get any publication that was stored later than loose.
+	// loose is set to the result of awaySince when the connect, the join or the subscribe is
+	// answered. It is zero if every relay had Redis from the time interest.came until that answer.
+	// Otherwise the session may get any publication that was stored later than loose.
 	loose time.Time
 	// place is the edge's position in the topic when a client of an SDK became a member. It counts
 	// only if the field placed is true. If a relay had no Redis at that time, the client may get
@@ -204,14 +205,14 @@ func (m *model) awaySince(came time.Time) (since time.Time) {
 	return since
 }
 
-// opened takes note of an answer to a connect.
+// opened takes note of an Opened, which answers the connect of a client of the chat.
 func (m *model) opened(e *edge, o link.Opened) {
 	for _, s := range e.sessions {
 		if s.id != o.Session {
 			continue
 		}
 		s.ready = true
-		if len(o.Topics) > 0 { // without topics the session is not bound
+		if len(o.Topics) > 0 { // an Opened without topics makes the session no member yet
 			for _, i := range s.interests {
 				i.in = i.in || i.own
 				i.loosen(m)
@@ -323,8 +324,8 @@ func (m *model) answered(e *edge, number, session uint64, as answer, text []byte
 
 // leftAway is called when the leave f is answered. A relay without Redis may carry out a leave
 // although it does not know all earlier publications. When the relay learns of them, the session
-// has left and does not get them. So the session may lack publications that a relay missed, and
-// those that were stored during the outage or shortly before it.
+// has left and does not get them. So the session may lack two kinds of publications: those that a
+// relay missed, and those that were stored during the outage or shortly before it.
 func (i *interest) leftAway(m *model, f *frame) {
 	if since := m.awaySince(f.at); !since.IsZero() {
 		for _, x := range i.expected[i.next:] {

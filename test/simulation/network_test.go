@@ -31,7 +31,7 @@ type end struct {
 	sink  link.Sink
 	began time.Time
 	ended func(cause *link.CloseError, lastReceived time.Time) // called when the link ends, if set
-	doubt func()                                               // called when doubt begins
+	doubt func()                                               // called when a doubt begins
 
 	woken    bool
 	spoken   bool // Bye was sent
@@ -193,7 +193,7 @@ func (e *end) watch() {
 	})
 }
 
-// silent reports whether the edge doubts its relay, and no byte has come since.
+// silent reports whether the edge doubts its relay, and no byte has come since the doubt began.
 func (e *end) silent() bool { return e.talk.Silent(e.received) }
 
 // pause stops the process at this end. The method resume lets the process go on.

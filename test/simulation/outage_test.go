@@ -8,8 +8,8 @@ import (
 )
 
 // outage takes Redis away from all relays twice, after everything was mended and has settled. It
-// checks that clients of the same relay go on talking to each other. Messages between clients of
-// different relays come after the outage.
+// checks that clients of the same relay go on talking to each other during the second outage. It
+// also checks that messages between clients of different relays come after the outages.
 func (w *world) outage() {
 	// In the first outage a relay may still lack publications that its edges made earlier, through
 	// other relays. So servedBy checks nothing in the first outage.
@@ -36,7 +36,8 @@ func (w *world) outage() {
 	}
 }
 
-// everyoneSpeaks sends something from every client, and returns the frames that must be published.
+// everyoneSpeaks sends something from every client, and lets a second pass. It returns those of the
+// new frames that must be published.
 func (w *world) everyoneSpeaks() (said []*frame) {
 	for _, e := range w.edges {
 		before := e.number
@@ -95,8 +96,9 @@ func (w *world) newcomers() {
 }
 
 // servedBy checks that each frame has reached every member on the sender's relay who must get it,
-// and that the frame is not published yet. It also checks that every session is a member of some
-// topic. In the first outage, and after a failure, servedBy checks nothing.
+// and that the frame is not published yet. It also checks that every session of the chat is a
+// member of some topic, and that every session of an SDK is confirmed, unless its connect is not in
+// the log. In the first outage, and after a failure, servedBy checks nothing.
 func (w *world) servedBy(said []*frame) {
 	if !w.settledOnce || w.failure != "" {
 		return
@@ -126,7 +128,7 @@ func (w *world) servedBy(said []*frame) {
 		for _, s := range e.sessions {
 			in := slices.ContainsFunc(sortedKeys(s.interests), func(t protocol.Topic) bool { return s.interests[t].in })
 			if s.sdk != nil {
-				in = s.sdk.confirmed || len(s.sdk.frames) == 0 // no frames: the log has no room
+				in = s.sdk.confirmed || len(s.sdk.frames) == 0 // no frames: no connect in the log
 			}
 			if !in {
 				w.fail("P5: %s/%d (%s) has connected, and is in nothing, while redis is away", e.name, s.id, s.user)

@@ -9,8 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// late reports whether an entry may reach a session that was not in the topic when the entry was
-// stored.
+// late reports whether the entry at the position c.position may reach a session that was not in the
+// topic when the entry was stored.
 func (m *model) late(i *interest, c cause, text string) bool {
 	for _, e := range m.stream(c.topic).entries {
 		if e.position == c.position && e.text == text {
@@ -34,7 +34,8 @@ func (i *interest) isLoose(e *entry) bool {
 	return !i.loose.IsZero() && (e.at.After(i.loose) || i.placed && i.place.Before(e.position))
 }
 
-// told takes note of a topic's position at an edge.
+// told takes note that an edge has come to the given position in a topic. It does nothing if the
+// edge has a later position.
 func (m *model) told(e *edge, t protocol.Topic, at protocol.Position) {
 	n := m.edges[e.instance]
 	if n.at[t].Before(at) {
@@ -48,23 +49,25 @@ func (m *model) numbered(e *edge, n link.TopicNumber) {
 	known := m.edges[e.instance]
 	known.unplaced[n.Topic] = n.Position.IsUnplaced()
 	if len(e.members(n.Topic)) == 0 {
-		delete(known.at, n.Topic) // the edge has no member
+		delete(known.at, n.Topic) // an edge without a member has no position
 	}
 	if !n.Position.IsUnplaced() {
 		m.told(e, n.Topic, n.Position)
 	}
 }
 
-// loosen sets i.loose when a connect or a join is answered.
+// loosen sets i.loose, unless it is set already. It is called when a connect, a join or a subscribe
+// is answered.
 func (i *interest) loosen(m *model) {
 	if i.loose.IsZero() {
 		i.loose = m.awaySince(i.came)
 	}
 }
 
-// broughtAhead takes note that an Ahead frame came to an edge. The frame brought a message ahead of
-// its publication, or only the ID of such a message. If the edge gave this message to one member,
-// all other members must have it too. The edge must not give the message to anybody later.
+// broughtAhead takes note that an Ahead or an AheadForms frame came to an edge. The frame brought a
+// message ahead of its publication, or only the ID of such a message. If the edge gave this message
+// to one member, it must have given it to every other member that is to get it. The edge must not
+// give the message to anybody later.
 func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 	n := m.edges[e.instance]
 	f := m.ids[id]
@@ -94,7 +97,8 @@ func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 	}
 }
 
-// lacks reports whether the session must still get an entry whose position is not behind at.
+// lacks reports whether the session must still get an entry at the given position, or at an earlier
+// position.
 func (i *interest) lacks(at protocol.Position) bool {
 	return slices.ContainsFunc(i.expected[i.next:], func(x *expected) bool {
 		return x.class == must && !x.got && !x.excused && !x.gone && !at.Before(x.position)
@@ -102,7 +106,8 @@ func (i *interest) lacks(at protocol.Position) bool {
 }
 
 // gap checks a Gap that came to an edge, and takes note of the loss. It returns how many messages
-// are lost. If nobody can tell this number, the second result is false.
+// are lost. The second result is false if nobody can tell this number, or if the edge has the
+// position of the Gap already.
 func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known bool) {
 	at := m.edges[e.instance].at[t]
 	if !at.Before(g.Position) {
@@ -133,9 +138,9 @@ func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known b
 			continue
 		}
 		// A session that came while a relay had no Redis may have come after the loss. It must be
-		// told only if it lacks a message.
+		// told only if it lacks a message. A session with an sdk.end is closed in any case.
 		owed := i.loose.IsZero() || i.lacks(g.Position)
-		if s.sdk != nil && i.in && s.sdk.end == nil && owed { // else the session is closed in any case
+		if s.sdk != nil && i.in && s.sdk.end == nil && owed {
 			m.w.fail("P4: %s/%d (%s) is told of no loss on %s, and others of its edge are", e.name, s.id, s.user, t)
 		}
 		for _, x := range i.expected[i.next:] {
@@ -218,7 +223,8 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 //   - Redis lost the message, and the session was not there when the message was first published.
 //     Now Redis has the message again, or a relay does not know of the loss.
 //   - The message was published, or may have been published, before the session came. A relay that
-//     does not know of that publication gives the message ahead.
+//     does not know of that publication gives the message ahead. The sender's or the receiver's
+//     edge has linked anew.
 //   - The session was told that the message is lost, and a relay that does not know of the loss
 //     gives the message ahead. The sender's edge has left that relay, or the sender's or the
 //     receiver's edge has linked anew.
@@ -250,7 +256,7 @@ func (m *model) relinked(f *frame, s *session) bool {
 	return false
 }
 
-// deliveredAhead checks a message that came in an Ahead frame.
+// deliveredAhead checks a message that came in an Ahead or an AheadForms frame.
 func (m *model) deliveredAhead(s *session, c cause, text string, fail func(promise, what string)) {
 	f, i := m.ids[c.id], s.interests[c.topic]
 	switch {
@@ -274,8 +280,8 @@ func (m *model) deliveredAhead(s *session, c cause, text string, fail func(promi
 	}
 }
 
-// deliveredLate checks a message that was given ahead although it is published already. That is
-// permitted if the receiver's relay perhaps does not know of the publication, or of a loss.
+// deliveredLate checks a message that was given ahead although it is published already. The
+// receiver's relay may do that if it perhaps does not know of the publication, or of a loss.
 // Otherwise the run fails if the message was published before the receiver came, or if the receiver
 // was told that the message is lost.
 func (m *model) deliveredLate(s *session, c cause, f *frame, fail func(promise, what string)) {
@@ -418,8 +424,8 @@ func (m *model) deliveredEntry(s *session, c cause, text string, fail func(promi
 		return
 	}
 	for _, x := range i.expected[i.next:n] {
-		// After Redis has lost data, it can be that no relay knows how an earlier epoch ended. The
-		// last entries of that epoch can then be missing, and the session is told of no loss.
+		// After Redis has lost data, perhaps no relay knows how an earlier epoch ended. The last
+		// entries of that epoch can then be missing, and the session is told of no loss.
 		unknown := m.lossy && x.position.Epoch < c.position.Epoch
 		if x.class == must && !x.got && !x.excused && !x.gone && !unknown {
 			fail("P4", "and never "+x.text+" at "+x.position.String()+" before it")

@@ -124,7 +124,7 @@ func (r *relay) Disconnected(l *downlink.Link, lastReceived time.Time, err error
 	r.stepSoon()
 }
 
-// takes reports whether a new link can come up.
+// takes reports whether an edge can link to the relay now.
 func (r *relay) takes() bool { return r.alive && !r.frozen && !r.refusing }
 
 // accept completes a handshake at the relay.
@@ -240,7 +240,8 @@ func metric(of *prometheus.Registry, name string) float64 {
 	panic("no metric " + name)
 }
 
-// judgeEnd fails the run if a link ended for a reason that only a fault of edgerelay can give.
+// judgeEnd fails the run if a link ended for a reason that only a fault of edgerelay can bring
+// about.
 func (w *world) judgeEnd(name string, cause *link.CloseError) {
 	switch cause.Code {
 	case link.CodeProtocol, link.CodeTables, link.CodeLimit:

@@ -33,9 +33,9 @@ const actions = 160
 // plan makes a random schedule, which depends on the seed alone.
 func plan(seed uint64) schedule { return planOf(seed, 0xac7104, kinds) }
 
-// planOf makes a random schedule from the given kinds of actions. The parameters seed and more are
-// the seed of its random numbers. Each caller of planOf has its own value of the parameter more, so
-// that different callers get different schedules for the same seed.
+// planOf makes a random schedule from the given kinds of actions. Its random numbers follow from
+// the parameters seed and more. Each caller of planOf passes another value of more, so that the
+// same seed gives a different schedule to each caller.
 func planOf(seed, more uint64, kinds []kind) schedule {
 	rnd := rand.New(rand.NewPCG(seed, more))
 	one := func(of ...int) int { return of[rnd.IntN(len(of))] }
@@ -109,7 +109,7 @@ var kinds = []kind{
 	{"disconnect", 40, false, func(w *world) {
 		if s := w.someone(); s != nil {
 			if w.chance(30) {
-				w.speak(s) // this last message must not be lost
+				w.speak(s) // this message must not be lost although the session ends
 			}
 			w.disconnect(s)
 		}
@@ -243,7 +243,8 @@ func (s *store) load(back bool) {
 		case s.w.config.sdk:
 			// Redis with other contents counts as another server. The relay's old connections do
 			// not lead to that server. So the hung requests are not carried out later. Schedules of
-			// the chat alone do without this step, so that they stay as they were.
+			// the chat alone do without this step, since it would make their seeds stand for other
+			// runs.
 			c.frozen = false
 		}
 	}
@@ -275,10 +276,10 @@ func (w *world) play(s schedule) {
 	w.pass(30 * time.Second)
 	w.model.caughtUp()
 	for _, t := range sortedKeys(w.model.topics) {
-		// If a relay missed the topic's last publication, it notices that when this one comes.
+		// A relay that missed the topic's last publication notices that by the next publication.
 		w.store.elsewhere(t, "elsewhere", w.text())
 	}
-	w.pass(11 * time.Second) // tables are compared at least once
+	w.pass(11 * time.Second) // enough for edges and relays to compare their tables
 	if w.failure == "" {
 		w.model.finish()
 	}
@@ -289,7 +290,8 @@ func (w *world) play(s schedule) {
 	w.leaveAll()
 }
 
-// mend ends the faults that can be ended, and starts relays until two serve.
+// mend ends the faults that can be ended. Then it starts relays until two serve that are not of an
+// old version.
 func (w *world) mend() {
 	w.tracef("--- all is mended")
 	w.calm = w.now
@@ -310,7 +312,7 @@ func (w *world) mend() {
 }
 
 // bareReachesAll checks that, when everything is mended, a publication without a position reaches
-// every session of the topic "all".
+// every member of the topic "all" once.
 func (w *world) bareReachesAll() {
 	if w.failure != "" {
 		return

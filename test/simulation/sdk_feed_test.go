@@ -42,9 +42,10 @@ func (e *edge) members(t protocol.Topic) (in []*session) {
 	return in
 }
 
-// lacks reports whether the hub drops a frame that came on a link which the edge is leaving. The
-// hub drops a frame that has no text in the form of some member of the topic. It also drops the
-// frames behind a dropped frame, until the edge has the dropped frame's position.
+// lacks reports whether the hub drops a frame that came on a link which the edge is leaving. If the
+// hub does, lacks notes that in f.dropped. The hub drops a frame that has no text in the form of
+// some member of the topic. It also drops the frames behind a dropped frame, until the edge has the
+// dropped frame's position.
 func (f *feed) lacks(t protocol.Topic, at protocol.Position, has forms) bool {
 	if f.a == f.e.used {
 		return false
@@ -98,8 +99,8 @@ func (f *feed) Bound(n link.Bound, answer bool) error {
 	return err
 }
 
-// told takes note of a frame that answers a number. If the parameter first is false, an earlier
-// frame has answered that number, and the model is told nothing.
+// told takes note of a frame that answers the client's frame of the given number. If the parameter
+// first is false, an earlier frame has answered it already, and the model is told nothing.
 func (f *feed) told(number, session uint64, as answer, text []byte, first bool) {
 	if first {
 		f.e.w.model.answered(f.e, number, session, as, text)

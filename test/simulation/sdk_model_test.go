@@ -19,7 +19,7 @@ type command struct {
 	said   protocol.Content // what a publish says, without Info
 	topics []protocol.Topic // the topics to which a connect subscribes
 
-	code     int    // the error code that the answer must have; 0: no error is certain
+	code     int    // the error code that the answer must have; 0: it need not be an error
 	closes   bool   // the relay must close the session
 	closing  uint16 // the code with which the relay must close the session
 	unread   bool   // behind a line that closes the session, so the relay does not read it
@@ -43,11 +43,11 @@ func (k *command) endsWith(code int) { k.closes, k.code = true, code }
 // perhaps permitted. For a frame of a client of the chat, mayStore returns false.
 func (f *frame) mayStore() bool { return f.sdk != nil && f.sdk.may }
 
-// published reports whether a publish was answered with success, so that its message must be
-// published.
+// published reports whether the command is a publish that was answered with success. The message of
+// such a publish must be published.
 func (k *command) published() bool { return k.method == "publish" && k.done }
 
-// interest returns the session's part in a topic.
+// interest returns the session's part in a topic. It makes one if there is none.
 func (s *session) interest(t protocol.Topic) *interest {
 	i := s.interests[t]
 	if i == nil {
@@ -304,7 +304,7 @@ func (m *model) answeredUnsubscribe(f *frame, as answer, r reply, fail func(stri
 	if want := map[bool]answer{true: answerLeft, false: answerOnly}[i.in]; r.Unsubscribe == nil || as != want {
 		fail("which is the wrong answer")
 	}
-	if i.in { // the unsubscribe did not wait for publications that are on their way
+	if i.in { // the client may miss publications that were on their way to the relay
 		i.in = false
 		for _, x := range i.expected[i.next:] {
 			if x.class == must {
@@ -338,7 +338,7 @@ func (m *model) answeredPublish(f *frame, as answer, r reply, fail func(string))
 		fail("which is the wrong error")
 	case f.stored > 0:
 		fail("and is published")
-	case k.before == nil: // its session was unsubscribed by a loss
+	case k.before == nil: // a loss had ended the membership of its session
 	case k.before.answered == 0:
 		fail("though the client has subscribed")
 	case k.before.sdk.answered != 100:
@@ -377,7 +377,7 @@ func (m *model) confirmed(e *edge, n link.Confirmed, topics []protocol.Topic) {
 	m.w.expire(s)
 }
 
-// refreshed takes note of a Refreshed.
+// refreshed checks a Refreshed frame, and takes note of the new end of the session.
 func (m *model) refreshed(e *edge, n link.Refreshed) {
 	f := m.edges[e.instance].frames[n.Number]
 	if f == nil || f.sdk == nil || f.sdk.method != "refresh" || f.s.id != n.Session || n.Until != f.sdk.claims.exp {
@@ -389,7 +389,7 @@ func (m *model) refreshed(e *edge, n link.Refreshed) {
 }
 
 // closed checks a Close frame. It returns the session that the frame ends. If that session is
-// ending already, closed returns nil.
+// ending already, or has ended, closed returns nil.
 func (m *model) closed(e *edge, n link.Close) *session {
 	ours := func(s *session) bool { return s.id == n.Session }
 	i := slices.IndexFunc(e.sessions, ours)
@@ -420,7 +420,8 @@ func (m *model) closed(e *edge, n link.Close) *session {
 	return s
 }
 
-// mayHaveLost reports whether on some topic a session lacks publications that it must get.
+// mayHaveLost reports whether the edge of a session lacks publications of some topic of the
+// session, or may lack some.
 func (m *model) mayHaveLost(s *session) bool {
 	for t := range s.interests {
 		if m.missed(s, t) {
@@ -468,7 +469,7 @@ func (m *model) unbound(e *edge, n link.Unbound, t protocol.Topic) {
 	}
 }
 
-// deliveredLoss checks the push by which a client learns that its membership has ended.
+// deliveredLoss checks the push by which a client learns that a loss has ended its membership.
 func (m *model) deliveredLoss(s *session, c cause, text string, fail func(promise, what string)) {
 	r, ok := read(text)
 	if !ok || r.Push == nil || r.Push.Channel != string(c.topic) || r.Push.Unsubscribe == nil || r.Push.Unsubscribe.Code != 2500 || c.session != s.id {

@@ -17,12 +17,12 @@ import (
 // client is the part of a session that only sessions of clients of SDKs have. It holds what the
 // client knows, and what the reader of its edge knows of the client.
 type client struct {
-	open      bool   // its edge vouches for its user, so it needs no token
+	open      bool   // the edge vouches for the user, so no token is needed
 	id        string // the client id in the reply to the connect
 	asked     uint32 // the id of its last command
 	confirmed bool
 	claims    claims   // what the token of the connect says
-	infos     []string // infos of its tokens; the first is of the connect's token
+	infos     []string // infos of the client's tokens; the first is of the token of the connect
 	until     int64    // Unix seconds; 0: for ever
 	frames    []*frame // its lines that the log has accepted
 	// pending has the last subscribe or unsubscribe that is not answered, by channel.
@@ -104,8 +104,8 @@ func (s *session) mayRead(channel string) bool {
 func (w *world) count(what string) { w.counts[what]++ }
 
 // connectSDK opens a session of a client of an SDK at an edge. The client sends its connect at
-// once, or within half a second. If the parameter late is true, the client never sends its connect
-// at once. If the edge takes no such clients now, connectSDK returns nil.
+// once, or within half a second. If the parameter late is true, it does not send its connect at
+// once. If the edge takes no such clients now, connectSDK returns nil.
 func (w *world) connectSDK(e *edge, late bool) *session {
 	if _, ever := e.links.Linked(); e.old || !e.alive || !ever || !e.links.KnowsSDK() || len(e.sessions) >= 14 {
 		return nil
@@ -163,8 +163,8 @@ func (c *client) nextID() uint32 {
 	return c.asked
 }
 
-// connectLine returns a client's first line. A few of these lines are wrong, so that the edge or
-// the relay refuses them.
+// connectLine returns a client's first line. A few of these lines are wrong, so that the relay
+// refuses them.
 func (w *world) connectLine(s *session) (string, *frame) {
 	c, k := s.sdk, &command{method: "connect"}
 	k.id = c.nextID()
@@ -254,7 +254,7 @@ func (w *world) publishLine(s *session, channel string) line {
 	case 0:
 		data = fmt.Sprintf(`{"n":%q, "x":[1.50]}`, text)
 	case 1:
-		data = fmt.Sprintf(`"\u0023%s"`, text[1:]) // the relay would not write this escape
+		data = fmt.Sprintf(`"\u0023%s"`, text[1:]) // relays themselves write no such escape
 	default:
 		data = fmt.Sprintf("%q", text)
 	}
@@ -276,7 +276,7 @@ func (w *world) subscribeLine(s *session, channel string, come bool) line {
 	return line{fmt.Sprintf(`{"%s":{"channel":%q},"id":%d}`, k.method, channel, k.id), &frame{topic: protocol.Topic(channel), sdk: k}}
 }
 
-// otherLine returns a refresh, or a line that is answered with an error.
+// otherLine returns a refresh, or a line that the relay must answer with an error.
 func (w *world) otherLine(s *session) line {
 	c, k := s.sdk, &command{}
 	k.id = c.nextID()
@@ -443,7 +443,7 @@ func (w *world) introduced(s *session, l line, confirmed <-chan struct{}) {
 	try()
 }
 
-// accept gives a line to the log.
+// accept gives a line to the log. It returns false if the log has no room.
 func (w *world) accept(s *session, l line) bool {
 	if !s.e.links.Accept(s.id, []byte(l.text)) {
 		return false
@@ -454,7 +454,7 @@ func (w *world) accept(s *session, l line) bool {
 	return true
 }
 
-// shortened leaves out the middle of a long line. Long lines are those with a token.
+// shortened leaves out the middle of a long line, such as a line with a token.
 func shortened(text string) string {
 	if len(text) > 160 {
 		return text[:60] + "…" + text[len(text)-60:]
@@ -462,8 +462,8 @@ func shortened(text string) string {
 	return text
 }
 
-// readAll plans a call of world.read for each client whose lines wait. The caller calls readAll
-// when a link begins, and when a connect is confirmed.
+// readAll plans a call of world.read for each client whose lines wait for a link or for a
+// confirmation. The caller calls readAll when a link begins, and when a connect is confirmed.
 func (e *edge) readAll() {
 	for _, s := range e.sessions {
 		if s.sdk != nil && s.sdk.waits != nil {
@@ -472,7 +472,8 @@ func (e *edge) readAll() {
 	}
 }
 
-// giveUp disconnects a guest whose connect was not confirmed in time.
+// giveUp disconnects a guest whose connect was not confirmed in time. The run fails if nothing can
+// have delayed the confirmation: all faults are mended, and every relay has Redis.
 func (w *world) giveUp(s *session) {
 	if s.gone || s.sdk.confirmed || slices.Contains(s.e.closing, s) || !s.e.alive {
 		return

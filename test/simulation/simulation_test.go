@@ -22,8 +22,8 @@ var (
 // the test shortens the schedule and prints what happens in the short one.
 //
 // The test logs a digest of the bytes that links carry, and of the times at which they come. No
-// edge has clients of SDKs in this test. So the digest stays the same if a change of the code has
-// no effect on the links of edges without these clients.
+// edge has clients of SDKs in this test. So a change of the code leaves the digest as it is, unless
+// the change affects the links of edges without these clients.
 func TestSimulation(t *testing.T) { simulate(t, plan) }
 
 // TestSimulationWithSDKs does what TestSimulation does, with clients of the chat and of SDKs.

@@ -28,7 +28,8 @@ func (m *model) arriving(t protocol.Topic, i *interest, user string) {
 	}
 }
 
-// flies notes that a publication is on its way to one more relay (1), or to one fewer (-1).
+// flies notes that a publication is on its way to one relay more, or to one relay fewer. The
+// parameter by is then 1 or -1.
 func (m *model) flies(p broker.Publication, by int) {
 	for _, e := range m.stream(p.Topic).entries {
 		if e.position == p.Position {
@@ -76,7 +77,8 @@ func (m *model) stored(p broker.Publish, at protocol.Position, by *brokertest.Ha
 }
 
 // expect decides for each session of the topic whether it must, may or must not receive an entry.
-// The parameter by is the handle of the relay that has published the entry.
+// If the parameter again is true, the same message was stored before. The parameter by is the
+// handle of the relay that has published the entry.
 func (m *model) expect(t protocol.Topic, e *entry, again bool, by *brokertest.Handle) {
 	for _, edge := range m.w.edges {
 		for _, s := range edge.sessions {
@@ -102,8 +104,8 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool, by *brokertest.Ha
 }
 
 // owed reports whether a client of an SDK must get what its own relay has published, even while the
-// client's edge knows no position. The edge knows none if the client came while Redis was away. The
-// client's subscribe was confirmed, so the client must get all that was said later. If the edge
+// client's edge knows no position of the topic. That is so if the client came while Redis was away.
+// The client's subscribe was confirmed, so the client must get all that was said later. If the edge
 // linked to the relay after the client came, the relay owes the client nothing, since it does not
 // know when the client came.
 func (m *model) owed(s *session, i *interest, e *entry, by *brokertest.Handle) bool {

@@ -38,7 +38,7 @@ type world struct {
 	model  *model
 
 	settledOnce bool           // the first outage of world.outage is over
-	calm        time.Time      // when all was mended; zero: not yet
+	calm        time.Time      // when world.mend was called; zero: not yet
 	counts      map[string]int // how often each event of clients of SDKs happened
 	doubts      struct{ begun, moved, cancelled int }
 }
@@ -54,7 +54,7 @@ type config struct {
 	window     int           // unread bytes at which an end of a conn stops sending
 	digestEach time.Duration
 	topicRate  int // bytes a second; 0: no bound
-	pieces     int // bound of the pieces of jobs that a relay does in one step
+	pieces     int // largest number of pieces of jobs in one step of a relay
 
 	sdk  bool // there are clients of SDKs besides those of the chat
 	skew bool // some edges and relays do not know clients of SDKs; only with sdk

@@ -40,9 +40,10 @@ local window = now - now % eighth
 
 local answers, texts, channels = {}, {}, {}
 
--- Takes the mark of instance out of marks. It returns the number and the time of that mark, and the
--- other marks. If marks has none for instance, the number and the time are those of the mark in
--- hash. If hash has none either, or is false, they are 0 0.
+-- Takes the mark of an instance out of the string marks. It returns the number and the time of that
+-- mark, and the string of the other marks. If the string has no mark of the instance, the number
+-- and the time are those of the mark in the hash. If the hash has none either, or if the argument
+-- hash is false, they are 0 0.
 local function take(marks, instance, hash)
   local at = find(marks, instance, 1, true)
   while at and at % 32 ~= 1 do at = find(marks, instance, at + 1, true) end

@@ -50,9 +50,9 @@ local function at(i, position)
   return find(json, '"Pos":"' .. position .. '"', 1, true) and json or ''
 end
 
--- A list of the epochs from which the page may have entries, the latest first. An item has three
--- numbers: the epoch, the offset of the epoch's last entry, and how many entries of the history are
--- behind that entry.
+-- The variable epochs lists the epochs from which the page may have entries, the latest first. Each
+-- item has three numbers: the epoch, the offset of the epoch's last entry, and how many entries of
+-- the history are behind that entry.
 local epochs = {{epoch, offset, 0}}
 local first -- number of the page's first entry, counted from the end
 while not first do
