@@ -11,7 +11,7 @@ import (
 // Broker carries publications between relays. It also carries them to and from other servers that
 // use the same back end.
 //
-// Only Run blocks. Publish, Subscribe, ReadHistory, CountSubscribers and Flush are requests. Each
+// Only Run blocks. Publish, Subscribe, ReadHistory, Begin, CountSubscribers and Flush are requests. Each
 // request has a Token. The Event that answers the request has that Token, too. A Broker does not
 // bound its queues. The caller must bound the number of its unanswered requests. The Broker may be
 // given several requests of one kind about one topic. Those of them that succeed are carried out in
@@ -53,6 +53,10 @@ type Broker interface {
 	// ReadHistory asks for the publications after a position. History answers the request. A
 	// History has at most PageSize publications. If publications are long, it may have fewer.
 	ReadHistory(t protocol.Topic, after protocol.Position, token uint64)
+	// Begin decides the epoch of a topic that has no top. If the topic has a top, Begin changes
+	// nothing. Otherwise the topic's next publication has offset 1 of the epoch in Began, unless
+	// that epoch is forgotten first, as a top is. Began answers the request.
+	Begin(t protocol.Topic, token uint64)
 	// CountSubscribers asks how many subscribers of a topic the back end counts. A subscription of
 	// this Broker counts too. Counted answers the request.
 	CountSubscribers(t protocol.Topic, token uint64)
@@ -103,6 +107,14 @@ type Publish struct {
 	Known protocol.Position
 }
 
+// Retention says how much of a topic's history is kept. A broker's configuration may have a function
+// that returns the Retention of a topic. What is less than the broker keeps of every topic has no
+// effect there.
+type Retention struct {
+	Size int           // publications
+	Age  time.Duration // expiry after the topic's last publication
+}
+
 // Outcome says how a Publish ended.
 type Outcome uint8
 
@@ -130,7 +142,7 @@ type Publication struct {
 	Number   uint64
 }
 
-// Event is one of Published, Subscribed, Received, History, Counted, Flushed, State, Deaf.
+// Event is one of Published, Subscribed, Received, History, Began, Counted, Flushed, State, Deaf.
 type Event interface{ event() }
 
 // Published answers Publish.
@@ -150,6 +162,10 @@ type Subscribed struct {
 	// Top is the topic's top at some moment after the back end confirmed the subscription. It is
 	// zero if none is known.
 	Top protocol.Position
+	// Genuine is as in History, for Top. It may be false although it would be true in a History.
+	Genuine bool
+	// Begun is the epoch that Begin has decided, if Top is zero; 0: none.
+	Begun uint64
 }
 
 // Received brings a publication of a subscribed topic. Publications of one topic come in the order
@@ -192,6 +208,15 @@ type History struct {
 	Err          error
 }
 
+// Began answers Begin. Top is the topic's top. If nothing was published since its epoch was begun,
+// Top has the offset 0.
+type Began struct {
+	Token uint64
+	Topic protocol.Topic
+	Top   protocol.Position
+	Err   error
+}
+
 // Counted answers CountSubscribers.
 type Counted struct {
 	Token uint64
@@ -220,6 +245,7 @@ func (Subscribed) event() {}
 func (Received) event()   {}
 func (Deaf) event()       {}
 func (History) event()    {}
+func (Began) event()      {}
 func (Counted) event()    {}
 func (Flushed) event()    {}
 func (State) event()      {}

@@ -129,7 +129,7 @@ func (Dialect) Answer(s dialect.Session, c *dialect.Command, v dialect.Verdict) 
 
 // Render implements dialect.Dialect. If a user publishes to a group or to all, the publication is
 // not sent to the sessions of that user.
-func (Dialect) Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byte, except string) {
+func (Dialect) Render(b []byte, t protocol.Topic, _ protocol.Position, p *protocol.Content) (text []byte, except string) {
 	if !t.IsUser() {
 		except = p.From
 	}

@@ -107,7 +107,7 @@ func TestWhoIsExcepted(t *testing.T) {
 		{"group:g", "group 【g】 user 【1】 send:hi", "1"},
 		{protocol.All, "user 【1】 send all:hi", "1"},
 	} {
-		text, except := Dialect{}.Render([]byte("> "), c.topic, &protocol.Content{From: "1", Msg: "hi"})
+		text, except := Dialect{}.Render([]byte("> "), c.topic, protocol.Position{}, &protocol.Content{From: "1", Msg: "hi"})
 		if string(text) != "> "+c.text || except != c.except {
 			t.Errorf("%s: %q except %q, want %q except %q", c.topic, text, except, c.text, c.except)
 		}

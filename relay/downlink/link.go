@@ -213,6 +213,10 @@ func (l *Link) decode(t link.Type, body []byte) (any, error) {
 			c.Keep = bytes.Clone(c.Keep)
 			return c, err
 		}
+	case link.TypeDrained:
+		if l.SDK() {
+			return link.ParseDrained(body)
+		}
 	case link.TypeKeep:
 		if l.SDK() {
 			k, err := link.ParseKeep(body)

@@ -42,6 +42,14 @@ type said struct {
 	kept     bool          // in a tail, so each further frame is counted in tails.bytes
 }
 
+// shown returns the position that clients are told. It is zero for a message that is given ahead.
+func (s *said) shown() protocol.Position {
+	if s.ahead {
+		return protocol.Position{}
+	}
+	return s.position
+}
+
 // size returns how many bytes s takes in a tail.
 func (s *said) size() int {
 	n := s.content.Size() + len(s.content.From)
@@ -94,13 +102,13 @@ func (r *Router) compose(t *topic, s *said, n need) []byte {
 	}
 	var ends [link.MaxForms]int
 	if n != needSDK {
-		r.scratch.text, except = r.dialects[link.FormChat].Render(r.scratch.text, t.name, &s.content)
+		r.scratch.text, except = r.dialects[link.FormChat].Render(r.scratch.text, t.name, s.shown(), &s.content)
 		texts[count].Form, ends[count] = link.FormChat, len(r.scratch.text)
 		count++
 	}
 	if n != needChat {
 		// The second result is dropped, since no user is left out of the form of the SDKs.
-		r.scratch.text, _ = r.dialects[link.FormJSON].Render(r.scratch.text, t.name, &s.content)
+		r.scratch.text, _ = r.dialects[link.FormJSON].Render(r.scratch.text, t.name, s.shown(), &s.content)
 		texts[count].Form, ends[count] = link.FormJSON, len(r.scratch.text)
 		count++
 	}

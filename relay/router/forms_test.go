@@ -347,9 +347,9 @@ type counting struct {
 	rendered *int
 }
 
-func (c counting) Render(b []byte, t protocol.Topic, p *protocol.Content) ([]byte, string) {
+func (c counting) Render(b []byte, t protocol.Topic, at protocol.Position, p *protocol.Content) ([]byte, string) {
 	*c.rendered++
-	return c.lines.Render(b, t, p)
+	return c.lines.Render(b, t, at, p)
 }
 
 // TestAPublicationIsRenderedOnce publishes to members on many edges. Each text must be rendered

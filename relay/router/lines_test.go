@@ -101,7 +101,7 @@ func (lines) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) []
 	return fmt.Appendf(nil, "%d %s", c.Tag, reasons[v.Reason])
 }
 
-func (lines) Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byte, except string) {
+func (lines) Render(b []byte, t protocol.Topic, _ protocol.Position, p *protocol.Content) (text []byte, except string) {
 	return fmt.Appendf(b, "%s %s%s: %s", t, p.From, p.Client, p.Msg), "nobody"
 }
 

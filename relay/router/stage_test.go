@@ -121,6 +121,10 @@ func (s *stage) ReadHistory(t protocol.Topic, after protocol.Position, token uin
 	s.events = append(s.events, broker.History{Token: token, Topic: t, Through: protocol.Position{Epoch: 1, Offset: s.tops[t]}})
 }
 
+func (s *stage) Begin(t protocol.Topic, token uint64) {
+	s.events = append(s.events, broker.Began{Token: token, Topic: t, Top: protocol.Position{Epoch: 1, Offset: s.tops[t]}})
+}
+
 func (s *stage) CountSubscribers(_ protocol.Topic, token uint64) {
 	s.events = append(s.events, broker.Counted{Token: token})
 }

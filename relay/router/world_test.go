@@ -78,6 +78,8 @@ func (f *filter) lost(ev broker.Event) broker.Event {
 		}
 	case broker.History:
 		return broker.History{Token: ev.Token, Topic: ev.Topic, Err: errAway}
+	case broker.Began:
+		return broker.Began{Token: ev.Token, Topic: ev.Topic, Err: errAway}
 	case broker.Counted:
 		return broker.Counted{Token: ev.Token, Err: errAway}
 	case broker.Flushed:

@@ -17,6 +17,7 @@ var errorOf = [dialect.Reasons]ErrorCode{
 	dialect.AlreadyMember:   ErrorAlreadySubscribed,
 	dialect.Late:            ErrorInternal,
 	dialect.Unsure:          ErrorInternal,
+	dialect.Unrecoverable:   ErrorUnrecoverablePosition,
 	dialect.ManyKeeps:       ErrorLimitExceeded,
 }
 
@@ -53,7 +54,7 @@ func (Dialect) Content(_ dialect.Session, c *dialect.Command) protocol.Content {
 // that a publication without info comes from the site's own server. If the publisher is a client of
 // the chat, its client id is empty. The result except is always "": a client of an SDK expects to
 // receive what it publishes itself.
-func (Dialect) Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byte, except string) {
+func (Dialect) Render(b []byte, t protocol.Topic, _ protocol.Position, p *protocol.Content) (text []byte, except string) {
 	pub := Pub{Text: p.Msg, Data: p.Raw, Tags: p.Tags}
 	if p.JSON {
 		pub.Data = p.Msg

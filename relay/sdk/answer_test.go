@@ -90,7 +90,7 @@ func TestRendering(t *testing.T) {
 	} {
 		for _, topic := range []protocol.Topic{"group:g", "all", "user:bob", `a"b`} {
 			want := fmt.Sprintf(`{"push":{"channel":%q,"pub":{%s}}}`, topic, c.want)
-			text, except := speaks.Render([]byte("before"), topic, &c.p)
+			text, except := speaks.Render([]byte("before"), topic, protocol.Position{}, &c.p)
 			if string(text) != "before"+want || except != "" {
 				t.Errorf("%+v is rendered %s, except %q, want %s", c.p, text, except, want)
 			}
@@ -109,7 +109,7 @@ func TestCostOfPublishing(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() {
 		c := speaks.Content(invited, &p)
-		b, _ = speaks.Render(b[:0], p.Topic, &c)
+		b, _ = speaks.Render(b[:0], p.Topic, protocol.Position{}, &c)
 	}); n != 0 {
 		t.Errorf("Render has %v allocations", n)
 	}
@@ -158,6 +158,6 @@ func BenchmarkRender(b *testing.B) {
 	var text []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		text, _ = speaks.Render(text[:0], "group:1", &c)
+		text, _ = speaks.Render(text[:0], "group:1", protocol.Position{}, &c)
 	}
 }

@@ -159,7 +159,7 @@ func (d Dialect) play(s *dialect.Session, line string) (texts []string) {
 		s.Until, s.Keep = p.Terms.Until, p.Terms.Keep
 	case p.Verb == dialect.Publish:
 		c := d.Content(*s, &p)
-		text, _ := d.Render(nil, p.Topic, &c)
+		text, _ := d.Render(nil, p.Topic, protocol.Position{}, &c)
 		texts = append(texts, string(text))
 	}
 	return append(texts, string(d.Answer(*s, &p, dialect.Verdict{})))

@@ -60,7 +60,7 @@ var typeNames = [256]string{
 	TypePublication: "publication", TypeAck: "ack", TypeGap: "gap", TypeDigest: "digest", TypeStatus: "status",
 	TypeDrain: "drain", TypeLive: "live", TypeAhead: "ahead", TypeGranted: "granted",
 	TypeCost:   "cost",
-	TypeClient: "client", TypeKeep: "keep", TypeConfirmed: "confirmed", TypeRefreshed: "refreshed", TypeBound: "bound", TypeUnbound: "unbound",
+	TypeClient: "client", TypeKeep: "keep", TypeDrained: "drained", TypeConfirmed: "confirmed", TypeRefreshed: "refreshed", TypeBound: "bound", TypeUnbound: "unbound",
 	TypeAnswered: "answered", TypeClose: "close", TypeForms: "forms", TypeAheadForms: "aheadforms",
 }
 

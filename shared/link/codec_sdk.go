@@ -92,7 +92,7 @@ func ParseKeep(body []byte) (Keep, error) {
 func (c Confirmed) Append(b []byte) []byte {
 	hint := len(c.User) + len(c.Keep) + len(c.Text) + 20
 	for _, ch := range c.Channels {
-		hint += len(ch.Keep) + 4
+		hint += len(ch.Keep) + 24
 	}
 	b, at := begin(b, TypeConfirmed, hint)
 	b = binary.AppendUvarint(b, c.Number)
@@ -104,6 +104,7 @@ func (c Confirmed) Append(b []byte) []byte {
 	for _, ch := range c.Channels {
 		b = binary.AppendUvarint(b, ch.Topic)
 		b = appendString(b, ch.Keep)
+		b = appendPosition(b, ch.Position)
 	}
 	b = append(b, c.Text...)
 	return finish(b, at, hint)
@@ -119,7 +120,7 @@ func ParseConfirmed(body []byte) (Confirmed, error) {
 	if n := f.channels(2); n > 0 {
 		c.Channels = make([]Channel, n)
 		for i := range c.Channels {
-			c.Channels[i] = Channel{Topic: f.uvarint(), Keep: f.bytes()}
+			c.Channels[i] = Channel{Topic: f.uvarint(), Keep: f.bytes(), Position: f.position()}
 			keeps += len(c.Channels[i].Keep)
 		}
 	}
@@ -149,12 +150,13 @@ func ParseRefreshed(body []byte) (Refreshed, error) {
 
 // Append appends the frame.
 func (n Bound) Append(b []byte) []byte {
-	hint := len(n.Keep) + len(n.Text) + 12
+	hint := len(n.Keep) + len(n.Text) + 32
 	b, at := begin(b, TypeBound, hint)
 	b = binary.AppendUvarint(b, n.Number)
 	b = binary.AppendUvarint(b, n.Session)
 	b = binary.AppendUvarint(b, n.Topic)
 	b = appendString(b, n.Keep)
+	b = appendPosition(b, n.Position)
 	b = append(b, n.Text...)
 	return finish(b, at, hint)
 }
@@ -162,8 +164,27 @@ func (n Bound) Append(b []byte) []byte {
 // ParseBound parses a body.
 func ParseBound(body []byte) (Bound, error) {
 	f := fields{b: body}
-	n := Bound{Number: f.uvarint(), Session: f.uvarint(), Topic: f.uvarint(), Keep: f.bounded(f.bytes()), Text: f.remainder()}
+	n := Bound{
+		Number: f.uvarint(), Session: f.uvarint(), Topic: f.uvarint(), Keep: f.bounded(f.bytes()), Position: f.position(),
+	}
+	n.Text = f.remainder()
 	return n, f.end("bound")
+}
+
+// Append appends the frame.
+func (d Drained) Append(b []byte) []byte {
+	const hint = 12
+	b, at := begin(b, TypeDrained, hint)
+	b = binary.AppendUvarint(b, d.Session)
+	b = binary.AppendUvarint(b, d.Bytes)
+	return finish(b, at, hint)
+}
+
+// ParseDrained parses a body.
+func ParseDrained(body []byte) (Drained, error) {
+	f := fields{b: body}
+	d := Drained{Session: f.uvarint(), Bytes: f.uvarint()}
+	return d, f.end("drained")
 }
 
 // Append appends the frame.

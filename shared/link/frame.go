@@ -67,6 +67,7 @@ const (
 	// Only with FeatureSDK.
 	TypeClient     Type = 0xa1 // E→R  a session of an SDK exists
 	TypeKeep       Type = 0xa2 // E→R  a membership's keep, which the edge keeps for the relay
+	TypeDrained    Type = 0xa3 // E→R  a long answer takes no room at the edge any more
 	TypeConfirmed  Type = 0xb0 // R→E  answer to a connect: who the session is, and its topics
 	TypeRefreshed  Type = 0xb1 // R→E  answer to a refresh: when the session expires
 	TypeBound      Type = 0xb2 // R→E  answer to a subscribe: a session is bound to a topic

@@ -65,8 +65,9 @@ type Confirmed struct {
 
 // Channel is a topic to which Confirmed binds a session.
 type Channel struct {
-	Topic uint64 // the topic's number on this link
-	Keep  []byte // the membership's keep
+	Topic    uint64            // the topic's number on this link
+	Keep     []byte            // the membership's keep
+	Position protocol.Position // as in Bound
 }
 
 // Refreshed answers the refresh that has Number, and finishes Number. Until and Keep replace those
@@ -86,7 +87,21 @@ type Bound struct {
 	Session uint64
 	Topic   uint64
 	Keep    []byte // the membership's keep
-	Text    []byte
+	// Position is the last publication before the membership. The client has all up to it, or is
+	// told in Text that it has not. If it is zero or unplaced, the position is not known.
+	Position protocol.Position
+	Text     []byte
+}
+
+// LongAnswer is the length in bytes beyond which the Text of a Confirmed, a Bound or an Answer to a
+// session of an SDK is a long answer. The edge says Drained of each long answer.
+const LongAnswer = 16 << 10
+
+// Drained says that a long answer takes no room at the edge any more. Its client has taken it, or it
+// was dropped. Each long answer is drained once, on the link that brought it.
+type Drained struct {
+	Session uint64
+	Bytes   uint64 // length of the answer's Text
 }
 
 // Unbound unbinds a session from a topic, although the session did not ask for that. The edge

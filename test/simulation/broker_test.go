@@ -229,6 +229,18 @@ func (b *relayBroker) ReadHistory(t protocol.Topic, after protocol.Position, tok
 	})
 }
 
+func (b *relayBroker) Begin(t protocol.Topic, token uint64) {
+	b.ask(&b.questions, &b.answered, request{
+		do: func() broker.Event {
+			b.handle.Begin(t, token)
+			ev := b.handle.Take()[0]
+			b.w.tracef("redis: %s begins %s: %v", b.name, t, ev.(broker.Began).Top)
+			return ev
+		},
+		fail: broker.Began{Token: token, Topic: t, Err: errLost},
+	})
+}
+
 func (b *relayBroker) CountSubscribers(t protocol.Topic, token uint64) {
 	b.ask(&b.questions, &b.answered, request{
 		do: func() broker.Event {

@@ -100,6 +100,13 @@ func (h *Handle) ReadHistory(t protocol.Topic, after protocol.Position, token ui
 	h.queue(answer)
 }
 
+// Begin implements Broker.
+func (h *Handle) Begin(t protocol.Topic, token uint64) {
+	h.memory.Mu.Lock()
+	defer h.memory.Mu.Unlock()
+	h.queue(broker.Began{Token: token, Topic: t, Top: h.memory.topLocked(t, time.Now())})
+}
+
 // CountSubscribers implements Broker.
 func (h *Handle) CountSubscribers(t protocol.Topic, token uint64) {
 	h.memory.Mu.Lock()

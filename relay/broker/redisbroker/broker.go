@@ -206,6 +206,11 @@ func (b *Broker) ReadHistory(t protocol.Topic, after protocol.Position, token ui
 	b.asker.queue.put(ask{kind: askHistory, topic: t, after: after, token: token})
 }
 
+// Begin implements broker.Broker.
+func (b *Broker) Begin(t protocol.Topic, token uint64) {
+	b.asker.queue.put(ask{kind: askBegin, topic: t, token: token})
+}
+
 // CountSubscribers implements broker.Broker.
 func (b *Broker) CountSubscribers(t protocol.Topic, token uint64) {
 	b.asker.queue.put(ask{kind: askCount, topic: t, token: token})

@@ -206,6 +206,17 @@ func (c *Cluster) ReadHistory(t protocol.Topic, after protocol.Position, token u
 	})
 }
 
+// Begin implements broker.Broker.
+func (c *Cluster) Begin(t protocol.Topic, token uint64) {
+	c.call(func() {
+		if s := c.ownerLocked(t); s != nil {
+			s.Begin(t, token)
+		} else {
+			c.answers.put(broker.Began{Token: token, Topic: t, Err: errNoOwner})
+		}
+	})
+}
+
 // CountSubscribers implements broker.Broker. It adds up the counts of all masters, and of the
 // replicas that answer, since other programs may subscribe at any node. The subscribers of a
 // sharded channel are only at the servers of the channel's slot. All servers are asked even for a

@@ -14,9 +14,10 @@ type askKind uint8
 const (
 	askHistory askKind = iota
 	askCount
+	askBegin
 )
 
-var askLabels = [...]string{askHistory: "history", askCount: "count"}
+var askLabels = [...]string{askHistory: "history", askCount: "count", askBegin: "begin"}
 
 // ask is a request to read a history or to count subscribers. It changes nothing in Redis.
 type ask struct {

@@ -37,9 +37,10 @@ type Dialect interface {
 	// is published or granted.
 	Answer(s Session, c *Command, v Verdict) []byte
 	// Render appends to b the text of the publication p for those members of t that speak this
-	// dialect. The second result names a user whose sessions do not get the text. If it is "", all
+	// dialect. The argument at is its position, or zero if the publication has none, or is given
+	// ahead. The second result names a user whose sessions do not get the text. If it is "", all
 	// these members get the text. All relays that share a broker must render alike.
-	Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byte, except string)
+	Render(b []byte, t protocol.Topic, at protocol.Position, p *protocol.Content) (text []byte, except string)
 	// Lost returns the text that tells members of t that they lost messages. Lost is for dialects
 	// whose Order is InOrder.
 	Lost(t protocol.Topic) []byte
@@ -116,6 +117,8 @@ const (
 	// is no reason. Text is then an answer: the client gets it before the session ends. With code 0
 	// and an empty Text the client gets no answer.
 	Close
+	// History reads the history of the topic. Terms says which part of it.
+	History
 )
 
 // Command is what a client's frame asks for.
@@ -150,12 +153,31 @@ type Terms struct {
 	Code   uint16           // of a Close; 0: the socket ends without a close frame
 	Said   protocol.Content // of a Publish or a MemberPublish, if its content is more than Text
 	Shared any              // keeps alive the memory that Said shares with other commands
+	Reply  any              // opaque to the router, for Answer
+	Range  Range            // of a Bind or a History
 }
 
 // Binding is a topic of which a Confirm makes the session a member. Keep is the membership's keep.
 type Binding struct {
 	Topic protocol.Topic
 	Keep  []byte
+	Range Range // Limit and Reverse are not used
+}
+
+// Range is a part of a topic's history, as a client names it. A client may name any Position. The
+// router compares it with positions that it knows, and believes nothing of it.
+type Range struct {
+	// Most says how many of the topic's newest publications a client may see; 0: it may not see its
+	// history, and is told no position.
+	Most int
+	// Asked says that the client has named Since. For a Bind or a Confirm, it asks for all
+	// publications after Since.
+	Asked bool
+	Since protocol.Position // Epoch is 0 if the client's epoch cannot be one
+	// Strict refuses a Bind for the reason Unrecoverable if Place.Recovered would be false.
+	Strict  bool
+	Limit   int  // of a History: the largest number of publications; 0: only the top is asked for
+	Reverse bool // of a History: newest first, from before Since on
 }
 
 // Reason says why a command has no effect, or that it has its effect.
@@ -181,6 +203,9 @@ const (
 	// can say which.
 	Unsure
 	ManyKeeps // the keeps of the session would have more than Verdict.Most bytes
+	// The client has named a position of another epoch, or one whose publications are not all at
+	// hand.
+	Unrecoverable
 
 	Reasons // number of reasons
 )
@@ -190,4 +215,26 @@ type Verdict struct {
 	Reason Reason
 	Most   int           // the bound, if Reason is ManyTopics, ManyAddressed or ManyKeeps
 	Window time.Duration // the window of the bound, if Reason is ManyAddressed
+	// Places has a Place for each topic of a Bind or a Confirm, in their order, and one for a
+	// History. It is set if Reason is Done.
+	Places []Place
+}
+
+// Place says where a membership begins among the publications of its topic. As the result of a
+// History it says what was read.
+type Place struct {
+	// Kept says that clients may see the topic's history. If it is false, the other fields are not
+	// set.
+	Kept bool
+	// At is the last publication before the membership, or the topic's top for a History. Its offset
+	// is 0 if the epoch has no publication yet. Its epoch is 0 if the place is not known.
+	At        protocol.Position
+	Recovered bool        // the membership misses nothing that came after Range.Since
+	Missed    []Published // what came after Range.Since up to At; or what a History has read
+}
+
+// Published is a publication at its position.
+type Published struct {
+	Position protocol.Position
+	Content  *protocol.Content
 }
