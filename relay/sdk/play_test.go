@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
+	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // parts returns the recorded lines of both sides, by the heading above them.
