@@ -139,6 +139,9 @@ func (Dialect) Render(b []byte, t protocol.Topic, _ protocol.Position, p *protoc
 // Lost implements dialect.Dialect.
 func (Dialect) Lost(t protocol.Topic) []byte { return []byte(protocol.LostText(t)) }
 
+// PubSize implements dialect.Dialect. No answer of the chat has publications.
+func (Dialect) PubSize(*protocol.Content) int { return 0 }
+
 // AfterLoss implements dialect.Dialect. The router calls it only for dialects whose Order is
 // ByTopic, so it never calls this one. After a loss, sessions of the chat stay members.
 func (Dialect) AfterLoss(dialect.Session, protocol.Topic, []byte) dialect.Loss { return dialect.Loss{} }

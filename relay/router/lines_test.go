@@ -108,6 +108,8 @@ func (lines) Render(b []byte, t protocol.Topic, _ protocol.Position, p *protocol
 func (lines) Lost(protocol.Topic) []byte { return nil }
 
 // AfterLoss says that a session is closed if its membership has a keep that begins with "server".
+func (lines) PubSize(p *protocol.Content) int { return len(p.Msg) + 32 }
+
 func (lines) AfterLoss(_ dialect.Session, t protocol.Topic, keep []byte) dialect.Loss {
 	return dialect.Loss{
 		Closes: strings.HasPrefix(string(keep), "server"), Text: []byte(string(t) + " lost"), Code: 3010, Reason: "lost",

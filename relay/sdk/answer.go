@@ -50,6 +50,9 @@ func newReply() []byte { return make([]byte, 0, replySize) }
 // Content implements dialect.Dialect.
 func (Dialect) Content(_ dialect.Session, c *dialect.Command) protocol.Content { return c.Terms.Said }
 
+// PubSize implements dialect.Dialect.
+func (Dialect) PubSize(p *protocol.Content) int { return 2*p.Size() + 128 }
+
 // Render implements dialect.Dialect. Render names the publisher in info, since an SDK would assume
 // that a publication without info comes from the site's own server. If the publisher is a client of
 // the chat, its client id is empty. The result except is always "": a client of an SDK expects to

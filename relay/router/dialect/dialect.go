@@ -41,6 +41,9 @@ type Dialect interface {
 	// ahead. The second result names a user whose sessions do not get the text. If it is "", all
 	// these members get the text. All relays that share a broker must render alike.
 	Render(b []byte, t protocol.Topic, at protocol.Position, p *protocol.Content) (text []byte, except string)
+	// PubSize returns the length of a publication's text within an answer, or a little more. The
+	// result is 0 in a dialect whose answers have none.
+	PubSize(p *protocol.Content) int
 	// Lost returns the text that tells members of t that they lost messages. Lost is for dialects
 	// whose Order is InOrder.
 	Lost(t protocol.Topic) []byte
@@ -175,9 +178,11 @@ type Range struct {
 	Asked bool
 	Since protocol.Position // Epoch is 0 if the client's epoch cannot be one
 	// Strict refuses a Bind for the reason Unrecoverable if Place.Recovered would be false.
-	Strict  bool
-	Limit   int  // of a History: the largest number of publications; 0: only the top is asked for
-	Reverse bool // of a History: newest first, from before Since on
+	Strict bool
+	// AnyEpoch says that the client has named no epoch. It is for a History.
+	AnyEpoch bool
+	Limit    int  // of a History: the largest number of publications; 0: only the top is asked for
+	Reverse  bool // of a History: newest first, from before Since on
 }
 
 // Reason says why a command has no effect, or that it has its effect.
