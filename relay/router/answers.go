@@ -72,15 +72,16 @@ func (a *answers) forget() { a.bytes, a.users, a.pending = 0, nil, nil }
 
 // answerOn goes on with what waits for room for long answers.
 func (r *Router) answerOn(e *edge) {
-	for n := e.answers.waiting.len(); n > 0 && e.answers.waiting.first != nil; n-- {
-		fr := e.answers.waiting.first
-		e.answers.waiting.remove(fr)
-		if r.tryBind(fr); fr.waits == &e.answers.waiting && n > answersTried {
-			n = answersTried
+	waiting := &e.answers.waiting
+	for refused := 0; refused < answersTried && waiting.first != nil; {
+		fr := waiting.first
+		waiting.remove(fr)
+		if r.tryBind(fr); fr.waits == waiting {
+			refused++
 		}
 	}
 	r.rangeOn(e)
 }
 
-// answersTried bounds how many frames are tried again behind one that still has to wait.
+// answersTried is the number of frames that still have to wait after which no more are tried.
 const answersTried = 8

@@ -31,32 +31,26 @@ const pastsAtOnce = 64
 // pastMost bounds the contents in the past of one topic, in bytes.
 const pastMost = maxMissed
 
-// recall returns the publications of t after the position since that are older than its tail. The
-// argument first is where the tail begins. The result ok is false if they are not at hand. If they
-// are being read, the result wait is the list in which to wait. Otherwise some of them cannot be
-// had.
-func (r *Router) recall(t *topic, since, first protocol.Position) (pubs []dialect.Published, ok bool, wait *binders) {
+// recall returns the publications of t after the position since, up to the position at. The position
+// since is before t's tail. The result ok is false if the publications are not at hand. If they are
+// being read, the result wait is the list in which to wait. Otherwise some of them cannot be had.
+func (r *Router) recall(t *topic, since, at protocol.Position) (pubs []dialect.Published, ok bool, wait *binders) {
 	c := r.comeback(t)
 	p := &c.past
 	switch {
 	case p.asked:
 		return nil, false, &c.waiting
 	case p.known && p.from.Epoch == since.Epoch && !since.Before(p.from):
-		if p.to.Before(first) {
+		if p.to.Before(t.tailFrom()) {
 			r.askPast(c)
 			return nil, false, &c.waiting
 		}
-		i, _ := slices.BinarySearchFunc(p.items, since, func(pub dialect.Published, at protocol.Position) int {
-			if at.Before(pub.Position) {
-				return 1
-			}
-			return -1
-		})
-		j := i
-		for j < len(p.items) && !first.Before(p.items[j].Position) {
-			j++
+		r.keepTail(c)
+		if since.Before(p.from) { // the tail has taken the room
+			return nil, false, nil
 		}
-		return slices.Clone(p.items[i:j]), true, nil
+		i, j := p.index(since), p.index(at)
+		return p.items[i:j:j], true, nil
 	case p.known && p.from.Epoch == since.Epoch && p.cut:
 		return nil, false, nil
 	}
@@ -65,6 +59,45 @@ func (r *Router) recall(t *topic, since, first protocol.Position) (pubs []dialec
 	p.known, p.from, p.to = true, start, start
 	r.askPast(c)
 	return nil, false, &c.waiting
+}
+
+// index returns the number of items up to a position.
+func (p *past) index(at protocol.Position) int {
+	i, _ := slices.BinarySearchFunc(p.items, at, func(pub dialect.Published, at protocol.Position) int {
+		if at.Before(pub.Position) {
+			return 1
+		}
+		return -1
+	})
+	return i
+}
+
+// keepTail adds the publications of the topic's tail to its past. The past must reach the tail. So a
+// busy topic's past stays whole while many clients come back, though its tail soon moves on.
+func (r *Router) keepTail(c *comeback) {
+	p, t := &c.past, c.topic
+	if p.to == t.top {
+		return
+	}
+	n := len(p.items)
+	p.items = t.inTail(p.items, p.to, t.top)
+	for _, pub := range p.items[n:] {
+		p.add(r, pub.Content.Size())
+	}
+	p.to = t.top
+	r.boundPast(c)
+}
+
+// boundPast drops the oldest items of a past that has more than pastMost, and then pasts of other
+// topics.
+func (r *Router) boundPast(c *comeback) {
+	p := &c.past
+	for p.bytes > pastMost {
+		p.from, p.cut = p.items[0].Position, true
+		p.add(r, -p.items[0].Content.Size())
+		p.items = p.items[1:]
+	}
+	r.boundPasts(c)
 }
 
 // askPast asks for the page of history after past.to. If too many pages are asked for, c waits for
@@ -136,7 +169,10 @@ func (r *Router) recalled(c *comeback, ev broker.History) {
 		c.looked, c.top = max(r.clock, 1), ev.Top
 		r.wake(c)
 		return
-	case !ev.Genuine || !p.known:
+	case !p.known: // it was dropped meanwhile
+		r.wake(c)
+		return
+	case !ev.Genuine:
 		p.skip(r, t.top)
 		r.wake(c)
 		return
@@ -163,12 +199,7 @@ func (r *Router) recalled(c *comeback, ev broker.History) {
 	if !ev.More && p.to.Before(ev.Top) { // history ends before the topic's top
 		p.skip(r, ev.Top)
 	}
-	for p.bytes > pastMost {
-		p.from, p.cut = p.items[0].Position, true
-		p.add(r, -p.items[0].Content.Size())
-		p.items = p.items[1:]
-	}
-	r.boundPasts(c)
+	r.boundPast(c)
 	if first := t.tailFrom(); p.to.Before(first) && c.waiting.first != nil {
 		if was != p.to {
 			r.askPast(c)

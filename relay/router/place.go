@@ -23,6 +23,7 @@ type comeback struct {
 	waiting   binders       // frames that wait for the broker's answer, or for the topic's top
 	waking    *waking       // the job that tries these frames again; nil: none
 	beginning bool          // broker.Begin is asked
+	hearing   bool          // some of the frames wait for the topic's next publication
 	looked    time.Duration // Router.clock when the broker last told the top in comeback.top
 	top       protocol.Position
 	past      past
@@ -170,23 +171,33 @@ func (r *Router) missedSince(t *topic, asked dialect.Range, at protocol.Position
 	case at.Offset-since.Offset > uint64(asked.Most):
 		return nil, false, nil
 	case t.top.Before(at): // the edge was sent more by another relay
-		return nil, false, &r.comeback(t).waiting
+		return nil, false, r.hear(t)
+	case since.Before(t.tailFrom()):
+		return r.recall(t, since, at)
 	}
-	first := t.tailFrom()
-	if since.Before(first) {
-		if pubs, ok, wait = r.recall(t, since, first); !ok {
-			return nil, false, wait
+	return t.inTail(nil, since, at), true, nil
+}
+
+// hear returns the list in which to wait for the topic's next publication.
+func (r *Router) hear(t *topic) *binders {
+	c := r.comeback(t)
+	c.hearing = true
+	return &c.waiting
+}
+
+// inTail appends to pubs the publications of the topic's tail after the position since, up to the
+// position at. The position since must not be before tailFrom.
+func (t *topic) inTail(pubs []dialect.Published, since, at protocol.Position) []dialect.Published {
+	if t.recent == nil {
+		return pubs
+	}
+	for i := range t.recent.tail.items {
+		item := &t.recent.tail.items[i]
+		if since.Before(item.position) && !at.Before(item.position) {
+			pubs = append(pubs, dialect.Published{Position: item.position, Content: &item.said.content})
 		}
 	}
-	if t.recent != nil {
-		for i := range t.recent.tail.items {
-			item := &t.recent.tail.items[i]
-			if since.Before(item.position) && first.Before(item.position) {
-				pubs = append(pubs, dialect.Published{Position: item.position, Content: &item.said.content})
-			}
-		}
-	}
-	return pubs, true, nil
+	return pubs
 }
 
 // unsure reports whether clients may lack messages that the topic's positions do not tell of:
@@ -218,7 +229,7 @@ func (r *Router) beyond(t *topic, since protocol.Position) *binders {
 		if since.Epoch != c.top.Epoch || c.top.Before(since) {
 			return nil
 		}
-		return &c.waiting // until the publication comes
+		return r.hear(t)
 	}
 	if !c.past.asked {
 		c.past.asked, c.past.looking = true, true
@@ -247,7 +258,7 @@ func (r *Router) begins(ev broker.Began) {
 	c.beginning = false
 	switch t := c.topic; {
 	case r.comebacks[t] != c:
-	case ev.Err != nil, t.top.IsZero() && ev.Top.Offset > 0: // later this relay hears of the top
+	case ev.Err != nil, t.top.IsZero() && ev.Top.Offset > 0: // soon this relay hears of the top
 		r.wakeLater(c)
 	default:
 		if t.top.IsZero() {
@@ -269,8 +280,16 @@ func (r *Router) wakeTopic(t *topic) {
 	}
 }
 
+// heardMore is called when a publication of t has come.
+func (r *Router) heardMore(t *topic) {
+	if c := r.comebacks[t]; c != nil && c.hearing {
+		r.wake(c)
+	}
+}
+
 // wake tries the frames that wait at c again, in a job.
 func (r *Router) wake(c *comeback) {
+	c.hearing = false
 	if c.waiting.first == nil {
 		return
 	}
@@ -319,10 +338,7 @@ func (b *binders) len() (n int) {
 // mayAnswer returns nil if an edge's session can now be sent an answer with publications whose
 // texts have the given size. Otherwise it returns the list in which to wait.
 func (r *Router) mayAnswer(e *edge, user string, size int) *binders {
-	if size <= link.LongAnswer/2 {
-		return nil
-	}
-	if e.answers.room(user, size) && r.room(e, size) {
+	if size == 0 || (size <= link.LongAnswer/2 || e.answers.room(user, size)) && r.room(e, size) {
 		return nil
 	}
 	return &e.answers.waiting

@@ -209,7 +209,7 @@ func (r *Router) receive(p broker.Publication) {
 	for f := range t.all {
 		r.advance(f)
 	}
-	r.wakeTopic(t)
+	r.heardMore(t)
 	r.wakeAhead(t.name)
 	r.compact(t)
 }
