@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // leaveWait is how long a client's socket stays open after the relay has closed the session without
@@ -61,8 +62,7 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 	h.setLocked(s, n.Until, n.Keep)
 	for _, ch := range n.Channels {
 		if t := f.numberedLocked(ch.Topic); t != nil {
-			h.bindLocked(s, t)
-			h.setKeepLocked(s, s.findLocked(t), ch.Keep)
+			f.bindSDKLocked(s, t, ch.Keep, ch.Position)
 		}
 	}
 	if !s.dead {
@@ -145,13 +145,23 @@ func (f *Feed) Bound(n link.Bound, answer bool) error {
 		if err := h.roomLocked(s, len(n.Keep)-had); err != nil {
 			return err
 		}
-		h.bindLocked(s, t)
-		h.setKeepLocked(s, s.findLocked(t), n.Keep)
+		f.bindSDKLocked(s, t, n.Keep, n.Position)
 	}
 	if answer {
 		h.answerLocked(s, n.Text)
 	}
 	return nil
+}
+
+// bindSDKLocked makes s a member of t at the given position, and gives the membership a keep. If s
+// is a member already, only the keep counts. f.hub.mu must be held.
+func (f *Feed) bindSDKLocked(s *Session, t *topic, keep []byte, at protocol.Position) {
+	h := f.hub
+	if s.findLocked(t) < 0 {
+		h.bindLocked(s, t)
+		f.placeLocked(s, t, at)
+	}
+	h.setKeepLocked(s, s.findLocked(t), keep)
 }
 
 // Unbound unbinds a session from a topic, and queues n.Text for the client. The client did not ask
@@ -176,7 +186,7 @@ func (f *Feed) Close(n link.Close) {
 		s.closeWith(ReasonRelay, nil, leaveWait)
 	case n.Within > 0 && s.sdk != nil && s.conn.Load() != nil:
 		c := s.conn.Load()
-		c.server.closeLater(c, time.Duration(n.Within)*time.Millisecond, closeFrame(int(n.Code), n.Reason))
+		c.server.closeLater(c, time.Duration(n.Within)*time.Millisecond, ReasonRelay, closeFrame(int(n.Code), n.Reason))
 	default:
 		s.closeWith(ReasonRelay, closeFrame(int(n.Code), n.Reason), closeWait)
 	}
