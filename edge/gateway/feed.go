@@ -14,11 +14,12 @@ import (
 // Leaving and Staying.
 type Feed struct {
 	hub     *Hub
-	numbers map[uint64]*topic // topics by the relay's numbers; nil: muted, see Feed.Topic
-	holding bool              // set between BeginBatch and EndBatch
-	queued  int               // members, summed over the fan-outs since the last release
-	live    bool              // Live was called; guarded by Hub.mu
-	bytes   int               // bytes of the texts that were fanned out since the last release
+	numbers map[uint64]*topic  // topics by the relay's numbers; nil: muted, see Feed.Topic
+	holding bool               // set between BeginBatch and EndBatch
+	queued  int                // members, summed over the fan-outs since the last release
+	live    bool               // Live was called; guarded by Hub.mu
+	bytes   int                // bytes of the texts that were fanned out since the last release
+	drained func(link.Drained) // see OnDrained; guarded by Hub.mu
 	// dropped has, by topic number, the position of the last frame that was dropped because
 	// lacksLocked returned true. The entry is removed when the topic has reached that position and
 	// no member lacks a text.
@@ -457,13 +458,11 @@ func (f *Feed) Left(o link.Left, answer bool) {
 }
 
 // Answer passes the relay's answer on to the session's client. Nothing happens if the session is
-// unknown.
+// unknown. Only the newest link brings answers.
 func (h *Hub) Answer(f link.Answer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s := h.sessions[f.Session]; s != nil {
-		h.answerLocked(s, f.Text)
-	}
+	h.replyLocked(h.newest, f.Session, f.Text, true)
 }
 
 // answerLocked queues an answer for the client of s. h.mu must be held.

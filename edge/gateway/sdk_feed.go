@@ -43,8 +43,12 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s, err := h.memberLocked(n.Session, false)
-	if s == nil {
+	if err != nil {
 		return err
+	}
+	if s == nil {
+		h.replyLocked(f, n.Session, n.Text, false)
+		return nil
 	}
 	size := len(n.Keep)
 	for _, ch := range n.Channels {
@@ -65,31 +69,31 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 			f.bindSDKLocked(s, t, ch.Keep, ch.Position)
 		}
 	}
+	begins := false
 	if !s.dead {
-		h.beginLocked(s, n, answer)
+		defer s.sdk.releaseLocked()
+		begins = h.beginLocked(s, n)
+	}
+	h.replyLocked(f, n.Session, n.Text, answer && begins)
+	if c := s.conn.Load(); c != nil && begins {
+		c.server.confirmed(c, s.sdk.until)
 	}
 	return nil
 }
 
-// beginLocked is called when the relay has confirmed s. It counts s for its user, makes the user
-// pay for the channels, answers the client, and starts the pings. h.mu must be held.
-func (h *Hub) beginLocked(s *Session, n link.Confirmed, answer bool) {
+// beginLocked is called when the relay has confirmed s. It counts s for its user, and makes the user
+// pay for the channels. If s is closed instead, beginLocked returns false. h.mu must be held.
+func (h *Hub) beginLocked(s *Session, n link.Confirmed) bool {
 	h.guests.leave(s)
-	defer s.sdk.releaseLocked()
 	if h.users != nil && !h.users.enter(s) {
 		s.close(ReasonUserLimit, closeWait)
-		return
+		return false
 	}
 	if h.rates != nil && !h.rates.admit(n.User, len(n.Channels)) {
 		s.close(ReasonRate, closeWait)
-		return
+		return false
 	}
-	if answer {
-		h.answerLocked(s, n.Text)
-	}
-	if c := s.conn.Load(); c != nil {
-		c.server.confirmed(c, s.sdk.until)
-	}
+	return true
 }
 
 // releaseLocked lets the reader that waits in connectGuest go on. Hub.mu must be held.
@@ -130,8 +134,12 @@ func (f *Feed) Bound(n link.Bound, answer bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s, err := h.memberLocked(n.Session, true)
-	if s == nil {
+	if err != nil {
 		return err
+	}
+	if s == nil {
+		h.replyLocked(f, n.Session, n.Text, false)
+		return nil
 	}
 	if t := f.numberedLocked(n.Topic); t != nil {
 		had := 0
@@ -147,9 +155,7 @@ func (f *Feed) Bound(n link.Bound, answer bool) error {
 		}
 		f.bindSDKLocked(s, t, n.Keep, n.Position)
 	}
-	if answer {
-		h.answerLocked(s, n.Text)
-	}
+	h.replyLocked(f, n.Session, n.Text, answer)
 	return nil
 }
 
