@@ -214,7 +214,9 @@ type Began struct {
 	Token uint64
 	Topic protocol.Topic
 	Top   protocol.Position
-	Err   error
+	// Genuine is as in History, for Top.
+	Genuine bool
+	Err     error
 }
 
 // Counted answers CountSubscribers.
