@@ -256,6 +256,11 @@ func (m *model) followsOn(s *session, trail *trail, c cause, fail func(promise, 
 		if !trail.at.Before(e.position) || !e.position.Before(c.position) || trail.ahead[e.id] || s.had[e.id] {
 			continue
 		}
+		// A client that came while Redis was away may have come after a message that its edge had been
+		// given ahead. The client is then not given that message when it is published.
+		if f := m.ids[e.id]; !trail.resumed && f != nil && m.edges[s.e.instance].ahead[e.id] && f.at.Before(s.interests[c.topic].since) {
+			continue
+		}
 		// After Redis has lost data, perhaps no relay knows how an epoch ended.
 		if m.lossy && e.position.Epoch < c.position.Epoch {
 			continue
