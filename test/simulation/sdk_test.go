@@ -468,8 +468,11 @@ func (w *world) read(s *session) {
 			w.introduced(s, l, confirmed)
 			return
 		}
+		if !w.accept(s, l) && w.plain { // here no line is dropped
+			w.after(20*time.Millisecond, func() { w.read(s) })
+			return
+		}
 		c.lines = c.lines[1:]
-		w.accept(s, l)
 	}
 }
 
