@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/edgerelay/edgerelay/relay/rules"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -22,7 +23,7 @@ type subscribed struct {
 
 // shows returns how many publications of a topic clients may see. It is 0 for a topic whose history
 // they may not see, and whose positions they are not told.
-func (w *world) shows(protocol.Topic) int { return w.config.history }
+func (w *world) shows(protocol.Topic) int { return rules.AllKept }
 
 // took takes note that a reply has made an app a member of a topic, and checks what the reply says
 // of the topic's history.
