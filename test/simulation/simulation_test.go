@@ -124,7 +124,7 @@ func shrink(t *testing.T, s schedule, failure string) schedule {
 	})
 }
 
-var particular = regexp.MustCompile(`"(\\\\.|[^"\\\\])*"|[a-z]*[0-9][-a-z0-9/]*|user:\S*|group:\S*|news:\S*|\ball\b`)
+var particular = regexp.MustCompile(`"(\\.|[^"\\])*"|[a-z]*[0-9][-a-z0-9/]*|user:\S*|group:\S*|news:\S*|\ball\b`)
 
 // outline returns what failures have in common that break a promise in the same way.
 func outline(failure string) string { return particular.ReplaceAllString(failure, "") }
