@@ -262,6 +262,11 @@ func (m *model) followsOn(s *session, trail *trail, c cause, fail func(promise, 
 		if f := m.ids[e.id]; !trail.resumed && f != nil && m.edges[s.e.instance].ahead[e.id] && f.at.Before(s.interests[c.topic].since) {
 			continue
 		}
+		// What Redis has lost is published again. Its edge leaves it out, since it knows the ID, also
+		// for a client whose place was behind it.
+		if first := m.stream(c.topic).withID(e.id); first != e && !trail.at.Before(first.position) {
+			continue
+		}
 		// After Redis has lost data, perhaps no relay knows how an epoch ended.
 		if m.lossy && e.position.Epoch < c.position.Epoch {
 			continue
