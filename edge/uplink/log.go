@@ -49,7 +49,7 @@ type account struct {
 	owner    uint64 // the owner whose share the session uses
 	messages int
 	own      bool // Own was not called: the session is its own owner
-	ended    bool // its end is finished
+	ended    bool // the session's End is finished
 	client   bool // it is a session of an SDK
 	closed   bool // Close was called
 }
