@@ -61,9 +61,9 @@ func TestP7_TheSourceThatHasMostGuestsLosesItsOldest(t *testing.T) {
 }
 
 // TestP7_WhoConnectsAtOnceIsConfirmedAmongManyGuestsOfItsSource gives all clients one source, as a
-// proxy does. Many of them are guests that say nothing. Then another client connects. If fewer
-// further guests come before its confirmation than the bound permits, this client must be
-// confirmed. If as many come as the bound permits, it must give way.
+// proxy does. Many of them are guests that say nothing. Then another client connects, and further
+// guests come before its connect is confirmed. If these guests are fewer than most, the client must
+// be confirmed. If they are as many as most, the client must give way.
 func TestP7_WhoConnectsAtOnceIsConfirmedAmongManyGuestsOfItsSource(t *testing.T) {
 	const most = 50
 	inBubble(t, nil, func(c *Config) { c.MaxSessions = most*guestShare + 15 }, func(t *testing.T, b *bubbled) {

@@ -49,7 +49,7 @@ type account struct {
 	owner    uint64 // the owner whose share the session uses
 	messages int
 	own      bool // Own was not called: the session is its own owner
-	ended    bool // its end is finished
+	ended    bool // the session's End is finished
 	client   bool // it is a session of an SDK
 	closed   bool // Close was called
 }
@@ -76,6 +76,9 @@ func NewLog(size int) *Log {
 // Own sets the owner whose share a session uses until its end is finished or Disown is called. It
 // must be called before the session's first message.
 func (l *Log) Own(session, owner uint64) { l.accounts[session] = account{owner: owner} }
+
+// IsClient reports whether OwnClient was called for the session.
+func (l *Log) IsClient(session uint64) bool { return l.accounts[session].client }
 
 // OwnClient is Own for a session of an SDK. It also counts the session in Clients.
 func (l *Log) OwnClient(session, owner uint64) {

@@ -136,6 +136,9 @@ func (Dialect) Render(b []byte, t protocol.Topic, _ protocol.Position, p *protoc
 	return protocol.AppendText(b, t, p.From, p.Msg), except
 }
 
+// PubSize implements dialect.Dialect. No answer of the chat has publications.
+func (Dialect) PubSize(*protocol.Content) int { return 0 }
+
 // Lost implements dialect.Dialect.
 func (Dialect) Lost(t protocol.Topic) []byte { return []byte(protocol.LostText(t)) }
 

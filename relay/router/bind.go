@@ -44,7 +44,8 @@ func (fr *frame) bindings() []dialect.Binding {
 	if fr.command.Verb == dialect.Confirm {
 		return fr.command.Terms.Topics
 	}
-	return []dialect.Binding{{Topic: fr.topic(), Keep: fr.command.Terms.Keep}}
+	terms := fr.command.Terms
+	return []dialect.Binding{{Topic: fr.topic(), Keep: terms.Keep, Range: terms.Range}}
 }
 
 // keepBytes returns the total size of the keeps that a Bind or a Confirm brings, in bytes. Once the
@@ -104,24 +105,40 @@ func (r *Router) mayBind(f *follower) bool {
 	return f.bindable() || r.outage.away && f.edge.outbox.ready
 }
 
-// tryBind binds the session of a Bind or a Confirm, or makes the frame wait.
-func (r *Router) tryBind(fr *frame) {
+// tryBind binds the session of a Bind or a Confirm, or makes the frame wait. The result is the number
+// of publications in the answer.
+func (r *Router) tryBind(fr *frame) (missed int) {
 	for _, b := range fr.bindings() {
 		if f := r.directory.follower(fr.session.edge, b.Topic); !r.mayBind(f) {
-			fr.waits = f
 			f.rare.binders.add(fr)
-			return
+			return 0
 		}
 	}
-	r.endWait(fr)
-	if fr.command.Verb == dialect.Confirm {
-		r.confirm(fr)
-	} else {
-		r.bindNow(fr)
+	places, wait := r.places(fr)
+	if wait != nil {
+		wait.add(fr)
+		return 0
 	}
-	for _, b := range fr.bindings() {
+	r.endWait(fr)
+	for i := range places {
+		missed += len(places[i].Missed)
+	}
+	bindings := fr.bindings()
+	switch {
+	case fr.command.Verb == dialect.Confirm:
+		r.confirm(fr, places)
+	case bindings[0].Range.Strict && !places[0].Recovered:
+		if f := r.directory.follower(fr.session.edge, bindings[0].Topic); f != nil {
+			r.dropIfIdle(f)
+		}
+		r.refuseBind(fr, dialect.Verdict{Reason: dialect.Unrecoverable})
+	default:
+		r.bindNow(fr, places)
+	}
+	for _, b := range bindings {
 		r.wakeAhead(b.Topic) // lanes may be waiting for a follower of the topic
 	}
+	return missed
 }
 
 // tryBinders tries to bind the sessions of the frames that wait at f. It stops when f cannot take
@@ -139,7 +156,7 @@ func (r *Router) tryBinders(f *follower) {
 func (r *Router) endWait(fr *frame) {
 	s := fr.session
 	if fr.waits != nil {
-		fr.waits.rare.binders.remove(fr)
+		fr.waits.remove(fr)
 	}
 	for _, b := range fr.bindings() {
 		r.directory.follower(s.edge, b.Topic).noticed(-1)
@@ -163,14 +180,16 @@ func (r *Router) dropWait(fr *frame) {
 }
 
 // bindNow makes the session of a Bind a member, and answers.
-func (r *Router) bindNow(fr *frame) {
+func (r *Router) bindNow(fr *frame, places []dialect.Place) {
 	s, b := fr.session, fr.bindings()[0]
 	f := r.directory.follower(s.edge, b.Topic)
 	r.enter(f)
 	r.bind(s, f)
 	r.setKeep(s, f, b.Keep)
+	text := r.verdict(fr, dialect.Verdict{Places: places})
+	s.edge.answers.answered(s, len(text))
 	r.send(s.edge, link.Bound{
-		Number: fr.number, Session: s.id, Topic: f.topic.number, Keep: b.Keep, Text: r.doneText(fr),
+		Number: fr.number, Session: s.id, Topic: f.topic.number, Keep: b.Keep, Position: places[0].At, Text: text,
 	}.Append)
 	r.finish(fr)
 }
@@ -223,11 +242,12 @@ func (r *Router) unbindFrom(fr *frame) {
 	r.unbind(s, f)
 }
 
-// binders is a linked list of the frames that wait at a follower, in the order in which they came.
-// Any frame can leave it in constant time.
+// binders is a linked list of Binds and Confirms that wait for the same thing, in the order in which
+// they came. Any frame can leave it in constant time.
 type binders struct{ first, last *frame }
 
 func (b *binders) add(fr *frame) {
+	fr.waits = b
 	if fr.prev = b.last; b.last != nil {
 		b.last.next = fr
 	} else {

@@ -89,6 +89,7 @@ func (r *Router) advanceAll(e *edge) {
 		r.advance(f)
 	}
 	r.readOn(e)
+	r.answerOn(e)
 }
 
 // If f is behind, advance sends f the publications that f misses. It stops when f is live, when the
@@ -242,15 +243,24 @@ func (r *Router) caughtUp(f *follower) {
 	}
 }
 
+// historyFor passes a page of history to what has asked for it, other than a follower.
+func (r *Router) historyFor(ev broker.History) {
+	if l := asker[*lookup](&r.requests, ev.Token); l != nil {
+		r.lookedUp(l, ev)
+	} else if c := asker[*comeback](&r.requests, ev.Token); c != nil {
+		r.recalled(c, ev)
+	} else if g := asker[*ranging](&r.requests, ev.Token); g != nil {
+		r.ranged(g, ev)
+	}
+}
+
 // history handles a page of history. If a follower asked for the page, history sends the page's
 // publications to the edge of that follower. A hole in the page is told as a gap. If a lookup asked
 // for the page, lookedUp takes the page.
 func (r *Router) history(ev broker.History) {
 	f := asker[*follower](&r.requests, ev.Token)
 	if f == nil {
-		if l := asker[*lookup](&r.requests, ev.Token); l != nil {
-			r.lookedUp(l, ev)
-		}
+		r.historyFor(ev)
 		return
 	}
 	f.edge.catchup.reading--

@@ -19,6 +19,7 @@ type edge struct {
 	tables  tables
 	inbox   inbox
 	catchup catchup
+	answers answers
 
 	followers []*follower // unordered
 	leaving   uint64      // token of Router.moved's Flush on this link; 0: no Moved came
@@ -170,6 +171,7 @@ func (r *Router) unlink(e *edge) {
 	e.catchup.liveDue = false
 	e.catchup.clear()
 	e.catchup.unread = nil
+	e.answers.forget()
 }
 
 // removeEdge forgets an edge that did not come back. Its sessions end, and its frames that are not

@@ -158,6 +158,7 @@ func (r *Router) dropTopic(t *topic) {
 			r.outage.deafened--
 		}
 		r.tails.drop(t)
+		r.forgetComeback(t)
 		r.forgetUnheard(t)
 		delete(r.directory.active, t)
 		r.m.topics.Dec()

@@ -22,9 +22,9 @@ type frame struct {
 	command dialect.Command
 
 	lane  *lane             // the lane that it was put into; nil: none
-	prev  *frame            // previous frame in the lane or in waits.rare.binders; nil: none
-	next  *frame            // next frame in the lane or in waits.rare.binders; nil: none
-	waits *follower         // the follower in whose binders it waits to bind its session; nil: none
+	prev  *frame            // previous frame in the lane or in waits; nil: none
+	next  *frame            // next frame in the lane or in waits; nil: none
+	waits *binders          // the list in which it waits to bind its session; nil: none
 	at    protocol.Position // the position of its publication, or a later one; zero: unknown
 
 	end     bool // true: the session's end; false: a command
@@ -99,6 +99,10 @@ func (r *Router) handle(e *edge, f any) *violation {
 		return r.arriveEnd(e, f)
 	case link.Moved:
 		return r.moved(e)
+	case link.Drained:
+		e.answers.drained(f)
+		r.answerOn(e)
+		return nil
 	}
 	return &violation{link.CodeProtocol, "a frame that edges do not send"}
 }
@@ -235,6 +239,8 @@ func (r *Router) judgeTerms(fr *frame) {
 		r.renew(fr)
 	case dialect.Close:
 		r.closed(fr)
+	case dialect.History:
+		r.askRange(fr)
 	}
 }
 
@@ -313,6 +319,9 @@ func (r *Router) void(e *edge) {
 			r.compact(t)
 		}
 		fr.effect = effectForgotten
+		if fr.waits != nil {
+			fr.waits.remove(fr)
+		}
 		if x := fr.session.extra; x != nil {
 			x.underway, x.parked, x.about = nil, nil, nil
 			if c := x.client; c != nil {
@@ -339,7 +348,7 @@ func (r *Router) void(e *edge) {
 		r.unstall(l)
 	}
 	e.inbox.frames = make(map[uint64]*frame)
-	e.inbox.lookups = nil
+	e.inbox.lookups, e.answers.ranges = nil, nil
 	e.inbox.lanes = make(map[protocol.Topic]*lane)
 	e.inbox.bytes = 0
 }

@@ -18,8 +18,8 @@ type Connected struct {
 }
 
 // Received brings the frames of one batch, or of a part of a large one, in order. The frames are
-// values of link.Session, link.Client, link.Held, link.Keep, link.Synced, link.Message, link.End
-// and link.Moved. The Router may keep a frame and the slices in it, so the caller must not change
+// values of link.Session, link.Client, link.Held, link.Keep, link.Synced, link.Message, link.End,
+// link.Moved and link.Drained. The Router may keep a frame and the slices in it, so the caller must not change
 // them afterwards.
 type Received struct {
 	Link   Link
@@ -72,6 +72,8 @@ func (in FromBroker) apply(r *Router) {
 		r.subscribed(ev)
 	case broker.History:
 		r.history(ev)
+	case broker.Began:
+		r.begins(ev)
 	case broker.Counted:
 		r.counted(ev)
 	case broker.Deaf:

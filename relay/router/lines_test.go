@@ -105,6 +105,8 @@ func (lines) Render(b []byte, t protocol.Topic, _ protocol.Position, p *protocol
 	return fmt.Appendf(b, "%s %s%s: %s", t, p.From, p.Client, p.Msg), "nobody"
 }
 
+func (lines) PubSize(p *protocol.Content) int { return len(p.From) + len(p.Client) + len(p.Msg) }
+
 func (lines) Lost(protocol.Topic) []byte { return nil }
 
 // AfterLoss says that a session is closed if its membership has a keep that begins with "server".

@@ -47,7 +47,7 @@ func (fr *frame) publishes() bool {
 // passes reports whether a frame can be judged now, if no frame is parked before it.
 func (w *way) passes(fr *frame) bool {
 	switch {
-	case w == nil || fr.publishes():
+	case w == nil || fr.publishes() || fr.command.Verb == dialect.History:
 		return true
 	case fr.command.Verb == dialect.Unbind:
 		return w.binding == nil && w.saying == 0
@@ -67,12 +67,12 @@ func (r *Router) awaitByTopic(fr *frame) {
 		r.judgeLast(fr.session)
 		return
 	}
-	if fr.effect < effectGranted {
+	if fr.effect < effectGranted && fr.command.Verb != dialect.History {
 		fr.held = true
 		c.held++
 	}
 	w := c.ways[fr.topic()]
-	if fr.topic() == "" || fr.effect == effectGranted || w.passes(fr) && (w == nil || len(w.parked) == 0) {
+	if fr.topic() == "" || fr.effect == effectGranted || fr.command.Verb == dialect.History || w.passes(fr) && (w == nil || len(w.parked) == 0) {
 		r.judgeByTopic(fr)
 	} else {
 		if fr.publishes() {

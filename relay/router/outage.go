@@ -1,6 +1,12 @@
 package router
 
-import "github.com/edgerelay/edgerelay/relay/broker"
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+)
 
 // outage is the router's state that concerns outages of the broker. docs/outage.md describes
 // outages. Nobody knows beforehand when the broker goes away. So this relay's publications are kept
@@ -32,6 +38,9 @@ func (r *Router) state(ev broker.State) {
 			if e.outbox.ready {
 				r.openUnconfirmed(e)
 			}
+		}
+		for _, t := range slices.SortedFunc(maps.Keys(r.comebacks), func(a, b *topic) int { return cmp.Compare(a.name, b.name) }) {
+			r.wakeTopic(t)
 		}
 		for _, e := range r.directory.inOrder() {
 			if e.outbox.ready {

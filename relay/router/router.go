@@ -105,6 +105,8 @@ type Router struct {
 	rates     topicRates
 	stalled   map[protocol.Topic][]*lane // waiting lanes, see stall
 	later     timers
+	comebacks map[*topic]*comeback
+	pasts     pasts
 	jobs      []job // under way, the oldest first
 
 	freed    []freed       // sessions and topics whose waiting frames may go on, see order_topic.go
@@ -178,6 +180,7 @@ func New(cfg Config, brk broker.Broker, dialects ...dialect.Dialect) *Router {
 		requests:  newRequests(),
 		rates:     newTopicRates(cfg.TopicRate),
 		stalled:   make(map[protocol.Topic][]*lane),
+		comebacks: make(map[*topic]*comeback),
 	}
 	for _, d := range dialects {
 		r.orders = append(r.orders, d.Order())

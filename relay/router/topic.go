@@ -19,13 +19,17 @@ type topic struct {
 
 	// top is the position that the topic has reached at this relay, by publications received or by
 	// Subscribed. A higher position may be known, see recent.known.
-	top        protocol.Position
-	first      follower // the first follower, which may be gone
-	crowd      *crowd   // all followers; nil: there never was a second one
-	recent     *recent  // nil: nothing under way or published lately
-	clients    int32    // members here that were told as link.Client
-	subscribed bool     // its subscription was confirmed, and not lost since
-	placed     bool     // its subscription was confirmed at least once
+	top    protocol.Position
+	first  follower // the first follower, which may be gone
+	crowd  *crowd   // all followers; nil: there never was a second one
+	recent *recent  // nil: nothing under way or published lately
+	// begun is the epoch that the topic's next publication will have, if the topic has no top and
+	// the epoch is decided; 0: unknown.
+	begun      uint64
+	clients    int32 // members here that were told as link.Client
+	subscribed bool  // its subscription was confirmed, and not lost since
+	placed     bool  // its subscription was confirmed at least once
+	genuine    bool  // the top, or the epoch that was begun, is of the server that gave the last ones
 }
 
 // follow returns e's follower of a topic, and creates it if there is none. If the topic is not in
@@ -56,7 +60,8 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 	if t.placed && !t.subscribed {
 		r.outage.deafened--
 	}
-	t.subscribed, t.placed = true, true
+	t.subscribed, t.placed, t.genuine = true, true, ev.Genuine
+	t.begun = ev.Begun
 	if t.recent != nil {
 		t.recent.blind = 0
 	}
@@ -76,6 +81,7 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 	}
 	r.heardTo(t)
 	r.settle(t)
+	r.wakeTopic(t)
 	r.wakeAhead(t.name)
 	r.compact(t)
 }
@@ -187,7 +193,7 @@ func (r *Router) receive(p broker.Publication) {
 	}
 	r.tails.add(r, t, item)
 	if !p.Position.IsZero() {
-		t.top = p.Position
+		t.top, t.genuine = p.Position, true
 		r.heardTo(t)
 	}
 	members := 0
@@ -203,6 +209,7 @@ func (r *Router) receive(p broker.Publication) {
 	for f := range t.all {
 		r.advance(f)
 	}
+	r.heardMore(t)
 	r.wakeAhead(t.name)
 	r.compact(t)
 }

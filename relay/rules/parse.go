@@ -17,11 +17,11 @@ var byDefault, _ = Parse(Default)
 const Most = 256
 
 // The words in this map are for rules of later versions. This version refuses them.
-var later = map[string]bool{"presence": true, "joins": true, "history": true, "hook": true}
+var later = map[string]bool{"presence": true, "joins": true, "hook": true}
 
 // Parse reads rules from the value of RELAY_CHANNELS. Semicolons and line feeds separate rules, and
 // empty rules are left out. A rule is a pattern and what is permitted, as in "news:* read=any
-// write=none".
+// write=none". It may say what of the history is kept and shown, as in "history=1000/1h".
 //
 // Each fault names its rule and says what to do, in one line. If there are faults, the Rules must
 // not be used. If the number of rules is above Most, that is the only fault: Parse does not look
@@ -106,10 +106,12 @@ func (r *rule) take(word string) string {
 	case key == "read":
 	case key == "write":
 		field, words, may = &r.write, permits[Write], mayWrite
+	case key == "history":
+		return r.takeHistory(word, value)
 	case later[key]:
 		return "this version does not know " + key + " yet: leave it out"
 	default:
-		return config.Quote(word) + " is not known: a rule has read= and write= behind its pattern, and a semicolon at its end"
+		return config.Quote(word) + " is not known: a rule has read=, write= and perhaps history= behind its pattern, and a semicolon at its end"
 	}
 	is, known := words[value]
 	if *field != unset {
@@ -120,6 +122,15 @@ func (r *rule) take(word string) string {
 		return config.Quote(word) + " is not known: write " + key + "= with " + may
 	}
 	return ""
+}
+
+// takeHistory takes a word with the key history. It returns the text of a fault, or "".
+func (r *rule) takeHistory(word, value string) (wrong string) {
+	if r.history.given {
+		return "history= is there twice: leave one of them out"
+	}
+	r.history, wrong = parseHistory(word, value)
+	return wrong
 }
 
 // unreachable returns the text of a fault if one of the earlier rules matches all names that the

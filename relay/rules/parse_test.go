@@ -23,16 +23,15 @@ func TestEachFaultNamesItsRuleAndWhatToDo(t *testing.T) {
 			`write spaces between words, and a semicolon or a line feed between rules`},
 		"a read=any write=any read=none": {`rule 1, "a": read= is there twice: leave one of them out`},
 		"a Read=any write=any": {
-			`rule 1, "a": "Read=any" is not known: a rule has read= and write= behind its pattern, and a semicolon at its end`,
+			`rule 1, "a": "Read=any" is not known: a rule has read=, write= and perhaps history= behind its pattern, and a semicolon at its end`,
 			`rule 1, "a": read= is missing: add it, with any, self, token or none`},
 		"a read=any write=any b read=any write=any": {
-			`rule 1, "a": "b" is not known: a rule has read= and write= behind its pattern, and a semicolon at its end`,
+			`rule 1, "a": "b" is not known: a rule has read=, write= and perhaps history= behind its pattern, and a semicolon at its end`,
 			`rule 1, "a": read= is there twice: leave one of them out`,
 			`rule 1, "a": write= is there twice: leave one of them out`},
-		"a read=any write=any presence joins=50 history=10/1h hook": {
+		"a read=any write=any presence joins=50 hook": {
 			`rule 1, "a": this version does not know presence yet: leave it out`,
 			`rule 1, "a": this version does not know joins yet: leave it out`,
-			`rule 1, "a": this version does not know history yet: leave it out`,
 			`rule 1, "a": this version does not know hook yet: leave it out`},
 		"a*b read=any write=any":   {`rule 1, "a*b": a pattern is a name, or the beginning of names and a *, and may have a * at its end only`},
 		"** read=any write=any":    {`rule 1, "**": a pattern is a name, or the beginning of names and a *, and may have a * at its end only`},
@@ -120,6 +119,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(Default, "user:1", "1", true)
 	f.Add("a* read=self write=member\nb read=none write=token;", "ab", "b", false)
 	f.Add("edgerelay:* read=any", "edgerelay:x", "", true)
+	f.Add("a* history=5/1h read=any write=any;b history=0 read=any write=any", "ab", "", true)
 	f.Add("a\xff;* read=any\twrite=any", "\xff", "1", true)
 	f.Fuzz(func(t *testing.T, text, name, user string, open bool) {
 		r, faults := Parse(text)
@@ -136,6 +136,7 @@ func FuzzParse(f *testing.F) {
 		if gotRead, gotWrite := r.Judge(who, name, Read), r.Judge(who, name, Write); gotRead != read || gotWrite != write {
 			t.Errorf("%q on %q: verdicts %d and %d, want %d and %d", text, name, gotRead, gotWrite, read, write)
 		}
+		checkHistory(t, r, text, name)
 	})
 }
 

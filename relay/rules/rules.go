@@ -11,10 +11,12 @@ import "strings"
 // goroutines may use one Rules at the same time.
 type Rules struct{ *index }
 
-// rule says what may be done on the channels whose names match its pattern.
+// rule says what may be done on the channels whose names match its pattern, and what of their
+// history is kept and shown.
 type rule struct {
 	pattern     Pattern
 	read, write permit
+	history     history
 }
 
 // permit says to whom an action is permitted.

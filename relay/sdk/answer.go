@@ -21,22 +21,31 @@ var errorOf = [dialect.Reasons]ErrorCode{
 	dialect.ManyKeeps:       ErrorLimitExceeded,
 }
 
-// replySize is the first capacity, in bytes, of the buffer for a reply. Most replies fit. The reply
-// to a connect may be longer.
+// replySize is the first capacity, in bytes, of the buffer for a reply. Most replies fit. Replies
+// with channels or publications have larger buffers.
 const replySize = 96
 
-// Answer implements dialect.Dialect.
+// Answer implements dialect.Dialect. The reply to a Confirm, a Bind or a History is made of its
+// Terms and the places in the Verdict. All other replies to commands that take effect are known
+// without a Verdict.
 //
 // A Renew that the router refuses is answered with the push of a disconnect, and the client
 // connects anew. It cannot be answered with an error. After a temporary error the SDK for Go can
 // block for ever, and after any other error the client gives up for good.
-func (Dialect) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) []byte {
+func (d Dialect) Answer(s dialect.Session, c *dialect.Command, v dialect.Verdict) []byte {
 	done := v.Reason == dialect.Done
 	switch {
 	case c.Verb == dialect.Unbind && (done || v.Reason == dialect.NotMember):
 		return AppendUnsubscribe(newReply(), c.Tag)
 	case done && (c.Verb == dialect.Publish || c.Verb == dialect.MemberPublish):
 		return AppendPublish(newReply(), c.Tag)
+	case done && c.Verb == dialect.Confirm:
+		return d.connected(s, c, v.Places)
+	case done && c.Verb == dialect.Bind:
+		result := subscribed(&c.Terms.Range, v.Places, 0)
+		return AppendSubscribe(make([]byte, 0, 2*replySize+roomFor(v.Places)), c.Tag, &result)
+	case done && c.Verb == dialect.History:
+		return historyRead(c, v.Places)
 	case done:
 		return []byte(c.Text)
 	case c.Verb == dialect.Renew:
@@ -45,22 +54,41 @@ func (Dialect) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) 
 	return AppendError(newReply(), c.Tag, errorOf[v.Reason])
 }
 
+// connected returns the reply to a connect.
+func (d Dialect) connected(s dialect.Session, c *dialect.Command, places []dialect.Place) []byte {
+	ttl, _ := c.Terms.Reply.(uint32)
+	result := ConnectResult{
+		Client: clientID(s), Version: d.Version, TTL: ttl, Ping: pingEvery, Pong: true,
+		Subs: make([]ServerSub, len(c.Terms.Topics)),
+	}
+	size := 3*replySize + len(d.Version) + roomFor(places)
+	for i := range c.Terms.Topics {
+		one := &c.Terms.Topics[i]
+		result.Subs[i] = ServerSub{string(one.Topic), subscribed(&one.Range, places, i)}
+		size += len(one.Topic) + replySize
+	}
+	return AppendConnect(make([]byte, 0, size), c.Tag, &result)
+}
+
+// historyRead returns the reply to a command with the method history.
+func historyRead(c *dialect.Command, places []dialect.Place) []byte {
+	result := HistoryResult{Epoch: epochText(0)}
+	if len(places) > 0 {
+		result.Epoch, result.Offset = position(&places[0])
+		result.Publications = pubsOf(places[0].Missed)
+	}
+	return AppendHistory(make([]byte, 0, replySize+roomFor(places)), c.Tag, &result)
+}
+
 func newReply() []byte { return make([]byte, 0, replySize) }
 
 // Content implements dialect.Dialect.
 func (Dialect) Content(_ dialect.Session, c *dialect.Command) protocol.Content { return c.Terms.Said }
 
-// Render implements dialect.Dialect. Render names the publisher in info, since an SDK would assume
-// that a publication without info comes from the site's own server. If the publisher is a client of
-// the chat, its client id is empty. The result except is always "": a client of an SDK expects to
+// Render implements dialect.Dialect. The result except is always "": a client of an SDK expects to
 // receive what it publishes itself.
-func (Dialect) Render(b []byte, t protocol.Topic, _ protocol.Position, p *protocol.Content) (text []byte, except string) {
-	pub := Pub{Text: p.Msg, Data: p.Raw, Tags: p.Tags}
-	if p.JSON {
-		pub.Data = p.Msg
-	}
-	if p.From != "" {
-		pub.Info = &Info{User: p.From, Client: p.Client, ConnInfo: p.Info}
-	}
+func (Dialect) Render(b []byte, t protocol.Topic, at protocol.Position, p *protocol.Content) (text []byte, except string) {
+	var info Info
+	pub := pubOf(p, at, &info)
 	return AppendPub(b, string(t), &pub), ""
 }

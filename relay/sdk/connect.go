@@ -28,22 +28,20 @@ func (d Dialect) connect(s dialect.Session, now time.Time, c *Command) dialect.C
 		s.User = claims.Subject
 	}
 	k := newKeep(s.Instance, claims.Info, claims.Channels)
-	subs, end := d.channels(s, k, claims.Channels, c)
+	topics, end := d.channels(s, k, claims.Channels, c)
 	if end != nil {
 		return *end
 	}
-	t := &dialect.Terms{User: s.User, Until: untilOf(claims), Keep: k.encode()}
-	for i := range subs {
-		b := dialect.Binding{Topic: protocol.Topic(subs[i].Channel)}
-		if b.Topic != protocol.UserTopic(s.User) && !k.names(s.Instance, subs[i].Channel) {
+	for i := range topics {
+		b := &topics[i]
+		if b.Topic != protocol.UserTopic(s.User) && !k.names(s.Instance, string(b.Topic)) {
 			b.Keep = []byte{serverSide}
 		}
-		t.Topics = append(t.Topics, b)
 	}
-	var reply [4 * replySize]byte // long enough for most replies, which are thus allocated once
-	return dialect.Command{Verb: dialect.Confirm, Terms: t, Text: string(AppendConnect(reply[:0], c.ID, &ConnectResult{
-		Client: clientID(s), Version: d.Version, TTL: ttlOf(t.Until, now), Subs: subs, Ping: pingEvery, Pong: true,
-	}))}
+	until := untilOf(claims)
+	return dialect.Command{Verb: dialect.Confirm, Terms: &dialect.Terms{
+		User: s.User, Until: until, Keep: k.encode(), Topics: topics, Reply: ttlOf(until, now),
+	}}
 }
 
 // A token.Judge does not know these faults: claimsOf finds them.
@@ -105,13 +103,14 @@ func ended(id uint32, code ErrorCode) dialect.Command {
 // of the client's user, the channels that the client's token names, and the channels that its
 // connect asks for. Channels that the client may not read are left out. If the connect is refused,
 // the second result is the command that ends the session. Otherwise the second result is nil.
-func (d Dialect) channels(s dialect.Session, k keep, named []string, c *Command) (subs []ServerSub, end *dialect.Command) {
-	add := func(channel string) *ServerSub {
-		i := slices.IndexFunc(subs, func(sub ServerSub) bool { return sub.Channel == channel })
+func (d Dialect) channels(s dialect.Session, k keep, named []string, c *Command) (topics []dialect.Binding, end *dialect.Command) {
+	add := func(channel string) *dialect.Binding {
+		t := protocol.Topic(channel)
+		i := slices.IndexFunc(topics, func(b dialect.Binding) bool { return b.Topic == t })
 		if i < 0 {
-			i, subs = len(subs), append(subs, ServerSub{Channel: channel})
+			i, topics = len(topics), append(topics, dialect.Binding{Topic: t, Range: d.rangeOf(channel, false, Position{})})
 		}
-		return &subs[i]
+		return &topics[i]
 	}
 	if own := string(protocol.UserTopic(s.User)); d.judge(s, k, own, rules.Read) == rules.Yes {
 		add(own)
@@ -128,17 +127,17 @@ func (d Dialect) channels(s dialect.Session, k keep, named []string, c *Command)
 	for _, sub := range c.Subs {
 		switch d.judge(s, k, sub.Channel, rules.Read) {
 		case rules.Yes:
-			add(sub.Channel).WasRecovering = sub.Recover
+			add(sub.Channel).Range = d.rangeOf(sub.Channel, sub.Recover, sub.Since)
 		case rules.Unknown, rules.NoChannel:
 			refused := closing(CloseBadRequest)
 			return nil, &refused
 		}
 	}
-	if len(subs) > MaxChannels {
+	if len(topics) > MaxChannels {
 		refused := closing(CloseChannelLimit)
 		return nil, &refused
 	}
-	return subs, nil
+	return topics, nil
 }
 
 // refresh returns the command that lengthens the permission of a session, or the command that

@@ -82,11 +82,13 @@ func words(d Dialect, s dialect.Session, p *dialect.Command) string {
 	case dialect.Confirm:
 		text := fmt.Sprintf("confirm %s until %d in", p.Terms.User, p.Terms.Until)
 		for _, b := range p.Terms.Topics {
-			text += " " + string(b.Topic)
+			text += " " + string(b.Topic) + rangeText(b.Range)
 		}
 		return text
 	case dialect.Bind:
-		return "bind " + string(p.Topic)
+		return "bind " + string(p.Topic) + rangeText(p.Terms.Range)
+	case dialect.History:
+		return "history of " + string(p.Topic) + rangeText(p.Terms.Range)
 	case dialect.Unbind:
 		return "unbind " + string(p.Topic)
 	case dialect.Renew:
@@ -98,6 +100,31 @@ func words(d Dialect, s dialect.Session, p *dialect.Command) string {
 		return fmt.Sprintf("close %d %s", p.Terms.Code, p.Text)
 	}
 	return fmt.Sprintf("verb %d", p.Verb)
+}
+
+// rangeText returns a range in words. A range that says no more than that all may be seen is "".
+func rangeText(r dialect.Range) (text string) {
+	if r.Most != rules.AllKept {
+		text += fmt.Sprintf(" most %d", r.Most)
+	}
+	switch {
+	case r.AnyEpoch && r.Since.Epoch == 0:
+		text += fmt.Sprintf(" since %d of any epoch", r.Since.Offset)
+	case r.Asked:
+		text += fmt.Sprintf(" since %v", r.Since)
+	case !r.Since.IsZero() || r.AnyEpoch:
+		text += " with a position that was not asked for"
+	}
+	if r.Strict {
+		text += " strict"
+	}
+	if r.Limit != 0 {
+		text += fmt.Sprintf(" limit %d", r.Limit)
+	}
+	if r.Reverse {
+		text += " reverse"
+	}
+	return text
 }
 
 // row is a line of a client in a session, and the expected result of asked.
@@ -250,7 +277,7 @@ func TestSessionsWithKeepsThatCannotBeReadConnectAnew(t *testing.T) {
 }
 
 func TestMethodsThatAreNotThere(t *testing.T) {
-	for _, method := range []string{"presence", "presence_stats", "history", "rpc"} {
+	for _, method := range []string{"presence", "presence_stats", "rpc"} {
 		checkRows(t, speaks, []row{{confirmed, `{"id":9,"` + method + `":{"channel":"all"}}`, failing(9, ErrorNotAvailable)}})
 	}
 	checkRows(t, speaks, []row{
@@ -319,7 +346,7 @@ func faultOf(s dialect.Session, p *dialect.Command) string {
 			return "no confirm"
 		}
 		for _, b := range p.Terms.Topics {
-			if !b.Topic.Valid() {
+			if !b.Topic.Valid() || b.Range.Strict || badRange(b.Range) {
 				return "no channel"
 			}
 		}
@@ -331,8 +358,14 @@ func faultOf(s dialect.Session, p *dialect.Command) string {
 			return "no renew"
 		}
 	case dialect.Bind:
-		if p.Terms == nil {
-			return "no terms"
+		if r := p.Terms.Range; badRange(r) || r.Strict && (!r.Asked || r.Most == 0 || r.Since.Epoch == 0) {
+			return "no bind"
+		}
+	case dialect.History:
+		r := p.Terms.Range
+		if badRange(dialect.Range{Most: r.Most, Asked: r.Asked, Since: r.Since}) || r.Most == 0 || r.Strict || r.Limit < 0 || r.Limit > 1000 ||
+			r.Asked && r.AnyEpoch == (r.Since.Epoch != 0) || !r.Asked && r.AnyEpoch {
+			return "no history"
 		}
 	}
 	if p.Verb != dialect.Confirm && !s.Confirmed {
@@ -341,10 +374,24 @@ func faultOf(s dialect.Session, p *dialect.Command) string {
 	if (p.Verb != dialect.Confirm && p.Verb != dialect.Renew) && !p.Topic.Valid() {
 		return "no topic"
 	}
+	places := make([]dialect.Place, 1)
+	if p.Verb == dialect.Confirm {
+		places = make([]dialect.Place, len(p.Terms.Topics))
+	}
+	for i := range places {
+		places[i] = dialect.Place{Kept: true, At: protocol.Position{Epoch: 7, Offset: 9}, Recovered: true, Missed: missed(8, 9)}
+	}
 	for reason := range dialect.Reasons {
-		if text := speaks.Answer(s, p, dialect.Verdict{Reason: reason}); !oneLine(text) {
-			return fmt.Sprintf("answer %q to reason %d", text, reason)
+		for _, places := range [][]dialect.Place{nil, places} {
+			if text := speaks.Answer(s, p, dialect.Verdict{Reason: reason, Places: places}); !oneLine(text) {
+				return fmt.Sprintf("answer %q to reason %d", text, reason)
+			}
 		}
 	}
 	return ""
+}
+
+// badRange reports whether a range cannot be that of a membership.
+func badRange(r dialect.Range) bool {
+	return r.Most < 0 || r.Since.Epoch > protocol.MaxEpoch || !r.Asked && !r.Since.IsZero() || r.AnyEpoch || r.Limit != 0 || r.Reverse
 }

@@ -54,6 +54,8 @@ func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) d
 		return unsubscribe(c)
 	case Publish:
 		return d.publish(s, k, c, again)
+	case History:
+		return d.history(s, k, c)
 	case Send:
 		return closing(CloseNotAvailable)
 	case Refresh:
@@ -64,21 +66,49 @@ func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) d
 	return failed(c.ID, ErrorNotAvailable)
 }
 
-// noTerms are the terms of all subscribes. Nobody changes them.
-var noTerms dialect.Terms
+// plainTerms are the terms of all subscribes that ask for nothing, on channels whose rule does not
+// narrow their history. Nobody changes them.
+var plainTerms = dialect.Terms{Range: dialect.Range{Most: rules.AllKept}}
 
 // subscribe ignores the token of a subscription. A client gains nothing by such a token.
 func (d Dialect) subscribe(s dialect.Session, k keep, c *Command) dialect.Command {
 	if v := d.judge(s, k, c.Channel, rules.Read); v != rules.Yes {
 		return forbidden(c.ID, v)
 	}
-	if c.Recover && c.Flag&2 != 0 {
-		return failed(c.ID, ErrorUnrecoverablePosition) // no subscribe recovers anything here
+	r := d.rangeOf(c.Channel, c.Recover, c.Since)
+	r.Strict = c.Recover && c.Flag&2 != 0
+	if r.Strict && (r.Most == 0 || r.Since.Epoch == 0) { // no relay could recover it
+		return failed(c.ID, ErrorUnrecoverablePosition)
 	}
-	return dialect.Command{
-		Verb: dialect.Bind, Topic: protocol.Topic(c.Channel), Terms: &noTerms,
-		Text: string(AppendSubscribe(make([]byte, 0, replySize), c.ID, &SubscribeResult{WasRecovering: c.Recover})),
+	terms := &plainTerms
+	if r != plainTerms.Range {
+		terms = &dialect.Terms{Range: r}
 	}
+	return dialect.Command{Verb: dialect.Bind, Topic: protocol.Topic(c.Channel), Terms: terms}
+}
+
+// MaxLimit is the greatest number of publications that a command with the method history is given.
+const MaxLimit = 1000
+
+// history judges as for a subscribe. An epoch in Since that is empty is not compared with that of
+// the channel.
+func (d Dialect) history(s dialect.Session, k keep, c *Command) dialect.Command {
+	if v := d.judge(s, k, c.Channel, rules.Read); v != rules.Yes {
+		return forbidden(c.ID, v)
+	}
+	r := d.rangeOf(c.Channel, c.HasSince, c.Since)
+	r.AnyEpoch = c.HasSince && c.Since.Epoch == ""
+	switch {
+	case r.Most == 0:
+		return failed(c.ID, ErrorNotAvailable)
+	case r.Asked && !r.AnyEpoch && r.Since.Epoch == 0: // the channel can have no such epoch
+		return failed(c.ID, ErrorUnrecoverablePosition)
+	}
+	if r.Limit = int(c.Limit); r.Limit < 0 || r.Limit > MaxLimit {
+		r.Limit = MaxLimit
+	}
+	r.Reverse = c.Reverse
+	return dialect.Command{Verb: dialect.History, Topic: protocol.Topic(c.Channel), Terms: &dialect.Terms{Range: r}}
 }
 
 // unsubscribe judges nothing, so a member may always leave.

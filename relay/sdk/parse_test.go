@@ -45,7 +45,6 @@ func TestSubscribing(t *testing.T) {
 		{confirmed, `{"id":2,"subscribe":{"channel":"group:g","delta":"fossil"}}`, "bind group:g"},
 		{confirmed, `{"id":2,"subscribe":{"channel":"group:g","type":1}}`, denied},
 		{confirmed, `{"id":2,"subscribe":{"channel":"group:g","type":4}}`, failing(2, ErrorNotAvailable)},
-		{confirmed, `{"id":2,"subscribe":{"channel":"group:g","recover":true,"flag":3}}`, failing(2, ErrorUnrecoverablePosition)},
 		{confirmed, `{"id":2,"subscribe":{"channel":"group:g","flag":3}}`, "bind group:g"},
 		{confirmed, `{"id":2,"subscribe":{"channel":"vip","recover":true,"flag":3}}`, denied},
 	})

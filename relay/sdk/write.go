@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"iter"
 	"strconv"
 	"strings"
 
@@ -31,6 +32,9 @@ type Pub struct {
 	Info   *Info  // the publisher; nil if the publisher is no client
 	Offset uint64 // in the channel's history; 0 if the publication has no offset
 	Tags   string // JSON, an object of strings
+	// Epoch is for the first publication of an epoch alone, the one with offset 1. The SDK for
+	// JavaScript goes on in this epoch from then on. The SDK for Go ignores it.
+	Epoch string
 }
 
 func appendPub(b []byte, p *Pub) []byte {
@@ -42,18 +46,26 @@ func appendPub(b []byte, p *Pub) []byte {
 	if p.Info != nil {
 		b = appendInfo(b, "info", p.Info)
 	}
-	b = appendUint(b, "offset", p.Offset)
-	return appendJSON(b, "tags", p.Tags)
+	b = appendJSON(appendUint(b, "offset", p.Offset), "tags", p.Tags)
+	return appendText(b, "epoch", p.Epoch)
 }
 
-// appendPubs appends a list of publications, even an empty one.
-func appendPubs(b []byte, pubs []Pub) []byte {
-	b = append(appendKey(b, "publications"), '[')
-	for i := range pubs {
-		if i > 0 {
+// appendPubs appends a list of publications, or nothing if there are none. A nil stands for none.
+func appendPubs(b []byte, pubs iter.Seq[Pub]) []byte {
+	if pubs == nil {
+		return b
+	}
+	empty := true
+	for p := range pubs {
+		if empty {
+			b, empty = append(appendKey(b, "publications"), '['), false
+		} else {
 			b = append(b, ',')
 		}
-		b = append(appendPub(append(b, '{'), &pubs[i]), '}')
+		b = append(appendPub(append(b, '{'), &p), '}')
+	}
+	if empty {
+		return b
 	}
 	return append(b, ']')
 }

@@ -2,8 +2,7 @@ package sdk
 
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
-// AppendPub appends the push of a publication. The push never has an epoch, since SDKs need no
-// epoch from publications.
+// AppendPub appends the push of a publication.
 func AppendPub(b []byte, channel string, p *Pub) []byte {
 	return append(appendPub(appendPush(b, channel, "pub"), p), "}}}"...)
 }

@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"iter"
 	"strconv"
 
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -49,14 +50,14 @@ type SubscribeResult struct {
 	Recovered bool
 	// Publications are what the client missed, by ascending offset. They are written only if
 	// Recovered is true, since an SDK takes their offsets for its position even if Recovered is
-	// false.
-	Publications []Pub
+	// false. Nil stands for none.
+	Publications iter.Seq[Pub]
 }
 
 // HistoryResult is a part of a channel's history. All of its fields are written, even if they are
 // zero.
 type HistoryResult struct {
-	Publications []Pub
+	Publications iter.Seq[Pub] // nil stands for none
 	Epoch        string
 	Offset       uint64 // the last offset of the channel
 }
@@ -92,10 +93,7 @@ func appendSubscribe(b []byte, r *SubscribeResult) []byte {
 	b = appendBool(b, "recoverable", r.Recoverable)
 	b = appendText(b, "epoch", r.Epoch)
 	if r.Recovered {
-		if len(r.Publications) > 0 {
-			b = appendPubs(b, r.Publications)
-		}
-		b = appendBool(b, "recovered", true)
+		b = appendBool(appendPubs(b, r.Publications), "recovered", true)
 	}
 	b = appendUint(b, "offset", r.Offset)
 	b = appendBool(b, "positioned", r.Positioned)
@@ -116,7 +114,11 @@ func AppendPublish(b []byte, id uint32) []byte {
 
 // AppendHistory appends the reply to a command with the method history.
 func AppendHistory(b []byte, id uint32, r *HistoryResult) []byte {
-	b = appendPubs(appendResult(b, id, History), r.Publications)
+	b = appendResult(b, id, History)
+	none := len(b)
+	if b = appendPubs(b, r.Publications); len(b) == none {
+		b = append(appendKey(b, "publications"), "[]"...)
+	}
 	b = protocol.AppendQuoted(appendKey(b, "epoch"), r.Epoch)
 	b = strconv.AppendUint(appendKey(b, "offset"), r.Offset, 10)
 	return append(b, "}}"...)

@@ -47,12 +47,22 @@ func AppendQuoted(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
+// QuotedLen returns the number of bytes that AppendQuoted appends for s. If s is not valid UTF-8,
+// the result may be greater.
+func QuotedLen(s string) int {
+	n := quotedLen(s) + len(`""`)
+	if !utf8.ValidString(s) {
+		n += len(s) * (len("\uFFFD") - 1)
+	}
+	return n
+}
+
 // quotedLen returns the number of bytes that AppendQuoted appends for s, without the two quotes.
 // The text s must be valid UTF-8.
-func quotedLen(s []byte) int {
+func quotedLen[T string | []byte](s T) int {
 	n := len(s)
-	for _, c := range s {
-		switch {
+	for i := range len(s) {
+		switch c := s[i]; {
 		case c == '"', c == '\\', c == '\n', c == '\r', c == '\t':
 			n++
 		case c < ' ':

@@ -108,7 +108,7 @@ func TestC7_APermissionThatIsTakenLaterIsNoticed(t *testing.T) {
 }
 
 // TestC8_ARefusedQuestionIsNoAbsence takes away the permission for PUBSUB NUMSUB. Publishing must
-// go on, and no absence may be told.
+// go on, and the broker must not say that Redis is away.
 func TestC8_ARefusedQuestionIsNoAbsence(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

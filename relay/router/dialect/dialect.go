@@ -41,6 +41,10 @@ type Dialect interface {
 	// ahead. The second result names a user whose sessions do not get the text. If it is "", all
 	// these members get the text. All relays that share a broker must render alike.
 	Render(b []byte, t protocol.Topic, at protocol.Position, p *protocol.Content) (text []byte, except string)
+	// PubSize returns an upper bound of the bytes that p takes in an answer that has several
+	// publications. It is 0 in a dialect whose answers have none. PubSize takes the time of one look
+	// at the text of p.
+	PubSize(p *protocol.Content) int
 	// Lost returns the text that tells members of t that they lost messages. Lost is for dialects
 	// whose Order is InOrder.
 	Lost(t protocol.Topic) []byte
@@ -174,6 +178,9 @@ type Range struct {
 	// publications after Since.
 	Asked bool
 	Since protocol.Position // Epoch is 0 if the client's epoch cannot be one
+	// AnyEpoch says that the Since of a History has no epoch, because the client has named none. The
+	// offset then counts in the topic's present epoch.
+	AnyEpoch bool
 	// Strict refuses a Bind for the reason Unrecoverable if Place.Recovered would be false.
 	Strict  bool
 	Limit   int  // of a History: the largest number of publications; 0: only the top is asked for
@@ -198,7 +205,9 @@ const (
 	// bytes of the edge's messages already wait for the rates of their topics.
 	TooMuch
 	AlreadyMember // Bind: the session is a member already
-	Late          // Bind: the topic could not be bound for some seconds; a later Bind may succeed
+	// The topic of a Bind could not be bound for some seconds, or that of a History could not be
+	// read. A later command may succeed.
+	Late
 	// The command was replayed. An earlier relay may have published it, or refused it, and nobody
 	// can say which.
 	Unsure

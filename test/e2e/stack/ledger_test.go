@@ -376,8 +376,8 @@ func (u *speaker) current() *life { return u.lives[len(u.lives)-1] }
 // ledger.peer returns the user who gets the direct messages of u.
 func (l *ledger) peer(u *speaker) *speaker { return l.users[(u.index+1)%len(l.users)] }
 
-// ledger.receives reports whether u is to get the messages of s. A client of an SDK also gets the
-// messages that it publishes itself. A client of the chat does not get its own messages.
+// ledger.receives reports whether u is to get the messages of s. A client of an SDK also gets what
+// it publishes itself to a channel of several users. A client of the chat does not get that.
 func (l *ledger) receives(u *speaker, s stream) bool {
 	from := l.users[s.sender]
 	switch s.kind {

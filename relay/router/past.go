@@ -1,0 +1,241 @@
+package router
+
+import (
+	"slices"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// past has publications of a topic that are older than its tail. They are read from history for
+// clients that come back. All clients that come back to the topic at about the same time share one
+// past.
+type past struct {
+	known    bool // the fields from, to and items say something
+	from, to protocol.Position
+	items    []dialect.Published // all publications after past.from, up to past.to
+	bytes    int                 // size of their contents
+	cut      bool                // the publications up to past.from cannot be had
+	asked    bool                // a page of history is asked for
+	looking  bool                // that page is asked for its top alone
+}
+
+// The past begins pastEarlier publications before the position of the first client that asks. The
+// next clients may have seen a little less than the first one.
+const pastEarlier = 64
+
+// pastsAtOnce bounds the pages that are asked for at once, for the pasts of all topics.
+const pastsAtOnce = 64
+
+// pastMost bounds the contents in the past of one topic, in bytes.
+const pastMost = maxMissed
+
+// recall returns the publications of t after the position since, up to the position at. The position
+// since is before t's tail. The result ok is false if the publications are not at hand. If they are
+// being read, the result wait is the list in which to wait. Otherwise some of them cannot be had.
+func (r *Router) recall(t *topic, since, at protocol.Position) (pubs []dialect.Published, ok bool, wait *binders) {
+	c := r.comeback(t)
+	p := &c.past
+	switch {
+	case p.asked:
+		return nil, false, &c.waiting
+	case p.known && p.from.Epoch == since.Epoch && !since.Before(p.from):
+		if p.to.Before(t.tailFrom()) {
+			r.askPast(c)
+			return nil, false, &c.waiting
+		}
+		r.keepTail(c)
+		if since.Before(p.from) { // the tail has taken the room
+			return nil, false, nil
+		}
+		i, j := p.index(since), p.index(at)
+		return p.items[i:j:j], true, nil
+	case p.known && p.from.Epoch == since.Epoch && p.cut:
+		return nil, false, nil
+	}
+	r.dropPast(c)
+	start := protocol.Position{Epoch: since.Epoch, Offset: since.Offset - min(since.Offset, pastEarlier)}
+	p.known, p.from, p.to = true, start, start
+	r.askPast(c)
+	return nil, false, &c.waiting
+}
+
+// index returns the number of items up to a position.
+func (p *past) index(at protocol.Position) int {
+	i, _ := slices.BinarySearchFunc(p.items, at, func(pub dialect.Published, at protocol.Position) int {
+		if at.Before(pub.Position) {
+			return 1
+		}
+		return -1
+	})
+	return i
+}
+
+// keepTail adds the publications of the topic's tail to its past. The past must reach the tail. So a
+// busy topic's past stays whole while many clients come back, though its tail soon moves on.
+func (r *Router) keepTail(c *comeback) {
+	p, t := &c.past, c.topic
+	if p.to == t.top {
+		return
+	}
+	n := len(p.items)
+	p.items = t.inTail(p.items, p.to, t.top)
+	for _, pub := range p.items[n:] {
+		p.add(r, pub.Content.Size())
+	}
+	p.to = t.top
+	r.boundPast(c)
+}
+
+// boundPast drops the oldest items of a past that has more than pastMost, and then pasts of other
+// topics.
+func (r *Router) boundPast(c *comeback) {
+	p := &c.past
+	for p.bytes > pastMost {
+		p.from, p.cut = p.items[0].Position, true
+		p.add(r, -p.items[0].Content.Size())
+		p.items = p.items[1:]
+	}
+	r.boundPasts(c)
+}
+
+// askPast asks for the page of history after past.to. If too many pages are asked for, c waits for
+// its turn.
+func (r *Router) askPast(c *comeback) {
+	c.past.asked = true
+	if r.pasts.asked >= pastsAtOnce {
+		r.pasts.waiting = append(r.pasts.waiting, c)
+		return
+	}
+	r.pasts.asked++
+	r.brk.ReadHistory(c.topic.name, c.past.to, r.requests.ask(c))
+}
+
+// pasts bounds the pasts of all topics together.
+type pasts struct {
+	asked   int         // pages that are asked for
+	waiting []*comeback // those that wait for their turn to ask
+	bytes   int         // contents of all pasts
+	order   []*comeback // those that have contents, in the order in which they began to have them
+}
+
+// dropPast forgets what a past knows. A page that is asked for is not wanted any more if its
+// comeback is forgotten.
+func (r *Router) dropPast(c *comeback) {
+	r.pasts.bytes -= c.past.bytes
+	c.past = past{asked: c.past.asked, looking: c.past.looking}
+}
+
+// bound drops pasts while all of them together have more than a quarter of Config.TailBytes. Those
+// that came first are dropped first. The one in the argument stays.
+func (r *Router) boundPasts(now *comeback) {
+	q := &r.pasts
+	for q.bytes > r.cfg.TailBytes/4 && len(q.order) > 0 {
+		c := q.order[0]
+		q.order = q.order[1:]
+		if c == now {
+			q.order = append(q.order, c)
+			if len(q.order) == 1 {
+				return
+			}
+			continue
+		}
+		if r.comebacks[c.topic] == c {
+			r.dropPast(c)
+		}
+	}
+	if q.bytes == 0 {
+		q.order = nil
+	}
+}
+
+// recalled takes a page of history that askPast or beyond has asked for.
+func (r *Router) recalled(c *comeback, ev broker.History) {
+	p, t := &c.past, c.topic
+	looking := p.looking
+	p.asked, p.looking = false, false
+	if !looking {
+		r.pasts.asked--
+		defer r.nextPast()
+	}
+	switch {
+	case r.comebacks[t] != c:
+		return
+	case ev.Err != nil:
+		r.wakeLater(c)
+		return
+	case looking:
+		c.looked, c.top = max(r.clock, 1), ev.Top
+		r.wake(c)
+		return
+	case !p.known: // it was dropped meanwhile
+		r.wake(c)
+		return
+	case !ev.Genuine:
+		p.skip(r, t.top)
+		r.wake(c)
+		return
+	}
+	if len(p.items) == 0 && len(ev.Publications) > 0 {
+		r.pasts.order = append(r.pasts.order, c)
+	}
+	was := p.to
+	for i := range ev.Publications {
+		pub := &ev.Publications[i]
+		if !p.to.Before(pub.Position) {
+			continue
+		}
+		if _, hole := missing(p.to, pub.Position); hole || pub.Position.Epoch != p.to.Epoch {
+			p.skip(r, protocol.Position{Epoch: pub.Position.Epoch, Offset: pub.Position.Offset - 1})
+		}
+		p.items = append(p.items, dialect.Published{Position: pub.Position, Content: &pub.Content})
+		p.add(r, pub.Content.Size())
+		p.to = pub.Position
+	}
+	if p.to.Before(ev.Through) { // the last entries of the page could not be read
+		p.skip(r, ev.Through)
+	}
+	if !ev.More && p.to.Before(ev.Top) { // history ends before the topic's top
+		p.skip(r, ev.Top)
+	}
+	r.boundPast(c)
+	if first := t.tailFrom(); p.to.Before(first) && c.waiting.first != nil {
+		if was != p.to {
+			r.askPast(c)
+			return
+		}
+		p.skip(r, first) // the broker has lost what comes before the tail
+	}
+	r.wake(c)
+}
+
+// nextPast asks for the pages that have waited for their turn.
+func (r *Router) nextPast() {
+	q := &r.pasts
+	for q.asked < pastsAtOnce && len(q.waiting) > 0 {
+		c := q.waiting[0]
+		if q.waiting = q.waiting[1:]; len(q.waiting) == 0 {
+			q.waiting = nil
+		}
+		if r.comebacks[c.topic] == c && c.past.known {
+			r.askPast(c)
+		} else {
+			c.past.asked = false
+			r.wake(c)
+		}
+	}
+}
+
+// add adds a number of bytes to the size of the contents.
+func (p *past) add(r *Router, bytes int) {
+	p.bytes += bytes
+	r.pasts.bytes += bytes
+}
+
+// skip makes the past begin after a position. What is before it cannot be had.
+func (p *past) skip(r *Router, at protocol.Position) {
+	p.add(r, -p.bytes)
+	p.items = nil
+	p.known, p.cut, p.from, p.to = true, true, at, at
+}

@@ -1,0 +1,345 @@
+package router
+
+import (
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// A client of an SDK that becomes a member is told its place: the last publication before its
+// membership. If the client names a position and asks for what came after it, the answer has that
+// too, or says that something may be missing. docs/design/resume.md describes this.
+
+// maxMissed bounds the texts of all missed publications in one answer, in bytes.
+const maxMissed = 1 << 20
+
+// comeback is the state that a topic needs for frames whose places are not known yet. It is
+// forgotten once it was not needed for comebackAge.
+type comeback struct {
+	topic     *topic
+	waiting   binders       // frames that wait for the broker's answer, or for the topic's top
+	waking    *waking       // the job that tries these frames again; nil: none
+	beginning bool          // broker.Begin is asked
+	hearing   bool          // some of the frames wait for the topic's next publication
+	looked    time.Duration // Router.clock when the broker last told the top in comeback.top
+	top       protocol.Position
+	past      past
+	used      time.Duration // Router.clock when the comeback was last needed
+}
+
+const (
+	// comebackAge is how long a comeback stays after it was last needed.
+	comebackAge = 2 * time.Second
+	// lookAge is how long the top that the broker told counts for positions beyond a topic's top.
+	lookAge = time.Second
+)
+
+// comeback returns the comeback of a topic, and creates it if there is none.
+func (r *Router) comeback(t *topic) *comeback {
+	c := r.comebacks[t]
+	if c == nil {
+		c = &comeback{topic: t}
+		r.comebacks[t] = c
+		r.retire(c, comebackAge)
+	}
+	c.used = r.clock
+	return c
+}
+
+// retire forgets a comeback when it was not needed for comebackAge. It looks at the comeback after
+// the given time.
+func (r *Router) retire(c *comeback, after time.Duration) {
+	r.after(after, func() {
+		switch idle := r.clock - c.used; {
+		case r.comebacks[c.topic] != c:
+		case c.waiting.first == nil && idle >= comebackAge:
+			r.forgetComeback(c.topic)
+		default:
+			r.retire(c, max(comebackAge-idle, askAgainAfter))
+		}
+	})
+}
+
+// forgetComeback forgets the comeback of a topic, if there is one. No frame may wait there.
+func (r *Router) forgetComeback(t *topic) {
+	if c := r.comebacks[t]; c != nil {
+		r.dropPast(c)
+		delete(r.comebacks, t)
+	}
+}
+
+// places returns the place of each topic of a Bind or a Confirm, as if its session became a member
+// now. The second result is the list in which the frame has to wait if that cannot be said yet. All
+// that has to be asked for is then asked for.
+func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
+	e := fr.session.edge
+	places = make([]dialect.Place, len(fr.bindings()))
+	for i, b := range fr.bindings() {
+		place, w := r.placeIn(r.directory.follower(e, b.Topic), b.Range)
+		if places[i] = place; wait == nil {
+			wait = w
+		}
+	}
+	if wait != nil {
+		return nil, wait
+	}
+	size := 0
+	for i := range places {
+		p := &places[i]
+		n := r.sizeOf(fr.session, p.Missed)
+		if size+n > maxMissed {
+			p.Recovered, p.Missed = false, nil
+			continue
+		}
+		size += n
+	}
+	return places, r.mayAnswer(e, fr.user(), size)
+}
+
+// user returns the user of a frame's session. For a Confirm it is the user that the session will
+// have.
+func (fr *frame) user() string {
+	if fr.command.Verb == dialect.Confirm {
+		return fr.command.Terms.User
+	}
+	return fr.session.user
+}
+
+// sizeOf returns the length of the texts of publications for a session, or a little more.
+func (r *Router) sizeOf(s *session, pubs []dialect.Published) (size int) {
+	for _, p := range pubs {
+		size += r.speaks(s).PubSize(p.Content)
+	}
+	return size
+}
+
+// placeIn returns the place of a session that becomes a member at f now, and reads of the topic's
+// history what the client has asked for. If the broker has to be asked first, the second result is
+// the list in which to wait.
+func (r *Router) placeIn(f *follower, asked dialect.Range) (p dialect.Place, wait *binders) {
+	t := f.topic
+	p.At = f.entry()
+	if p.At.IsUnplaced() {
+		p.At = protocol.Position{}
+	}
+	if p.At.IsZero() && t.subscribed && t.top.IsZero() {
+		if t.begun == 0 && asked.Most > 0 && !r.outage.away {
+			return p, r.begin(t)
+		}
+		p.At.Epoch = t.begun
+	}
+	if p.Kept = asked.Most > 0; !p.Kept || !asked.Asked {
+		return p, nil
+	}
+	p.Missed, p.Recovered, wait = r.missedSince(t, asked, p.At)
+	return p, wait
+}
+
+// entry returns the position at which the next member of f begins: that of enterAt without a place.
+func (f *follower) entry() protocol.Position {
+	t := f.topic
+	switch {
+	case f.bound > 0:
+		return f.position
+	case t.subscribed && !f.position.IsUnplaced() && t.top.Before(f.position):
+		return f.position
+	case t.subscribed:
+		return t.top
+	case t.placed:
+		return t.known()
+	}
+	return protocol.Position{}
+}
+
+// missedSince returns the publications of t after the position asked.Since, up to the position at.
+// The result ok is false if some of them may be missing. The result wait is the list in which to
+// wait if the broker has to be asked first.
+func (r *Router) missedSince(t *topic, asked dialect.Range, at protocol.Position) (pubs []dialect.Published, ok bool, wait *binders) {
+	since := asked.Since
+	switch {
+	case since.Epoch == 0 || at.Epoch == 0, r.outage.away || !t.subscribed:
+		return nil, false, nil
+	case at.Before(since):
+		return nil, false, r.beyond(t, since)
+	case since.Epoch != at.Epoch, !t.genuine, t.recent.unsure():
+		return nil, false, nil
+	case since == at:
+		return nil, true, nil
+	case at.Offset-since.Offset > uint64(asked.Most):
+		return nil, false, nil
+	case t.top.Before(at): // the edge was sent more by another relay
+		return nil, false, r.hear(t)
+	case since.Before(t.tailFrom()):
+		return r.recall(t, since, at)
+	}
+	return t.inTail(nil, since, at), true, nil
+}
+
+// hear returns the list in which to wait for the topic's next publication.
+func (r *Router) hear(t *topic) *binders {
+	c := r.comeback(t)
+	c.hearing = true
+	return &c.waiting
+}
+
+// inTail appends to pubs the publications of the topic's tail after the position since, up to the
+// position at. The position since must not be before tailFrom.
+func (t *topic) inTail(pubs []dialect.Published, since, at protocol.Position) []dialect.Published {
+	if t.recent == nil {
+		return pubs
+	}
+	for i := range t.recent.tail.items {
+		item := &t.recent.tail.items[i]
+		if since.Before(item.position) && !at.Before(item.position) {
+			pubs = append(pubs, dialect.Published{Position: item.position, Content: &item.said.content})
+		}
+	}
+	return pubs
+}
+
+// unsure reports whether clients may lack messages that the topic's positions do not tell of:
+// messages that were given ahead, or that the broker has lost.
+func (n *recent) unsure() bool {
+	return n != nil && (n.tail.ahead > 0 || n.tail.torn || len(n.rewinds) > 0)
+}
+
+// tailFrom returns the position after which the topic's tail has all publications, with what they
+// say.
+func (t *topic) tailFrom() protocol.Position {
+	if t.recent == nil {
+		return t.top
+	}
+	if tail := &t.recent.tail; tail.base.Before(tail.plain) {
+		return tail.plain
+	} else {
+		return tail.base
+	}
+}
+
+// beyond is called for a client that has named a position after the one at which it would begin.
+// This relay may not have heard of that position yet, so the broker is asked for the topic's top.
+// If the broker does not know the position either, the result is nil. Otherwise it is the list in
+// which to wait.
+func (r *Router) beyond(t *topic, since protocol.Position) *binders {
+	c := r.comeback(t)
+	if c.looked > 0 && r.clock-c.looked < lookAge {
+		if since.Epoch != c.top.Epoch || c.top.Before(since) {
+			return nil
+		}
+		return r.hear(t)
+	}
+	if !c.past.asked {
+		c.past.asked, c.past.looking = true, true
+		r.brk.ReadHistory(t.name, protocol.Position{Epoch: protocol.MaxEpoch, Offset: protocol.MaxOffset}, r.requests.ask(c))
+	}
+	return &c.waiting
+}
+
+// begin asks the broker for the epoch of a topic that has no top. It returns the list in which to
+// wait for the answer.
+func (r *Router) begin(t *topic) *binders {
+	c := r.comeback(t)
+	if !c.beginning {
+		c.beginning = true
+		r.brk.Begin(t.name, r.requests.ask(c))
+	}
+	return &c.waiting
+}
+
+// begins takes the answer to begin.
+func (r *Router) begins(ev broker.Began) {
+	c := asker[*comeback](&r.requests, ev.Token)
+	if c == nil {
+		return
+	}
+	c.beginning = false
+	switch t := c.topic; {
+	case r.comebacks[t] != c:
+	case ev.Err != nil, t.top.IsZero() && ev.Top.Offset > 0: // soon this relay hears of the top
+		r.wakeLater(c)
+	default:
+		if t.top.IsZero() {
+			t.begun, t.genuine = ev.Top.Epoch, ev.Genuine
+		}
+		r.wake(c)
+	}
+}
+
+// wakeLater tries the frames that wait at c again, after a pause.
+func (r *Router) wakeLater(c *comeback) {
+	r.after(askAgainAfter, func() { r.wake(c) })
+}
+
+// wakeTopic tries the frames that wait for a place in t again.
+func (r *Router) wakeTopic(t *topic) {
+	if c := r.comebacks[t]; c != nil {
+		r.wake(c)
+	}
+}
+
+// heardMore is called when a publication of t has come.
+func (r *Router) heardMore(t *topic) {
+	if c := r.comebacks[t]; c != nil && c.hearing {
+		r.wake(c)
+	}
+}
+
+// wake tries the frames that wait at c again, in a job.
+func (r *Router) wake(c *comeback) {
+	c.hearing = false
+	if c.waiting.first == nil {
+		return
+	}
+	n := c.waiting.len()
+	if c.waking != nil {
+		c.waking.left = n
+		return
+	}
+	c.waking = &waking{comeback: c, left: n}
+	r.jobs = append(r.jobs, c.waking)
+}
+
+// waking is a job that tries frames again that wait at a comeback. Many clients may come back to a
+// topic at once.
+type waking struct {
+	comeback *comeback
+	left     int // number of frames to try
+}
+
+func (j *waking) do(r *Router, pieces int) (left int, done bool) {
+	c := j.comeback
+	for ; j.left > 0 && c.waiting.first != nil; j.left-- {
+		if pieces <= 0 {
+			return 0, false
+		}
+		fr := c.waiting.first
+		c.waiting.remove(fr)
+		c.used = r.clock
+		pieces -= 1 + r.tryBind(fr)/wakingCost
+	}
+	c.waking = nil
+	return max(pieces, 0), true
+}
+
+// wakingCost is the number of publications in an answer that count as one piece of a job.
+const wakingCost = 8
+
+// len returns the number of frames in the list.
+func (b *binders) len() (n int) {
+	for fr := b.first; fr != nil; fr = fr.next {
+		n++
+	}
+	return n
+}
+
+// mayAnswer returns nil if an edge's session can now be sent an answer with publications whose
+// texts have the given size. Otherwise it returns the list in which to wait.
+func (r *Router) mayAnswer(e *edge, user string, size int) *binders {
+	if size == 0 || (size <= link.LongAnswer/2 || e.answers.room(user, size)) && r.room(e, size) {
+		return nil
+	}
+	return &e.answers.waiting
+}

@@ -1,0 +1,173 @@
+package router
+
+import (
+	"slices"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// ranging is a command of the verb History that is under way. It reads the topic's top, and then
+// the pages of the range that the client has asked for.
+type ranging struct {
+	frame   *frame
+	reading bool              // counted in answers.reading
+	top     protocol.Position // zero until it is known
+	after   protocol.Position // the next page begins after this position
+	last    uint64            // offset of the last publication in the range
+	pubs    []dialect.Published
+	bytes   int
+}
+
+const (
+	rangesAtOnce = 8         // histories of an edge that read at once
+	maxRange     = 256 << 10 // largest text of the publications in one answer, in bytes
+)
+
+// history begins a command of the verb History.
+func (r *Router) askRange(fr *frame) {
+	e := fr.session.edge
+	e.answers.ranges = append(e.answers.ranges, &ranging{frame: fr})
+	r.after(bindWait, func() {
+		if fr.effect < effectFinished {
+			r.m.dropped("late", 1)
+			r.deny(fr, dialect.Verdict{Reason: dialect.Late})
+			r.rangeOn(e)
+		}
+	})
+	r.rangeOn(e)
+}
+
+// rangeOn begins to read for those histories of an edge that wait and may go on.
+func (r *Router) rangeOn(e *edge) {
+	a := &e.answers
+	for a.reading < rangesAtOnce && len(a.ranges) > 0 && e.outbox.ready {
+		g := a.ranges[0]
+		fr := g.frame
+		if fr.effect < effectFinished && r.mayAnswer(e, fr.session.user, maxRange) != nil {
+			return // answerOn goes on
+		}
+		if a.ranges = a.ranges[1:]; len(a.ranges) == 0 {
+			a.ranges = nil
+		}
+		switch {
+		case fr.effect >= effectFinished:
+		case r.outage.away:
+			r.deny(fr, dialect.Verdict{Reason: dialect.Late})
+		default:
+			a.reading++
+			g.reading = true
+			r.readRange(g, protocol.Position{Epoch: protocol.MaxEpoch, Offset: protocol.MaxOffset})
+		}
+	}
+}
+
+func (r *Router) readRange(g *ranging, after protocol.Position) {
+	g.after = after
+	r.brk.ReadHistory(g.frame.topic(), after, r.requests.ask(g))
+}
+
+// endRange ends a ranging, and lets the next one read.
+func (r *Router) endRange(g *ranging) {
+	e := g.frame.session.edge
+	e.answers.reading--
+	r.rangeOn(e)
+}
+
+// ranged takes a page for a history.
+func (r *Router) ranged(g *ranging, ev broker.History) {
+	fr := g.frame
+	switch {
+	case fr.effect >= effectFinished: // it was late, or its edge sends it again
+		r.endRange(g)
+	case ev.Err != nil:
+		r.deny(fr, dialect.Verdict{Reason: dialect.Late})
+		r.endRange(g)
+	case g.top.IsZero():
+		r.beginRange(g, ev)
+	default:
+		r.takePage(g, ev)
+	}
+}
+
+// beginRange takes the topic's top, and begins to read the range.
+func (r *Router) beginRange(g *ranging, ev broker.History) {
+	asked, top := g.frame.command.Terms.Range, ev.Top
+	if t := r.directory.topics[g.frame.topic()]; top.IsZero() && t != nil && t.top.IsZero() {
+		top.Epoch = t.begun
+	}
+	g.top = top
+	since := asked.Since
+	if asked.Asked && !asked.AnyEpoch && since.Epoch != top.Epoch {
+		r.deny(g.frame, dialect.Verdict{Reason: dialect.Unrecoverable})
+		r.endRange(g)
+		return
+	}
+	low := top.Offset - min(top.Offset, uint64(asked.Most)) // nothing up to it is shown
+	g.last = top.Offset
+	limit := uint64(asked.Limit)
+	switch {
+	case asked.Reverse:
+		if asked.Asked {
+			g.last = min(g.last, since.Offset-min(since.Offset, 1))
+		}
+		low = max(low, g.last-min(g.last, limit))
+	case asked.Asked:
+		low = max(low, since.Offset)
+	}
+	if limit == 0 || low >= g.last {
+		r.answerRange(g)
+		return
+	}
+	r.readRange(g, protocol.Position{Epoch: top.Epoch, Offset: low})
+}
+
+// takePage takes the publications of a page that are in the range.
+func (r *Router) takePage(g *ranging, ev broker.History) {
+	asked, s := g.frame.command.Terms.Range, g.frame.session
+	full := false
+	for i := range ev.Publications {
+		pub := &ev.Publications[i]
+		at := pub.Position
+		if at.Epoch != g.top.Epoch || at.Offset > g.last || !asked.Reverse && len(g.pubs) == asked.Limit {
+			full = true
+			break
+		}
+		g.pubs = append(g.pubs, dialect.Published{Position: at, Content: &pub.Content})
+		g.bytes += r.speaks(s).PubSize(&pub.Content)
+		for g.bytes > maxRange && len(g.pubs) > 1 {
+			drop := len(g.pubs) - 1
+			if asked.Reverse {
+				drop = 0
+			} else {
+				full = true
+			}
+			g.bytes -= r.speaks(s).PubSize(g.pubs[drop].Content)
+			g.pubs = slices.Delete(g.pubs, drop, drop+1)
+		}
+		if full {
+			break
+		}
+	}
+	if end := (protocol.Position{Epoch: g.top.Epoch, Offset: g.last}); full || !ev.More || !ev.Through.Before(end) ||
+		!asked.Reverse && len(g.pubs) == asked.Limit {
+		r.answerRange(g)
+		return
+	}
+	r.readRange(g, ev.Through)
+}
+
+// answerRange answers a history with what was read.
+func (r *Router) answerRange(g *ranging) {
+	fr := g.frame
+	if fr.command.Terms.Range.Reverse {
+		slices.Reverse(g.pubs)
+	}
+	text := r.verdict(fr, dialect.Verdict{Places: []dialect.Place{{Kept: true, At: g.top, Missed: g.pubs}}})
+	fr.session.edge.answers.answered(fr.session, len(text))
+	r.send(fr.session.edge, link.Answer{Number: fr.number, Session: fr.session.id, Text: text}.Append)
+	r.finish(fr)
+	r.endRange(g)
+}

@@ -1,0 +1,126 @@
+package sdk
+
+import (
+	"iter"
+	"strconv"
+
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// epochText returns the text by which clients know an epoch. For 0 this is "0", which stands for an
+// epoch that is not known, and never for an epoch.
+func epochText(epoch uint64) string { return strconv.FormatUint(epoch, 10) }
+
+// parseEpoch returns the epoch for which epochText returns the text. If there is no such epoch, it
+// returns 0. Clients may send any text.
+func parseEpoch(text string) uint64 {
+	epoch, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || epoch > protocol.MaxEpoch || text[0] == '0' {
+		return 0
+	}
+	return epoch
+}
+
+// rangeOf returns what a client asks for of a channel's history. The parameter asked says that the
+// client has named since.
+func (d Dialect) rangeOf(channel string, asked bool, since Position) dialect.Range {
+	r := dialect.Range{Most: d.Rules.Visible(channel), Asked: asked}
+	if asked {
+		r.Since = protocol.Position{Epoch: parseEpoch(since.Epoch), Offset: since.Offset}
+	}
+	return r
+}
+
+// subscribed returns what a client is told of the membership that begins at the place with the
+// given index. If there is no such place, the client is told no position.
+func subscribed(r *dialect.Range, places []dialect.Place, index int) SubscribeResult {
+	result := SubscribeResult{WasRecovering: r.Asked}
+	if index >= len(places) || !places[index].Kept {
+		return result
+	}
+	at := &places[index]
+	result.Recoverable, result.Positioned = true, true
+	result.Epoch, result.Offset = position(at)
+	if r.Asked && at.Recovered {
+		// The SDK goes on from the offset in the reply. So that offset must be the one that the
+		// client has named.
+		result.Recovered, result.Offset, result.Publications = true, r.Since.Offset, pubsOf(at.Missed)
+	}
+	return result
+}
+
+// position returns the position of a place as clients are told it.
+func position(at *dialect.Place) (epoch string, offset uint64) {
+	if at.At.Epoch == 0 {
+		return epochText(0), 0
+	}
+	return epochText(at.At.Epoch), at.At.Offset
+}
+
+// pubOf returns a publication as clients see it. The argument at is its position, or zero if it has
+// none. The result may point to info, which pubOf overwrites. The info names the publisher, since
+// an SDK would assume that a publication without info comes from the site's own server. If the
+// publisher is a client of the chat, its client id is empty.
+func pubOf(p *protocol.Content, at protocol.Position, info *Info) Pub {
+	pub := Pub{Text: p.Msg, Data: p.Raw, Tags: p.Tags}
+	if p.JSON {
+		pub.Data = p.Msg
+	}
+	if p.From != "" {
+		*info = Info{User: p.From, Client: p.Client, ConnInfo: p.Info}
+		pub.Info = info
+	}
+	if at.Epoch != 0 {
+		pub.Offset = at.Offset
+	}
+	if pub.Offset == 1 {
+		pub.Epoch = epochText(at.Epoch)
+	}
+	return pub
+}
+
+// pubsOf returns the publications of a reply.
+func pubsOf(list []dialect.Published) iter.Seq[Pub] {
+	return func(yield func(Pub) bool) {
+		var info Info
+		for i := range list {
+			if !yield(pubOf(list[i].Content, list[i].Position, &info)) {
+				return
+			}
+		}
+	}
+}
+
+// These texts have what a publication in a reply has besides its values. The epoch is the longest
+// that a broker gives. Only a publication with offset 1 has an epoch. Even so, it is longer than
+// one with the longest offset that a broker gives.
+const (
+	besides     = `{"data":,"offset":1,"tags":,"epoch":"9007199254740990"},`
+	besidesInfo = `"info":{"user":,"client":,"conn_info":},`
+)
+
+// PubSize implements dialect.Dialect.
+func (Dialect) PubSize(p *protocol.Content) int {
+	var info Info
+	pub := pubOf(p, protocol.Position{}, &info)
+	n := len(besides) + len(pub.Data) + len(pub.Tags)
+	if pub.Data == "" {
+		n += protocol.QuotedLen(pub.Text)
+	}
+	if pub.Info != nil {
+		n += len(besidesInfo) + protocol.QuotedLen(info.User) + protocol.QuotedLen(info.Client) + len(info.ConnInfo)
+	}
+	return n
+}
+
+// roomFor returns about how many bytes the publications of a place take in a reply.
+func roomFor(places []dialect.Place) (n int) {
+	for i := range places {
+		for _, one := range places[i].Missed {
+			c := one.Content
+			n += len(besides) + len(besidesInfo) + max(len(c.Msg), len(c.Raw)) + len(c.From) + len(c.Client) + len(c.Info) + len(c.Tags)
+		}
+	}
+	return n
+}
