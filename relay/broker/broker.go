@@ -11,8 +11,8 @@ import (
 // Broker carries publications between relays. It also carries them to and from other servers that
 // use the same back end.
 //
-// Only Run blocks. Publish, Subscribe, ReadHistory, Begin, CountSubscribers and Flush are requests. Each
-// request has a Token. The Event that answers the request has that Token, too. A Broker does not
+// Only Run blocks. Publish, Subscribe, ReadHistory, Begin, CountSubscribers and Flush are requests.
+// Each request has a Token. The Event that answers the request has that Token, too. A Broker does not
 // bound its queues. The caller must bound the number of its unanswered requests. The Broker may be
 // given several requests of one kind about one topic. Those of them that succeed are carried out in
 // the order of the calls.
@@ -53,9 +53,11 @@ type Broker interface {
 	// ReadHistory asks for the publications after a position. History answers the request. A
 	// History has at most PageSize publications. If publications are long, it may have fewer.
 	ReadHistory(t protocol.Topic, after protocol.Position, token uint64)
-	// Begin decides the epoch of a topic that has no top. If the topic has a top, Begin changes
-	// nothing. Otherwise the topic's next publication has offset 1 of the epoch in Began, unless
-	// that epoch is forgotten first, as a top is. Began answers the request.
+	// Begin decides the epoch of a topic that has no top. If the topic has a top, or if its epoch
+	// was decided before, Begin changes nothing. An epoch that a server has decided which is not the
+	// present one does not count: publications in it may be lost. The topic's next publication has
+	// offset 1 of the epoch in Began, unless that epoch is forgotten first, as a top is, or the
+	// publication has to begin a later epoch. Began answers the request.
 	Begin(t protocol.Topic, token uint64)
 	// CountSubscribers asks how many subscribers of a topic the back end counts. A subscription of
 	// this Broker counts too. Counted answers the request.
@@ -109,10 +111,24 @@ type Publish struct {
 
 // Retention says how much of a topic's history is kept. A broker's configuration may have a function
 // that returns the Retention of a topic. What is less than the broker keeps of every topic has no
-// effect there.
+// effect there. All relays of one cluster must have the same Retention for a topic: each of them
+// cuts the history to the size that it knows.
 type Retention struct {
 	Size int           // publications
 	Age  time.Duration // expiry after the topic's last publication
+}
+
+// These constants bound what a Retention may ask for. A Retention that asks for more counts as one
+// that asks for the bound.
+const (
+	MaxHistorySize = 100_000
+	MaxHistoryAge  = 30 * 24 * time.Hour
+)
+
+// Raised returns what a broker keeps of a topic. The broker keeps r of every topic. The argument
+// wanted is what the function in the broker's configuration returned for this topic.
+func (r Retention) Raised(wanted Retention) Retention {
+	return Retention{max(r.Size, min(wanted.Size, MaxHistorySize)), max(r.Age, min(wanted.Age, MaxHistoryAge))}
 }
 
 // Outcome says how a Publish ended.
@@ -162,9 +178,11 @@ type Subscribed struct {
 	// Top is the topic's top at some moment after the back end confirmed the subscription. It is
 	// zero if none is known.
 	Top protocol.Position
-	// Genuine is as in History, for Top. It may be false although it would be true in a History.
+	// Genuine is as in History, for Top, or for Begun. It may be false although it would be true in
+	// a History.
 	Genuine bool
-	// Begun is the epoch that Begin has decided, if Top is zero; 0: none.
+	// Begun is the epoch that Begin has decided, if Top is zero. It is 0 if there is none, or if the
+	// next publication is to begin a later epoch, since another server has decided this one.
 	Begun uint64
 }
 
@@ -209,12 +227,12 @@ type History struct {
 }
 
 // Began answers Begin. Top is the topic's top. If nothing was published since its epoch was begun,
-// Top has the offset 0.
+// Top has the offset 0. No other event has a position with that offset. Genuine is as in History,
+// for Top. If Top has the offset 0, Genuine is true, unless the servers do not tell who they are.
 type Began struct {
-	Token uint64
-	Topic protocol.Topic
-	Top   protocol.Position
-	// Genuine is as in History, for Top.
+	Token   uint64
+	Topic   protocol.Topic
+	Top     protocol.Position
 	Genuine bool
 	Err     error
 }

@@ -15,6 +15,7 @@ type Config struct {
 	HistorySize int
 	HistoryAge  time.Duration
 	MarkAge     time.Duration
+	Retention   func(protocol.Topic) broker.Retention // nil: of no topic is more kept than of others
 }
 
 // Backend is a back end that several Brokers share. It is empty at first.
@@ -26,11 +27,14 @@ type Backend interface {
 }
 
 // The variable usual is the Config of most tests. The variable brief is the Config of the tests of
-// expiry. The variable ample is for a test with many messages that must all stay in the history.
+// expiry. The variable ample is for a test with many messages that must all stay in the history. The
+// variable raised is for a test with topics of which more is kept than of others.
 var (
 	usual = Config{HistorySize: 100, HistoryAge: time.Minute, MarkAge: time.Hour}
 	brief = Config{HistorySize: 100, HistoryAge: time.Second, MarkAge: 6 * time.Second}
 	ample = Config{HistorySize: 10_000, HistoryAge: time.Minute, MarkAge: time.Hour}
+
+	raised = Config{HistorySize: 20, HistoryAge: time.Second, MarkAge: time.Second, Retention: raise}
 )
 
 // Run runs the suite. The function open makes a new back end for one test, and ends it after that
@@ -70,6 +74,14 @@ func Run(t *testing.T, open func(*testing.T, Config) Backend) {
 		{"a last position outlives its history and is continued, and expires with the marks", brief, testExpiry},
 		{"after its history a last position says what was lost", brief, testExpiryKnown},
 		{"a history that was long begins again after its expiry", brief, testLongExpiry},
+		{"an epoch is begun once, and is that of the first publication", usual, testBegin},
+		{"what is begun is no last position", usual, testBegunIsNoTop},
+		{"what is begun does not bind a publisher that has seen more", usual, testBegunKnown},
+		{"an epoch is begun later than any of another topic", usual, testBegunLater},
+		{"epochs of many topics are begun at once", usual, testBeginMany},
+		{"what is begun expires as a last position", brief, testBegunExpires},
+		{"subscribed tells whether the server gave the last position", usual, testSubscribedGenuine},
+		{"of some topics more is kept, and for longer", raised, testRetention},
 		{"one back end has one name", usual, testName},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t, c.config)) })

@@ -3,6 +3,7 @@ package brokertest
 import (
 	"container/list"
 	"slices"
+	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/relay/broker/memorybroker"
@@ -69,17 +70,16 @@ func load(to, from *memorybroker.Kept) {
 
 func same[V any](v V) V { return v }
 
-// loadEntries replaces the entries in *to with copies of the entries in *from. It does not touch
-// the field age of *to. If *from is a zero Expiring, *to becomes empty. The function named value
-// copies the value of one entry.
+// loadEntries replaces the entries in *to with copies of the entries in *from. If *from is a zero
+// Expiring, *to becomes empty. The function named value copies the value of one entry.
 func loadEntries[K comparable, V any](to, from *memorybroker.Expiring[K, V], value func(V) V) {
-	to.Entries, to.Order = make(map[K]*list.Element), list.New()
-	if from.Order == nil {
-		return
-	}
-	for el := from.Order.Front(); el != nil; el = el.Next() {
-		entry := *el.Value.(*memorybroker.Entry[K, V])
-		entry.Value = value(entry.Value)
-		to.Entries[entry.Key] = to.Order.PushBack(&entry)
+	to.Entries, to.Orders = make(map[K]*list.Element), make(map[time.Duration]*list.List)
+	for age, order := range from.Orders {
+		to.Orders[age] = list.New()
+		for el := order.Front(); el != nil; el = el.Next() {
+			entry := *el.Value.(*memorybroker.Entry[K, V])
+			entry.Value = value(entry.Value)
+			to.Entries[entry.Key] = to.Orders[age].PushBack(&entry)
+		}
 	}
 }

@@ -17,9 +17,9 @@ const Patience = time.Minute
 
 // Relay runs a Broker as a relay would, and keeps the Broker's events. A method that waits for an
 // event fails the test if the event does not come within Patience. Even a healthy Redis may answer
-// too late on a busy machine. So Ask, Put, Say, Pipeline, History and Count repeat a request that
-// fails, as a relay does. Once and Read do not repeat requests, since they are for tests of
-// failures.
+// too late on a busy machine. So Ask, Put, Say, Pipeline, History, Opened and Count repeat a request
+// that fails, as a relay does. Once, Read and BeginOnce do not repeat requests, since they are for
+// tests of failures.
 type Relay struct {
 	broker.Broker
 	Instance protocol.Instance // instance of the edge for which the Relay publishes
@@ -64,6 +64,8 @@ func (r *Relay) sink(e broker.Event) {
 	case broker.History:
 		r.asked[e.Token]++
 	case broker.Flushed:
+		r.asked[e.Token]++
+	case broker.Began:
 		r.asked[e.Token]++
 	case broker.Counted:
 		r.asked[e.Token]++
@@ -268,6 +270,28 @@ func (r *Relay) History(t protocol.Topic, after protocol.Position) (page broker.
 		return page.Err
 	})
 	return page
+}
+
+// BeginOnce asks once to begin the epoch of t and returns the answer, which may be a failure.
+func (r *Relay) BeginOnce(t protocol.Topic) broker.Began {
+	r.t.Helper()
+	from, token := r.Events(), r.Token()
+	r.Begin(t, token)
+	answer, _ := Await(r, from, "Began", func(e broker.Began) bool { return e.Token == token })
+	if answer.Topic != t {
+		r.t.Fatalf("began %s: %+v", t, answer)
+	}
+	return answer
+}
+
+// Opened asks to begin the epoch of t until a request succeeds, and returns the answer.
+func (r *Relay) Opened(t protocol.Topic) (answer broker.Began) {
+	r.t.Helper()
+	r.repeat("beginning "+string(t), func() error {
+		answer = r.BeginOnce(t)
+		return answer.Err
+	})
+	return answer
 }
 
 // Count asks for the number of t's subscribers until a request succeeds, and returns the number.

@@ -57,7 +57,7 @@ func (h *Handle) Subscribe(t protocol.Topic, token uint64) {
 	deaf := h.deaf
 	h.mu.Unlock()
 	if !deaf { // reconfirm does this later for a deaf Handle
-		h.queue(broker.Subscribed{Topic: t, Token: token, Top: m.topLocked(t, time.Now())})
+		h.queue(m.subscribedLocked(t, token, time.Now()))
 	}
 }
 
@@ -91,8 +91,8 @@ func (h *Handle) ReadHistory(t protocol.Topic, after protocol.Position, token ui
 	page, more := kept.page(after)
 	top, ok := h.memory.Positions.get(t, now)
 	answer := broker.History{
-		Token: token, Topic: t, Publications: page, More: more, Top: top.position,
-		Genuine: ok && top.server == h.memory.Server,
+		Token: token, Topic: t, Publications: page, More: more, Top: top.top(),
+		Genuine: ok && top.position.Offset > 0 && top.server == h.memory.Server,
 	}
 	if len(page) > 0 {
 		answer.Through = page[len(page)-1].Position
@@ -104,7 +104,7 @@ func (h *Handle) ReadHistory(t protocol.Topic, after protocol.Position, token ui
 func (h *Handle) Begin(t protocol.Topic, token uint64) {
 	h.memory.Mu.Lock()
 	defer h.memory.Mu.Unlock()
-	h.queue(broker.Began{Token: token, Topic: t, Top: h.memory.topLocked(t, time.Now())})
+	h.queue(h.memory.beginLocked(t, token, time.Now()))
 }
 
 // CountSubscribers implements Broker.
@@ -203,7 +203,7 @@ func (h *Handle) reconfirm() {
 	h.deaf = false
 	now := time.Now()
 	for t, token := range h.tokens {
-		h.events = append(h.events, broker.Subscribed{Topic: t, Token: token, Top: m.topLocked(t, now)})
+		h.events = append(h.events, m.subscribedLocked(t, token, now))
 	}
 	h.signal()
 }

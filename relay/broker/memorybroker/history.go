@@ -10,13 +10,11 @@ import (
 
 // History is a topic's recent publications in order of position. The method page treats a nil
 // *History as an empty one.
-type History struct {
-	size  int
-	Items []broker.Publication
-}
+type History struct{ Items []broker.Publication }
 
-// The function next returns the position of the publication that follows a topic's top. The
-// position is in top's epoch, or is the first of a new epoch. The argument old says that
+// The function next returns the position of the publication that follows a topic's top, or that is
+// the first of a begun epoch, if top has the offset 0. The position is in top's epoch, or is the
+// first of a new epoch. The argument old says that
 // publications after top may have been lost. The argument named known is the highest position that
 // the publisher knows of.
 //
@@ -38,12 +36,13 @@ func next(top protocol.Position, old bool, known protocol.Position, seen *broker
 	return protocol.Position{Epoch: max(uint64(now.UnixMicro()), top.Epoch+1, known.Epoch+1, seen.Latest()+1), Offset: 1}
 }
 
-// append adds p. If the history is full, append drops the oldest publication. It copies the slice
-// only when the capacity is used up, not at each drop. So appending is cheap on average.
-func (h *History) append(p broker.Publication) {
-	if len(h.Items) == h.size {
-		h.Items[0] = broker.Publication{}
-		h.Items = h.Items[1:]
+// append adds p. Of the publications, append keeps the last ones, as many as the argument size says.
+// It copies the slice only when the capacity is used up, not at each drop. So appending is cheap on
+// average.
+func (h *History) append(p broker.Publication, size int) {
+	if over := len(h.Items) + 1 - size; over > 0 {
+		clear(h.Items[:over])
+		h.Items = h.Items[over:]
 	}
 	h.Items = append(h.Items, p)
 }

@@ -17,6 +17,10 @@ type Config struct {
 	// MarkAge is how long a mark is kept after it was last set. A topic's last position is kept for
 	// MarkAge longer than its history. The default is 1 h.
 	MarkAge time.Duration
+	// Retention returns what is kept of a topic, if that is more than HistorySize and HistoryAge.
+	// If Retention is nil, no topic is kept for longer than others. It is called with Memory.Mu
+	// held.
+	Retention func(protocol.Topic) broker.Retention
 	// QueueBytes bounds the publications that wait in one Handle, by the bytes of their Content.
 	// The default is 16 MiB. If no publication waits, one of any length is queued. When the queue
 	// is full, the Handle sends Deaf and drops further publications. Its subscriptions then count
@@ -49,7 +53,8 @@ type Kept struct {
 	Marks     Expiring[markKey, uint64]
 }
 
-// The type last is a topic's last position, and the server that gave it.
+// The type last is a topic's last position, and the server that gave it. If the offset is 0, there is
+// no last position: that server has begun the epoch, and nothing was published since.
 type last struct {
 	position protocol.Position
 	server   uint64
@@ -71,23 +76,32 @@ func New(cfg Config) *Memory {
 		cfg:  cfg,
 		name: "memory-" + protocol.NewInstance().String(),
 		Kept: Kept{
-			Histories: newExpiring[protocol.Topic, *History](cfg.HistoryAge),
-			Positions: newExpiring[protocol.Topic, last](cfg.HistoryAge + cfg.MarkAge),
-			Marks:     newExpiring[markKey, uint64](cfg.MarkAge),
+			Histories: newExpiring[protocol.Topic, *History](),
+			Positions: newExpiring[protocol.Topic, last](),
+			Marks:     newExpiring[markKey, uint64](),
 		},
 		subscribers: make(map[protocol.Topic][]*Handle),
 	}
 }
 
+// keptOf returns what is kept of a topic.
+func (m *Memory) keptOf(t protocol.Topic) broker.Retention {
+	usual := broker.Retention{Size: m.cfg.HistorySize, Age: m.cfg.HistoryAge}
+	if m.cfg.Retention == nil {
+		return usual
+	}
+	return usual.Raised(m.cfg.Retention(t))
+}
+
 // publishLocked carries out a Publish in one atomic step. The caller holds Mu.
 func (m *Memory) publishLocked(p broker.Publish, now time.Time) broker.Published {
 	kept, _ := m.Positions.get(p.Topic, now)
-	top := kept.position
+	top := kept.top()
 	key := markKey{p.Topic, p.Instance}
 	mark, _ := m.Marks.get(key, now)
 	if mark < p.Floor {
 		mark = p.Floor
-		m.Marks.put(key, mark, now)
+		m.Marks.put(key, mark, m.cfg.MarkAge, now)
 	}
 	if p.Number <= mark {
 		return broker.Published{Token: p.Token, Outcome: broker.Duplicate, Position: top}
@@ -97,24 +111,56 @@ func (m *Memory) publishLocked(p broker.Publish, now time.Time) broker.Published
 	}
 	h, ok := m.Histories.get(p.Topic, now)
 	if !ok {
-		h = &History{size: m.cfg.HistorySize}
+		h = new(History)
 	}
 	// If another server gave top, that server may also have given later positions. The publications
 	// at those positions are lost.
 	old := kept.server != m.Server
 	pub := broker.Publication{
-		Topic: p.Topic, Position: next(top, old, p.Known, &m.epochs, now), Content: p.Content, Instance: p.Instance, Number: p.Number,
+		Topic: p.Topic, Position: next(kept.position, old, p.Known, &m.epochs, now), Content: p.Content, Instance: p.Instance, Number: p.Number,
 	}
-	if pub.Position.Epoch != kept.position.Epoch {
-		pub.Previous = kept.position
+	if pub.Position.Epoch != top.Epoch {
+		pub.Previous = top
 	}
 	m.epochs.Saw(pub.Position)
-	h.append(pub)
-	m.Histories.put(p.Topic, h, now)
-	m.Positions.put(p.Topic, last{pub.Position, m.Server}, now)
-	m.Marks.put(key, p.Number, now)
+	retention := m.keptOf(p.Topic)
+	h.append(pub, retention.Size)
+	m.Histories.put(p.Topic, h, retention.Age, now)
+	m.Positions.put(p.Topic, last{pub.Position, m.Server}, retention.Age+m.cfg.MarkAge, now)
+	m.Marks.put(key, p.Number, m.cfg.MarkAge, now)
 	m.Send(pub)
 	return broker.Published{Token: p.Token, Outcome: broker.Done, Position: pub.Position}
+}
+
+// The method top returns the last position, or zero if nothing was published in its epoch.
+func (l last) top() protocol.Position {
+	if l.position.Offset == 0 {
+		return protocol.Position{}
+	}
+	return l.position
+}
+
+// beginLocked carries out a Begin. The caller holds Mu.
+func (m *Memory) beginLocked(t protocol.Topic, token uint64, now time.Time) broker.Began {
+	kept, ok := m.Positions.get(t, now)
+	// If another server has begun the epoch, it may have given positions there, which are lost.
+	if !ok || kept.position.Offset == 0 && kept.server != m.Server && kept.position.Epoch != protocol.MaxEpoch {
+		first := next(kept.position, true, protocol.Position{}, &m.epochs, now)
+		kept = last{protocol.Position{Epoch: first.Epoch}, m.Server}
+		m.epochs.Saw(first)
+		m.Positions.put(t, kept, m.keptOf(t).Age+m.cfg.MarkAge, now)
+	}
+	return broker.Began{Token: token, Topic: t, Top: kept.position, Genuine: kept.server == m.Server}
+}
+
+// subscribedLocked returns the Subscribed event of a topic. The caller holds Mu.
+func (m *Memory) subscribedLocked(t protocol.Topic, token uint64, now time.Time) broker.Subscribed {
+	kept, ok := m.Positions.get(t, now)
+	e := broker.Subscribed{Topic: t, Token: token, Top: kept.top(), Genuine: ok && kept.server == m.Server}
+	if e.Genuine && e.Top.IsZero() {
+		e.Begun = kept.position.Epoch
+	}
+	return e
 }
 
 // Send gives pub to every subscriber of its topic. The caller holds Mu.
@@ -122,12 +168,6 @@ func (m *Memory) Send(pub broker.Publication) {
 	for _, h := range m.subscribers[pub.Topic] {
 		h.receive(pub)
 	}
-}
-
-// topLocked returns a topic's last position, or zero if none is known. The caller holds Mu.
-func (m *Memory) topLocked(t protocol.Topic, now time.Time) protocol.Position {
-	kept, _ := m.Positions.get(t, now)
-	return kept.position
 }
 
 // sweep forgets all expired entries.

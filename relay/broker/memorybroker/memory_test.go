@@ -24,7 +24,7 @@ func (b memoryBackend) PublishBare(_ testing.TB, t protocol.Topic, from, msg str
 
 func TestMemory(t *testing.T) {
 	brokertest.Run(t, func(_ *testing.T, c brokertest.Config) brokertest.Backend {
-		return memoryBackend{brokertest.NewMemory(brokertest.MemoryConfig{HistorySize: c.HistorySize, HistoryAge: c.HistoryAge, MarkAge: c.MarkAge})}
+		return memoryBackend{brokertest.NewMemory(brokertest.MemoryConfig{HistorySize: c.HistorySize, HistoryAge: c.HistoryAge, MarkAge: c.MarkAge, Retention: c.Retention})}
 	})
 }
 

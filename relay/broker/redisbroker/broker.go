@@ -23,7 +23,7 @@ func New(cfg Config) (broker.Broker, error) {
 	}
 	redis.SetLogger(clientLog{cfg.Log})
 	c := common{
-		keys: keys(cfg.Prefix), pubsub: pubsubOf(cfg), realm: keys(cfg.Prefix).realm(t.opt.DB, cfg.Sharded), retention: retention{cfg.HistorySize, cfg.HistoryAge.Milliseconds(), cfg.MarkAge.Milliseconds()},
+		keys: keys(cfg.Prefix), pubsub: pubsubOf(cfg), realm: keys(cfg.Prefix).realm(t.opt.DB, cfg.Sharded), retention: retention{cfg.HistorySize, cfg.HistoryAge.Milliseconds(), cfg.MarkAge.Milliseconds(), cfg.Retention},
 		metrics: newMetrics(cfg.Metrics), log: cfg.Log, candidate: rand.Text(), name: new(backEndName), epochs: new(broker.Epochs), earlier: newEarlier(),
 	}
 	c.foreigners = &foreigners{
@@ -94,7 +94,7 @@ type probed struct {
 }
 
 // Broker is a broker.Broker on one Redis. It keeps up to six connections: to publish, to read
-// histories and count subscribers, to read the tops of new subscriptions, to probe, to subscribe,
+// histories, begin epochs and count subscribers, to read the tops of new subscriptions, to probe, to subscribe,
 // and to hear the relays of other clusters. Further connections are open only briefly.
 type Broker struct {
 	state      *state

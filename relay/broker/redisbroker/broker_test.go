@@ -235,7 +235,7 @@ func TestOldMarksAreRemoved(t *testing.T) {
 		list[i] = broker.Publish{Topic: group, Content: protocol.Content{From: "1", Msg: "m"}, Instance: protocol.Instance{byte(i + 1), 9}, Number: 1}
 		one.add(i, 0)
 	}
-	one.set(newPublishing("", keys("").realm(0, false), classicChannels, retention{100, 60_000, 60_000}), "", 0, list)
+	one.set(newPublishing("", keys("").realm(0, false), classicChannels, retention{size: 100, ageMS: 60_000, markMS: 60_000}), "", 0, list)
 	withText(&one, publishScript)
 	if err := client.Process(t.Context(), &one); err != nil {
 		t.Fatal(err)

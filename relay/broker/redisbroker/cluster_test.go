@@ -51,7 +51,7 @@ func runOnCluster(t *testing.T, sharded bool) {
 	brokertest.Run(t, func(_ *testing.T, c brokertest.Config) brokertest.Backend {
 		n++
 		return clusterBackend{cluster, Config{
-			URL: cluster.URL, Sharded: sharded, Prefix: fmt.Sprint("test", n, ":"), HistorySize: c.HistorySize, HistoryAge: c.HistoryAge, MarkAge: c.MarkAge,
+			URL: cluster.URL, Sharded: sharded, Prefix: fmt.Sprint("test", n, ":"), HistorySize: c.HistorySize, HistoryAge: c.HistoryAge, MarkAge: c.MarkAge, Retention: c.Retention,
 		}}
 	})
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/logging"
+	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/shared/resolve"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
@@ -41,6 +42,10 @@ type Config struct {
 	// MarkAge is how long a mark is kept after it was last set. A topic's last position is kept for
 	// MarkAge longer than its history. The default is 1 h.
 	MarkAge time.Duration
+	// Retention returns what is kept of a topic, if that is more than HistorySize and HistoryAge.
+	// If Retention is nil, no topic is kept for longer than others. Retention is called for each
+	// publication and from several goroutines at once. It must be quick.
+	Retention func(protocol.Topic) broker.Retention
 
 	// Authorities and Certificate are for a URL with rediss. Each may be nil, and then counts as a
 	// function that returns nil. They are called for each connection, so their results may change.

@@ -319,8 +319,9 @@ func (p *prober) takeOverKeys(ctx context.Context, client *redis.Client, names [
 		case e.kind == 'm':
 			marks = append(marks, e)
 		default:
+			kept := p.retention.of(e.topic)
 			cmds = append(cmds, redis.NewCmd(ctx, "eval", earlierScript, 4, p.keys.record(e.topic), p.keys.list(e.topic),
-				p.keys.earlier("h", e.topic), p.keys.earlier("t", e.topic), p.retention.ageMS, p.retention.positionMS()))
+				p.keys.earlier("h", e.topic), p.keys.earlier("t", e.topic), kept.ageMS, kept.positionMS()))
 		}
 	}
 	pipeline(ctx, client, cmds)

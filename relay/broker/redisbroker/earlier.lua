@@ -45,7 +45,7 @@ local epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = open(KEY
 if not epoch then
   epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = 0, 0, 0, string.rep('\0', 16), 0, 0, 0, 0, 0, ''
 end
-local lives = now - stamp < keep and credible(epoch, offset)
+local lives = now - stamp < keep and offset > 0 and credible(epoch, offset)
 if lives or not credible(topepoch, topoffset) then return forget() end
 
 local id = format('%d-%d', topepoch, topoffset)

@@ -87,6 +87,20 @@ func (i *identifier) told(asked whoCmds) (identity, error) {
 	return i.known(asked.server.Val(), asked.replication.Val(), asked.server.Err()), nil
 }
 
+// The method named seenIn returns the identity that a server has told in its replies, as the method
+// named told does. But it returns the zero identity if the server did not answer, and it takes no
+// note of the identity. It is for replies that come so often, on so many connections, that a proxy
+// would soon seem to contradict itself.
+func (i *identifier) seenIn(asked whoCmds) identity {
+	who := identityOf(field(asked.server.Val(), "run_id"), field(asked.replication.Val(), "master_replid"))
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.givenUp {
+		return identity{}
+	}
+	return who
+}
+
 // The method named known returns the identity in two sections of INFO. If they are empty, the
 // argument err says why.
 func (i *identifier) known(server, replication string, err error) identity {

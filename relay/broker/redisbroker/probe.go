@@ -168,7 +168,7 @@ func (p *prober) check(ctx context.Context, client *redis.Client) error {
 	if err != nil {
 		return err
 	}
-	for _, script := range []string{publishScript, readScript, probeScript} {
+	for _, script := range []string{publishScript, readScript, beginScript, probeScript} {
 		if err := client.ScriptLoad(ctx, script).Err(); err != nil {
 			return unfit(err)
 		}

@@ -3,7 +3,10 @@
 --
 -- KEYS, for each topic: its record, the list of its history, the hash of further marks
 -- ARGV[1] how many entries of a history are kept
--- ARGV[2] [3] [4] how many milliseconds a history, a mark and a last position are kept
+-- ARGV[2] [3] how many milliseconds a history and a mark are kept. A last position is kept as long as
+--   both together.
+-- ARGV[4] empty, or what is kept of each topic in place of ARGV[1] [2]: a size and an age, of eight
+--   bytes each, one topic behind the other. Neither is less than ARGV[1] or [2].
 -- ARGV[5] the identity of this server, empty if it is not known
 -- ARGV[6] the latest epoch that the publisher has seen of any topic, 0 if it has seen none
 -- ARGV[7] the command to publish with: publish or spublish
@@ -28,14 +31,16 @@
 -- topicat of an item.
 local item, topicat = '>c16I8I8I8I8I8I2I2', 57
 
-local size, age, markage, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local usualsize, usualage, markage, raised = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local identity, latest = ARGV[5], tonumber(ARGV[6])
 
 local time = call('TIME')
 local micros = time[1] * 1000000 + time[2]
 local now = math.floor(micros / 1000)
 
-local eighth = eighthof(age)
+-- The windows are the same for all topics, also for one that is kept for longer. So if it begins to
+-- be kept for longer, its keys get their new expiry soon.
+local eighth = eighthof(usualage)
 local window = now - now % eighth
 
 local answers, texts, channels = {}, {}, {}
@@ -70,22 +75,14 @@ local function purge(hash, new)
   for _, instance in ipairs(old) do call('HDEL', hash, instance) end
 end
 
--- Returns the position of the list's last entry. It returns 0 0 if there is no entry, or if the
--- position is not credible, or is in the last epoch.
-local function ended(list)
-  local last = call('LRANGE', list, -1, -1)[1]
-  local epoch, offset = string.match(last or '', '"Pos":"(%d+)%-(%d+)"')
-  epoch, offset = tonumber(epoch or 0), tonumber(offset or 0)
-  if epoch < lastepoch and credible(epoch, offset) then return epoch, offset end
-  return 0, 0
-end
-
 -- Publishes messages to one topic. The numbers of the first message are ARGV[first], and those of
 -- the last message are ARGV[last]. The JSON of a message is the argument behind its numbers.
 local function publish(topic, first, last)
   local record, list, hash, channel = KEYS[3 * topic - 2], KEYS[3 * topic - 1], KEYS[3 * topic], ARGV[7 + topic]
   local epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = open(record)
-  local found = epoch
+  local found, size, age = epoch, usualsize, usualage
+  if raised ~= '' then size, age = unpack('>I8I8', raised, 16 * topic - 15) end
+  local keep = age + markage
   if not found then
     epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = 0, 0, 0, '', 0, 0, 0, 0, 0, ''
     -- Redis may have evicted only the record, and not the hash.
@@ -93,12 +90,14 @@ local function publish(topic, first, last)
   end
   local before = stamp
 
+  -- Whether the list has nothing that counts. In a begun epoch nothing was published yet.
+  local afresh = offset == 0 or now - stamp >= age
+
   -- In three cases the givers and the list do not count any more:
   -- - The last position is too old. It is forgotten.
   -- - The last position is not credible, and is in the last epoch or after it. It is forgotten.
   -- - The last position is not credible, since it is beyond the last offset of an earlier epoch. It
   --   is kept, so that the next message begins a later epoch.
-  local afresh = now - stamp >= age -- whether the list has nothing that counts
   if now - stamp >= keep or not credible(epoch, offset) then
     if now - stamp >= keep or epoch >= lastepoch then epoch, offset = 0, 0 end
     others, ng, afresh = sub(others, 8 * ng + 1), 0, true
@@ -137,7 +136,7 @@ local function publish(topic, first, last)
 
     local text, id
     if number <= mark then
-      text = 'duplicate ' .. (credible(epoch, offset) and format('%d-%d', epoch, offset) or '0-0')
+      text = 'duplicate ' .. (offset > 0 and credible(epoch, offset) and format('%d-%d', epoch, offset) or '0-0')
     elseif mark < predecessor then
       text = 'refused'
     else
@@ -145,8 +144,8 @@ local function publish(topic, first, last)
       -- is ignored.
       if knownepoch >= lastepoch then knownepoch, knownoffset = 0, 0 end
 
-      -- The topic goes on behind its last position, if there is one. Otherwise it begins an epoch.
-      -- It also begins one in three cases:
+      -- The topic goes on in its epoch, if it has one. Otherwise it begins an epoch. It also begins
+      -- one in three cases:
       -- - Another server gave the last position. That position is of a snapshot, or of a replica
       --   that may have been behind. More positions may have been given since. This case does not
       --   count in the last epoch.
@@ -155,24 +154,28 @@ local function publish(topic, first, last)
       -- The first message of an epoch tells where the epoch before ended. So whoever missed the end
       -- of that epoch learns of it.
       local json = ARGV[at + 1]
-      if epoch > 0 and offset < lastoffset
+      local goeson = epoch > 0 and offset < lastoffset
         and (gave or ng == 0 or identity == '' or epoch >= lastepoch)
-        and not (epoch < knownepoch or epoch == knownepoch and offset < knownoffset) then
+        and not (epoch < knownepoch or epoch == knownepoch and offset < knownoffset)
+      if goeson and offset > 0 then
         offset = offset + 1
         id = format('%d-%d', epoch, offset)
         json = json .. id .. '"}'
       else
-        -- If only the record was lost, the list tells the last position.
-        if stamp == 0 then epoch, offset = ended(list) end
-        -- The clock may have been set back. So the new epoch is later than all that are known.
-        local born = math.max(micros, knownepoch + 1, epoch + 1, latest + 1)
-        id = format('%d-1', born)
-        if epoch > 0 and offset <= lastoffset then
-          json = json .. id .. format('","Prev":"%d-%d"}', epoch, offset)
+        -- If only the record was lost, the list tells the last position. So it does if the epoch was
+        -- begun since.
+        local endepoch, endoffset = epoch, offset
+        if stamp == 0 or epoch > 0 and offset == 0 then endepoch, endoffset = ended(list) end
+        if not goeson then
+          -- The clock may have been set back. So the new epoch is later than all that are known.
+          epoch = math.max(micros, knownepoch + 1, epoch + 1, endepoch + 1, latest + 1)
+        end
+        id, offset = format('%d-1', epoch), 1
+        if endepoch > 0 and endoffset <= lastoffset then
+          json = json .. id .. format('","Prev":"%d-%d"}', endepoch, endoffset)
         else
           json = json .. id .. '"}'
         end
-        epoch, offset = born, 1
       end
       if identity ~= '' and not gave then
         local kept = math.min(ng, mostgivers - 1)
@@ -204,7 +207,7 @@ local function publish(topic, first, last)
     elseif n > size + size / 8 then
       call('LTRIM', list, -size, -1)
     end
-    if renew or n == #entries then call('PEXPIRE', list, age + eighth) end
+    if renew or afresh or n == #entries then call('PEXPIRE', list, age + eighth) end
   end
   local all = pack(head, epoch, offset, stamp, writer, mark, set, ng, nm, hashed) .. others
   if found and not renew then

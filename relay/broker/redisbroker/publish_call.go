@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -34,6 +35,7 @@ type call struct {
 	texts    []argument // memory of arguments; args has pointers into it
 	used     int        // texts in use
 	topics   []protocol.Topic
+	raised   argument // what is kept of each topic, see publish.lua; empty if it is the usual
 	identity string
 	latest   uint64
 }
@@ -52,7 +54,8 @@ const keepText = 4 << 10
 type publishing struct {
 	keys    keys
 	realm   string
-	kept    [4]any // values of the retention, as arguments of the script
+	kept    retention
+	usual   [3]any // values of the field kept, as arguments of the script
 	command any    // the command to publish with, a string
 	// channel is the channel on which everything is published. If it is "", each message is
 	// published on the channel of its topic.
@@ -60,7 +63,7 @@ type publishing struct {
 }
 
 func newPublishing(k keys, realm string, p pubsub, r retention) *publishing {
-	return &publishing{keys: k, realm: realm, kept: [...]any{r.size, r.ageMS, r.markMS, r.positionMS()}, command: p.publish}
+	return &publishing{keys: k, realm: realm, kept: r, usual: [...]any{r.size, r.ageMS, r.markMS}, command: p.publish}
 }
 
 // begin empties c.
@@ -95,7 +98,8 @@ func (c *call) set(p *publishing, identity string, latest uint64, list []broker.
 		c.append(p.keys.appendList(c.text(), t))
 		c.append(p.keys.appendMarks(c.text(), t))
 	}
-	c.args = append(append(c.args, p.kept[:]...), &c.identity, &c.latest, p.command)
+	c.raised = p.kept.appendRaised(c.raised[:0], c.topics)
+	c.args = append(append(c.args, p.usual[:]...), &c.raised, &c.identity, &c.latest, p.command)
 	for _, t := range c.topics {
 		if p.channel != "" {
 			c.append(append(c.text(), p.channel...))
@@ -165,6 +169,38 @@ var publishSHA = hashOf(publishScript)
 type retention struct {
 	size          int
 	ageMS, markMS int64
+	// The function wanted returns what is to be kept of a topic, if that is more. The field is nil
+	// if no topic is kept for longer than others.
+	wanted func(protocol.Topic) broker.Retention
+}
+
+// The method named of returns what is kept of t.
+func (r retention) of(t protocol.Topic) retention {
+	if r.wanted == nil {
+		return r
+	}
+	usual := broker.Retention{Size: r.size, Age: time.Duration(r.ageMS) * time.Millisecond}
+	raised := usual.Raised(r.wanted(t))
+	r.size, r.ageMS = raised.Size, raised.Age.Milliseconds()
+	return r
+}
+
+// appendRaised appends a size and an age for each of the topics, as the arguments of publish.lua
+// have them. It appends nothing if all topics have the usual ones.
+func (r retention) appendRaised(b []byte, topics []protocol.Topic) []byte {
+	if r.wanted == nil {
+		return b
+	}
+	usual := true
+	for _, t := range topics {
+		own := r.of(t)
+		usual = usual && own.size == r.size && own.ageMS == r.ageMS
+		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, uint64(own.size)), uint64(own.ageMS))
+	}
+	if usual {
+		return b[:0]
+	}
+	return b
 }
 
 // positionMS returns how long a topic's last position is kept, in milliseconds. That is as long as

@@ -22,7 +22,7 @@ local size, age, keep = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 
 local nothing = {'0-0', '', 0}
 local epoch, offset, stamp, _, _, _, ng, _, _, others = open(KEYS[1])
-if not epoch or not credible(epoch, offset) then return nothing end
+if not epoch or offset == 0 or not credible(epoch, offset) then return nothing end
 local time = call('TIME')
 local old = math.floor((time[1] * 1000000 + time[2]) / 1000) - stamp
 if old >= keep then return nothing end

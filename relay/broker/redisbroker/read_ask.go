@@ -2,6 +2,8 @@ package redisbroker
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
@@ -19,7 +21,7 @@ const (
 
 var askLabels = [...]string{askHistory: "history", askCount: "count", askBegin: "begin"}
 
-// ask is a request to read a history or to count subscribers. It changes nothing in Redis.
+// ask is a request to read a history, to begin an epoch or to count subscribers.
 type ask struct {
 	kind  askKind
 	topic protocol.Topic
@@ -51,18 +53,23 @@ type asker struct {
 	pubsub     pubsub
 	retention  retention
 	identifier *identifier
+	epochs     *broker.Epochs
 	state      *state
 	metrics    *metrics
 
 	// The goroutine of run owns the following fields.
 	pace   pace // weight of one round trip, in units of ask.weight
 	silent bool // the last round trip had a failure of the kind unreachable
+	// These fields describe the server that the asker is connected to. They are set before epochs are
+	// begun.
+	identity   identity
+	identified bool
 }
 
 func newAsker(opt *redis.Options, c common, i *identifier, s *state) *asker {
 	return &asker{
 		queue: newQueue((*ask).weight), line: newLineOf(func() *redis.Client { return readerClient(opt) }),
-		keys: c.keys, pubsub: c.pubsub, retention: c.retention, identifier: i, state: s, metrics: c.metrics,
+		keys: c.keys, pubsub: c.pubsub, retention: c.retention, identifier: i, epochs: c.epochs, state: s, metrics: c.metrics,
 		pace: newPace(asksAtOnce/historyShare, asksAtOnce),
 	}
 }
@@ -87,18 +94,23 @@ func (a *asker) run(ctx context.Context, sink func(broker.Event)) {
 
 // ask sends the questions of batch in one pipeline, and passes their answers to sink.
 func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
+	if a.line.after(a.state.outages.Load()) {
+		a.identified = false
+	}
+	if batch = a.mayBegin(ctx, batch, sink); len(batch) == 0 {
+		return
+	}
 	a.metrics.pipelines.WithLabelValues("ask").Observe(float64(len(batch)))
-	a.line.after(a.state.outages.Load())
 	cmds, weight := make([]redis.Cmder, len(batch)), 0
-	// In the pipeline, the question for the server's identity follows the reads of pages. A server
+	// In the pipeline, the question for the server's identity follows the other questions. A server
 	// never returns to an earlier identity. So if the server tells an identity that is among a
-	// page's givers, the server already had this identity when it read the page.
+	// topic's givers, the server already had this identity when it read or began the topic.
 	asked, behind := newWhoCmds(ctx), []redis.Cmder(nil)
 	for i, q := range batch {
 		a.metrics.commands.WithLabelValues(askLabels[q.kind]).Inc()
 		cmds[i] = a.question(ctx, q)
 		weight += q.weight()
-		if q.kind == askHistory && behind == nil {
+		if q.kind != askCount && behind == nil {
 			behind = asked.cmds()
 		}
 	}
@@ -107,7 +119,7 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	a.pace.took(weight, time.Since(began))
 	var who identity
 	if behind != nil {
-		who, _ = a.identifier.told(asked) // if the server does not tell its identity, who is zero
+		who = a.identifier.seenIn(asked) // if the server does not tell its identity, who is zero
 	}
 	var last error
 	for i, cmd := range cmds {
@@ -118,12 +130,47 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 			}
 			a.metrics.failures.WithLabelValues("ask", string(failureOf(err))).Inc()
 			event = batch[i].failed(err)
+		} else if batch[i].kind == askBegin && who != a.identity {
+			a.identified = false
+			event = batch[i].failed(errOtherServer)
 		}
 		sink(event)
 	}
 	if ctx.Err() == nil {
 		a.note(last)
 	}
+}
+
+// errOtherServer answers a Begin if the server is not the one whose identity was passed with it. The
+// epoch that was begun counts as that of another server. So the next Begin begins a later one.
+var errOtherServer = errors.New("another server began the epoch than the one that was asked for")
+
+// mayBegin finds out who the server is, if batch has requests to begin epochs. If such requests
+// cannot be carried out, it answers them. It returns the requests that are left.
+func (a *asker) mayBegin(ctx context.Context, batch []ask, sink func(broker.Event)) (left []ask) {
+	begins := func(q ask) bool { return q.kind == askBegin }
+	if !slices.ContainsFunc(batch, begins) {
+		return batch
+	}
+	err := a.state.cannotPublish()
+	if err == nil && !a.identified {
+		a.identity, err = a.identifier.read(ctx, a.line.get())
+		if a.identified = err == nil; err != nil && ctx.Err() == nil {
+			a.note(err)
+		}
+	}
+	if err == nil {
+		return batch
+	}
+	for _, q := range batch {
+		if begins(q) {
+			a.metrics.failures.WithLabelValues("ask", string(failureOf(err))).Inc()
+			sink(q.failed(err))
+		} else {
+			left = append(left, q)
+		}
+	}
+	return left
 }
 
 // The method note tells the state what a round trip shows about Redis. The argument err is the
@@ -137,6 +184,7 @@ func (a *asker) note(err error) {
 		}
 		a.pace.failed()
 		a.line.renew()
+		a.identified = false
 		a.state.suspect()
 	case err != nil && redirected(err):
 		a.state.failed(err)
@@ -148,10 +196,14 @@ func (a *asker) note(err error) {
 
 // question returns the command of q.
 func (a *asker) question(ctx context.Context, q ask) redis.Cmder {
-	if q.kind == askCount {
+	switch q.kind {
+	case askCount:
 		return redis.NewMapStringIntCmd(ctx, "pubsub", a.pubsub.count, a.keys.channel(q.topic))
+	case askBegin:
+		return beginCmd(ctx, a.keys, a.retention, q.topic, a.identity.data, a.epochs.Latest())
+	default:
+		return pageCmd(ctx, a.keys, a.retention, q.topic, q.after)
 	}
-	return pageCmd(ctx, a.keys, a.retention, q.topic, q.after)
 }
 
 // The method answer turns the reply to q's command into q's event. The argument named who says
@@ -160,6 +212,11 @@ func (a *asker) answer(q ask, cmd redis.Cmder, who identity) (broker.Event, erro
 	if cmd, ok := cmd.(*redis.MapStringIntCmd); ok {
 		counts, err := cmd.Result()
 		return broker.Counted{Token: q.token, Count: counts[a.keys.channel(q.topic)]}, err
+	}
+	if q.kind == askBegin {
+		top, givers, err := begunIn(cmd.(*redis.Cmd))
+		a.epochs.Saw(top)
+		return broker.Began{Token: q.token, Topic: q.topic, Top: top, Genuine: givenBy(givers, who)}, err
 	}
 	read, err := readingOf(cmd.(*redis.Cmd))
 	return a.page(q, read, who), err
@@ -170,6 +227,8 @@ func (q *ask) failed(err error) broker.Event {
 	switch q.kind {
 	case askCount:
 		return broker.Counted{Token: q.token, Err: err}
+	case askBegin:
+		return broker.Began{Token: q.token, Topic: q.topic, Err: err}
 	default:
 		return broker.History{Token: q.token, Topic: q.topic, Err: err}
 	}
@@ -178,7 +237,7 @@ func (q *ask) failed(err error) broker.Event {
 // page makes the answer to q. The parameter named read is the parsed reply to q. The parameter
 // named who is the identity of the server that replied.
 func (a *asker) page(q ask, read reading, who identity) broker.History {
-	answer := broker.History{Token: q.token, Topic: q.topic, More: read.more, Top: read.top, Genuine: read.givenBy(who)}
+	answer := broker.History{Token: q.token, Topic: q.topic, More: read.more, Top: read.top, Genuine: givenBy(read.givers, who)}
 	answer.Publications = make([]broker.Publication, 0, len(read.entries))
 	for _, e := range read.entries {
 		answer.Through = e.position

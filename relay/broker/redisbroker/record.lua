@@ -5,6 +5,9 @@
 --   marks    the marks of earlier writers, the latest writer first, 32 bytes each. A mark has
 --            instance, number, and the time when it was set.
 -- Times are Redis' own, in milliseconds. A value of another form counts as no record.
+--
+-- A record with an epoch and the offset 0 has no last position. Its epoch was begun: it is decided
+-- for the topic's first publication. Its time is the time when that was decided.
 local call, format = redis.call, string.format
 local pack, unpack, sub, find = struct.pack, struct.unpack, string.sub, string.find
 
@@ -33,6 +36,16 @@ end
 -- the last offset of an epoch, the next position is in a later epoch.
 local function credible(epoch, offset)
   return epoch > 0 and offset <= lastoffset and (epoch < lastepoch or epoch == lastepoch and offset < lastoffset)
+end
+
+-- Returns the position of the list's last entry. It returns 0 0 if there is no entry, or if the
+-- position is not credible, or is in the last epoch.
+local function ended(list)
+  local last = call('LRANGE', list, -1, -1)[1]
+  local epoch, offset = string.match(last or '', '"Pos":"(%d+)%-(%d+)"')
+  epoch, offset = tonumber(epoch or 0), tonumber(offset or 0)
+  if epoch < lastepoch and credible(epoch, offset) then return epoch, offset end
+  return 0, 0
 end
 
 -- Returns an eighth of the time that a history is kept. Time is divided into windows of this

@@ -58,7 +58,7 @@ func (r record) text() string {
 // recordIn reads a record.
 func recordIn(t testing.TB, text string) (r record) {
 	t.Helper()
-	const head = topLength + 35
+	const head, places = headLength, headLength - 35 // the first writer's mark is behind the last position
 	if len(text) < head {
 		t.Fatalf("a record of %d bytes: %q", len(text), text)
 	}
@@ -67,7 +67,7 @@ func recordIn(t testing.TB, text string) (r record) {
 		return mark{protocol.Instance([]byte(b[:16])), at(b, 16), time.UnixMilli(int64(at(b, 24)))}
 	}
 	r.top, r.stamp = protocol.Position{Epoch: at(text, 0), Offset: at(text, 8)}, time.UnixMilli(int64(at(text, 16)))
-	if one := one(text[topLength:]); one.number > 0 {
+	if one := one(text[places:]); one.number > 0 {
 		r.marks = append(r.marks, one)
 	}
 	others := text[head:]

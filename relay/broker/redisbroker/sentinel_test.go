@@ -19,7 +19,7 @@ func TestRedisSentinel(t *testing.T) {
 	brokertest.Run(t, func(_ *testing.T, c brokertest.Config) brokertest.Backend {
 		n++
 		return redisBackend{watched.Master(), Config{
-			URL: watched.URL, Prefix: fmt.Sprint("test", n, ":"), HistorySize: c.HistorySize, HistoryAge: c.HistoryAge, MarkAge: c.MarkAge,
+			URL: watched.URL, Prefix: fmt.Sprint("test", n, ":"), HistorySize: c.HistorySize, HistoryAge: c.HistoryAge, MarkAge: c.MarkAge, Retention: c.Retention,
 		}}
 	})
 }

@@ -78,12 +78,12 @@ func TestTopOvertaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	bring(s, group, 5)
-	s.subscribed(group, g, protocol.Position{Epoch: 7, Offset: 4})
+	s.subscribed(group, g, standing{top: protocol.Position{Epoch: 7, Offset: 4}, genuine: true})
 	bring(s, group, 6)
 	if len(*told) != 4 {
 		t.Fatalf("told %+v", *told)
 	}
-	want := broker.Subscribed{Topic: group, Token: 5, Top: protocol.Position{Epoch: 7, Offset: 5}}
+	want := broker.Subscribed{Topic: group, Token: 5, Top: protocol.Position{Epoch: 7, Offset: 5}, Genuine: true}
 	if (*told)[2] != want {
 		t.Errorf("told %+v, want %+v", (*told)[2], want)
 	}
@@ -97,7 +97,7 @@ func TestOldConfirmations(t *testing.T) {
 	first := s.pretend(group, 1)
 	s.confirm(pushSubscribe, []byte(group))
 	s.pretend(group, 0)
-	s.subscribed(group, first, protocol.Position{}) // the top for the first Subscribe comes late
+	s.subscribed(group, first, standing{}) // the top for the first Subscribe comes late
 	second := s.pretend(group, 2)
 	third := s.pretend(group, 3)
 	for _, kind := range []pushKind{pushUnsubscribe, pushSubscribe} {
@@ -105,14 +105,14 @@ func TestOldConfirmations(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.subscribed(group, second, protocol.Position{})
+	s.subscribed(group, second, standing{})
 	if len(*told) != 0 {
 		t.Fatalf("told %+v before the last was confirmed", *told)
 	}
 	s.confirm(pushSubscribe, []byte(group))
-	s.subscribed(group, second, protocol.Position{})
-	s.subscribed(group, third, protocol.Position{})
-	s.subscribed(group, third, protocol.Position{})
+	s.subscribed(group, second, standing{})
+	s.subscribed(group, third, standing{})
+	s.subscribed(group, third, standing{})
 	if len(*told) != 1 || (*told)[0] != (broker.Subscribed{Topic: group, Token: 3}) {
 		t.Errorf("told %+v", *told)
 	}
@@ -140,7 +140,7 @@ func TestHush(t *testing.T) {
 	s.confirm(pushSubscribe, []byte(group))
 	bring(s, group, 1)
 	s.hush(errRedial)
-	s.subscribed(group, g, protocol.Position{})
+	s.subscribed(group, g, standing{})
 	bring(s, group, 2)
 	if len(*told) != 2 || (*told)[1] != (broker.Deaf{All: true}) {
 		t.Errorf("told %+v", *told)

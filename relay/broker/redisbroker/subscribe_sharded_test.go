@@ -154,12 +154,12 @@ func TestMovedStandsForAllOfItsCommand(t *testing.T) {
 	if len(s.subscriber.state.moved) != 1 {
 		t.Error("the layout is not read")
 	}
-	s.subscribed(far, s.subscriber.want(far).generation, protocol.Position{})
+	s.subscribed(far, s.subscriber.want(far).generation, standing{})
 	s.asksAgain(t, near, generations[0])
 	s.asksAgain(t, beside, generations[1])
 	s.follows(t)
 	s.replies(t, "+"+string(s.expected[0].topic), "+"+string(s.expected[1].topic))
-	s.subscribed(near, s.subscriber.want(near).generation, protocol.Position{})
+	s.subscribed(near, s.subscriber.want(near).generation, standing{})
 	if len(*told) != 2 || (*told)[1] != (broker.Subscribed{Topic: near, Token: 7}) {
 		t.Errorf("told %+v", *told)
 	}
@@ -183,14 +183,14 @@ func TestAnEndedSubscriptionIsDeaf(t *testing.T) {
 	s.follows(t)
 	first := s.subscriber.want(near).generation
 	s.replies(t, "+"+string(near), "-"+string(near), "-"+string(far))
-	s.subscribed(near, first, protocol.Position{})
+	s.subscribed(near, first, standing{})
 	if len(*told) != 1 || (*told)[0] != (broker.Deaf{Topic: near}) {
 		t.Fatalf("told %+v", *told)
 	}
 	s.asksAgain(t, near, first)
 	s.follows(t)
 	s.replies(t, "+"+string(near))
-	s.subscribed(near, s.subscriber.want(near).generation, protocol.Position{})
+	s.subscribed(near, s.subscriber.want(near).generation, standing{})
 	if want := (broker.Subscribed{Topic: near, Token: 7}); len(*told) != 2 || (*told)[1] != want {
 		t.Errorf("told %+v", *told)
 	}
@@ -212,13 +212,13 @@ func TestTheServerUnsubscribesBesideUs(t *testing.T) {
 			s.subscriber.subscribe(near, 7)
 			s.follows(t)
 			s.replies(t, "+"+string(near))
-			s.subscribed(near, s.subscriber.want(near).generation, protocol.Position{})
+			s.subscribed(near, s.subscriber.want(near).generation, standing{})
 			s.subscriber.unsubscribe(near)
 			s.follows(t)
 			s.subscriber.subscribe(far, 8)
 			s.follows(t)
 			s.replies(t, append(replies, "+"+string(far))...)
-			s.subscribed(far, s.subscriber.want(far).generation, protocol.Position{})
+			s.subscribed(far, s.subscriber.want(far).generation, standing{})
 			if want := (broker.Subscribed{Topic: far, Token: 8}); len(*told) != 2 || (*told)[1] != want {
 				t.Errorf("told %+v", *told)
 			}

@@ -11,8 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// topsAtOnce is the largest number of tops that are read in one round trip. A reply is some 30
-// bytes long, whatever the length of the topic's messages.
+// topsAtOnce is the largest number of tops that are read in one round trip. A reply has at most
+// frontLength bytes, whatever the length of the topic's messages.
 const topsAtOnce = 1000
 
 // elsewherePause is the pause after Redis has said that a key or a channel is, or may be, on
@@ -99,10 +99,12 @@ func (s *subscriberConn) readBatch(ctx context.Context, topics []protocol.Topic)
 	now, cmds := redis.NewTimeCmd(ctx, "time"), make([]*redis.StringCmd, len(topics))
 	send := []redis.Cmder{now}
 	for i, t := range topics {
-		cmds[i] = redis.NewStringCmd(ctx, "getrange", s.keys.record(t), 0, topLength-1)
+		cmds[i] = redis.NewStringCmd(ctx, "getrange", s.keys.record(t), 0, frontLength-1)
 		send = append(send, cmds[i])
 	}
-	pipeline(ctx, s.tops.get(), send)
+	asked := newWhoCmds(ctx) // its commands are behind the reads, as in asker.ask
+	pipeline(ctx, s.tops.get(), append(send, asked.cmds()...))
+	who := s.subscriber.identifier.seenIn(asked)
 	again = pauseMax
 	for i, t := range topics {
 		err := cmp.Or(cmds[i].Err(), now.Err())
@@ -122,8 +124,8 @@ func (s *subscriberConn) readBatch(ctx context.Context, topics []protocol.Topic)
 			}
 			continue
 		}
-		kept := s.subscriber.retention.positionMS()
-		s.subscribed(t, generations[i], topIn(cmds[i].Val(), now.Val().UnixMilli(), kept))
+		kept := s.subscriber.retention.of(t).positionMS()
+		s.subscribed(t, generations[i], standingIn(cmds[i].Val(), now.Val().UnixMilli(), kept, who))
 	}
 	return failed, bad, again
 }
@@ -143,8 +145,8 @@ func (s *subscriberConn) generations(topics []protocol.Topic) []uint64 {
 
 // subscribed sends a Subscribed event for t. It does so only if the top of this generation is still
 // awaited, and if this generation is still the wanted one.
-func (s *subscriberConn) subscribed(t protocol.Topic, generation uint64, top protocol.Position) {
-	s.subscriber.epochs.Saw(top)
+func (s *subscriberConn) subscribed(t protocol.Topic, generation uint64, read standing) {
+	s.subscriber.epochs.Saw(protocol.Position{Epoch: max(read.top.Epoch, read.begun)})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, want := s.pendingTops[t], s.subscriber.want(t)
@@ -155,8 +157,10 @@ func (s *subscriberConn) subscribed(t protocol.Topic, generation uint64, top pro
 	if want.generation != generation {
 		return
 	}
-	if top.Before(a.top) {
-		top = a.top
+	if read.top.Before(a.top) {
+		// What was read does not say who gave a position of another epoch.
+		read.genuine = read.genuine && a.top.Epoch == max(read.top.Epoch, read.begun)
+		read.top, read.begun = a.top, 0
 	}
-	s.tellLocked(broker.Subscribed{Topic: t, Token: want.token, Top: top})
+	s.tellLocked(broker.Subscribed{Topic: t, Token: want.token, Top: read.top, Genuine: read.genuine, Begun: read.begun})
 }

@@ -75,7 +75,7 @@ func TestRedis(t *testing.T) {
 	brokertest.Run(t, func(_ *testing.T, c brokertest.Config) brokertest.Backend {
 		n++
 		return redisBackend{server, Config{
-			URL: server.URL, Prefix: fmt.Sprint("test", n, ":"), HistorySize: c.HistorySize, HistoryAge: c.HistoryAge, MarkAge: c.MarkAge,
+			URL: server.URL, Prefix: fmt.Sprint("test", n, ":"), HistorySize: c.HistorySize, HistoryAge: c.HistoryAge, MarkAge: c.MarkAge, Retention: c.Retention,
 		}}
 	})
 }
