@@ -28,6 +28,9 @@ type comeback struct {
 	top       protocol.Position
 	past      past
 	used      time.Duration // Router.clock when the comeback was last needed
+
+	prev, next *comeback // in the list of Router.pasts
+	listed     bool      // in that list
 }
 
 const (
@@ -46,6 +49,10 @@ func (r *Router) comeback(t *topic) *comeback {
 		r.retire(c, comebackAge)
 	}
 	c.used = r.clock
+	if c.listed { // it is now the last one
+		r.pasts.remove(c)
+		r.pasts.add(c)
+	}
 	return c
 }
 
@@ -66,7 +73,7 @@ func (r *Router) retire(c *comeback, after time.Duration) {
 // forgetComeback forgets the comeback of a topic, if there is one. No frame may wait there.
 func (r *Router) forgetComeback(t *topic) {
 	if c := r.comebacks[t]; c != nil {
-		r.dropPast(c)
+		r.pasts.drop(c)
 		delete(r.comebacks, t)
 	}
 }
