@@ -188,7 +188,7 @@ func (q *pasts) skip(c *comeback, at protocol.Position) {
 	p.known, p.cut, p.from, p.to = true, true, at, at
 }
 
-// recalled takes a page of history that askPast or beyond has asked for.
+// recalled takes a page of history that askPast or look has asked for.
 func (r *Router) recalled(c *comeback, ev broker.History) {
 	p, t := &c.past, c.topic
 	looking := p.looking
@@ -205,6 +205,7 @@ func (r *Router) recalled(c *comeback, ev broker.History) {
 		return
 	case looking:
 		c.looked, c.top = max(r.clock, 1), ev.Top
+		t.genuine = t.genuine || ev.Genuine && ev.Top == t.top
 		r.wake(c)
 		return
 	case !p.known: // it was dropped meanwhile

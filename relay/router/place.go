@@ -1,6 +1,7 @@
 package router
 
 import (
+	"slices"
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
@@ -36,7 +37,7 @@ type comeback struct {
 const (
 	// comebackAge is how long a comeback stays after it was last needed.
 	comebackAge = 2 * time.Second
-	// lookAge is how long the top that the broker told counts for positions beyond a topic's top.
+	// lookAge is how long an answer of the broker about a topic's top counts.
 	lookAge = time.Second
 )
 
@@ -171,8 +172,10 @@ func (r *Router) missedSince(t *topic, asked dialect.Range, at protocol.Position
 		return nil, false, nil
 	case at.Before(since):
 		return nil, false, r.beyond(t, since)
-	case since.Epoch != at.Epoch, !t.genuine, t.recent.unsure():
+	case since.Epoch != at.Epoch, t.recent.unsure(at):
 		return nil, false, nil
+	case !t.genuine: // recalled changes that
+		return nil, false, r.look(t)
 	case since == at:
 		return nil, true, nil
 	case at.Offset-since.Offset > uint64(asked.Most):
@@ -207,10 +210,11 @@ func (t *topic) inTail(pubs []dialect.Published, since, at protocol.Position) []
 	return pubs
 }
 
-// unsure reports whether clients may lack messages that the topic's positions do not tell of:
-// messages that were given ahead, or that the broker has lost.
-func (n *recent) unsure() bool {
-	return n != nil && (n.tail.ahead > 0 || n.tail.torn || len(n.rewinds) > 0)
+// unsure reports whether clients may lack messages that the position at does not tell of: messages
+// that were given ahead, or that the broker has lost at the end of the epoch.
+func (n *recent) unsure(at protocol.Position) bool {
+	return n != nil && (n.tail.ahead > 0 || n.tail.torn ||
+		slices.ContainsFunc(n.rewinds, func(w rewind) bool { return w.to.Epoch == at.Epoch }))
 }
 
 // tailFrom returns the position after which the topic's tail has all publications, with what they
@@ -231,12 +235,21 @@ func (t *topic) tailFrom() protocol.Position {
 // If the broker does not know the position either, the result is nil. Otherwise it is the list in
 // which to wait.
 func (r *Router) beyond(t *topic, since protocol.Position) *binders {
+	if wait := r.look(t); wait != nil {
+		return wait
+	}
+	if top := r.comebacks[t].top; since.Epoch != top.Epoch || top.Before(since) {
+		return nil
+	}
+	return r.hear(t)
+}
+
+// look asks the broker for the topic's top, and whether it is genuine. It returns the list in which
+// to wait for the answer, or nil if the broker has answered lately.
+func (r *Router) look(t *topic) *binders {
 	c := r.comeback(t)
 	if c.looked > 0 && r.clock-c.looked < lookAge {
-		if since.Epoch != c.top.Epoch || c.top.Before(since) {
-			return nil
-		}
-		return r.hear(t)
+		return nil
 	}
 	if !c.past.asked {
 		c.past.asked, c.past.looking = true, true
