@@ -20,16 +20,17 @@ func (*Config) Docs() map[string]string {
 
 		"RELAY_PREFIX": `begins every Redis channel and key. Original servers need it to be empty`,
 		"RELAY_HISTORY_SIZE": `messages kept per topic, from which members that were cut off catch
-			up`,
-		"RELAY_HISTORY_AGE": `time after a topic's last message for which its messages are kept`,
+			up. Rules in RELAY_CHANNELS may have more of a topic kept`,
+		"RELAY_HISTORY_AGE": `time after a topic's last message for which its messages are kept.
+			Rules in RELAY_CHANNELS may have a topic's kept for longer`,
 		"RELAY_TOPIC_RATE": `bytes a second that are published to one topic, by all who write to it.
 			An eighth of it may come at once. What is beyond waits. It is refused where more of it
 			waits than a quarter of an edge's log. 0: no bound`,
 		"RELAY_STRICT_IDS": `refuse commands that name users or groups as EDGE_STRICT_IDS refuses in
 			paths. Set both, or none`,
 		"RELAY_CHANNELS": `what users may read and write: rules with semicolons or line feeds
-			between them, such as news:* read=any write=none. The first rule that matches a channel
-			counts. Set it alike for all relays: see docs/channels.md`,
+			between them, such as news:* read=any write=none history=1000/1h. The first rule that
+			matches a channel counts. Set it alike for all relays: see docs/channels.md`,
 
 		"JWT_KEYS": `HS256 keys of the tokens of clients that speak Centrifugo's protocol,
 			kid:secret[,kid:secret]. Edges read the same variable. Without it such clients can

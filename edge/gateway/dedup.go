@@ -354,14 +354,18 @@ func (g *given) takePublished(id uint64, early bool) (had bool) {
 	return had
 }
 
+// wasTwice reports whether the last publications have the id more than once. If so, the message was
+// published again, and members have had it under an earlier position.
+func (g *given) wasTwice(id uint64) bool { return g.wasRecent(id) && g.index[id] > 1 }
+
 func (g *given) has(id uint64) bool {
 	_, ahead := g.ahead[id]
 	_, older := g.older[id]
 	return ahead || older
 }
 
-// wasRecent reports whether id is in g.recent. It is called by takeAhead, and by takePublished if
-// the parameter early is true. The first call of wasRecent builds g.index.
+// wasRecent reports whether id is in g.recent. It is called by takeAhead, by wasTwice, and by
+// takePublished if the parameter early is true. The first call of wasRecent builds g.index.
 func (g *given) wasRecent(id uint64) bool {
 	if g.index == nil {
 		g.index = make(map[uint64]int32, len(g.recent))

@@ -14,11 +14,12 @@ import (
 // Leaving and Staying.
 type Feed struct {
 	hub     *Hub
-	numbers map[uint64]*topic // topics by the relay's numbers; nil: muted, see Feed.Topic
-	holding bool              // set between BeginBatch and EndBatch
-	queued  int               // members, summed over the fan-outs since the last release
-	live    bool              // Live was called; guarded by Hub.mu
-	bytes   int               // bytes of the texts that were fanned out since the last release
+	numbers map[uint64]*topic  // topics by the relay's numbers; nil: muted, see Feed.Topic
+	holding bool               // set between BeginBatch and EndBatch
+	queued  int                // members, summed over the fan-outs since the last release
+	live    bool               // Live was called; guarded by Hub.mu
+	bytes   int                // bytes of the texts that were fanned out since the last release
+	drained func(link.Drained) // see OnDrained; guarded by Hub.mu
 	// dropped has, by topic number, the position of the last frame that was dropped because
 	// lacksLocked returned true. The entry is removed when the topic has reached that position and
 	// no member lacks a text.
@@ -52,10 +53,10 @@ func (f *Feed) EndBatch() {
 
 // fanOutLocked calls Hub.fanOutLocked. Before that it adds the number of members to f.queued, and
 // the length of the longest text to f.bytes. Hub.mu must be held.
-func (f *Feed) fanOutLocked(t *topic, r *renderings, except string) {
+func (f *Feed) fanOutLocked(t *topic, r *renderings, except string, late map[*Session]*lateMember) {
 	f.queued += len(t.members)
 	f.bytes += r.longest()
-	f.hub.fanOutLocked(t, r, except)
+	f.hub.fanOutLocked(t, r, except, late)
 }
 
 // Begin starts a link. It calls tellSession for every session of the chat and tellClient for every
@@ -104,6 +105,7 @@ func (f *Feed) Down() {
 		}
 	}
 	clear(f.numbers)
+	h.endServiceLocked(f)
 	h.endOverlapLocked(f)
 }
 
@@ -194,7 +196,8 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 // is dropped if the topic has reached or passed that position. The members then had the
 // publication, or are past it. Such a publication is also dropped if lacksLocked returns true. A
 // publication without a position, or one of its forms, is dropped during a move if Hub.passLocked
-// says so. A publication is also dropped if given.takePublished reports it as a repeat.
+// says so. A publication is also dropped if given.takePublished reports it as a repeat. But late
+// members may get a publication that all others have had: see lateMember.
 func (f *Feed) Publication(p link.Publication) { f.publish(p, chatOnly(p.Payload)) }
 
 // publish does the work of Publication and of Forms, with the texts of r. The payload of p is the
@@ -204,8 +207,17 @@ func (f *Feed) publish(p link.Publication, r renderings) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.metrics.publications.Inc()
-	if !p.Position.IsZero() && f.lacksLocked(p.Topic, p.Position, &r) {
-		return
+	var late map[*Session]*lateMember // not given p, although they are members
+	if !p.Position.IsZero() {
+		if len(h.late) > 0 {
+			if f.serveLocked(&p, &r) {
+				return
+			}
+			late = h.late[f.numbers[p.Topic]]
+		}
+		if f.lacksLocked(p.Topic, p.Position, &r) {
+			return
+		}
 	}
 	t := f.advanceLocked(p.Topic, p.Position)
 	if t == nil || h.overlap != nil && p.Position.IsZero() && !h.passLocked(f, t, p, &r) {
@@ -215,7 +227,7 @@ func (f *Feed) publish(p link.Publication, r renderings) {
 		h.metrics.dropped[dropRepeated].Inc()
 		return
 	}
-	f.fanOutLocked(t, &r, p.Except)
+	f.fanOutLocked(t, &r, p.Except, late)
 }
 
 // Ahead gives a message to those members of the topic whose clients speak the chat's protocol. They
@@ -239,7 +251,8 @@ func (f *Feed) giveAhead(a link.Ahead, r renderings) {
 	case pass:
 		if r.longest() > 0 {
 			h.metrics.ahead.Inc()
-			f.fanOutLocked(t, &r, a.Except)
+			f.fanOutLocked(t, &r, a.Except, nil)
+			h.noteAheadLocked(t, a.ID)
 		}
 	case repeat:
 		h.metrics.dropped[dropRepeated].Inc()
@@ -278,6 +291,7 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 	if t == nil {
 		return "", 0, 0
 	}
+	f.skipLocked(t, g.Position)
 	r := chatOnly(g.Text)
 	if f.lacksLocked(g.Topic, g.Position, &r) {
 		return "", 0, 0
@@ -291,7 +305,7 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 	}
 	h.metrics.gaps.Inc()
 	h.metrics.lost.Add(float64(lost))
-	f.fanOutLocked(t, &r, "")
+	f.fanOutLocked(t, &r, "", nil)
 	return t.name, lost, len(t.members)
 }
 
@@ -342,14 +356,18 @@ func (f *Feed) lacksLocked(number uint64, at protocol.Position, r *renderings) b
 
 // fanOutLocked queues a text of r for each living member of t. A member gets the text of its form,
 // or nothing if r has no such text. If the parameter except names a user, that user's sessions of
-// FormChat are left out. All queues share one frame for each form. h.mu must be held.
-func (h *Hub) fanOutLocked(t *topic, r *renderings, except string) {
+// FormChat are left out. The sessions in late are left out too. All queues share one frame for each
+// form. h.mu must be held.
+func (h *Hub) fanOutLocked(t *topic, r *renderings, except string, late map[*Session]*lateMember) {
 	var frames [link.MaxForms][]byte // made when the first member needs them
 	var results [pushSealed + 1]int
 	for i := range t.members {
 		s := t.members[i].session
 		form := s.form()
 		if s.dead || !r.has[form] || except != "" && form == link.FormChat && s.info.User == except {
+			continue
+		}
+		if len(late) > 0 && late[s] != nil {
 			continue
 		}
 		if frames[form] == nil {
@@ -440,13 +458,11 @@ func (f *Feed) Left(o link.Left, answer bool) {
 }
 
 // Answer passes the relay's answer on to the session's client. Nothing happens if the session is
-// unknown.
+// unknown. Only the newest link brings answers.
 func (h *Hub) Answer(f link.Answer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s := h.sessions[f.Session]; s != nil {
-		h.answerLocked(s, f.Text)
-	}
+	h.replyLocked(h.newest, f.Session, f.Text, true)
 }
 
 // answerLocked queues an answer for the client of s. h.mu must be held.

@@ -41,13 +41,16 @@ type Hub struct {
 	last     uint64     // the session id that was given last
 	sessions map[uint64]*Session
 	topics   map[protocol.Topic]*topic
-	feeds    []*Feed     // feeds of the links that are up, the oldest first
-	newest   *Feed       // feed of the link that began last; nil: none began, or that link ended
-	overlap  *overlap    // counts publications during a move of the edge; nil: not needed
-	given    given       // messages that may come again
-	live     int         // sessions that are not dead
-	opening  int         // sessions whose Upstream.Open or OpenClient has not returned
-	digest   link.Digest // digest of the tables; its field Heard stays zero
+	feeds    []*Feed  // feeds of the links that are up, the oldest first
+	newest   *Feed    // feed of the link that began last; nil: none began, or that link ended
+	overlap  *overlap // counts publications during a move of the edge; nil: not needed
+	given    given    // messages that may come again
+	// late has the members that lack what their topic's other members have had. It has no entry for
+	// a topic without such members.
+	late    map[*topic]map[*Session]*lateMember
+	live    int         // sessions that are not dead
+	opening int         // sessions whose Upstream.Open or OpenClient has not returned
+	digest  link.Digest // digest of the tables; its field Heard stays zero
 
 	guests    guests
 	strangers int // sessions of SDKs that are not in the tables yet, and are not dead
@@ -307,6 +310,7 @@ func (s *Session) findLocked(t *topic) int {
 func (h *Hub) unbindLocked(s *Session, slot int) {
 	t, memberSlot := s.memberships[slot].topic, s.memberships[slot].slot
 	if s.sdk != nil {
+		h.levelLocked(s, t)
 		h.setKeepLocked(s, slot, nil)
 		s.sdk.moveKeepLocked(len(s.memberships)-1, slot)
 	}

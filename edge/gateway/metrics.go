@@ -49,7 +49,7 @@ var refusalLabels = [refusals]string{
 
 type hubMetrics struct {
 	sessions, dead, topics, bindings prometheus.Gauge
-	keepBytes                        prometheus.Gauge
+	keepBytes, late, longAnswers     prometheus.Gauge
 	publications, deliveries         prometheus.Counter
 	gaps, lost                       prometheus.Counter
 	ahead, aheadExcess, charged      prometheus.Counter
@@ -76,6 +76,8 @@ func newHubMetrics(r prometheus.Registerer) *hubMetrics {
 		topics:       gauge("topics", "Topics with members or a number here."),
 		bindings:     gauge("bindings", "Memberships of sessions in topics."),
 		keepBytes:    gauge("keep_bytes", "Bytes that are kept of sessions of SDKs for the relay."),
+		late:         gauge("members_late", "Memberships that lack what the topic's other members have had during a move."),
+		longAnswers:  gauge("long_answer_bytes", "Bytes of answers of more than 16 KiB that clients of SDKs have not taken yet."),
 		publications: counter("publications_total", "Publications received from the relay."),
 		deliveries:   counter("deliveries_total", "Messages queued for clients."),
 		ahead:        counter("given_ahead_total", "Messages given to members before they were published."),

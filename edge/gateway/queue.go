@@ -14,20 +14,33 @@ const frameCost = 24
 // includes the frames that the writer has taken, until their batch is written. A frame that does
 // not fit is refused, and Session.deliver then ends the session as a slow reader.
 //
+// Long answers are bounded by themselves, by longMost. They do not count among the other frames. So
+// a client that is sent a long answer can be sent as many other frames meanwhile as ever.
+//
 // Queues share frames, so a frame must not be changed. No method blocks.
 type queue struct {
 	mu         sync.Mutex
 	limit      int           // bound of the field size, in bytes
 	start      func()        // starts the writer; called with mu held; nil: no writer
 	pending    *batch        // frames that the writer has not taken; nil: none
-	size       int           // bytes of the pending batch and of the writer's batch
-	lost       int           // messages that were queued and will not be written
+	size       int           // bytes of the pending batch and of the writer's batch, without long answers
+	long       int32         // bytes of the long answers in these batches
+	lost       int32         // messages that were queued and will not be written
 	writing    bool          // the writer was started and has not ended
 	sealed     bool          // no more frames are accepted
+	moving     progress      // whether the writer gets on with a long answer
 	grace      uint8         // how many more times pingHeld may return true for one ping
 	ahead      int32         // bytes in front of the earliest queued ping; 0: none, or no ping
 	writerDone chan struct{} // closed when the writer ends; nil if nobody waits for it
 }
+
+// progress says whether a client has taken some of a long answer.
+type progress uint8
+
+const (
+	progressPing progress = 1 << iota // since the earliest queued ping was pushed
+	progressHeld                      // since the last call of pingHeld
+)
 
 // pushed is the result of pushing a frame.
 type pushed uint8
@@ -54,15 +67,47 @@ func (q *queue) push(frame []byte) pushed {
 	return pushOK
 }
 
-// heldMost is the largest number of times that pingHeld returns true for one ping.
+// longMost bounds the long answers in one queue, in bytes. A queue without a long answer takes one of
+// any size. Relays send less than that: see link.Drained.
+const longMost = 16 << 20
+
+// pushLong appends the frame of a long answer, unless there is no room for it or the queue is
+// sealed. The queue calls the function done once, when the frame was written or dropped. If pushLong
+// does not return pushOK, the function done is not called. The queue's lock is held during the call.
+func (q *queue) pushLong(frame []byte, done func()) pushed {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	cost := len(frame) + frameCost
+	switch {
+	case q.sealed:
+		return pushSealed
+	case q.long > 0 && int(q.long)+cost > longMost:
+		return pushFull
+	}
+	if q.pending == nil {
+		q.pending = batches.Get().(*batch)
+	}
+	q.pending.long += cost
+	q.pending.done = append(q.pending.done, done)
+	q.long += int32(cost)
+	q.size -= cost // appendLocked adds it
+	q.appendLocked(frame, cost)
+	return pushOK
+}
+
+// heldMost is the largest number of times that pingHeld returns true for one ping while the queue's
+// writer makes no progress with a long answer.
 const heldMost = 3
 
 // pushPing does what push does, for a ping.
 func (q *queue) pushPing(frame []byte) pushed {
 	q.mu.Lock()
 	if q.ahead == 0 { // if an earlier ping waits, ahead and grace are for that ping
-		if q.grace = 0; q.size > 0 {
-			q.ahead, q.grace = int32(min(q.size, math.MaxInt32)), heldMost
+		switch behind := q.size + int(q.long); {
+		case behind > 0:
+			q.ahead, q.grace, q.moving = int32(min(behind, math.MaxInt32)), heldMost, 0
+		case q.moving == 0: // otherwise the kernel may still have much of a long answer
+			q.grace = 0
 		}
 	}
 	q.mu.Unlock()
@@ -71,23 +116,47 @@ func (q *queue) pushPing(frame []byte) pushed {
 
 // pingHeld reports whether a ping has waited behind other frames since it was pushed, or since the
 // last call of pingHeld. It returns true heldMost times at most for one ping. Without this limit,
-// the edge would wait without end for a client that takes no more bytes.
+// the edge would wait without end for a client that takes no more bytes. A call does not count if
+// the client has taken some of a long answer since the call before: a client may need minutes for
+// such an answer. When the writer is done with it, the kernel may still have much of it. So pingHeld
+// then returns true heldMost times although no frame of the queue is in front of the ping.
 func (q *queue) pingHeld() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.grace == 0 {
 		return false
 	}
-	if q.grace--; q.ahead == 0 {
+	if q.moving&progressHeld != 0 && q.ahead > 0 {
+		q.moving &^= progressHeld
+		return true
+	}
+	if q.grace--; q.ahead == 0 && q.moving == 0 {
 		q.grace = 0
 	}
 	return true
 }
 
-// drainedLocked notes that bytes were written. q.mu must be held.
-func (q *queue) drainedLocked(bytes int) {
-	q.size -= bytes
-	q.ahead = max(q.ahead-int32(min(bytes, math.MaxInt32)), 0)
+// progressed notes that the client has taken some bytes of a batch that has a long answer.
+func (q *queue) progressed() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.moving = progressPing | progressHeld
+}
+
+// writtenLocked notes that a batch was written, and releases it. q.mu must be held.
+func (q *queue) writtenLocked(done *batch) {
+	q.ahead = max(q.ahead-int32(min(done.size, math.MaxInt32)), 0)
+	q.dropLocked(done)
+}
+
+// dropLocked takes the bytes of b out of the queue, and releases b. q.mu must be held.
+func (q *queue) dropLocked(b *batch) {
+	q.size -= b.size - b.long
+	q.long -= int32(b.long)
+	for _, done := range b.done {
+		done()
+	}
+	b.release()
 }
 
 // appendLocked queues a frame and calls startLocked. q.mu must be held.
@@ -141,9 +210,8 @@ func (q *queue) discardLocked() {
 	if q.pending == nil {
 		return
 	}
-	q.lost += q.pending.messages()
-	q.size -= q.pending.size
-	q.pending.release()
+	q.lost += int32(q.pending.messages())
+	q.dropLocked(q.pending)
 	q.pending = nil
 }
 
@@ -154,8 +222,7 @@ func (q *queue) take(done *batch) *batch {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if done != nil {
-		q.drainedLocked(done.size)
-		done.release()
+		q.writtenLocked(done)
 	}
 	next := q.pending
 	q.pending = nil
@@ -171,8 +238,7 @@ func (q *queue) take(done *batch) *batch {
 func (q *queue) written(done *batch) (more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.drainedLocked(done.size)
-	done.release()
+	q.writtenLocked(done)
 	if q.pending == nil {
 		q.stoppedLocked()
 		return false
@@ -188,9 +254,8 @@ func (q *queue) fail(failed *batch) {
 	defer q.mu.Unlock()
 	q.sealed = true
 	q.start = nil
-	q.lost += failed.messages()
-	q.size -= failed.size
-	failed.release()
+	q.lost += int32(failed.messages())
+	q.dropLocked(failed)
 	q.discardLocked()
 	q.stoppedLocked()
 }
@@ -226,5 +291,5 @@ func (q *queue) end() (lost int) {
 	q.sealed = true
 	q.start = nil
 	q.discardLocked()
-	return q.lost
+	return int(q.lost)
 }

@@ -39,6 +39,7 @@ const (
 	ReasonNoRoom      // a line found no room upstream
 	ReasonRate        // the user's allowance did not suffice for a line or for a connect's channels
 	ReasonUserLimit   // the user has Config.PerUser sessions already
+	ReasonBehind      // no link brings what the session, as a late member, lacks
 	reasons
 )
 
@@ -90,6 +91,8 @@ var reasonTable = [reasons]reasonRow{
 	// The code is not 3504, after which an SDK stays away. There is room again when another session
 	// of the user ends, or is found dead.
 	ReasonUserLimit: {"user_sessions", none, closing{3013, "too many connections of this user"}},
+	// An SDK keeps the positions of its channels after this code, and names them when it is back.
+	ReasonBehind: {"behind", none, closing{3010, "insufficient state"}},
 }
 
 // both returns the row of a reason that has one close frame for both protocols.

@@ -40,7 +40,7 @@ func TestEveryReasonHasACodeForSDKs(t *testing.T) {
 			t.Errorf("%s has the frame %q", r, sdkCloseFrames[r])
 		}
 	}
-	for _, r := range []Reason{ReasonDraining, ReasonOverload, ReasonSlow, ReasonExpired, ReasonSilent, ReasonUnconfirmed, ReasonNoRoom} {
+	for _, r := range []Reason{ReasonDraining, ReasonOverload, ReasonSlow, ReasonExpired, ReasonSilent, ReasonUnconfirmed, ReasonNoRoom, ReasonBehind} {
 		if code := reasonTable[r].sdk.code; code < 3000 || code >= 3500 {
 			t.Errorf("after %s an SDK stays away: %d", r, code)
 		}

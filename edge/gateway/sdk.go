@@ -33,7 +33,7 @@ type sdk struct {
 	asked atomic.Bool  // the first line has come
 	owed  atomic.Int32 // pings that the client has not answered by a pong
 
-	leave atomic.Pointer[leave] // the end that the relay has asked for; nil: none
+	leave atomic.Pointer[leave] // the end that closeLater has set; nil: none
 }
 
 // newGuest makes a session of an SDK, for Hub.enterGuest. If user is not "", the edge vouches for

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // leaveWait is how long a client's socket stays open after the relay has closed the session without
@@ -42,8 +43,12 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s, err := h.memberLocked(n.Session, false)
-	if s == nil {
+	if err != nil {
 		return err
+	}
+	if s == nil {
+		h.replyLocked(f, n.Session, n.Text, false)
+		return nil
 	}
 	size := len(n.Keep)
 	for _, ch := range n.Channels {
@@ -61,35 +66,34 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 	h.setLocked(s, n.Until, n.Keep)
 	for _, ch := range n.Channels {
 		if t := f.numberedLocked(ch.Topic); t != nil {
-			h.bindLocked(s, t)
-			h.setKeepLocked(s, s.findLocked(t), ch.Keep)
+			f.bindSDKLocked(s, t, ch.Keep, ch.Position)
 		}
 	}
+	begins := false
 	if !s.dead {
-		h.beginLocked(s, n, answer)
+		defer s.sdk.releaseLocked()
+		begins = h.beginLocked(s, n)
+	}
+	h.replyLocked(f, n.Session, n.Text, answer && begins)
+	if c := s.conn.Load(); c != nil && begins {
+		c.server.confirmed(c, s.sdk.until)
 	}
 	return nil
 }
 
-// beginLocked is called when the relay has confirmed s. It counts s for its user, makes the user
-// pay for the channels, answers the client, and starts the pings. h.mu must be held.
-func (h *Hub) beginLocked(s *Session, n link.Confirmed, answer bool) {
+// beginLocked is called when the relay has confirmed s. It counts s for its user, and makes the user
+// pay for the channels. If s is closed instead, beginLocked returns false. h.mu must be held.
+func (h *Hub) beginLocked(s *Session, n link.Confirmed) bool {
 	h.guests.leave(s)
-	defer s.sdk.releaseLocked()
 	if h.users != nil && !h.users.enter(s) {
 		s.close(ReasonUserLimit, closeWait)
-		return
+		return false
 	}
 	if h.rates != nil && !h.rates.admit(n.User, len(n.Channels)) {
 		s.close(ReasonRate, closeWait)
-		return
+		return false
 	}
-	if answer {
-		h.answerLocked(s, n.Text)
-	}
-	if c := s.conn.Load(); c != nil {
-		c.server.confirmed(c, s.sdk.until)
-	}
+	return true
 }
 
 // releaseLocked lets the reader that waits in connectGuest go on. Hub.mu must be held.
@@ -130,8 +134,12 @@ func (f *Feed) Bound(n link.Bound, answer bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s, err := h.memberLocked(n.Session, true)
-	if s == nil {
+	if err != nil {
 		return err
+	}
+	if s == nil {
+		h.replyLocked(f, n.Session, n.Text, false)
+		return nil
 	}
 	if t := f.numberedLocked(n.Topic); t != nil {
 		had := 0
@@ -145,13 +153,21 @@ func (f *Feed) Bound(n link.Bound, answer bool) error {
 		if err := h.roomLocked(s, len(n.Keep)-had); err != nil {
 			return err
 		}
-		h.bindLocked(s, t)
-		h.setKeepLocked(s, s.findLocked(t), n.Keep)
+		f.bindSDKLocked(s, t, n.Keep, n.Position)
 	}
-	if answer {
-		h.answerLocked(s, n.Text)
-	}
+	h.replyLocked(f, n.Session, n.Text, answer)
 	return nil
+}
+
+// bindSDKLocked makes s a member of t at the given position, and gives the membership a keep. If s
+// is a member already, only the keep counts. f.hub.mu must be held.
+func (f *Feed) bindSDKLocked(s *Session, t *topic, keep []byte, at protocol.Position) {
+	h := f.hub
+	if s.findLocked(t) < 0 {
+		h.bindLocked(s, t)
+		f.placeLocked(s, t, at)
+	}
+	h.setKeepLocked(s, s.findLocked(t), keep)
 }
 
 // Unbound unbinds a session from a topic, and queues n.Text for the client. The client did not ask
@@ -176,7 +192,7 @@ func (f *Feed) Close(n link.Close) {
 		s.closeWith(ReasonRelay, nil, leaveWait)
 	case n.Within > 0 && s.sdk != nil && s.conn.Load() != nil:
 		c := s.conn.Load()
-		c.server.closeLater(c, time.Duration(n.Within)*time.Millisecond, closeFrame(int(n.Code), n.Reason))
+		c.server.closeLater(c, time.Duration(n.Within)*time.Millisecond, ReasonRelay, closeFrame(int(n.Code), n.Reason))
 	default:
 		s.closeWith(ReasonRelay, closeFrame(int(n.Code), n.Reason), closeWait)
 	}

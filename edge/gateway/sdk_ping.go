@@ -40,16 +40,17 @@ func (v *Server) refreshed(c *conn, until int64) {
 	v.arm(c, v.now())
 }
 
-// leave is the end of a session that the relay has asked for: its time, and its close frame.
+// leave is the end of a session at a later time: its time, its reason, and its close frame.
 type leave struct {
-	at    time.Duration // by Server.now
-	frame []byte        // close frame
+	at     time.Duration // by Server.now
+	reason Reason
+	frame  []byte // close frame
 }
 
 // closeLater makes the session of c end at a random moment within the given time. If an earlier
 // moment is set already, closeLater does nothing. It is called under Hub.mu.
-func (v *Server) closeLater(c *conn, within time.Duration, frame []byte) {
-	l := &leave{v.now() + rand.N(within), frame}
+func (v *Server) closeLater(c *conn, within time.Duration, reason Reason, frame []byte) {
+	l := &leave{v.now() + rand.N(within), reason, frame}
 	if had := c.session.sdk.leave.Load(); had != nil && had.at <= l.at {
 		return
 	}
@@ -73,12 +74,12 @@ func (k *sdk) pong() bool {
 // checkSDK is the part of Server.check that sessions of SDKs have of their own. It sends pings that
 // are due. It ends the session of a guest that has not sent its first line in time, or whose
 // connect was not confirmed in time. It also ends the session of a client that has not answered a
-// ping in time. If a relay has asked for a session's close, checkSDK closes the session when
-// leave.at has come. If checkSDK ends the session, it returns false.
+// ping in time. If closeLater was called for the session, checkSDK closes the session when leave.at
+// has come. If checkSDK ends the session, it returns false.
 func (v *Server) checkSDK(c *conn, now time.Duration) bool {
 	s, k := c.session, c.session.sdk
 	if l := k.leave.Load(); l != nil && now >= l.at {
-		s.closeWith(ReasonRelay, l.frame, closeWait)
+		s.closeWith(l.reason, l.frame, closeWait)
 		return false
 	}
 	ping := time.Duration(k.ping.Load())

@@ -81,6 +81,16 @@ func (s *Session) deliver(frame []byte) pushed {
 	return result
 }
 
+// deliverLong does what deliver does, for a long answer. See queue.pushLong for
+// the function done.
+func (s *Session) deliverLong(frame []byte, done func()) pushed {
+	result := s.queue.pushLong(frame, done)
+	if result == pushFull {
+		s.close(ReasonSlow, closeWait)
+	}
+	return result
+}
+
 // close begins the session's end, and returns true. If the end has begun already, it does nothing
 // and returns false. The queue is sealed. If the reason has a close frame, this frame becomes the
 // queue's last frame. For ReasonSlow the close frame replaces the frames that the writer has not

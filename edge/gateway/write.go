@@ -287,7 +287,11 @@ func (c *conn) patiently(b *batch) {
 		q := &c.session.queue
 		for ; b != nil; b = q.take(b) {
 			frames := len(b.frames)
-			if err := b.writeTo(c.Conn); err != nil {
+			write := b.writeTo
+			if b.long > 0 {
+				write = func(conn net.Conn) error { return b.writePieces(conn, q.progressed) }
+			}
+			if err := write(c.Conn); err != nil {
 				c.endNow() // the reader ends the session
 				q.fail(b)
 				return
@@ -302,6 +306,9 @@ func (c *conn) patiently(b *batch) {
 // one Write. For small frames that is cheaper than writev.
 const copyLimit = 16 << 10
 
+// pieceSize is how many bytes batch.writePieces gives to a socket at once.
+const pieceSize = 32 << 10
+
 // batchKeep is the largest capacity, in frames, that a released batch keeps.
 const batchKeep = 256
 
@@ -309,6 +316,8 @@ const batchKeep = 256
 type batch struct {
 	frames [][]byte
 	size   int         // bytes, frameCost for each frame included
+	long   int         // bytes of long answers; they are part of the field size
+	done   []func()    // to be called when the batch was written or dropped; one for each long answer
 	torn   bool        // the first frame is the remainder of a message
 	vec    net.Buffers // kept here so that writev needs no allocation
 }
@@ -364,6 +373,35 @@ func (b *batch) join(buf []byte) []byte {
 		buf = append(buf, f...)
 	}
 	return buf
+}
+
+// writePieces does what writeTo does, for a batch with a long answer. It calls progressed each time
+// when the socket has taken a piece.
+func (b *batch) writePieces(conn net.Conn, progressed func()) error {
+	write := func(frames net.Buffers) error {
+		if len(frames) == 0 {
+			return nil
+		}
+		_, err := frames.WriteTo(conn)
+		progressed()
+		return err
+	}
+	var piece net.Buffers
+	size := 0
+	for _, f := range b.frames {
+		for len(f) > 0 {
+			n := min(len(f), pieceSize-size)
+			piece, size, f = append(piece, f[:n]), size+n, f[n:]
+			if size < pieceSize {
+				continue
+			}
+			if err := write(piece); err != nil {
+				return err
+			}
+			piece, size = piece[:0], 0
+		}
+	}
+	return write(piece)
 }
 
 // writeTo writes all frames with as few system calls as possible. It blocks for as long as

@@ -40,7 +40,8 @@ type Feed interface {
 	Joined(f link.Joined, answer bool)
 	Left(f link.Left, answer bool)
 	// Confirmed, Refreshed and Bound change a session of an SDK in the tables. The parameter answer
-	// means the same as for Joined. An error ends the link.
+	// means the same as for Joined. An error ends the link. If answer is false, a long answer is
+	// drained at once.
 	Confirmed(f link.Confirmed, answer bool) error
 	Refreshed(f link.Refreshed, answer bool) error
 	Bound(f link.Bound, answer bool) error
@@ -57,6 +58,11 @@ type Feed interface {
 	// reached. The messages that the relay has given ahead until now belong to a past outage.
 	// BrokerBack may be called again without an outage in between.
 	BrokerBack()
+	// OnDrained sets a function that says Drained on the link. It is called before all other methods,
+	// on a link with link.FeatureSDK. The Feed calls the function once for each long answer of the
+	// link: when a client has taken the answer, or when the answer was dropped. The function does not
+	// block. Any goroutine may call it, even after Down.
+	OnDrained(say func(link.Drained))
 	// Live tells that the link has brought everything that members of topics had missed.
 	Live()
 	// Leaving tells that the edge looks for another link while this one is still up. Staying tells

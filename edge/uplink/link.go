@@ -22,6 +22,7 @@ type Link struct {
 	live  chan struct{}      // closed when the relay has said Live
 	names link.Names         // used by the reader alone
 
+	drains drains
 	tables          // guarded by Links.mu
 	ended  []uint64 // sessions whose end the present Ack has finished; guarded by Links.mu
 }
@@ -46,6 +47,9 @@ func NewLink(links *Links, features uint64, wake func()) *Link {
 	}
 
 	l.feed = links.handler.Begin(l.session, l.client, l.held, l.keep)
+	if l.sdk {
+		l.feed.OnDrained(l.sayDrained)
+	}
 
 	links.mu.Lock()
 	defer links.mu.Unlock()
@@ -92,6 +96,7 @@ func (l *Link) Down() {
 	}
 	l.links.notify()
 	l.links.mu.Unlock()
+	l.drains.end()
 	l.feed.Down()
 }
 

@@ -77,6 +77,9 @@ func NewLog(size int) *Log {
 // must be called before the session's first message.
 func (l *Log) Own(session, owner uint64) { l.accounts[session] = account{owner: owner} }
 
+// IsClient reports whether OwnClient was called for the session.
+func (l *Log) IsClient(session uint64) bool { return l.accounts[session].client }
+
 // OwnClient is Own for a session of an SDK. It also counts the session in Clients.
 func (l *Log) OwnClient(session, owner uint64) {
 	l.accounts[session] = account{owner: owner, client: true}

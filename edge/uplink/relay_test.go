@@ -264,6 +264,8 @@ func (l *fakeLink) HandleFrame(t link.Type, body []byte) error {
 		f, err = link.ParseSession(body)
 	case link.TypeClient:
 		f, err = link.ParseClient(body)
+	case link.TypeDrained:
+		f, err = link.ParseDrained(body)
 	case link.TypeKeep:
 		f, err = link.ParseKeep(body)
 	case link.TypeHeld:
@@ -319,10 +321,11 @@ type fakeHub struct {
 	calls      []string
 	comparable bool
 	begun      int
-	sides      []string // calls of Begin, Leaving and Staying, each with its link's number
-	naming     bool     // recorded calls name their link; see fakeFeed.note
-	telling    func()   // called at the end of Begin
-	fault      error    // the result of Confirmed, Refreshed and Bound
+	sides      []string             // calls of Begin, Leaving and Staying, each with its link's number
+	naming     bool                 // recorded calls name their link; see fakeFeed.note
+	telling    func()               // called at the end of Begin
+	fault      error                // the result of Confirmed, Refreshed and Bound
+	say        []func(link.Drained) // what OnDrained was given, for each link
 }
 
 func (h *fakeHub) note(format string, args ...any) {
@@ -411,10 +414,17 @@ func (h *fakeFeed) BeginBatch()    {}
 func (h *fakeFeed) EndBatch()      {}
 func (h *fakeFeed) Cost(link.Cost) {}
 func (h *fakeFeed) BrokerBack()    {}
-func (h *fakeFeed) Live()          {}
-func (h *fakeFeed) Leaving()       { h.side("%d leaving", h.n) }
-func (h *fakeFeed) Staying()       { h.side("%d staying", h.n) }
-func (h *fakeFeed) Down()          { h.note("down") }
+
+func (h *fakeFeed) OnDrained(say func(link.Drained)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.say = append(h.say, say)
+}
+
+func (h *fakeFeed) Live()    {}
+func (h *fakeFeed) Leaving() { h.side("%d leaving", h.n) }
+func (h *fakeFeed) Staying() { h.side("%d staying", h.n) }
+func (h *fakeFeed) Down()    { h.note("down") }
 
 func (h *fakeFeed) Confirmed(f link.Confirmed, answer bool) error {
 	h.note("confirmed %d %s %v", f.Session, f.User, answer)

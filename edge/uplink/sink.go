@@ -102,6 +102,8 @@ func (l *Link) answer(number uint64, grants bool) bool {
 func (l *Link) handleAnswer(f link.Answer) {
 	if l.answer(f.Number, false) {
 		l.links.handler.Answer(f)
+	} else if len(f.Text) > link.LongAnswer && l.isClient(f.Session) {
+		l.sayDrained(link.Drained{Session: f.Session, Bytes: uint64(len(f.Text))})
 	}
 }
 

@@ -53,14 +53,15 @@ func (t *tables) append(frame interface{ Append([]byte) []byte }) {
 	t.chunks[last] = frame.Append(t.chunks[last])
 }
 
-// Fill implements link.Source. It gives the tables first, then new sessions, then the log. So no
-// message is sent while a Session or Client frame waits. If there is a newer link, Fill gives no
+// Fill implements link.Source. It gives the tables first, then Drained frames, then new sessions,
+// then the log. So no message is sent while a Session or Client frame waits. If there is a newer link, Fill gives no
 // more than Moved.
 func (l *Link) Fill(batch []byte) []byte {
 	s := l.links
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.newest != l {
+		l.drains.end()
 		return l.fillMoved(batch)
 	}
 	if len(l.chunks) > 0 {
@@ -73,6 +74,7 @@ func (l *Link) Fill(batch []byte) []byte {
 		}
 		return batch
 	}
+	batch = l.drains.fill(batch)
 	batch = l.fillAdded(batch)
 	replayed := 0
 	for len(batch) < link.BatchTarget {

@@ -145,7 +145,7 @@ func TestInfoIsThatOfAContent(t *testing.T) {
 		`"` + strings.Repeat("x", token.MaxInfo-2) + `"`, " { \n\"a\" : [ 1 ] }\n",
 	} {
 		s, publish := guest, `{"id":2,"publish":{"channel":"all","data":1}}`
-		speaks.play(&s, connecting(`{"sub":"alice","info":`+info+`}`, ""))
+		speaks.play(t, &s, connecting(`{"sub":"alice","info":`+info+`}`, ""), nil)
 		p := speaks.Parse(s, now, []byte(publish), false)
 		said := speaks.Content(s, &p)
 		var c protocol.Content

@@ -33,8 +33,8 @@ func parts(t *testing.T) map[string][]string {
 	return parts
 }
 
-// plainText returns a reply or a push in a form that can be compared. The fields of resume, by
-// which clients recover what they missed, are left out. The ids of clients become "c".
+// plainText returns a reply or a push in a form that can be compared. The ids of clients become
+// "c".
 func plainText(t *testing.T, text string) string {
 	t.Helper()
 	if strings.HasPrefix(text, "close ") {
@@ -47,13 +47,8 @@ func plainText(t *testing.T, text string) string {
 			return v
 		}
 		for name, value := range m {
-			switch name {
-			case "recoverable", "positioned", "epoch", "offset", "recovered", "publications":
-				delete(m, name)
-			case "client":
+			if m[name] = strip(value); name == "client" {
 				m[name] = "c"
-			default:
-				m[name] = strip(value)
 			}
 		}
 		return m
@@ -63,6 +58,54 @@ func plainText(t *testing.T, text string) string {
 		t.Fatalf("%s: %v", text, err)
 	}
 	return fmt.Sprint(strip(v))
+}
+
+var epochIn = regexp.MustCompile(`"epoch":"([^"]*)"`)
+
+// withEpochs returns recorded lines with our epochs: 7 for the first epoch of Centrifugo in these
+// lines, 8 for the second, and so on.
+func withEpochs(lines []string) (ours []string) {
+	known := map[string]string{"nope": "nope"} // this text is no epoch of Centrifugo either
+	for _, line := range lines {
+		ours = append(ours, epochIn.ReplaceAllStringFunc(line, func(text string) string {
+			theirs := epochIn.FindStringSubmatch(text)[1]
+			if known[theirs] == "" {
+				known[theirs] = strconv.Itoa(6 + len(known))
+			}
+			return `"epoch":"` + known[theirs] + `"`
+		}))
+	}
+	return ours
+}
+
+// placeOf returns the place with which a command gets the given reply, and the epoch and the offset
+// of the first publication in a push before it.
+func placeOf(t *testing.T, replies []string) (at dialect.Place, pushed protocol.Position) {
+	t.Helper()
+	for _, text := range replies {
+		outer := members(t, json.RawMessage(text))
+		if outer[0].name == "push" {
+			push := members(t, outer[0].value)
+			p := decode[jsonPub](t, push[len(push)-1].value)
+			// The position has no epoch in a push whose offset is not 1.
+			pushed = protocol.Position{Epoch: max(parseEpoch(p.Epoch), 7), Offset: p.Offset}
+			continue
+		}
+		r := decode[jsonResult](t, outer[len(outer)-1].value)
+		at = dialect.Place{Kept: r.Recoverable || outer[len(outer)-1].name == "history", Recovered: r.Recovered}
+		at.At = protocol.Position{Epoch: parseEpoch(r.Epoch), Offset: r.Offset}
+		for _, p := range r.Publications {
+			c := protocol.Content{Tags: string(p.Tags)}
+			if err := c.SetData(p.Data); err != nil {
+				t.Fatal(err)
+			}
+			at.Missed = append(at.Missed, dialect.Published{Position: protocol.Position{Epoch: at.At.Epoch, Offset: p.Offset}, Content: &c})
+		}
+		if n := len(at.Missed); n > 0 && at.Recovered {
+			at.At = at.Missed[n-1].Position
+		}
+	}
+	return at, pushed
 }
 
 var ttlIn = regexp.MustCompile(`"ttl":(\d+)`)
@@ -89,15 +132,17 @@ func recordedReplies(line string, behind []string) (replies []string) {
 
 // TestRecordedConversations parses the lines that SDKs sent to Centrifugo. Their tokens are
 // replaced by tokens that fit the recorded replies. Subscribes with tokens of their own are left
-// out. All commands take effect at once. The replies, and the pushes of what the SDKs published,
-// must be those of Centrifugo, except for the fields of resume.
+// out. All commands take effect at once, at the places of which Centrifugo told. The replies, and
+// the pushes of what the SDKs published, must be those of Centrifugo, with epochs of ours.
 func TestRecordedConversations(t *testing.T) {
-	d := withRules(t, "tok:* read=token write=token; news* read=any write=any; hist:* read=any write=any")
+	d := withRules(t, "tok:* read=token write=token history=0; news* read=any write=any history=0; hist:* read=any write=any; short:* read=any write=any")
 	d.Version = "0.0.0 OSS"
 	recorded := parts(t)
 	for heading, most := range map[string]int{
 		"Connect, two subscribes, publish":                 12,
 		"Reconnect with recovery of 3 missed publications": 8,
+		"Recovery that fails":                              10,
+		"History":                                          19,
 		"Token expiry with refresh":                        10,
 		"Subscription tokens":                              4,
 		"rpc that is not available, and send":              6,
@@ -105,7 +150,8 @@ func TestRecordedConversations(t *testing.T) {
 	} {
 		t.Run(heading, func(t *testing.T) {
 			s, played := guest, 0
-			for i, line := range recorded[heading] {
+			lines := withEpochs(recorded[heading])
+			for i, line := range lines {
 				line, is := strings.CutPrefix(line, "-> ")
 				own := strings.Contains(line, `"channel"`) && strings.Contains(line, `"token"`)
 				if !is || own || strings.HasPrefix(line, "close ") {
@@ -114,8 +160,8 @@ func TestRecordedConversations(t *testing.T) {
 				if strings.Contains(line, `"connect":`) {
 					s = guest // a new socket has a new guest
 				}
-				want := recordedReplies(line, recorded[heading][i+1:])
-				got := d.play(&s, strings.ReplaceAll(line, "<jwt>", signed(claimsFor(want))))
+				want := recordedReplies(line, lines[i+1:])
+				got := d.play(t, &s, strings.ReplaceAll(line, "<jwt>", signed(claimsFor(want))), want)
 				for _, texts := range [][]string{want, got} {
 					for i := range texts {
 						texts[i] = plainText(t, texts[i])
@@ -145,10 +191,21 @@ func claimsFor(replies []string) string {
 	return claims + "}"
 }
 
-// play returns the texts that a client gets for a line. If the line is a connect, play confirms the
-// session.
-func (d Dialect) play(s *dialect.Session, line string) (texts []string) {
+// play returns the texts that a client gets for a line, at the places of which the recorded texts
+// tell. If the line is a connect, play confirms the session.
+func (d Dialect) play(t *testing.T, s *dialect.Session, line string, recorded []string) (texts []string) {
+	t.Helper()
 	p := d.Parse(*s, now, []byte(line), false)
+	var places []dialect.Place
+	var pushed protocol.Position
+	if p.Verb != dialect.Close {
+		var at dialect.Place
+		if at, pushed = placeOf(t, recorded); p.Verb == dialect.Bind || p.Verb == dialect.History {
+			if places = append(places, at); at.Kept != (p.Terms.Range.Most > 0) {
+				t.Errorf("%s: the rule shows %d publications", line, p.Terms.Range.Most)
+			}
+		}
+	}
 	switch {
 	case p.Verb == dialect.Nothing, p.Verb == dialect.Close && p.Terms.Code == 0:
 		return []string{p.Text}
@@ -160,8 +217,8 @@ func (d Dialect) play(s *dialect.Session, line string) (texts []string) {
 		s.Until, s.Keep = p.Terms.Until, p.Terms.Keep
 	case p.Verb == dialect.Publish:
 		c := d.Content(*s, &p)
-		text, _ := d.Render(nil, p.Topic, protocol.Position{}, &c)
+		text, _ := d.Render(nil, p.Topic, pushed, &c)
 		texts = append(texts, string(text))
 	}
-	return append(texts, string(d.Answer(*s, &p, dialect.Verdict{})))
+	return append(texts, string(d.Answer(*s, &p, dialect.Verdict{Places: places})))
 }

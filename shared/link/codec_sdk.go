@@ -117,7 +117,7 @@ func ParseConfirmed(body []byte) (Confirmed, error) {
 	c := Confirmed{Number: f.uvarint(), Session: f.uvarint(), Until: f.until(), User: f.string(), Keep: f.bytes()}
 	f.checkUser(c.User)
 	keeps := len(c.Keep)
-	if n := f.channels(2); n > 0 {
+	if n := f.channels(4); n > 0 {
 		c.Channels = make([]Channel, n)
 		for i := range c.Channels {
 			c.Channels[i] = Channel{Topic: f.uvarint(), Keep: f.bytes(), Position: f.position()}

@@ -3,6 +3,7 @@ package link
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -22,11 +23,12 @@ func TestParseTakesUpToTheBounds(t *testing.T) {
 		Client{ID: 1, Open: true, User: strings.Repeat("u", protocol.MaxID), Keep: []byte{}},
 		Keep{Session: 1, Topic: "all", Keep: most},
 		TopicNumber{ID: 1, Topic: protocol.Topic(strings.Repeat("c", protocol.MaxChannel))},
-		Confirmed{Number: 1, Session: 1, User: strings.Repeat("u", protocol.MaxID), Keep: most[1:], Channels: []Channel{{1, most[:1]}}, Text: []byte{}},
+		Confirmed{Number: 1, Session: 1, User: strings.Repeat("u", protocol.MaxID), Keep: most[1:], Channels: []Channel{{Topic: 1, Keep: most[:1]}}, Text: []byte{}},
 		Confirmed{Number: 1, Session: 1, User: "1", Keep: []byte{}, Channels: channels, Text: []byte{}},
 		Opened{Session: 1, Confirmed: true, Topics: make([]uint64, MaxChannels)},
 		Refreshed{Number: 1, Session: 1, Until: MaxUntil, Keep: most, Text: []byte{}},
 		Bound{Number: 1, Session: 1, Topic: 1, Keep: most, Text: []byte{}},
+		Bound{Number: 1, Session: 1, Topic: 1, Keep: []byte{}, Position: protocol.Position{Epoch: math.MaxUint64, Offset: math.MaxUint64}, Text: []byte{}},
 		Close{Session: 1, Code: 1000, Reason: strings.Repeat("x", MaxReason)},
 		Close{Session: 1, Code: 4999, Reason: "x", Within: MaxWithin},
 		Close{Session: 1, Reason: "for the log"},
@@ -53,7 +55,7 @@ func TestFramesOfSDKMayBeSkipped(t *testing.T) {
 			t.Errorf("%s has type %#x", name, typ)
 		}
 	}
-	if n != 10 {
+	if n != 11 {
 		t.Errorf("%d frames", n)
 	}
 }

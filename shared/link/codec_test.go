@@ -94,6 +94,8 @@ func parseSDK(t Type, body []byte) (frame, error) {
 		return ParseClient(body)
 	case TypeKeep:
 		return ParseKeep(body)
+	case TypeDrained:
+		return ParseDrained(body)
 	case TypeConfirmed:
 		return ParseConfirmed(body)
 	case TypeRefreshed:
@@ -167,11 +169,15 @@ func corpus() map[string]frame {
 		"client-guest":     Client{ID: 3, Keep: []byte{}},
 		"client-named":     Client{ID: 4, Open: true, User: "anon-y", Keep: []byte{}},
 		"keep":             Keep{Session: 1, Topic: "news:1", Keep: []byte("k")},
-		"confirmed":        Confirmed{Number: 9, Session: 1, Until: MaxUntil, User: "ü", Keep: []byte("k"), Channels: []Channel{{3, []byte("r")}, {300, []byte{}}}, Text: []byte(`{"id":1}`)},
+		"confirmed":        Confirmed{Number: 9, Session: 1, Until: MaxUntil, User: "ü", Keep: []byte("k"), Channels: []Channel{{3, []byte("r"), at}, {300, []byte{}, protocol.Position{}}}, Text: []byte(`{"id":1}`)},
 		"confirmed-bare":   Confirmed{Number: 9, Session: 1, User: "1", Keep: []byte{}, Text: []byte("{}")},
 		"refreshed":        Refreshed{Number: 10, Session: 1, Until: 1_700_000_000, Keep: []byte("k"), Text: []byte(`{"id":2}`)},
-		"bound":            Bound{Number: 11, Session: 1, Topic: 3, Keep: []byte("k"), Text: []byte(`{"id":3}`)},
+		"bound":            Bound{Number: 11, Session: 1, Topic: 3, Keep: []byte("k"), Position: at, Text: []byte(`{"id":3}`)},
 		"bound-bare":       Bound{Number: 11, Session: 1, Topic: 3, Keep: []byte{}, Text: []byte(`{"id":3}`)},
+		"bound-begun":      Bound{Number: 11, Session: 1, Topic: 3, Keep: []byte{}, Position: protocol.Position{Epoch: at.Epoch}, Text: []byte{}},
+		"bound-unplaced":   Bound{Number: 11, Session: 1, Topic: 3, Keep: []byte{}, Position: protocol.Unplaced(7), Text: []byte(`{"id":3}`)},
+		"drained":          Drained{Session: 300, Bytes: 1 << 20},
+		"drained-highest":  Drained{Session: math.MaxUint64, Bytes: math.MaxUint64},
 		"unbound":          Unbound{Session: 1, Topic: 3, Text: []byte(`{"push":{}}`)},
 		"answered":         Answered{Number: 12, Session: 1, Text: []byte(`{"id":4}`)},
 		"close":            Close{Session: 1, Code: 3501, Reason: "bad request"},
@@ -255,13 +261,20 @@ func TestParseRefuses(t *testing.T) {
 		{"confirmed without a user", TypeConfirmed, "0901" + "00" + "00" + "00" + "00"},
 		{"confirmed, and the user has a control character", TypeConfirmed, "0901" + "00" + "03610062" + "00" + "00"},
 		{"confirmed, and the user has 129 bytes", TypeConfirmed, "0901" + "00" + "8101" + strings.Repeat("61", 129) + "00" + "00"},
-		{"more channels than bytes", TypeConfirmed, "0901" + "00" + "0131" + "00" + "ffffffff0f" + "0300"},
-		{"confirmed in 129 channels", TypeConfirmed, "0901" + "00" + "0131" + "00" + "8101" + strings.Repeat("0300", 129)},
-		{"fewer channels than counted", TypeConfirmed, "0901" + "00" + "0131" + "00" + "020300" + "03"},
-		{"confirmed, and the keeps are too long together", TypeConfirmed, "0901" + "00" + "0131" + "8108" + strings.Repeat("6b", MaxKeeps/2+1) + "01" + "03" + "8008" + strings.Repeat("6b", MaxKeeps/2)},
+		{"more channels than bytes", TypeConfirmed, "0901" + "00" + "0131" + "00" + "ffffffff0f" + "03000000"},
+		{"confirmed in 129 channels", TypeConfirmed, "0901" + "00" + "0131" + "00" + "8101" + strings.Repeat("03000000", 129)},
+		{"fewer channels than counted", TypeConfirmed, "0901" + "00" + "0131" + "00" + "0203000000" + "03"},
+		{"confirmed in a channel without a position", TypeConfirmed, "0901" + "00" + "0131" + "00" + "010300"},
+		{"confirmed in a channel with half a position", TypeConfirmed, "0901" + "00" + "0131" + "00" + "01030001"},
+		{"confirmed, and the keeps are too long together", TypeConfirmed, "0901" + "00" + "0131" + "8108" + strings.Repeat("6b", MaxKeeps/2+1) + "01" + "03" + "8008" + strings.Repeat("6b", MaxKeeps/2) + "0000"},
 		{"refreshed until beyond the year 9999", TypeRefreshed, "0a01" + "8083d1ffaf07" + "00"},
 		{"refreshed with a keep too long", TypeRefreshed, "0a01" + "00" + "8110" + strings.Repeat("6b", MaxKeeps+1)},
-		{"bound with a keep too long", TypeBound, "0b0103" + "8110" + strings.Repeat("6b", MaxKeeps+1)},
+		{"bound with a keep too long", TypeBound, "0b0103" + "8110" + strings.Repeat("6b", MaxKeeps+1) + "0000"},
+		{"bound without a position", TypeBound, "0b0103" + "00"},
+		{"bound with half a position", TypeBound, "0b0103" + "00" + "01"},
+		{"drained without bytes", TypeDrained, "01"},
+		{"byte after drained", TypeDrained, "010200"},
+		{"drained beyond 64 bits", TypeDrained, "01" + "ffffffffffffffffff02"},
 		{"bound without a keep's length", TypeBound, "0b0103"},
 		{"close code 999", TypeClose, "01" + "e707" + "00" + "78"},
 		{"close code 5000", TypeClose, "01" + "8827" + "00" + "78"},

@@ -162,7 +162,7 @@ func value(name string, v any) string {
 	case []Channel:
 		var channels []string
 		for _, c := range v {
-			channels = append(channels, fmt.Sprintf("%d %q", c.Topic, c.Keep))
+			channels = append(channels, fmt.Sprintf("%d %q %s", c.Topic, c.Keep, value("", c.Position)))
 		}
 		return "[" + strings.Join(channels, ", ") + "]"
 	case []Rendering:

@@ -232,4 +232,3 @@ func testSubscribedGenuine(t *testing.T, b Backend) {
 		t.Errorf("nothing was published or begun: %+v", e)
 	}
 }
-

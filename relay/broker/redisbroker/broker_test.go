@@ -398,8 +398,8 @@ func TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic(t *testing.T) {
 }
 
 // TestScriptForgottenAtOnce puts a proxy before Redis. The proxy changes the hashes of our scripts
-// in requests, so that the server finds no script by its hash. Messages must be published and read
-// all the same.
+// in requests, so that the server finds no script by its hash. Messages must be published and read,
+// and epochs begun, all the same.
 func TestScriptForgottenAtOnce(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, redistest.Start(t))
@@ -409,6 +409,7 @@ func TestScriptForgottenAtOnce(t *testing.T) {
 	if page := r.History(group, protocol.Position{}); page.Top != last || len(page.Publications) != 3 {
 		t.Errorf("%+v", page)
 	}
+	begunAs(t, r, "group:begun")
 	if got := absences(r, 0); len(got) > 0 {
 		t.Errorf("told as %+v", got)
 	}

@@ -214,7 +214,7 @@ func (c *proxied) carry(b []byte, to net.Conn) bool {
 func (c *proxied) request(b []byte) (forward, goOn bool) {
 	script := bytes.Contains(b, []byte(publishSHA))
 	if c.forgets.Load() {
-		for _, sha := range []string{publishSHA, readSHA, probeSHA} {
+		for _, sha := range []string{publishSHA, readSHA, beginSHA, probeSHA} {
 			for at := bytes.Index(b, []byte(sha)); at >= 0; at = bytes.Index(b, []byte(sha)) {
 				copy(b[at:], strings.Repeat("0", len(sha)))
 			}
