@@ -81,30 +81,42 @@ func (r *Router) forgetComeback(t *topic) {
 
 // places returns the place of each topic of a Bind or a Confirm, as if its session became a member
 // now. The second result is the list in which the frame has to wait if that cannot be said yet. All
-// that has to be asked for is then asked for.
+// that has to be asked for is then asked for. A Confirm that is late does not wait: what is not
+// known by then is not recovered.
 func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
 	e := fr.session.edge
+	late := fr.late && fr.command.Verb == dialect.Confirm
 	places = make([]dialect.Place, len(fr.bindings()))
 	for i, b := range fr.bindings() {
 		place, w := r.placeIn(r.directory.follower(e, b.Topic), b.Range)
-		if places[i] = place; wait == nil {
+		if places[i] = place; wait == nil && !late {
 			wait = w
 		}
 	}
 	if wait != nil {
 		return nil, wait
 	}
-	size := 0
+	size := r.boundMissed(fr, places, maxMissed)
+	if wait = r.mayAnswer(e, fr.user(), size); wait != nil && late {
+		r.boundMissed(fr, places, 0)
+		return places, nil
+	}
+	return places, wait
+}
+
+// boundMissed returns the size of the texts of all missed publications in some places. If a place
+// would make that more than the given size, the place has nothing recovered.
+func (r *Router) boundMissed(fr *frame, places []dialect.Place, most int) (size int) {
 	for i := range places {
 		p := &places[i]
 		n := r.sizeOf(fr.session, p.Missed)
-		if size+n > maxMissed {
+		if size+n > most {
 			p.Recovered, p.Missed = false, nil
 			continue
 		}
 		size += n
 	}
-	return places, r.mayAnswer(e, fr.user(), size)
+	return size
 }
 
 // user returns the user of a frame's session. For a Confirm it is the user that the session will
@@ -129,17 +141,17 @@ func (r *Router) sizeOf(s *session, pubs []dialect.Published) (size int) {
 // the list in which to wait.
 func (r *Router) placeIn(f *follower, asked dialect.Range) (p dialect.Place, wait *binders) {
 	t := f.topic
-	p.At = f.entry()
+	p.Kept, p.At = asked.Most > 0, f.entry()
 	if p.At.IsUnplaced() {
 		p.At = protocol.Position{}
 	}
 	if p.At.IsZero() && t.subscribed && t.top.IsZero() {
-		if t.begun == 0 && asked.Most > 0 && !r.outage.away {
+		if t.begun == 0 && p.Kept && !r.outage.away {
 			return p, r.begin(t)
 		}
 		p.At.Epoch = t.begun
 	}
-	if p.Kept = asked.Most > 0; !p.Kept || !asked.Asked {
+	if !p.Kept || !asked.Asked {
 		return p, nil
 	}
 	p.Missed, p.Recovered, wait = r.missedSince(t, asked, p.At)
