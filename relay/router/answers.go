@@ -27,14 +27,17 @@ const (
 	maxUserAnswers = 4 << 20
 )
 
-// room reports whether a user can be sent an answer of the given size now.
-func (a *answers) room(user string, size int) bool {
-	return (a.bytes == 0 || a.bytes+size <= maxAnswers) && (a.users[user] == 0 || a.users[user]+size <= maxUserAnswers)
+// room reports whether the edge can be sent an answer of the given size now, for any user.
+func (a *answers) room(size int) bool { return a.bytes == 0 || a.bytes+size <= maxAnswers }
+
+// userRoom reports whether a user can be sent an answer of the given size now, if the edge can.
+func (a *answers) userRoom(user string, size int) bool {
+	return a.users[user] == 0 || a.users[user]+size <= maxUserAnswers
 }
 
 // answered counts an answer that is sent to a session.
 func (a *answers) answered(s *session, size int) {
-	if size <= link.LongAnswer || s.client() == nil {
+	if size <= link.LongAnswer || s.client() == nil || !s.edge.outbox.ready {
 		return
 	}
 	if a.pending == nil {
@@ -73,18 +76,34 @@ func (a *answers) drained(d link.Drained) {
 // forget is called when the edge's link has ended. Frames that wait are forgotten elsewhere.
 func (a *answers) forget() { a.bytes, a.users, a.pending = 0, nil, nil }
 
-// answerOn goes on with what waits for room for long answers.
+// answerOn goes on with what waits for room for long answers. Frames of a user who has no room are
+// passed over, so they do not hold up those of others.
 func (r *Router) answerOn(e *edge) {
-	waiting := &e.answers.waiting
-	for refused := 0; refused < answersTried && waiting.first != nil; {
-		fr := waiting.first
-		waiting.remove(fr)
-		if r.tryBind(fr); fr.waits == waiting {
-			refused++
+	waiting, refused := &e.answers.waiting, 0
+	for fr, end := waiting.first, waiting.last; fr != nil && fr.waits == waiting && refused < answersTried; {
+		next := fr.next
+		if fr == end {
+			next = nil // what comes behind it was tried just now
 		}
+		if r.outage.away || e.answers.userRoom(fr.user(), fr.needs) {
+			waiting.remove(fr)
+			if r.tryBind(fr); fr.waits == waiting {
+				refused++
+			}
+		}
+		fr = next
 	}
 	r.rangeOn(e)
 }
 
-// answersTried is the number of frames that still have to wait after which no more are tried.
+// answersTried is the number of frames that find no room at their edge after which no more are tried.
 const answersTried = 8
+
+// mayAnswer reports whether an edge's session can now be sent an answer with publications whose texts
+// have the given size.
+func (r *Router) mayAnswer(e *edge, user string, size int) bool {
+	if size == 0 {
+		return true
+	}
+	return (size <= link.LongAnswer/2 || e.answers.userRoom(user, size) && e.answers.room(size)) && r.room(e, size)
+}

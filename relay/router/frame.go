@@ -26,6 +26,7 @@ type frame struct {
 	next  *frame            // next frame in the lane or in waits; nil: none
 	waits *binders          // the list in which it waits to bind its session; nil: none
 	at    protocol.Position // the position of its publication, or a later one; zero: unknown
+	needs int               // size of its answer, while it waits in answers.waiting
 
 	end     bool // true: the session's end; false: a command
 	held    bool // later frames of its session may wait for it

@@ -6,7 +6,6 @@ import (
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
-	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -97,11 +96,15 @@ func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
 		return nil, wait
 	}
 	size := r.boundMissed(fr, places, maxMissed)
-	if wait = r.mayAnswer(e, fr.user(), size); wait != nil && late {
+	switch {
+	case r.mayAnswer(e, fr.user(), size):
+	case late:
 		r.boundMissed(fr, places, 0)
-		return places, nil
+	default:
+		fr.needs = size
+		return nil, &e.answers.waiting
 	}
-	return places, wait
+	return places, nil
 }
 
 // boundMissed returns the size of the texts of all missed publications in some places. If a place
@@ -365,13 +368,4 @@ func (b *binders) len() (n int) {
 		n++
 	}
 	return n
-}
-
-// mayAnswer returns nil if an edge's session can now be sent an answer with publications whose
-// texts have the given size. Otherwise it returns the list in which to wait.
-func (r *Router) mayAnswer(e *edge, user string, size int) *binders {
-	if size == 0 || (size <= link.LongAnswer/2 || e.answers.room(user, size)) && r.room(e, size) {
-		return nil
-	}
-	return &e.answers.waiting
 }

@@ -40,16 +40,23 @@ func (r *Router) askRange(fr *frame) {
 	r.rangeOn(e)
 }
 
-// rangeOn begins to read for those histories of an edge that wait and may go on.
+// rangeOn begins to read for those histories of an edge that wait and may go on. Those of a user who
+// has no room for long answers are passed over. What is being read counts as if it were under way.
 func (r *Router) rangeOn(e *edge) {
 	a := &e.answers
-	for a.reading < rangesAtOnce && len(a.ranges) > 0 && e.outbox.ready {
-		g := a.ranges[0]
+	for i := 0; i < len(a.ranges) && a.reading < rangesAtOnce && e.outbox.ready; {
+		g := a.ranges[i]
 		fr := g.frame
-		if fr.effect < effectFinished && r.mayAnswer(e, fr.session.user, maxRange) != nil {
-			return // answerOn goes on
+		if fr.effect < effectFinished && !r.outage.away {
+			switch size := (a.reading + 1) * maxRange; {
+			case !a.userRoom(fr.session.user, size):
+				i++
+				continue
+			case !r.mayAnswer(e, fr.session.user, size):
+				return // answerOn goes on
+			}
 		}
-		if a.ranges = a.ranges[1:]; len(a.ranges) == 0 {
+		if a.ranges = slices.Delete(a.ranges, i, i+1); len(a.ranges) == 0 {
 			a.ranges = nil
 		}
 		switch {
