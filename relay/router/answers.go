@@ -1,6 +1,11 @@
 package router
 
-import "github.com/edgerelay/edgerelay/shared/link"
+import (
+	"maps"
+	"slices"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+)
 
 // answers counts the long answers that are under way to an edge's sessions, see link.LongAnswer.
 // What would exceed a bound waits. The edge keeps long answers in memory until its clients take
@@ -57,7 +62,7 @@ func (a *answers) user(user string) *userAnswers {
 
 // answered counts an answer that is sent to a session.
 func (a *answers) answered(s *session, size int) {
-	if size <= link.LongAnswer || s.client() == nil {
+	if size <= link.LongAnswer || s.client() == nil || !s.edge.outbox.ready {
 		return
 	}
 	if a.pending == nil {
@@ -119,6 +124,18 @@ func (r *Router) answerOn(e *edge) {
 	r.rangeOn(e)
 }
 
+// answerAway tries everything again that waits for the room of long answers of an edge. While the
+// broker is away, no answer has publications.
+func (r *Router) answerAway(e *edge) {
+	for _, user := range slices.Sorted(maps.Keys(e.answers.users)) {
+		if u := e.answers.users[user]; u != nil {
+			r.tryWaiting(&u.waiting)
+		}
+		e.answers.tidy(user)
+	}
+	r.answerOn(e)
+}
+
 // tryWaiting tries the frames of a list again, until answersTried of them still have to wait there.
 func (r *Router) tryWaiting(list *binders) {
 	for refused := 0; refused < answersTried && list.first != nil; {
@@ -130,5 +147,5 @@ func (r *Router) tryWaiting(list *binders) {
 	}
 }
 
-// answersTried is the number of frames that still have to wait after which no more are tried.
+// answersTried is the number of frames that find no room at their edge after which no more are tried.
 const answersTried = 8

@@ -40,18 +40,20 @@ func (r *Router) askRange(fr *frame) {
 	r.rangeOn(e)
 }
 
-// rangeOn begins to read for those histories of an edge that wait and may go on.
+// rangeOn begins to read for those histories of an edge that wait and may go on. Those of a user who
+// has no room for long answers are passed over. What is being read counts as if it were under way.
 func (r *Router) rangeOn(e *edge) {
 	a := &e.answers
-	for i := 0; a.reading < rangesAtOnce && i < len(a.ranges) && e.outbox.ready; {
+	for i := 0; i < len(a.ranges) && a.reading < rangesAtOnce && e.outbox.ready; {
 		g := a.ranges[i]
 		fr := g.frame
-		if fr.effect < effectFinished {
-			if !a.roomOf(fr.session.user, maxRange) {
-				i++ // others may go on
+		if fr.effect < effectFinished && !r.outage.away {
+			size := (a.reading + 1) * maxRange
+			if !a.roomOf(fr.session.user, size) {
+				i++
 				continue
 			}
-			if r.mayAnswer(e, fr.session.user, maxRange) != nil {
+			if r.mayAnswer(e, fr.session.user, size) != nil {
 				return // answerOn goes on
 			}
 		}
