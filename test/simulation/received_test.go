@@ -140,7 +140,7 @@ func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known b
 		// A session that came while a relay had no Redis may have come after the loss. It must be
 		// told only if it lacks a message. A session with an sdk.end is closed in any case.
 		owed := i.loose.IsZero() || i.lacks(g.Position)
-		if s.sdk != nil && i.in && s.sdk.end == nil && owed {
+		if s.sdk != nil && i.in && s.sdk.end == nil && !s.leaving && owed {
 			m.w.fail("P4: %s/%d (%s) is told of no loss on %s, and others of its edge are", e.name, s.id, s.user, t)
 		}
 		for _, x := range i.expected[i.next:] {

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"slices"
+	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -121,8 +122,21 @@ func (f *feed) Unbound(n link.Unbound) {
 	f.e.collect(cause{topic: topic, session: n.Session, lost: true})
 }
 
+// Close closes a session. A session that the relay closes because of a loss goes on for a while, as
+// on a real edge.
 func (f *feed) Close(n link.Close) {
 	s := f.e.w.model.closed(f.e, n)
+	if s != nil && n.Within > 0 && !s.leaving {
+		s.leaving = true
+		within := time.Duration(n.Within) * time.Millisecond
+		f.e.w.after(f.e.w.between(0, within), func() {
+			if _, ending := s.Reason(); !ending && !s.gone && f.e.alive {
+				f.Feed.Close(n)
+				f.e.w.closed(s)
+			}
+		})
+		return
+	}
 	f.Feed.Close(n)
 	if s != nil {
 		if _, ending := s.Reason(); !ending {
