@@ -30,11 +30,12 @@ type numbered struct {
 
 	unplaced map[protocol.Topic]bool // topics whose position is not known yet at the edge
 	ahead    map[uint64]bool         // IDs of messages that came ahead
+	aheadAt  map[uint64]time.Time    // when they came
 	given    uint64                  // ID of the last message that a session got ahead
 }
 
 func newNumbered(e *edge) *numbered {
-	return &numbered{e, map[uint64]*frame{}, map[protocol.Topic]uint64{}, map[protocol.Topic]protocol.Position{}, map[protocol.Topic]bool{}, map[uint64]bool{}, 0}
+	return &numbered{e, map[uint64]*frame{}, map[protocol.Topic]uint64{}, map[protocol.Topic]protocol.Position{}, map[protocol.Topic]bool{}, map[uint64]bool{}, map[uint64]time.Time{}, 0}
 }
 
 // frame is a client's frame that an edge's log accepted.

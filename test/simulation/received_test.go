@@ -78,7 +78,7 @@ func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 	if n.ahead[id] {
 		return
 	}
-	n.ahead[id] = true
+	n.ahead[id], n.aheadAt[id] = true, m.w.now
 	given := n.given == id
 	for _, s := range e.sessions {
 		i := s.interests[t]
@@ -90,8 +90,12 @@ func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 			return
 		}
 		for _, x := range i.expected {
-			if x.id == id {
+			switch {
+			case x.id != id:
+			case s.sdk == nil:
 				x.class = mustNot
+			case x.class == must: // its place may be before the publication
+				x.class = may
 			}
 		}
 	}
@@ -216,8 +220,17 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 	return true
 }
 
+// cameBehind reports whether a client of an SDK has become a member after its edge was given a
+// message ahead. The client gets that message when it is published, since its place is before the
+// publication.
+func (m *model) cameBehind(s *session, t protocol.Topic, id uint64) bool {
+	at := m.edges[s.e.instance].aheadAt[id]
+	return !at.IsZero() && !s.interests[t].since.Before(at)
+}
+
 // mayComeLate reports whether a message may come behind a later message of the same sender. There
-// are five cases in which it may:
+// are six cases in which it may:
+//   - The method cameBehind returns true, and the message is published.
 //   - Redis lost the message, and the message was stored again.
 //   - The session was told that the message is lost, and the publication itself comes all the same.
 //   - Redis lost the message, and the session was not there when the message was first published.
@@ -232,7 +245,7 @@ func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
 	list := s.interests[c.topic].expected
 	n := slices.IndexFunc(list, func(x *expected) bool { return x.id == c.id })
 	switch {
-	case f.stored > 1:
+	case f.stored > 1, s.sdk != nil && !c.ahead && m.cameBehind(s, c.topic, c.id):
 		return true
 	case n < 0:
 		e := m.stream(c.topic).withID(c.id)
