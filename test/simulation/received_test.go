@@ -184,6 +184,9 @@ func (m *model) delivered(s *session, c cause, text string) {
 		}
 	case s.interests[c.topic] == nil:
 		fail("P6", "and has nothing to do with that topic")
+	case s.sdk != nil && s.had[c.id] && !c.ahead && m.cameBehind(s, c.topic, c.id):
+		// It was given the message ahead, and has become a member anew since. The method followed
+		// has checked the position.
 	case c.id != 0 && !m.once(s, c, fail):
 	case c.ahead:
 		m.deliveredAhead(s, c, text, fail)
