@@ -55,7 +55,7 @@ var sdkKinds = []kind{
 		}
 	}},
 	{"much is published, and an app comes back", 10, false, func(w *world) {
-		if s := w.someSDK(); s != nil {
+		if s := w.someSDK(); s != nil && len(s.interests) > 0 {
 			t := pick(w, sortedKeys(s.interests))
 			w.disconnect(s)
 			for range w.rnd.IntN(150) {
