@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/edgerelay/edgerelay/edge/gateway"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -143,6 +144,21 @@ func (f *feed) Close(n link.Close) {
 			f.e.w.fail("P3: %s/%d is closed by its relay, and goes on", f.e.name, s.id)
 		}
 		f.e.w.closed(s)
+	}
+}
+
+// strand takes note of the sessions that the edge has closed, since no link will bring what they
+// lack. Each of them must have been bound behind its topic.
+func (e *edge) strand() {
+	for _, s := range slices.Clone(e.sessions) {
+		if reason, ending := s.Reason(); s.sdk != nil && ending && reason == gateway.ReasonBehind {
+			if !s.late {
+				e.w.fail("P3: %s/%d is closed as if it were behind", e.name, s.id)
+			}
+			e.w.count("closed behind its topic")
+			e.w.tracef("%s/%d: %s is behind and is closed", e.name, s.id, s.user)
+			e.w.closed(s)
+		}
 	}
 }
 

@@ -81,6 +81,12 @@ func (m *model) took(s *session, f *frame, t protocol.Topic, r *subscribed) {
 func (m *model) placed(e *edge, number uint64, places map[protocol.Topic]protocol.Position) {
 	if f := m.edges[e.instance].frames[number]; f != nil && f.sdk != nil {
 		f.sdk.places = places
+		for t, place := range places {
+			if place.Epoch > 0 && place.Before(m.edges[e.instance].at[t]) {
+				f.s.late = true
+				m.w.count("bound behind its topic")
+			}
+		}
 	}
 }
 
