@@ -63,6 +63,23 @@ var sdkKinds = []kind{
 			}
 		}
 	}},
+	{"apps come back while an edge moves", 12, false, func(w *world) {
+		e := w.edge()
+		if e == nil || e.used == nil {
+			return
+		}
+		e.used.relay.drain()
+		for range 2 + w.rnd.IntN(5) {
+			w.after(w.between(0, 1500*time.Millisecond), func() {
+				w.store.elsewhere(w.topic(), "elsewhere", w.text())
+				if s := w.connectSDK(e, false); s == nil && len(e.sessions) > 0 {
+					if s := pick(w, e.sessions); s.sdk != nil && s.sdk.confirmed {
+						w.sends(s, []line{w.subscribeLine(s, w.channel(s), w.chance(70))})
+					}
+				}
+			})
+		}
+	}},
 	{"another redis has the same", 8, true, func(w *world) {
 		w.tracef("redis: another server has all that it had")
 		w.store.restart(saved{w.store.memory.Save(), w.model.count()})
