@@ -236,7 +236,10 @@ func (m *model) followed(s *session, c cause, p pub, fail func(promise, what str
 		return // an SDK drops what comes after the app has unsubscribed
 	}
 	if c.ahead {
-		if e := m.stream(c.topic).withID(c.id); e != nil && !e.gone && trail.known && trail.resumed && !trail.at.Before(e.position) {
+		// As in deliveredLate, the client's relay may not know that the message is published.
+		f, e := m.ids[c.id], m.stream(c.topic).withID(c.id)
+		knows := f != nil && e != nil && !e.gone && !e.unheard && !m.relinked(f, s)
+		if knows && trail.known && trail.resumed && !trail.at.Before(e.position) {
 			fail("P11", fmt.Sprintf("ahead, and its reply has told it that it has all up to %v, and so %v", trail.at, e.position))
 		}
 		trail.ahead[c.id] = true
