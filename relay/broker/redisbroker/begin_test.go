@@ -436,6 +436,47 @@ func TestRetentionOnRedis(t *testing.T) {
 	}
 }
 
+// TestEachTopicOfACallIsKeptAsItShould publishes to several topics in one call. More is kept of one
+// of them, which is neither the first nor the last.
+func TestEachTopicOfACallIsKeptAsItShould(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t).Client()
+	wanted := func(t protocol.Topic) broker.Retention {
+		if t == "group:more" {
+			return broker.Retention{Size: 16, Age: time.Hour}
+		}
+		return broker.Retention{}
+	}
+	topics := []protocol.Topic{"group:first", "group:more", "group:last"}
+	var one call
+	var list []broker.Publish
+	for i := range 60 {
+		list = append(list, broker.Publish{Topic: topics[i%3], Content: protocol.Content{From: "1", Msg: "m"}, Instance: protocol.Instance{9}, Number: uint64(i + 1)})
+		one.add(i, 0)
+	}
+	kept := retention{size: 8, ageMS: 60_000, markMS: 60_000, wanted: wanted}
+	one.set(newPublishing("", keys("").realm(0, false), classicChannels, kept), "", 0, list)
+	withText(&one, publishScript)
+	if err := client.Process(t.Context(), &one); err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range topics {
+		size, age := int64(8), time.Minute
+		if own := wanted(topic); own.Size > 0 {
+			size, age = int64(own.Size), own.Age
+		}
+		if n := client.LLen(t.Context(), keys("").list(topic)).Val(); n != size {
+			t.Errorf("%s: a list of %d, want %d", topic, n, size)
+		}
+		if got := client.PTTL(t.Context(), keys("").list(topic)).Val(); got < age || got > age+age/8 {
+			t.Errorf("%s: list for %v, want %v", topic, got, age)
+		}
+		if got := client.PTTL(t.Context(), keys("").record(topic)).Val(); got < age+time.Minute || got > age+time.Minute+age/8 {
+			t.Errorf("%s: record for %v, want a minute more than %v", topic, got, age)
+		}
+	}
+}
+
 // TestMoreIsKeptSoon publishes to a topic through a relay that keeps as much of it as of others.
 // Then it publishes through a relay that keeps the topic for longer. What was published before must
 // still be there when the usual time is over.
