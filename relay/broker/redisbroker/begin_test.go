@@ -257,6 +257,24 @@ func TestBeginBehindALostRecord(t *testing.T) {
 	}
 }
 
+// TestWhatIsBegunIsLaterThanTheRecord plants records whose epoch the clock has not reached, and which
+// do not count: another server has begun the epoch, or nobody believes the offset. An epoch that is
+// begun must be later, although the relay knows nothing of the epoch in the record.
+func TestWhatIsBegunIsLaterThanTheRecord(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t).Client()
+	future := uint64(time.Now().Add(time.Hour).UnixMicro())
+	for _, offset := range []uint64{0, protocol.MaxOffset + 1} {
+		plant(t, client, "", group, record{top: protocol.Position{Epoch: future, Offset: offset}, givers: []string{"another1"}})
+		cmd := beginCmd(t.Context(), "", retention{size: 100, ageMS: 120_000, markMS: 3_600_000}, group, "another2", 0)
+		withText(cmd, beginScript)
+		_ = client.Process(t.Context(), cmd)
+		if top, _, err := begunIn(cmd); err != nil || top != (protocol.Position{Epoch: future + 1}) {
+			t.Errorf("begun as %v behind %d-%d: %v", top, future, offset, err)
+		}
+	}
+}
+
 // TestBeginWhileRedisRefuses takes away what writing needs. Begin must fail, and work again when
 // Redis takes writes again.
 func TestBeginWhileRedisRefuses(t *testing.T) {
