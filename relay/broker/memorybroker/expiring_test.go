@@ -15,6 +15,7 @@ func TestEntriesOfSeveralAgesExpire(t *testing.T) {
 	x.put("shortened", 2, time.Hour, at(0))
 	x.put("lengthened", 3, 2*time.Minute, at(0))
 	x.put("again", 4, 2*time.Minute, at(0))
+	x.put("behind", 9, 2*time.Minute, at(0))
 	x.put("shortened", 5, 2*time.Minute, at(1))
 	x.put("lengthened", 6, 5*time.Minute, at(1))
 	x.put("other", 7, 2*time.Minute, at(1))
@@ -23,7 +24,7 @@ func TestEntriesOfSeveralAgesExpire(t *testing.T) {
 		minutes int
 		there   map[string]int
 	}{
-		{1, map[string]int{"short": 1, "shortened": 5, "lengthened": 6, "other": 7, "again": 8}},
+		{1, map[string]int{"short": 1, "behind": 9, "shortened": 5, "lengthened": 6, "other": 7, "again": 8}},
 		{2, map[string]int{"shortened": 5, "lengthened": 6, "other": 7, "again": 8}},
 		{3, map[string]int{"lengthened": 6}},
 		{5, map[string]int{"lengthened": 6}},
