@@ -359,7 +359,7 @@ func (m *model) answeredPublish(f *frame, as answer, r reply, fail func(string))
 	case k.before == nil: // a loss had ended the membership of its session
 	case k.before.answered == 0:
 		fail("though the client has subscribed")
-	case k.before.sdk.answered != 100:
+	case k.before.sdk.answered != 100 && k.before.sdk.answered != 112:
 		fail("though the client is subscribed")
 	}
 }
