@@ -10,13 +10,16 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker/memorybroker"
 	"github.com/edgerelay/edgerelay/relay/broker/redisbroker"
 	"github.com/edgerelay/edgerelay/shared/config"
+	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // newBroker makes the broker that cfg names. The broker does not connect before it runs. An error
 // is a config.Problem.
 func newBroker(cfg Config, metrics prometheus.Registerer, log *slog.Logger) (broker.Broker, error) {
 	if cfg.Memory() {
-		return memorybroker.New(memorybroker.Config{HistorySize: cfg.HistorySize, HistoryAge: cfg.HistoryAge}).Broker(), nil
+		return memorybroker.New(memorybroker.Config{
+			HistorySize: cfg.HistorySize, HistoryAge: cfg.HistoryAge, Retention: cfg.retention,
+		}).Broker(), nil
 	}
 	authorities, problem := newReread(cfg.readRedisCA, log)
 	if problem != nil {
@@ -32,6 +35,7 @@ func newBroker(cfg Config, metrics prometheus.Registerer, log *slog.Logger) (bro
 		Sharded:     cfg.RedisSharded,
 		HistorySize: cfg.HistorySize,
 		HistoryAge:  cfg.HistoryAge,
+		Retention:   cfg.retention,
 		Authorities: authorities.now,
 		Certificate: certificate.now,
 		Metrics:     metrics,
@@ -41,4 +45,10 @@ func newBroker(cfg Config, metrics prometheus.Registerer, log *slog.Logger) (bro
 		return nil, config.Problemf("RELAY_REDIS_URL", "%s", strings.TrimPrefix(err.Error(), "RELAY_REDIS_URL: "))
 	}
 	return b, nil
+}
+
+// retention returns how much of a topic's history the rules have kept.
+func (c Config) retention(t protocol.Topic) broker.Retention {
+	size, age := c.permitted.Kept(string(t))
+	return broker.Retention{Size: size, Age: age}
 }

@@ -6,8 +6,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/relay/rules"
+	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // TestEachFaultOfTheRulesIsALine checks that Load returns one Problem for each fault of
@@ -80,4 +83,41 @@ func (l *lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// TestRulesSayWhatIsKept publishes five messages to channels of several rules, through the broker
+// that a relay makes for itself. History must have as many of them as the rules say.
+func TestRulesSayWhatIsKept(t *testing.T) {
+	cfg, err := Load(good("RELAY_HISTORY_SIZE=2", "RELAY_HISTORY_AGE=5s",
+		"RELAY_CHANNELS=long read=any write=any history=4/1h; few read=any write=any history=1; shut read=any write=any history=0; * read=any write=any"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kept := cfg.retention("long"); kept != (broker.Retention{Size: 4, Age: time.Hour}) {
+		t.Errorf("long is kept as %+v", kept)
+	}
+	b, err := newBroker(cfg, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	events, ended := make(chan broker.Event, 100), make(chan error)
+	go func() { ended <- b.Run(ctx, func(e broker.Event) { events <- e }) }()
+	for topic, want := range map[protocol.Topic]int{"long": 4, "few": 2, "shut": 2, "other": 2} {
+		for n := range uint64(5) {
+			b.Publish(broker.Publish{Topic: topic, Content: protocol.Content{Msg: "1"}, Instance: protocol.Instance{1}, Number: n + 1})
+		}
+		b.ReadHistory(topic, protocol.Position{}, 1)
+		for found := false; !found; {
+			if h, is := (<-events).(broker.History); is {
+				if found = true; h.Topic != topic || len(h.Publications) != want {
+					t.Errorf("%s has %d messages, want %d", h.Topic, len(h.Publications), want)
+				}
+			}
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }

@@ -267,11 +267,12 @@ const (
 // publication. A message that Redis has lost may be published once more. The type given is a plain
 // structure, stepped under the Hub's lock.
 type given struct {
-	ahead        map[uint64]struct{}
-	older        map[uint64]struct{} // ids that brokerBack moved here from given.ahead
-	rotated      time.Time           // when brokerBack last moved ids to given.older
-	epochChanged time.Time           // when a topic's epoch changed last; zero: not lately
-	full         bool                // an id found no room; new ids find none either
+	ahead        map[uint64]uint32 // by id: given.count when the id was recorded
+	older        map[uint64]uint32 // ids that brokerBack moved here from given.ahead
+	rotated      time.Time         // when brokerBack last moved ids to given.older
+	epochChanged time.Time         // when a topic's epoch changed last; zero: not lately
+	full         bool              // an id found no room; new ids find none either
+	count        uint32            // ids that were recorded
 
 	recent []uint64 // the ids of the last publications, as a ring
 	next   int
@@ -309,9 +310,10 @@ func (g *given) takeAhead(id uint64) verdict {
 		return full
 	}
 	if g.ahead == nil {
-		g.ahead = make(map[uint64]struct{})
+		g.ahead = make(map[uint64]uint32)
 	}
-	g.ahead[id] = struct{}{}
+	g.count++
+	g.ahead[id] = g.count
 	return v
 }
 
@@ -327,11 +329,12 @@ func (g *given) aftermath() bool {
 }
 
 // takePublished records a publication, and reports whether it is a repeat. A publication is a
-// repeat if takeAhead has recorded its id. If the parameter early is true, a publication whose id
+// repeat if takeAhead has recorded its id. The result number is then given.count at that time. If the parameter early is true, a publication whose id
 // is in g.recent is a repeat too. The caller passes true for offsets up to givenEarly while
 // aftermath returns true.
-func (g *given) takePublished(id uint64, early bool) (had bool) {
+func (g *given) takePublished(id uint64, early bool) (had bool, number uint32) {
 	if had = len(g.ahead)+len(g.older) > 0 && g.has(id); had {
+		number = max(g.ahead[id], g.older[id])
 		delete(g.ahead, id)
 		delete(g.older, id)
 	} else if early {
@@ -342,7 +345,7 @@ func (g *given) takePublished(id uint64, early bool) (had bool) {
 	}
 	if len(g.recent) < givenRecent {
 		g.recent = append(g.recent, id)
-		return had
+		return had, number
 	}
 	if old := g.recent[g.next]; g.index != nil {
 		if g.index[old]--; g.index[old] == 0 {
@@ -351,7 +354,7 @@ func (g *given) takePublished(id uint64, early bool) (had bool) {
 	}
 	g.recent[g.next] = id
 	g.next = (g.next + 1) % givenRecent
-	return had
+	return had, number
 }
 
 // wasTwice reports whether the last publications have the id more than once. If so, the message was

@@ -223,9 +223,13 @@ func (f *Feed) publish(p link.Publication, r renderings) {
 	if t == nil || h.overlap != nil && p.Position.IsZero() && !h.passLocked(f, t, p, &r) {
 		return
 	}
-	if p.ID != 0 && h.given.takePublished(p.ID, p.Position.Offset <= givenEarly && h.given.aftermath()) {
-		h.metrics.dropped[dropRepeated].Inc()
-		return
+	if p.ID != 0 {
+		had, number := h.given.takePublished(p.ID, p.Position.Offset <= givenEarly && h.given.aftermath())
+		if had {
+			h.metrics.dropped[dropRepeated].Inc()
+			h.giveLaterLocked(t, &r, late, number)
+			return
+		}
 	}
 	f.fanOutLocked(t, &r, p.Except, late)
 }
@@ -352,6 +356,26 @@ func (f *Feed) lacksLocked(number uint64, at protocol.Position, r *renderings) b
 	}
 	f.dropped[number] = at
 	return true
+}
+
+// giveLaterLocked queues a publication that was given ahead for the clients of SDKs that were bound
+// to t later than that. They have not had it, and their places are before it. The argument number
+// is that of the publication's id, or 0 if the id was not given ahead. h.mu must be held.
+func (h *Hub) giveLaterLocked(t *topic, r *renderings, late map[*Session]*lateMember, number uint32) {
+	if number == 0 || !r.has[link.FormJSON] {
+		return
+	}
+	var frame []byte
+	for i := range t.members {
+		m := &t.members[i]
+		if m.since < number || m.session.sdk == nil || m.session.dead || late[m.session] != nil {
+			continue
+		}
+		if frame == nil {
+			frame = textFrame(r.texts[link.FormJSON])
+		}
+		h.count(m.session.deliver(frame), 1)
+	}
 }
 
 // fanOutLocked queues a text of r for each living member of t. A member gets the text of its form,

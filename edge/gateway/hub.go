@@ -262,7 +262,8 @@ func (t *topic) desertedLocked() bool {
 // slices in constant time.
 type member struct {
 	session *Session
-	slot    int // in session.memberships
+	slot    int32  // in session.memberships
+	since   uint32 // given.count when the session was bound
 }
 
 type membership struct {
@@ -283,7 +284,7 @@ func (h *Hub) bindLocked(s *Session, t *topic) {
 	if s.findLocked(t) >= 0 {
 		return
 	}
-	t.members = append(t.members, member{s, len(s.memberships)})
+	t.members = append(t.members, member{s, int32(len(s.memberships)), h.given.count})
 	s.memberships = append(s.memberships, membership{t, len(t.members) - 1})
 	if s.sdk != nil && s.sdk.keeps != nil {
 		s.sdk.keeps = append(s.sdk.keeps, nil)
@@ -326,7 +327,7 @@ func (h *Hub) unbindLocked(s *Session, slot int) {
 	other := s.memberships[end]
 	s.memberships[slot] = other
 	if slot != end {
-		other.topic.members[other.slot].slot = slot
+		other.topic.members[other.slot].slot = int32(slot)
 	}
 	s.memberships[end] = membership{}
 	s.memberships = s.memberships[:end]

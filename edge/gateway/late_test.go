@@ -575,3 +575,22 @@ func (w *lateWorld) check() {
 		w.t.Errorf("the topic is at %v, want %v", at, w.at(w.top))
 	}
 }
+
+// TestWhoComesBehindAMessageGivenAheadIsGivenIt gives a message ahead, and then binds a session of
+// an SDK at a place before the message. When the message is published, that session must get it, and
+// nobody else may.
+func TestWhoComesBehindAMessageGivenAheadIsGivenIt(t *testing.T) {
+	m := newMoving(t, pos(1, 5))
+	text := []link.Rendering{{Form: link.FormChat, Text: []byte("ahead")}, {Form: link.FormJSON, Text: []byte("ahead")}}
+	m.newer.AheadForms(link.AheadForms{Topic: 1, ID: 77, Texts: text})
+	later := m.bound(m.newer, pos(1, 5))
+	giveAt(m.newer, pos(1, 6), 77)
+	wantTexts(t, later, "6")
+	for _, s := range []*Session{m.chat, m.sdk} {
+		wantTexts(t, s, "ahead")
+	}
+	give(m.newer, 7)
+	for _, s := range []*Session{m.chat, m.sdk, later} {
+		wantTexts(t, s, "7")
+	}
+}

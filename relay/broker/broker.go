@@ -12,10 +12,10 @@ import (
 // use the same back end.
 //
 // Only Run blocks. Publish, Subscribe, ReadHistory, Begin, CountSubscribers and Flush are requests.
-// Each request has a Token. The Event that answers the request has that Token, too. A Broker does not
-// bound its queues. The caller must bound the number of its unanswered requests. The Broker may be
-// given several requests of one kind about one topic. Those of them that succeed are carried out in
-// the order of the calls.
+// Each request has a Token. The Event that answers the request has that Token, too. A Broker does
+// not bound its queues. The caller must bound the number of its unanswered requests. The Broker may
+// be given several requests of one kind about one topic. Those of them that succeed are carried out
+// in the order of the calls.
 //
 // While Run runs, each request except a Subscribe is answered exactly once. A request may fail, for
 // example because the back end is away. The answer then has an Err. A Flushed has no Err. Instead,
@@ -54,10 +54,10 @@ type Broker interface {
 	// History has at most PageSize publications. If publications are long, it may have fewer.
 	ReadHistory(t protocol.Topic, after protocol.Position, token uint64)
 	// Begin decides the epoch of a topic that has no top. If the topic has a top, or if its epoch
-	// was decided before, Begin changes nothing. An epoch that a server has decided which is not the
-	// present one does not count: publications in it may be lost. The topic's next publication has
-	// offset 1 of the epoch in Began, unless that epoch is forgotten first, as a top is, or the
-	// publication has to begin a later epoch. Began answers the request.
+	// was decided before, Begin changes nothing. An epoch that another server has decided does not
+	// count, since publications in it may be lost. The topic's next publication has offset 1 of the
+	// epoch in Began, unless that epoch is forgotten first, as a top is, or the publication must
+	// begin a later epoch (see Publish.Known). Began answers the request.
 	Begin(t protocol.Topic, token uint64)
 	// CountSubscribers asks how many subscribers of a topic the back end counts. A subscription of
 	// this Broker counts too. Counted answers the request.
@@ -109,10 +109,10 @@ type Publish struct {
 	Known protocol.Position
 }
 
-// Retention says how much of a topic's history is kept. A broker's configuration may have a function
-// that returns the Retention of a topic. What is less than the broker keeps of every topic has no
-// effect there. All relays of one cluster must have the same Retention for a topic: each of them
-// cuts the history to the size that it knows.
+// Retention says how much of a topic's history is kept. A broker's configuration may have a
+// function that returns the Retention of a topic. What is less than the broker keeps of every topic
+// has no effect there. All relays of one cluster must have the same Retention for a topic: each of
+// them cuts the history to the size that it knows.
 type Retention struct {
 	Size int           // publications
 	Age  time.Duration // expiry after the topic's last publication
@@ -181,8 +181,8 @@ type Subscribed struct {
 	// Genuine is as in History, for Top, or for Begun. It may be false although it would be true in
 	// a History.
 	Genuine bool
-	// Begun is the epoch that Begin has decided, if Top is zero. It is 0 if there is none, or if the
-	// next publication is to begin a later epoch, since another server has decided this one.
+	// Begun is the epoch that Begin has decided, if Top is zero. It is 0 if there is none, or if
+	// the next publication is to begin a later epoch, since another server has decided this one.
 	Begun uint64
 }
 

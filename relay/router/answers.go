@@ -52,7 +52,10 @@ func (a *answers) answered(s *session, size int) {
 
 // drained takes a Drained of the edge. Bytes that are not under way do not count.
 func (a *answers) drained(d link.Drained) {
-	p := a.pending[d.Session]
+	p, known := a.pending[d.Session]
+	if !known {
+		return
+	}
 	n := int(min(d.Bytes, uint64(p.bytes)))
 	a.bytes -= n
 	if a.users[p.user] -= n; a.users[p.user] <= 0 {

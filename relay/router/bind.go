@@ -201,9 +201,19 @@ func (r *Router) bindNow(fr *frame, places []dialect.Place) {
 // While a Bind waits at its follower, its session may publish as a member. So bindLate refuses the
 // Bind only when these publishes are finished or granted. Otherwise a replay of such a publish
 // could be judged to be a stranger's.
+//
+// A Confirm is not refused. From then on its session is bound as soon as the followers can take it,
+// even if that means that nothing is recovered.
 func (r *Router) bindLate(fr *frame) {
 	fr.late = true
-	if fr.effect >= effectFinished || fr.waits == nil || fr.session.client().ways[fr.topic()].saying > 0 {
+	switch {
+	case fr.effect >= effectFinished || fr.waits == nil:
+		return
+	case fr.command.Verb == dialect.Confirm:
+		fr.waits.remove(fr)
+		r.tryBind(fr)
+		return
+	case fr.session.client().ways[fr.topic()].saying > 0:
 		return
 	}
 	r.dropWait(fr)

@@ -54,8 +54,39 @@ func (e *testEdge) setKeep(id uint64, name protocol.Topic, keep []byte) {
 	}
 }
 
+// bindAt binds a session that begins at a place. If the topic is further at this edge, the member is
+// late: the newest link brings what it lacks.
+func (e *testEdge) bindAt(topic, session uint64, at protocol.Position) {
+	e.bind(topic, session)
+	name := e.names[topic]
+	switch h := e.topics[name]; {
+	case h == nil || at.IsZero() || at.IsUnplaced():
+	case at.Offset > 0 && h.position.Before(at):
+		e.w.t.Errorf("%s: session %d is bound to %s at %v, and the edge is at %v", e.node, session, name, at, h.position)
+	case at.Before(h.position) && e.clients[session].ID != 0:
+		e.late[ofMember{session, name}] = at
+	}
+}
+
+// giveLate gives a publication that the topic's other members have had to those that are late.
+func (e *testEdge) giveLate(name protocol.Topic, f link.Forms) {
+	h := e.topics[name]
+	for _, id := range h.members {
+		m := ofMember{id, name}
+		at, late := e.late[m]
+		if !late || !at.Before(f.Position) {
+			continue
+		}
+		e.giveOne(id, f.Except, f.Texts)
+		if e.late[m] = f.Position; !f.Position.Before(h.position) {
+			delete(e.late, m)
+		}
+	}
+}
+
 func (e *testEdge) unbind(name protocol.Topic, id uint64) {
 	delete(e.keeps, ofMember{id, name})
+	delete(e.late, ofMember{id, name})
 	h := e.topics[name]
 	h.members = without(h.members, id)
 }
@@ -64,16 +95,34 @@ func (e *testEdge) unbind(name protocol.Topic, id uint64) {
 // of the chat whose user is the parameter except are left out.
 func (e *testEdge) give(h *heldTopic, except string, texts []link.Rendering) {
 	for _, id := range h.members {
-		form := link.FormChat
-		if _, client := e.clients[id]; client {
-			form = link.FormJSON
-		}
-		i := slices.IndexFunc(texts, func(t link.Rendering) bool { return t.Form == form })
-		if e.dead[id] || i < 0 || form == link.FormChat && except != "" && e.sessions[id].User == except {
-			continue
-		}
-		e.received[id] = append(e.received[id], string(texts[i].Text))
+		e.giveOne(id, except, texts)
 	}
+}
+
+func (e *testEdge) giveOne(id uint64, except string, texts []link.Rendering) {
+	form := link.FormChat
+	if _, client := e.clients[id]; client {
+		form = link.FormJSON
+	}
+	i := slices.IndexFunc(texts, func(t link.Rendering) bool { return t.Form == form })
+	if e.dead[id] || i < 0 || form == link.FormChat && except != "" && e.sessions[id].User == except {
+		return
+	}
+	e.received[id] = append(e.received[id], string(texts[i].Text))
+}
+
+// drainLater counts a text for a client. If it is a long answer, the relay is told Drained at once,
+// or later by drain if e.undrained is not nil.
+func (e *testEdge) drainLater(session uint64, text []byte) {
+	if _, client := e.clients[session]; !client || len(text) <= link.LongAnswer {
+		return
+	}
+	d := link.Drained{Session: session, Bytes: uint64(len(text))}
+	if e.undrained == nil {
+		e.send(d)
+		return
+	}
+	*e.undrained = append(*e.undrained, d)
 }
 
 // takeForms counts a Forms or an AheadForms in testEdge.kinds. If the edge lacks the feature, such
@@ -102,7 +151,7 @@ func (e *testEdge) takeOfClient(t link.Type, body []byte) {
 			e.sessions[f.Session] = link.Session{ID: f.Session, User: f.User}
 		}
 		for _, ch := range f.Channels {
-			e.bind(ch.Topic, f.Session)
+			e.bindAt(ch.Topic, f.Session, ch.Position)
 			e.setKeep(f.Session, e.names[ch.Topic], ch.Keep)
 		}
 		e.answer(f.Number, f.Session, f.Text)
@@ -115,7 +164,7 @@ func (e *testEdge) takeOfClient(t link.Type, body []byte) {
 		e.answer(f.Number, f.Session, f.Text)
 	case link.TypeBound:
 		f := must(link.ParseBound(body))
-		e.bind(f.Topic, f.Session)
+		e.bindAt(f.Topic, f.Session, f.Position)
 		e.setKeep(f.Session, e.names[f.Topic], f.Keep)
 		e.answer(f.Number, f.Session, f.Text)
 	case link.TypeAnswered:

@@ -181,6 +181,7 @@ func (e *testEdge) answer(number, session uint64, text []byte) {
 	}
 	e.log = slices.Delete(e.log, i, i+1)
 	e.received[session] = append(e.received[session], string(text))
+	e.drainLater(session, text)
 }
 
 func (e *testEdge) publication(f link.Forms) {
@@ -195,6 +196,7 @@ func (e *testEdge) publication(f link.Forms) {
 	}
 	if !f.Position.IsZero() {
 		if !h.position.Before(f.Position) {
+			e.giveLate(name, f)
 			return
 		}
 		e.changedEpoch(h.position, f.Position)

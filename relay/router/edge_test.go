@@ -29,7 +29,10 @@ type testEdge struct {
 	clients map[uint64]link.Client // sessions that were told as a Client, by id
 	keeps   map[ofMember][]byte    // keeps of memberships, none of them empty
 	closes  map[uint64][]link.Close
-	kinds   map[string]int // number of publication and ahead frames, by their type and forms
+	late    map[ofMember]protocol.Position // members that lack what the topic's others have had
+	// undrained has the long answers that are not drained yet. If it is nil, each is drained at once.
+	undrained *[]link.Drained
+	kinds     map[string]int // number of publication and ahead frames, by their type and forms
 
 	number   uint64
 	answered map[uint64]bool // granted numbers that were answered
@@ -151,7 +154,7 @@ func (w *world) edge(node string) *testEdge {
 		topics: map[protocol.Topic]*heldTopic{}, frames: map[protocol.Topic]int{},
 		received: map[uint64][]string{}, confirmed: map[uint64]bool{},
 		answered: map[uint64]bool{}, recent: map[uint64]bool{}, given: map[uint64]bool{},
-		clients: map[uint64]link.Client{}, keeps: map[ofMember][]byte{}, closes: map[uint64][]link.Close{}, kinds: map[string]int{},
+		clients: map[uint64]link.Client{}, keeps: map[ofMember][]byte{}, closes: map[uint64][]link.Close{}, late: map[ofMember]protocol.Position{}, kinds: map[string]int{},
 	}
 	w.edges = append(w.edges, e)
 	return e

@@ -29,7 +29,7 @@ type frame struct {
 
 	end     bool // true: the session's end; false: a command
 	held    bool // later frames of its session may wait for it
-	late    bool // a Bind that has waited for bindWait
+	late    bool // a Bind or a Confirm that has waited for bindWait
 	doubted bool // it is being looked up, see lookup.go
 	stage   frameStage
 	effect  frameEffect

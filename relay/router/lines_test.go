@@ -2,6 +2,7 @@ package router
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,24 +17,37 @@ import (
 // which the answer names the command, except for a close. Further words depend on the command:
 //
 //	connect 1 user until keep [topic=keep ...]
-//	bind 2 topic [keep]
+//	bind 2 topic [keep [range ...]]
 //	unbind 3 topic
 //	say 4 topic text        published by anybody, and answered
 //	tell 5 topic text       published by members, and answered
 //	hint 6 topic text       published by members, and not answered
 //	renew 7 until [keep]
 //	ping 8                  does nothing
+//	history 9 topic [range ...]
 //	close code text
 //
-// The answer to command 2 is "2 done", or "2" and the name of a reason.
+// The parts of a range are "most=5", "since=EPOCH-OFFSET", "any" for dialect.Range.AnyEpoch,
+// "strict", "limit=3" and "reverse". A topic of a connect may have a range, which begins with a
+// semicolon, and whose parts are divided by semicolons.
+//
+// The answer to command 2 is "2 done", or "2" and the name of a reason. If clients may see the
+// topic's history, the answer goes on with the place, with "recovered" if that is so, and with the
+// offsets and texts of publications. The places of a connect are divided by semicolons.
 type lines struct {
-	most int // result of MaxTopics
+	most  int  // result of MaxTopics
+	shows bool // publications are rendered with their positions
 }
 
 var _ dialect.Dialect = lines{}
 
 // speakers returns the dialects of a relay that serves clients of SDKs.
 func speakers() []dialect.Dialect { return []dialect.Dialect{chat.Dialect{}, lines{most: 8}} }
+
+// showing is like speakers, but publications are rendered with their positions.
+func showing() []dialect.Dialect {
+	return []dialect.Dialect{chat.Dialect{}, lines{most: 8, shows: true}}
+}
 
 func (lines) Check(s dialect.Session) error {
 	if s.User == "nobody" {
@@ -62,11 +76,16 @@ func (lines) Parse(s dialect.Session, _ time.Time, frame []byte, _ bool) dialect
 		c.Verb, c.Topic = dialect.Confirm, ""
 		c.Terms = &dialect.Terms{User: word(2), Until: number(3), Keep: []byte(word(4))}
 		for _, w := range words[5:] {
-			topic, keep, _ := strings.Cut(w, "=")
-			c.Terms.Topics = append(c.Terms.Topics, dialect.Binding{Topic: protocol.Topic(topic), Keep: []byte(keep)})
+			parts := strings.Split(w, ";")
+			topic, keep, _ := strings.Cut(parts[0], "=")
+			c.Terms.Topics = append(c.Terms.Topics, dialect.Binding{
+				Topic: protocol.Topic(topic), Keep: []byte(keep), Range: rangeOf(parts[1:]),
+			})
 		}
 	case "bind":
-		c.Verb, c.Terms = dialect.Bind, &dialect.Terms{Keep: []byte(word(3))}
+		c.Verb, c.Terms = dialect.Bind, &dialect.Terms{Keep: []byte(word(3)), Range: rangeOf(words[min(4, len(words)):])}
+	case "history":
+		c.Verb, c.Terms = dialect.History, &dialect.Terms{Range: rangeOf(words[3:])}
 	case "unbind":
 		c.Verb = dialect.Unbind
 	case "say":
@@ -88,24 +107,72 @@ func (lines) Parse(s dialect.Session, _ time.Time, frame []byte, _ bool) dialect
 	return c
 }
 
+// rangeOf reads the parts of a range.
+func rangeOf(parts []string) (r dialect.Range) {
+	for _, p := range parts {
+		name, value, _ := strings.Cut(p, "=")
+		n, _ := strconv.Atoi(value)
+		switch name {
+		case "most":
+			r.Most = n
+		case "since":
+			r.Asked, r.Since = true, must(protocol.ParsePosition(value))
+		case "any":
+			r.AnyEpoch = true
+		case "strict":
+			r.Strict = true
+		case "limit":
+			r.Limit = n
+		case "reverse":
+			r.Reverse = true
+		default:
+			panic("no part of a range: " + p)
+		}
+	}
+	return r
+}
+
 func (lines) Content(s dialect.Session, c *dialect.Command) protocol.Content {
 	return protocol.Content{From: s.User, Msg: c.Text, Client: fmt.Sprint("c", s.ID)}
 }
 
 var reasons = [dialect.Reasons]string{
 	"done", "not-member", "no-members", "undecided", "many-topics", "many-memberships", "many-addressed", "too-much",
-	"already", "late", "unsure", "many-keeps",
+	"already", "late", "unsure", "many-keeps", "unrecoverable",
 }
 
 func (lines) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) []byte {
-	return fmt.Appendf(nil, "%d %s", c.Tag, reasons[v.Reason])
+	b := fmt.Appendf(nil, "%d %s", c.Tag, reasons[v.Reason])
+	kept := slices.ContainsFunc(v.Places, func(p dialect.Place) bool { return p.Kept })
+	for i, p := range v.Places {
+		if i > 0 && kept {
+			b = append(b, ';')
+		}
+		if !p.Kept {
+			continue
+		}
+		b = append(append(b, ' '), p.At.String()...)
+		if p.Recovered {
+			b = append(b, " recovered"...)
+		}
+		for _, m := range p.Missed {
+			b = append(strconv.AppendUint(append(b, ' '), m.Position.Offset, 10), ':')
+			b = append(b, m.Content.Msg...)
+		}
+	}
+	return b
 }
 
-func (lines) Render(b []byte, t protocol.Topic, _ protocol.Position, p *protocol.Content) (text []byte, except string) {
-	return fmt.Appendf(b, "%s %s%s: %s", t, p.From, p.Client, p.Msg), "nobody"
+func (l lines) Render(b []byte, t protocol.Topic, at protocol.Position, p *protocol.Content) (text []byte, except string) {
+	b = fmt.Appendf(b, "%s %s%s: %s", t, p.From, p.Client, p.Msg)
+	if l.shows && !at.IsZero() {
+		b = append(append(b, " at "...), at.String()...)
+	}
+	return b, "nobody"
 }
 
-func (lines) PubSize(p *protocol.Content) int { return len(p.From) + len(p.Client) + len(p.Msg) }
+// PubSize counts the text, and an offset with what divides it from others.
+func (lines) PubSize(p *protocol.Content) int { return len(p.Msg) + 32 }
 
 func (lines) Lost(protocol.Topic) []byte { return nil }
 

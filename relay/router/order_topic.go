@@ -80,7 +80,7 @@ func (r *Router) awaitByTopic(fr *frame) {
 		}
 		w.parked = append(w.parked, fr)
 	}
-	if fr.command.Verb == dialect.Bind && fr.effect < effectFinished {
+	if v := fr.command.Verb; (v == dialect.Bind || v == dialect.Confirm) && fr.effect < effectFinished {
 		r.after(bindWait, func() { r.bindLate(fr) })
 	}
 }
@@ -165,5 +165,6 @@ func (r *Router) releaseFreed() {
 	}
 }
 
-// bindWait bounds the time from the arrival of a Bind to its binding. An SDK gives up after 5 s.
+// bindWait bounds the time from the arrival of a Bind to its binding. It also bounds the time for
+// which a Confirm waits for the places of its session. An SDK gives up after 5 s.
 const bindWait = 4 * time.Second

@@ -51,10 +51,10 @@ func (r *Router) recall(t *topic, since, at protocol.Position) (pubs []dialect.P
 		}
 		i, j := p.index(since), p.index(at)
 		return p.items[i:j:j], true, nil
-	case p.known && p.from.Epoch == since.Epoch && p.cut:
+	case p.known && p.cut && since.Before(p.from):
 		return nil, false, nil
 	}
-	r.dropPast(c)
+	r.pasts.drop(c)
 	start := protocol.Position{Epoch: since.Epoch, Offset: since.Offset - min(since.Offset, pastEarlier)}
 	p.known, p.from, p.to = true, start, start
 	r.askPast(c)
@@ -76,13 +76,13 @@ func (p *past) index(at protocol.Position) int {
 // busy topic's past stays whole while many clients come back, though its tail soon moves on.
 func (r *Router) keepTail(c *comeback) {
 	p, t := &c.past, c.topic
-	if p.to == t.top {
+	if !p.to.Before(t.top) { // history may have more than this relay has heard
 		return
 	}
 	n := len(p.items)
 	p.items = t.inTail(p.items, p.to, t.top)
 	for _, pub := range p.items[n:] {
-		p.add(r, pub.Content.Size())
+		r.pasts.grow(c, pub.Content.Size())
 	}
 	p.to = t.top
 	r.boundPast(c)
@@ -94,10 +94,10 @@ func (r *Router) boundPast(c *comeback) {
 	p := &c.past
 	for p.bytes > pastMost {
 		p.from, p.cut = p.items[0].Position, true
-		p.add(r, -p.items[0].Content.Size())
+		r.pasts.grow(c, -p.items[0].Content.Size())
 		p.items = p.items[1:]
 	}
-	r.boundPasts(c)
+	r.pasts.bound(r.cfg.TailBytes/4, c)
 }
 
 // askPast asks for the page of history after past.to. If too many pages are asked for, c waits for
@@ -117,40 +117,78 @@ type pasts struct {
 	asked   int         // pages that are asked for
 	waiting []*comeback // those that wait for their turn to ask
 	bytes   int         // contents of all pasts
-	order   []*comeback // those that have contents, in the order in which they began to have them
+	// The comebacks whose pasts have contents are in a linked list, in the order of their last use.
+	first, last *comeback
 }
 
-// dropPast forgets what a past knows. A page that is asked for is not wanted any more if its
-// comeback is forgotten.
-func (r *Router) dropPast(c *comeback) {
-	r.pasts.bytes -= c.past.bytes
+// add puts a comeback at the end of the list.
+func (q *pasts) add(c *comeback) {
+	if c.prev = q.last; q.last != nil {
+		q.last.next = c
+	} else {
+		q.first = c
+	}
+	q.last, c.listed = c, true
+}
+
+// remove takes a comeback off the list, if it is there.
+func (q *pasts) remove(c *comeback) {
+	if !c.listed {
+		return
+	}
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		q.first = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	} else {
+		q.last = c.prev
+	}
+	c.prev, c.next, c.listed = nil, nil, false
+}
+
+// grow adds a number of bytes to the size of the contents of a past.
+func (q *pasts) grow(c *comeback, bytes int) {
+	c.past.bytes += bytes
+	q.bytes += bytes
+	switch has := c.past.bytes > 0; {
+	case has && !c.listed:
+		q.add(c)
+	case !has:
+		q.remove(c)
+	}
+}
+
+// bound drops pasts while all of them together have more than a number of bytes. What was used
+// longest ago is dropped first. The past in the argument stays.
+func (q *pasts) bound(most int, now *comeback) {
+	for c := q.first; c != nil && q.bytes > most; {
+		next := c.next
+		if c != now {
+			q.drop(c)
+		}
+		c = next
+	}
+}
+
+// drop forgets what a past knows. A page that is asked for is not wanted any more if its comeback
+// is forgotten.
+func (q *pasts) drop(c *comeback) {
+	q.grow(c, -c.past.bytes)
 	c.past = past{asked: c.past.asked, looking: c.past.looking}
 }
 
-// bound drops pasts while all of them together have more than a quarter of Config.TailBytes. Those
-// that came first are dropped first. The one in the argument stays.
-func (r *Router) boundPasts(now *comeback) {
-	q := &r.pasts
-	for q.bytes > r.cfg.TailBytes/4 && len(q.order) > 0 {
-		c := q.order[0]
-		q.order = q.order[1:]
-		if c == now {
-			q.order = append(q.order, c)
-			if len(q.order) == 1 {
-				return
-			}
-			continue
-		}
-		if r.comebacks[c.topic] == c {
-			r.dropPast(c)
-		}
-	}
-	if q.bytes == 0 {
-		q.order = nil
-	}
+// skip makes a past begin after a position. What is before it cannot be had.
+func (q *pasts) skip(c *comeback, at protocol.Position) {
+	q.grow(c, -c.past.bytes)
+	p := &c.past
+	p.items = nil
+	p.known, p.cut, p.from, p.to = true, true, at, at
 }
 
-// recalled takes a page of history that askPast or beyond has asked for.
+// recalled takes a page of history that askPast or look has asked for.
 func (r *Router) recalled(c *comeback, ev broker.History) {
 	p, t := &c.past, c.topic
 	looking := p.looking
@@ -167,47 +205,58 @@ func (r *Router) recalled(c *comeback, ev broker.History) {
 		return
 	case looking:
 		c.looked, c.top = max(r.clock, 1), ev.Top
+		t.genuine = t.genuine || ev.Genuine && ev.Top == t.top
 		r.wake(c)
 		return
 	case !p.known: // it was dropped meanwhile
 		r.wake(c)
 		return
 	case !ev.Genuine:
-		p.skip(r, t.top)
+		r.pasts.skip(c, t.top)
 		r.wake(c)
 		return
 	}
-	if len(p.items) == 0 && len(ev.Publications) > 0 {
-		r.pasts.order = append(r.pasts.order, c)
-	}
 	was := p.to
-	for i := range ev.Publications {
-		pub := &ev.Publications[i]
-		if !p.to.Before(pub.Position) {
-			continue
-		}
-		if _, hole := missing(p.to, pub.Position); hole || pub.Position.Epoch != p.to.Epoch {
-			p.skip(r, protocol.Position{Epoch: pub.Position.Epoch, Offset: pub.Position.Offset - 1})
-		}
-		p.items = append(p.items, dialect.Published{Position: pub.Position, Content: &pub.Content})
-		p.add(r, pub.Content.Size())
-		p.to = pub.Position
-	}
-	if p.to.Before(ev.Through) { // the last entries of the page could not be read
-		p.skip(r, ev.Through)
-	}
-	if !ev.More && p.to.Before(ev.Top) { // history ends before the topic's top
-		p.skip(r, ev.Top)
-	}
+	r.takePast(c, ev)
 	r.boundPast(c)
 	if first := t.tailFrom(); p.to.Before(first) && c.waiting.first != nil {
 		if was != p.to {
 			r.askPast(c)
 			return
 		}
-		p.skip(r, first) // the broker has lost what comes before the tail
+		r.pasts.skip(c, first) // the broker has lost what comes before the tail
 	}
 	r.wake(c)
+}
+
+// takePast adds the publications of a page to a past. If there is a hole before the tail, the past
+// begins behind it.
+func (r *Router) takePast(c *comeback, ev broker.History) {
+	p, first := &c.past, c.topic.tailFrom()
+	for i := range ev.Publications {
+		pub := &ev.Publications[i]
+		if !p.to.Before(pub.Position) {
+			continue
+		}
+		if _, hole := missing(p.to, pub.Position); hole || pub.Position.Epoch != p.to.Epoch {
+			if !p.to.Before(first) {
+				return // the tail has what follows, or this relay has not heard of it yet
+			}
+			r.pasts.skip(c, protocol.Position{Epoch: pub.Position.Epoch, Offset: pub.Position.Offset - 1})
+		}
+		p.items = append(p.items, dialect.Published{Position: pub.Position, Content: &pub.Content})
+		r.pasts.grow(c, pub.Content.Size())
+		p.to = pub.Position
+	}
+	if !p.to.Before(first) {
+		return
+	}
+	if p.to.Before(ev.Through) { // the last entries of the page could not be read
+		r.pasts.skip(c, ev.Through)
+	}
+	if !ev.More && p.to.Before(ev.Top) { // history ends before the topic's top
+		r.pasts.skip(c, ev.Top)
+	}
 }
 
 // nextPast asks for the pages that have waited for their turn.
@@ -225,17 +274,4 @@ func (r *Router) nextPast() {
 			r.wake(c)
 		}
 	}
-}
-
-// add adds a number of bytes to the size of the contents.
-func (p *past) add(r *Router, bytes int) {
-	p.bytes += bytes
-	r.pasts.bytes += bytes
-}
-
-// skip makes the past begin after a position. What is before it cannot be had.
-func (p *past) skip(r *Router, at protocol.Position) {
-	p.add(r, -p.bytes)
-	p.items = nil
-	p.known, p.cut, p.from, p.to = true, true, at, at
 }

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"slices"
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
@@ -28,12 +29,15 @@ type comeback struct {
 	top       protocol.Position
 	past      past
 	used      time.Duration // Router.clock when the comeback was last needed
+
+	prev, next *comeback // in the list of Router.pasts
+	listed     bool      // in that list
 }
 
 const (
 	// comebackAge is how long a comeback stays after it was last needed.
 	comebackAge = 2 * time.Second
-	// lookAge is how long the top that the broker told counts for positions beyond a topic's top.
+	// lookAge is how long an answer of the broker about a topic's top counts.
 	lookAge = time.Second
 )
 
@@ -46,6 +50,10 @@ func (r *Router) comeback(t *topic) *comeback {
 		r.retire(c, comebackAge)
 	}
 	c.used = r.clock
+	if c.listed { // it is now the last one
+		r.pasts.remove(c)
+		r.pasts.add(c)
+	}
 	return c
 }
 
@@ -66,37 +74,49 @@ func (r *Router) retire(c *comeback, after time.Duration) {
 // forgetComeback forgets the comeback of a topic, if there is one. No frame may wait there.
 func (r *Router) forgetComeback(t *topic) {
 	if c := r.comebacks[t]; c != nil {
-		r.dropPast(c)
+		r.pasts.drop(c)
 		delete(r.comebacks, t)
 	}
 }
 
 // places returns the place of each topic of a Bind or a Confirm, as if its session became a member
 // now. The second result is the list in which the frame has to wait if that cannot be said yet. All
-// that has to be asked for is then asked for.
+// that has to be asked for is then asked for. A Confirm that is late does not wait: what is not
+// known by then is not recovered.
 func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
 	e := fr.session.edge
+	late := fr.late && fr.command.Verb == dialect.Confirm
 	places = make([]dialect.Place, len(fr.bindings()))
 	for i, b := range fr.bindings() {
 		place, w := r.placeIn(r.directory.follower(e, b.Topic), b.Range)
-		if places[i] = place; wait == nil {
+		if places[i] = place; wait == nil && !late {
 			wait = w
 		}
 	}
 	if wait != nil {
 		return nil, wait
 	}
-	size := 0
+	size := r.boundMissed(fr, places, maxMissed)
+	if wait = r.mayAnswer(e, fr.user(), size); wait != nil && late {
+		r.boundMissed(fr, places, 0)
+		return places, nil
+	}
+	return places, wait
+}
+
+// boundMissed returns the size of the texts of all missed publications in some places. If a place
+// would make that more than the given size, the place has nothing recovered.
+func (r *Router) boundMissed(fr *frame, places []dialect.Place, most int) (size int) {
 	for i := range places {
 		p := &places[i]
 		n := r.sizeOf(fr.session, p.Missed)
-		if size+n > maxMissed {
+		if size+n > most {
 			p.Recovered, p.Missed = false, nil
 			continue
 		}
 		size += n
 	}
-	return places, r.mayAnswer(e, fr.user(), size)
+	return size
 }
 
 // user returns the user of a frame's session. For a Confirm it is the user that the session will
@@ -121,17 +141,17 @@ func (r *Router) sizeOf(s *session, pubs []dialect.Published) (size int) {
 // the list in which to wait.
 func (r *Router) placeIn(f *follower, asked dialect.Range) (p dialect.Place, wait *binders) {
 	t := f.topic
-	p.At = f.entry()
+	p.Kept, p.At = asked.Most > 0, f.entry()
 	if p.At.IsUnplaced() {
 		p.At = protocol.Position{}
 	}
 	if p.At.IsZero() && t.subscribed && t.top.IsZero() {
-		if t.begun == 0 && asked.Most > 0 && !r.outage.away {
+		if t.begun == 0 && p.Kept && !r.outage.away {
 			return p, r.begin(t)
 		}
 		p.At.Epoch = t.begun
 	}
-	if p.Kept = asked.Most > 0; !p.Kept || !asked.Asked {
+	if !p.Kept || !asked.Asked {
 		return p, nil
 	}
 	p.Missed, p.Recovered, wait = r.missedSince(t, asked, p.At)
@@ -164,8 +184,10 @@ func (r *Router) missedSince(t *topic, asked dialect.Range, at protocol.Position
 		return nil, false, nil
 	case at.Before(since):
 		return nil, false, r.beyond(t, since)
-	case since.Epoch != at.Epoch, !t.genuine, t.recent.unsure():
+	case since.Epoch != at.Epoch, t.recent.unsure(at):
 		return nil, false, nil
+	case !t.genuine: // recalled changes that
+		return nil, false, r.look(t)
 	case since == at:
 		return nil, true, nil
 	case at.Offset-since.Offset > uint64(asked.Most):
@@ -200,10 +222,11 @@ func (t *topic) inTail(pubs []dialect.Published, since, at protocol.Position) []
 	return pubs
 }
 
-// unsure reports whether clients may lack messages that the topic's positions do not tell of:
-// messages that were given ahead, or that the broker has lost.
-func (n *recent) unsure() bool {
-	return n != nil && (n.tail.ahead > 0 || n.tail.torn || len(n.rewinds) > 0)
+// unsure reports whether clients may lack messages that the position at does not tell of: messages
+// that were given ahead, or that the broker has lost at the end of the epoch.
+func (n *recent) unsure(at protocol.Position) bool {
+	return n != nil && (n.tail.ahead > 0 || n.tail.torn ||
+		slices.ContainsFunc(n.rewinds, func(w rewind) bool { return w.to.Epoch == at.Epoch }))
 }
 
 // tailFrom returns the position after which the topic's tail has all publications, with what they
@@ -224,12 +247,21 @@ func (t *topic) tailFrom() protocol.Position {
 // If the broker does not know the position either, the result is nil. Otherwise it is the list in
 // which to wait.
 func (r *Router) beyond(t *topic, since protocol.Position) *binders {
+	if wait := r.look(t); wait != nil {
+		return wait
+	}
+	if top := r.comebacks[t].top; since.Epoch != top.Epoch || top.Before(since) {
+		return nil
+	}
+	return r.hear(t)
+}
+
+// look asks the broker for the topic's top, and whether it is genuine. It returns the list in which
+// to wait for the answer, or nil if the broker has answered lately.
+func (r *Router) look(t *topic) *binders {
 	c := r.comeback(t)
 	if c.looked > 0 && r.clock-c.looked < lookAge {
-		if since.Epoch != c.top.Epoch || c.top.Before(since) {
-			return nil
-		}
-		return r.hear(t)
+		return nil
 	}
 	if !c.past.asked {
 		c.past.asked, c.past.looking = true, true

@@ -60,8 +60,7 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 	if t.placed && !t.subscribed {
 		r.outage.deafened--
 	}
-	t.subscribed, t.placed, t.genuine = true, true, ev.Genuine
-	t.begun = ev.Begun
+	t.subscribed, t.placed, t.begun = true, true, ev.Begun
 	if t.recent != nil {
 		t.recent.blind = 0
 	}
@@ -72,6 +71,7 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 	if known := t.known(); top.Before(known) {
 		top = known
 	}
+	t.genuine = ev.Genuine && ev.Top == top // otherwise the broker has lost publications
 	r.wentBack(t, ev.Top)
 	for f := range t.all {
 		r.place(f, top)

@@ -41,7 +41,8 @@ type filter struct {
 	away      bool                      // the back end is out of reach; see the method lost
 	replies   bool                      // while away: answers to earlier publishes still come
 	published []broker.Publish
-	histories int
+	histories int // number of ReadHistory
+	begins    int // number of Begin
 	held      []broker.Event
 	slow      bool // Received, Subscribed and Flushed wait in the field late
 	late      []broker.Event
@@ -62,6 +63,11 @@ func (f *filter) Publish(p broker.Publish) {
 func (f *filter) ReadHistory(t protocol.Topic, after protocol.Position, token uint64) {
 	f.histories++
 	f.Handle.ReadHistory(t, after, token)
+}
+
+func (f *filter) Begin(t protocol.Topic, token uint64) {
+	f.begins++
+	f.Handle.Begin(t, token)
 }
 
 var errAway = errors.New("away")

@@ -254,6 +254,7 @@ func FuzzPubSize(f *testing.F) {
 	f.Add("", "", "\x00\x01\t\n\"\\", "", "", `"\u0068i"`, false)
 	f.Add("b\xffb", "", "é\xff\u2028", "1", "", "", false)
 	f.Add(strings.Repeat("\x00", 100), "c1", "", "", "", "", true)
+	f.Add("bob", "c1", strings.Repeat("\x00", 100), "", "", "", false)
 	f.Fuzz(func(t *testing.T, from, client, msg, info, tags, raw string, isJSON bool) {
 		c := protocol.Content{From: from, Client: client, Msg: msg, Info: info, Tags: tags, Raw: raw, JSON: isJSON}
 		size := speaks.PubSize(&c)
@@ -277,7 +278,11 @@ func TestALongReplyIsAllocatedOnce(t *testing.T) {
 	for i := range offsets {
 		offsets[i] = uint64(i) + 4
 	}
-	v := dialect.Verdict{Places: []dialect.Place{{Kept: true, At: protocol.Position{Epoch: 7, Offset: 2003}, Recovered: true, Missed: missed(offsets...)}}}
+	list := missed(offsets...)
+	for _, one := range list {
+		one.Content.Msg = `"` + strings.Repeat("x", 1000) + `"`
+	}
+	v := dialect.Verdict{Places: []dialect.Place{{Kept: true, At: protocol.Position{Epoch: 7, Offset: 2003}, Recovered: true, Missed: list}}}
 	for _, line := range []string{
 		`{"id":2,"subscribe":{"channel":"group:g","recover":true,"epoch":"7","offset":3}}`, `{"id":2,"history":{"channel":"group:g","limit":-1}}`,
 	} {

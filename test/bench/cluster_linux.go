@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -20,14 +21,25 @@ const noRate = "EDGE_RATE=0" // without this setting the rate limit would be mea
 
 func startCluster(ctx context.Context, b *bench) (*site, error) { return startEdges(ctx, b, 2) }
 
+func startKeeping(ctx context.Context, b *bench) (*site, error) {
+	rules := fmt.Sprintf("RELAY_CHANNELS=user:* read=self write=any; * read=any write=any history=%d/1m", keptMessages)
+	return startServers(ctx, b, 2, []string{rules})
+}
+
 // startEdges starts a cluster with the given number of edges. The settings in env are added to the
 // environment of each edge.
 func startEdges(ctx context.Context, b *bench, edges int, env ...string) (*site, error) {
+	return startServers(ctx, b, edges, nil, env...)
+}
+
+// startServers does what startEdges does. The settings in relays are added to the environment of
+// each relay.
+func startServers(ctx context.Context, b *bench, edges int, relays []string, env ...string) (*site, error) {
 	redis, err := b.dir.Redis()
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{redis: redis, relay: b.dir.Relay(redis), spare: b.dir.Relay(redis)}
+	c := &cluster{redis: redis, relay: b.dir.Relay(redis, relays...), spare: b.dir.Relay(redis, relays...)}
 	for range edges {
 		c.edges = append(c.edges, b.dir.Edge("ws://"+c.relay.Addr+",ws://"+c.spare.Addr, append(env, noRate)...))
 	}
@@ -35,7 +47,7 @@ func startEdges(ctx context.Context, b *bench, edges int, env ...string) (*site,
 	if err != nil {
 		return nil, err
 	}
-	s := &site{redis: &process{"Redis", redis.PID()}, cluster: c, stop: func() { c.spare.Kill(); stop() }}
+	s := &site{redis: &process{"Redis", redis.PID()}, store: redis, cluster: c, stop: func() { c.spare.Kill(); stop() }}
 	for _, e := range c.edges {
 		s.addrs, s.counted = append(s.addrs, e.Addr), append(s.counted, process{"edge", e.PID()})
 	}

@@ -13,6 +13,7 @@ const (
 	anywhere = "idle connect fanout groups broadcast payload pace"
 	pairwise = " direct"
 	ours     = " link redis publish restart"
+	back     = " resume"
 )
 
 // These are names of forms, which the report's table shows. A form is a way to run servers.
@@ -27,7 +28,7 @@ const (
 func (b *bench) forms(o options) (forms []*form, err error) {
 	forms = []*form{
 		{name: clusterName, dialect: load.Chat{}, ours: true, budgets: true, can: anywhere + pairwise + ours, start: startCluster},
-		{name: sdkName, dialect: load.SDK{Path: centrifugoPath}, ours: true, can: anywhere + pairwise, start: startCluster},
+		{name: sdkName, dialect: load.SDK{Path: centrifugoPath}, ours: true, can: anywhere + pairwise + back, start: startCluster, keeps: startKeeping},
 		{name: "one process", dialect: load.Chat{}, ours: true, can: anywhere + pairwise, start: startOne},
 		{name: "floor", dialect: load.Floor{}, can: "idle connect fanout payload pace", start: startFloor},
 	}
@@ -51,7 +52,7 @@ func (b *bench) peers() (forms []*form) {
 		dialect := load.Centrifugo{Path: centrifugoPath}
 		forms = append(forms,
 			&form{name: "Centrifugo, one node, in memory", dialect: dialect, can: anywhere, start: startCentrifugo},
-			&form{name: centrifugos, dialect: dialect, can: anywhere + pairwise, start: startCentrifugos})
+			&form{name: centrifugos, dialect: dialect, can: anywhere + pairwise + back, start: startCentrifugos, keeps: startCentrifugosKeeping})
 	} else {
 		b.note("Centrifugo is absent: there is no centrifugo on the PATH.")
 	}
@@ -71,7 +72,7 @@ func startFloor(ctx context.Context, b *bench) (*site, error) {
 }
 
 func startCentrifugo(ctx context.Context, b *bench) (*site, error) {
-	s, err := b.dir.Centrifugo(nil)
+	s, err := b.dir.Centrifugo(nil, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -95,14 +96,22 @@ func startSingle(ctx context.Context, s *local.Server) (*site, error) {
 	return &site{addrs: []string{s.Addr}, counted: []process{{"server", s.PID()}}, stop: stop}, nil
 }
 
-func startCentrifugos(ctx context.Context, b *bench) (*site, error) {
+func startCentrifugos(ctx context.Context, b *bench) (*site, error) { return startNodes(ctx, b, 0) }
+
+func startCentrifugosKeeping(ctx context.Context, b *bench) (*site, error) {
+	return startNodes(ctx, b, keptMessages)
+}
+
+// startNodes starts two nodes of Centrifugo with a Redis. The history has the meaning that it has
+// for Dir.Centrifugo.
+func startNodes(ctx context.Context, b *bench, history int) (*site, error) {
 	redis, err := b.dir.Redis()
 	if err != nil {
 		return nil, err
 	}
 	var servers [2]*local.Server
 	for i := range servers {
-		if servers[i], err = b.dir.Centrifugo(redis); err != nil {
+		if servers[i], err = b.dir.Centrifugo(redis, history); err != nil {
 			return nil, err
 		}
 	}
@@ -113,7 +122,7 @@ func startCentrifugos(ctx context.Context, b *bench) (*site, error) {
 	return &site{
 		addrs:   []string{servers[0].Addr, servers[1].Addr},
 		counted: []process{{"server", servers[0].PID()}, {"server", servers[1].PID()}},
-		redis:   &process{"Redis", redis.PID()}, stop: stop,
+		redis:   &process{"Redis", redis.PID()}, store: redis, stop: stop,
 	}, nil
 }
 

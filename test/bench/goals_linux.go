@@ -42,6 +42,11 @@ func goals() (all []goal) {
 	for _, p := range paces {
 		add("pace", paceCase(1000, p), "CPU per delivery", 1.1)
 	}
+	for _, of := range []string{hotCase(comeBack), ownCase(comeBack), busyCase(comeBackBusy)} {
+		for _, what := range []string{untilLast, "CPU per resume"} {
+			all = append(all, goal{"resume", of, what, centrifugos, sdkName, 1, false})
+		}
+	}
 	return all
 }
 

@@ -42,6 +42,7 @@ func init() {
 		{"redis", 2000, redis},
 		{"publish", 0, publish},
 		{"restart", 10_000, restart},
+		{"resume", 10_100, resume},
 	}
 }
 

@@ -12,10 +12,11 @@ import (
 // site is a set of running servers.
 type site struct {
 	form    *form
-	addrs   []string  // addresses of the servers; sessions take them in turn
-	counted []process // processes whose CPU and memory are measured
-	redis   *process  // nil: the servers use no Redis, or one that the bench does not know
-	cluster *cluster  // nil: the servers are not a cluster of the bench
+	addrs   []string      // addresses of the servers; sessions take them in turn
+	counted []process     // processes whose CPU and memory are measured
+	redis   *process      // nil: the servers use no Redis, or one that the bench does not know
+	store   *local.Server // the same Redis as a server; nil: there is none that the bench has started
+	cluster *cluster      // nil: the servers are not a cluster of the bench
 	stop    func()
 }
 
@@ -36,6 +37,9 @@ type form struct {
 	budgets bool   // budgets apply to the form
 	can     string // names of the scenarios that the form can run, separated by blanks
 	start   func(ctx context.Context, b *bench) (*site, error)
+	// keeps starts the servers as start does, but so that they keep keptMessages of each topic for a
+	// minute.
+	keeps func(ctx context.Context, b *bench) (*site, error)
 }
 
 // form.with starts the servers of a form, and opens a loop for sessions on them. It calls the given

@@ -26,6 +26,15 @@ type client struct {
 	ended     []string // each "connecting" after the first connect, and each "disconnected"
 	lost      []string // each end of a subscription, and each refusal of one
 	received  map[string][]received
+	begun     map[string][]beginning // of subscriptions by the client and by the server, by channel
+}
+
+// beginning is what the SDK told a client when a subscription began.
+type beginning struct {
+	Recoverable, WasRecovering, Recovered bool
+
+	At  centrifuge.StreamPosition // zero if the subscription has no position
+	Had int                       // publications of the channel that the client had before
 }
 
 // received is a publication as the SDK passed it to a client.
@@ -35,6 +44,8 @@ type received struct {
 	ID   string // the publisher's client id
 	Info string // what the publisher's token says, or ""
 	At   time.Time
+
+	Offset uint64 // 0: the publication has none
 }
 
 // connect connects a user to an edge that needs no token, and waits until the edge has confirmed
@@ -60,7 +71,7 @@ func dial(t testing.TB, address, user string, config centrifuge.Config) *client 
 	if config.NetDialContext == nil {
 		config.NetDialContext = dialWatched(t)
 	}
-	c := &client{Client: centrifuge.NewJsonClient(address, config), t: t, user: user, received: map[string][]received{}}
+	c := &client{Client: centrifuge.NewJsonClient(address, config), t: t, user: user, received: map[string][]received{}, begun: map[string][]beginning{}}
 	t.Cleanup(c.Close)
 	c.OnConnected(func(centrifuge.ConnectedEvent) {
 		c.mu.Lock()
@@ -80,6 +91,9 @@ func dial(t testing.TB, address, user string, config centrifuge.Config) *client 
 		c.ended = append(c.ended, fmt.Sprintf("disconnected %d %s", e.Code, e.Reason))
 	})
 	c.OnPublication(func(e centrifuge.ServerPublicationEvent) { c.take(e.Channel, e.Publication) })
+	c.OnSubscribed(func(e centrifuge.ServerSubscribedEvent) {
+		c.begins(e.Channel, beginning{Recoverable: e.Recoverable, WasRecovering: e.WasRecovering, Recovered: e.Recovered}, e.StreamPosition)
+	})
 	if err := c.Connect(); err != nil {
 		t.Logf("%s: the first dial: %v", user, err)
 	}
@@ -89,11 +103,21 @@ func dial(t testing.TB, address, user string, config centrifuge.Config) *client 
 func (c *client) take(channel string, p centrifuge.Publication) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := received{Data: string(p.Data), At: time.Now()}
+	r := received{Data: string(p.Data), At: time.Now(), Offset: p.Offset}
 	if p.Info != nil {
 		r.User, r.ID, r.Info = p.Info.User, p.Info.Client, string(p.Info.ConnInfo)
 	}
 	c.received[channel] = append(c.received[channel], r)
+}
+
+func (c *client) begins(channel string, b beginning, at *centrifuge.StreamPosition) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at != nil {
+		b.At = *at
+	}
+	b.Had = len(c.received[channel])
+	c.begun[channel] = append(c.begun[channel], b)
 }
 
 // subscribe subscribes to a channel, and waits until the subscription is confirmed.
@@ -118,7 +142,10 @@ func (c *client) begin(channel string) *centrifuge.Subscription {
 		defer c.mu.Unlock()
 		c.lost = append(c.lost, what)
 	}
-	sub.OnSubscribed(func(centrifuge.SubscribedEvent) { begun.Store(true) })
+	sub.OnSubscribed(func(e centrifuge.SubscribedEvent) {
+		begun.Store(true)
+		c.begins(channel, beginning{Recoverable: e.Recoverable, WasRecovering: e.WasRecovering, Recovered: e.Recovered}, e.StreamPosition)
+	})
 	sub.OnSubscribing(func(e centrifuge.SubscribingEvent) {
 		if begun.Load() {
 			end(fmt.Sprintf("subscribing to %s: %d %s", channel, e.Code, e.Reason))
@@ -167,6 +194,20 @@ func (c *client) got(channel string, n int) (all []received) {
 		return len(all) >= n
 	})
 	return all
+}
+
+// began waits until subscriptions of the client to a channel have begun n times, and returns the
+// n-th beginning.
+func (c *client) began(channel string, n int) (b beginning) {
+	c.t.Helper()
+	c.await(fmt.Sprintf("is subscribed to %s %d times", channel, n), func() bool {
+		if len(c.begun[channel]) < n {
+			return false
+		}
+		b = c.begun[channel][n-1]
+		return true
+	})
+	return b
 }
 
 // stood fails the test if the connection has ended since it was confirmed, or if a subscription has

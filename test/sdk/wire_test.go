@@ -26,10 +26,11 @@ type reply struct {
 		Message   string
 		Temporary bool
 	}
-	Connect, Subscribe, Unsubscribe, Publish, Refresh, RPC json.RawMessage
+	Connect, Subscribe, Unsubscribe, Publish, History, Refresh, RPC json.RawMessage
 
 	Push *struct {
 		Channel     string
+		Pub         *publication
 		Unsubscribe json.RawMessage
 		Join, Leave *struct{ Info json.RawMessage }
 	}
@@ -61,7 +62,7 @@ func problemOfLine(line []byte) string {
 		return fmt.Sprintf("a line is no JSON, which ends the SDK for Go: %v", err)
 	}
 	results := 0
-	for _, result := range []json.RawMessage{r.Connect, r.Subscribe, r.Unsubscribe, r.Publish, r.Refresh, r.RPC} {
+	for _, result := range []json.RawMessage{r.Connect, r.Subscribe, r.Unsubscribe, r.Publish, r.History, r.Refresh, r.RPC} {
 		if bytes.HasPrefix(result, []byte("{")) {
 			results++
 		}
@@ -121,7 +122,7 @@ func TestWhatBreaksAnSDKIsFound(t *testing.T) {
 }
 
 // dialWatched returns the function with which an SDK dials the server. The functions problem and
-// problemOfClose check everything that the server sends on the connection.
+// problemOfClose, and a conversation, check everything that the server sends on the connection.
 func dialWatched(t testing.TB) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
@@ -132,72 +133,118 @@ func dialWatched(t testing.TB) func(ctx context.Context, network, addr string) (
 	}
 }
 
-// watched is a connection of an SDK. One goroutine at a time reads it.
+// watched is a connection of an SDK. One goroutine at a time reads it, and one at a time writes it.
 type watched struct {
 	net.Conn
-	t        testing.TB
+	t       testing.TB
+	says    conversation
+	front   half   // what the client has written
+	back    half   // what the server has sent
+	message []byte // pieces of a message that the client has not written to its end
+}
+
+// half is one direction of a connection.
+type half struct {
 	upgraded bool
-	unread   []byte // received bytes of a frame that is not complete yet
+	unread   []byte // bytes of a frame that is not complete yet
+}
+
+// take takes more bytes, and calls the given function with each frame that is complete. A mask is
+// taken off the payload.
+func (h *half) take(b []byte, frame func(first byte, payload []byte)) {
+	h.unread = append(h.unread, b...)
+	if _, frames, ok := bytes.Cut(h.unread, []byte("\r\n\r\n")); ok && !h.upgraded {
+		h.upgraded, h.unread = true, frames
+	}
+	for h.upgraded {
+		b := h.unread
+		if len(b) < 2 {
+			return
+		}
+		head, size := 2, int(b[1]&127)
+		switch {
+		case size == 126 && len(b) >= 4:
+			head, size = 4, int(binary.BigEndian.Uint16(b[2:]))
+		case size == 127 && len(b) >= 10:
+			head, size = 10, int(binary.BigEndian.Uint64(b[2:]))
+		case size > 125:
+			return
+		}
+		masked := b[1]&128 != 0
+		if masked {
+			head += 4
+		}
+		if len(b) < head+size {
+			return
+		}
+		payload := bytes.Clone(b[head : head+size])
+		for i := range payload {
+			if masked {
+				payload[i] ^= b[head-4+i%4]
+			}
+		}
+		h.unread = b[head+size:]
+		frame(b[0], payload)
+	}
 }
 
 // Read implements net.Conn.
 func (w *watched) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
-	w.unread = append(w.unread, b[:n]...)
-	if _, frames, ok := bytes.Cut(w.unread, []byte("\r\n\r\n")); ok && !w.upgraded {
-		w.upgraded, w.unread = true, frames
-	}
-	for w.upgraded && w.frame() {
-	}
+	w.back.take(b[:n], func(first byte, payload []byte) {
+		p := ""
+		switch opcode := first & 15; opcode {
+		case 1, 2:
+			if p = problem(payload, opcode == 2); p == "" {
+				p = w.says.answers(payload)
+			}
+			if first&128 == 0 {
+				p = "a message is in pieces, which this test does not read"
+			}
+		case 8:
+			p = problemOfClose(payload)
+		}
+		if p != "" {
+			w.t.Errorf("%s: %.500q", p, payload)
+		}
+	})
 	return n, err
 }
 
-// frame checks the next frame of the server. It returns false if that frame is not complete.
-func (w *watched) frame() bool {
-	b := w.unread
-	if len(b) < 2 {
-		return false
-	}
-	head, size := 2, int(b[1])
-	switch {
-	case size == 126 && len(b) >= 4:
-		head, size = 4, int(binary.BigEndian.Uint16(b[2:]))
-	case size == 127 && len(b) >= 10:
-		head, size = 10, int(binary.BigEndian.Uint64(b[2:]))
-	case size > 125:
-		return false
-	}
-	if len(b) < head+size {
-		return false
-	}
-	payload, p := b[head:head+size], ""
-	switch opcode := b[0] & 15; opcode {
-	case 1, 2:
-		if p = problem(payload, opcode == 2); b[0]&128 == 0 {
-			p = "a message is in pieces, which this test does not read"
+// Write implements net.Conn.
+func (w *watched) Write(b []byte) (int, error) {
+	w.front.take(b, func(first byte, payload []byte) {
+		if first&15 > 2 {
+			return // no message
 		}
-	case 8:
-		p = problemOfClose(payload)
-	}
-	if p != "" {
-		w.t.Errorf("%s: %.500q", p, payload)
-	}
-	w.unread = b[head+size:]
-	return true
+		if w.message = append(w.message, payload...); first&128 != 0 {
+			w.says.asks(w.message)
+			w.message = nil
+		}
+	})
+	return w.Conn.Write(b)
 }
 
-// raw is a client that speaks the protocol by hand. The function problem checks every message that
-// it gets.
+// raw is a client that speaks the protocol by hand. The function problem and a conversation check
+// every message that it gets.
 type raw struct {
 	*chat.Client
 	t       testing.TB
+	says    *conversation
 	pending []string // received lines that the method line has not returned yet
+}
+
+// Send sends a message, which may have several lines.
+func (w *raw) Send(text string) {
+	w.t.Helper()
+	w.says.asks([]byte(text))
+	w.Client.Send(text)
 }
 
 // dialRaw opens a connection, and sends nothing.
 func dialRaw(t testing.TB, e *cluster.Edge, query string) *raw {
 	t.Helper()
-	return &raw{Client: chat.Dial(t, e.URL("/connection/websocket"+query), chat.Options{Name: "a raw client"}), t: t}
+	return &raw{Client: chat.Dial(t, e.URL("/connection/websocket"+query), chat.Options{Name: "a raw client"}), t: t, says: &conversation{}}
 }
 
 // connectRaw connects a user to an edge that needs no token.
@@ -220,8 +267,12 @@ func (w *raw) line() string {
 			if err != nil {
 				w.t.Fatalf("%s: %v", w.Name, err)
 			}
-			if p := problem([]byte(m.Text), m.Binary); p != "" {
-				w.t.Errorf("%s: %.500q", p, m.Text)
+			p := problem([]byte(m.Text), m.Binary)
+			if p == "" {
+				p = w.says.answers([]byte(m.Text))
+			}
+			if p != "" {
+				w.t.Errorf("%s: %s: %.500q", w.Name, p, m.Text)
 			}
 			w.pending = strings.Split(strings.TrimSuffix(m.Text, "\n"), "\n")
 		}
@@ -241,6 +292,17 @@ func (w *raw) expect(lines ...string) {
 			w.t.Fatalf("%s got %s, want %s", w.Name, got, want)
 		}
 	}
+}
+
+// subscribed waits for the answer to a subscribe, which must succeed.
+func (w *raw) subscribed(id int) (r result) {
+	w.t.Helper()
+	line := w.line()
+	text, ok := strings.CutPrefix(line, fmt.Sprintf(`{"id":%d,"subscribe":`, id))
+	if err := json.Unmarshal([]byte(strings.TrimSuffix(text, "}")), &r); !ok || err != nil {
+		w.t.Fatalf("%s got %s, want the success of subscribe %d", w.Name, line, id)
+	}
+	return r
 }
 
 // ends waits until the server closes the connection, and checks the close code and the reason.

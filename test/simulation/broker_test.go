@@ -53,6 +53,7 @@ func (s *store) spread() {
 // publish carries out the request p of the handle h. If this adds a publication to the store,
 // publish tells the model of it.
 func (s *store) publish(h *brokertest.Handle, p broker.Publish) (done broker.Published) {
+	s.w.model.look(p.Topic) // the history may have expired
 	h.Publish(p)
 	events := h.Take()
 	answer := slices.IndexFunc(events, func(ev broker.Event) bool { _, ok := ev.(broker.Published); return ok })

@@ -144,6 +144,7 @@ func (w *world) disconnect(s *session) {
 	w.tracef("%s/%d: %s goes", e.name, s.id, s.user)
 	s.gone = true
 	e.ended = append(e.ended[max(0, len(e.ended)-20):], s)
+	w.left(s)
 	other := func(o *session) bool { return o == s }
 	e.sessions, e.closing = slices.DeleteFunc(e.sessions, other), slices.DeleteFunc(e.closing, other)
 	_, before := e.hub.Len()

@@ -394,8 +394,9 @@ func (e *edge) die(silent bool) {
 		a.end.conn.sever(false, !silent)
 		a.end.closed = true
 	}
-	for _, s := range e.sessions {
+	for _, s := range slices.Concat(e.sessions, e.closing) {
 		s.gone = true
+		e.w.left(s)
 	}
 	e.sessions = nil
 }

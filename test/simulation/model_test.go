@@ -60,6 +60,8 @@ type stream struct {
 	last    time.Time         // when the last entry was stored
 	from    int               // index of the first entry since the history last expired
 	bares   map[string]*entry // publications of original servers, by text
+	changed bool              // Redis has lost data, and has stored nothing since
+	reads   []*frame          // history commands that are not answered yet
 }
 
 // withID returns the first entry with the given ID, or nil if there is none.

@@ -233,8 +233,16 @@ func (s *store) load(back bool) {
 		old = pick(s.w, s.saved)
 	}
 	s.w.tracef("redis: loses what it had, goes back %v", back)
+	s.restart(old)
+}
+
+// restart replaces the contents of the store, which counts as another server from then on.
+func (s *store) restart(old saved) {
 	s.memory.Load(old.Saved)
 	s.w.model.lose(old.stored)
+	for _, t := range sortedKeys(s.w.model.topics) {
+		s.w.model.look(t)
+	}
 	for _, c := range slices.Clone(s.brokers) {
 		switch {
 		case !c.unreachable:
@@ -287,6 +295,7 @@ func (w *world) play(s schedule) {
 		w.outage()
 	}
 	w.bareReachesAll()
+	w.comeBack()
 	w.leaveAll()
 }
 

@@ -69,13 +69,16 @@ func (f *feed) AheadForms(a link.AheadForms) {
 
 func (f *feed) Confirmed(n link.Confirmed, answer bool) error {
 	var topics []protocol.Topic
+	places := map[protocol.Topic]protocol.Position{}
 	for _, c := range n.Channels {
 		topics = append(topics, f.names[c.Topic])
+		places[f.names[c.Topic]] = c.Position
 	}
 	err := f.Feed.Confirmed(n, answer)
 	if err == nil {
 		w := f.e.w
 		w.model.confirmed(f.e, n, topics)
+		w.model.placed(f.e, n.Number, places)
 		f.told(n.Number, n.Session, answerConfirmed, n.Text, answer)
 		f.e.readAll()
 	}
@@ -94,6 +97,7 @@ func (f *feed) Refreshed(n link.Refreshed, answer bool) error {
 func (f *feed) Bound(n link.Bound, answer bool) error {
 	err := f.Feed.Bound(n, answer)
 	if err == nil {
+		f.e.w.model.placed(f.e, n.Number, map[protocol.Topic]protocol.Position{f.names[n.Topic]: n.Position})
 		f.told(n.Number, n.Session, answerBound, n.Text, answer)
 	}
 	return err

@@ -13,11 +13,14 @@ import (
 
 // command is the part of a frame that only frames of clients of SDKs have.
 type command struct {
-	id     uint32
-	method string
-	claims claims           // of a connect or a refresh: what its token says
-	said   protocol.Content // what a publish says, without Info
-	topics []protocol.Topic // the topics to which a connect subscribes
+	id      uint32
+	method  string
+	asks    map[protocol.Topic]ask               // of a connect or a subscribe, by topic
+	places  map[protocol.Topic]protocol.Position // the places that its answer names
+	reading *reading                             // of a history command
+	claims  claims                               // of a connect or a refresh: what its token says
+	said    protocol.Content                     // what a publish says, without Info
+	topics  []protocol.Topic                     // the topics to which a connect subscribes
 
 	code     int    // the error code that the answer must have; 0: it need not be an error
 	closes   bool   // the relay must close the session
@@ -92,11 +95,14 @@ func (m *model) acceptedSDK(s *session, f *frame) {
 		for _, t := range k.topics {
 			m.asks(s, t)
 		}
+	case "history":
+		m.reads(s, f)
 	case "subscribe":
 		if !s.mayRead(channel) {
 			k.code = 103
 			return
 		}
+		c.app.trail(f.topic).wanted = true
 		f.interest = m.asks(s, f.topic)
 		k.before, c.pending[channel] = c.pending[channel], f
 	case "unsubscribe":
@@ -104,6 +110,7 @@ func (m *model) acceptedSDK(s *session, f *frame) {
 		f.interest.awaits++
 		f.interest.leaves++
 		c.pending[channel] = f
+		c.app.trail(f.topic).wanted = false
 	case "publish":
 		m.acceptedPublish(s, f)
 	}
@@ -174,11 +181,12 @@ type reply struct {
 		Version string
 		Expires bool
 		TTL     int64
-		Subs    map[string]struct{}
+		Subs    map[string]*subscribed
 		Ping    int
 		Pong    bool
 	}
-	Subscribe   *struct{}
+	Subscribe   *subscribed
+	History     *readings
 	Unsubscribe *struct{}
 	Publish     *struct{}
 	Refresh     *struct {
@@ -188,15 +196,19 @@ type reply struct {
 	Push *struct {
 		Channel     string
 		Unsubscribe *struct{ Code int }
-		Pub         *struct {
-			Data json.RawMessage
-			Info *struct {
-				User, Client string
-				ConnInfo     json.RawMessage `json:"conn_info"`
-			}
-			Offset uint64
-		}
+		Pub         *pub
 	}
+}
+
+// pub is a publication as clients of SDKs get it.
+type pub struct {
+	Data json.RawMessage
+	Info *struct {
+		User, Client string
+		ConnInfo     json.RawMessage `json:"conn_info"`
+	}
+	Offset uint64
+	Epoch  string
 }
 
 // read parses a line that the server sent to a client.
@@ -237,6 +249,8 @@ func (m *model) answeredSDK(f *frame, as answer, text []byte) {
 		m.answeredConnect(f, as, r, fail)
 	case "subscribe":
 		m.answeredSubscribe(f, as, r, fail)
+	case "history":
+		m.answeredHistory(f, as, r, fail)
 	case "unsubscribe":
 		m.answeredUnsubscribe(f, as, r, fail)
 	case "publish":
@@ -258,7 +272,7 @@ func answerName(k *command) string {
 	if k.done {
 		return k.method + " done"
 	}
-	return k.method + " " + map[int]string{100: "late", 103: "not permitted", 105: "twice"}[k.answered]
+	return k.method + " " + map[int]string{100: "late", 103: "not permitted", 105: "twice", 112: "not recoverable"}[k.answered]
 }
 
 func (m *model) answeredConnect(f *frame, as answer, r reply, fail func(string)) {
@@ -292,6 +306,10 @@ func (m *model) answeredSubscribe(f *frame, as answer, r reply, fail func(string
 	case k.answered == 105 && !i.in:
 		fail("and it is not subscribed")
 	case k.answered == 105:
+		f.s.sdk.app.trail(f.topic).wanted = false
+	case k.answered == 112 && k.asks[f.topic].strict && k.asks[f.topic].resume: // as an app that then reads the state anew
+		f.s.sdk.app.trail(f.topic).recovers, f.s.sdk.app.trail(f.topic).wanted = false, false
+		m.w.count("resume: refused")
 	case k.answered != 100 || m.w.now.Sub(f.at) < 4*time.Second:
 		fail("which is the wrong error")
 	}
@@ -341,7 +359,7 @@ func (m *model) answeredPublish(f *frame, as answer, r reply, fail func(string))
 	case k.before == nil: // a loss had ended the membership of its session
 	case k.before.answered == 0:
 		fail("though the client has subscribed")
-	case k.before.sdk.answered != 100:
+	case k.before.sdk.answered != 100 && k.before.sdk.answered != 112:
 		fail("though the client is subscribed")
 	}
 }
@@ -409,7 +427,7 @@ func (m *model) closed(e *edge, n link.Close) *session {
 		return s
 	}
 	for _, f := range s.sdk.frames {
-		if f.answers && f.answered == 0 {
+		if f.answers && f.answered == 0 && f.sdk.method != "history" { // nothing waits for a history
 			m.w.fail("P2: %s/%d is closed, and number %d (%s) is not answered", e.name, s.id, f.number, f.sdk.method)
 		}
 		if f == s.sdk.end {
@@ -474,6 +492,14 @@ func (m *model) deliveredLoss(s *session, c cause, text string, fail func(promis
 	r, ok := read(text)
 	if !ok || r.Push == nil || r.Push.Channel != string(c.topic) || r.Push.Unsubscribe == nil || r.Push.Unsubscribe.Code != 2500 || c.session != s.id {
 		fail("P4", "which does not tell of a loss")
+		return
+	}
+	if s.sdk.app.trail(c.topic).wanted && s.interests[c.topic].awaits == 0 { // an SDK subscribes again at once
+		m.w.after(m.w.between(0, 2*time.Millisecond), func() {
+			if s.interests[c.topic].awaits == 0 {
+				m.w.sends(s, []line{m.w.subscription(s, string(c.topic), m.w.asksFor(s.sdk.app, c.topic, true))})
+			}
+		})
 	}
 }
 
@@ -489,6 +515,34 @@ func (m *model) deliveredReply(s *session, c cause, text string, fail func(promi
 		fail("P2", "an answer that it has got before")
 	default:
 		f.sdk.told = true
+		m.toldClient(s, f, text)
+	}
+}
+
+// toldClient takes note that a client has got the answer to a line.
+func (m *model) toldClient(s *session, f *frame, text string) {
+	r, _ := read(text)
+	a := s.sdk.app
+	switch {
+	case f.sdk.method == "subscribe" && r.Subscribe != nil:
+		m.took(s, f, f.topic, r.Subscribe)
+	case f.sdk.method == "subscribe" && f.sdk.answered == 100 && m.w.calm.IsZero():
+		m.w.after(m.w.between(200*time.Millisecond, time.Second), func() {
+			if !s.gone && a.trail(f.topic).wanted {
+				m.w.sends(s, []line{m.w.subscribeLine(s, string(f.topic), true)})
+			}
+		})
+	case f.sdk.method == "connect" && r.Connect != nil:
+		for _, t := range sortedKeys(a.trails) {
+			if a.trails[t].served && r.Connect.Subs[string(t)] == nil {
+				a.trails[t].served = false
+				a.trails[t].recovers = a.trails[t].recovers && !a.js
+			}
+		}
+		for _, t := range f.sdk.topics {
+			a.trail(t).served, a.trail(t).wanted = true, false
+			m.took(s, f, t, r.Connect.Subs[string(t)])
+		}
 	}
 }
 
@@ -504,8 +558,8 @@ func (m *model) pushed(s *session, c cause, text string, fail func(promise, what
 		fail("P6", "and its subscribe is not answered, or its unsubscribe is")
 		return ""
 	}
-	said := protocol.Content{From: r.Push.Pub.Info.User, Client: r.Push.Pub.Info.Client, Info: string(r.Push.Pub.Info.ConnInfo)}
-	if err := said.SetData(r.Push.Pub.Data); err != nil {
+	said, err := r.Push.Pub.said()
+	if err != nil {
 		fail("P2", err.Error())
 		return ""
 	}
@@ -514,6 +568,7 @@ func (m *model) pushed(s *session, c cause, text string, fail func(promise, what
 		fail("P2", "which nobody said in this way")
 		return ""
 	}
+	m.followed(s, c, *r.Push.Pub, fail)
 	return chat
 }
 

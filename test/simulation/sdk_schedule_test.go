@@ -43,6 +43,30 @@ var sdkKinds = []kind{
 			e.used.end.shut()
 		}
 	}},
+	{"an app comes back", 60, false, func(w *world) {
+		if s := w.someSDK(); s != nil {
+			if w.chance(30) {
+				w.speak(s)
+			}
+			w.disconnect(s)
+			if !s.sdk.app.due {
+				w.returns(s.sdk.app, w.between(0, 300*time.Millisecond))
+			}
+		}
+	}},
+	{"much is published, and an app comes back", 10, false, func(w *world) {
+		if s := w.someSDK(); s != nil {
+			t := pick(w, sortedKeys(s.interests))
+			w.disconnect(s)
+			for range w.rnd.IntN(150) {
+				w.store.elsewhere(t, "elsewhere", w.text())
+			}
+		}
+	}},
+	{"another redis has the same", 8, true, func(w *world) {
+		w.tracef("redis: another server has all that it had")
+		w.store.restart(saved{w.store.memory.Save(), w.model.count()})
+	}},
 	{"an SDK says", 120, false, func(w *world) {
 		if s := w.someSDK(); s != nil {
 			w.sends(s, []line{w.randomLine(s)})

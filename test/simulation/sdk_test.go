@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 // client is the part of a session that only sessions of clients of SDKs have. It holds what the
 // client knows, and what the reader of its edge knows of the client.
 type client struct {
+	app       *app
 	open      bool   // the edge vouches for the user, so no token is needed
 	id        string // the client id in the reply to the connect
 	asked     uint32 // the id of its last command
@@ -103,16 +105,32 @@ func (s *session) mayRead(channel string) bool {
 // count notes that something has happened once more.
 func (w *world) count(what string) { w.counts[what]++ }
 
-// connectSDK opens a session of a client of an SDK at an edge. The client sends its connect at
-// once, or within half a second. If the parameter late is true, it does not send its connect at
-// once. If the edge takes no such clients now, connectSDK returns nil.
+// takesSDK reports whether the edge takes clients of SDKs now.
+func (e *edge) takesSDK() bool {
+	_, ever := e.links.Linked()
+	return !e.old && e.alive && ever && e.links.KnowsSDK()
+}
+
+// connectSDK opens a session of some app at an edge, as the method comes does. It may be an app
+// that was there before.
 func (w *world) connectSDK(e *edge, late bool) *session {
-	if _, ever := e.links.Linked(); e.old || !e.alive || !ever || !e.links.KnowsSDK() || len(e.sessions) >= 14 {
+	if !e.takesSDK() || len(e.sessions) >= 14 {
 		return nil
 	}
-	s := &session{e: e, user: pick(w, users), endpoint: protocol.EndpointSDK}
-	c := &client{open: w.chance(25), pending: map[string]*frame{}}
-	s.sdk = c
+	return w.comes(e, w.someApp(), late, false)
+}
+
+// comes opens a session of an app at an edge. The client sends its connect at once, or within half
+// a second. If the parameter late is true, it does not send its connect at once. If the edge takes
+// no such clients now, comes returns nil. If the parameter plain is true, the app does nothing but
+// what an SDK does by itself, and there is room for it.
+func (w *world) comes(e *edge, a *app, late, plain bool) *session {
+	if !e.takesSDK() || len(e.sessions) >= 14 && !plain {
+		return nil
+	}
+	s := &session{e: e, user: a.user, endpoint: protocol.EndpointSDK}
+	c := &client{app: a, open: a.open, pending: map[string]*frame{}}
+	s.sdk, a.s = c, s
 	named := ""
 	if c.open {
 		named = s.user
@@ -121,14 +139,16 @@ func (w *world) connectSDK(e *edge, late bool) *session {
 	s.id = s.Info().ID
 	w.model.connected(s)
 	e.sessions = append(e.sessions, s)
-	w.tracef("%s/%d: %s comes with an SDK, open %v", e.name, s.id, s.user, c.open)
+	w.tracef("%s/%d: %s comes with an SDK, open %v, js %v", e.name, s.id, s.user, c.open, a.js)
 	w.count("came")
-	text, f := w.connectLine(s)
-	lines := []line{{text, f}}
-	for range w.rnd.IntN(5) - 1 { // up to three lines behind the connect, in the same message
-		lines = append(lines, w.randomLine(s))
+	text, f := w.connectLine(s, plain)
+	lines := append([]line{{text, f}}, w.again(s, plain)...)
+	if !plain {
+		for range w.rnd.IntN(5) - 1 { // up to three lines more, in the same message
+			lines = append(lines, w.randomLine(s))
+		}
 	}
-	if w.chance(80) && !late {
+	if w.chance(80) && !late || plain {
 		w.sends(s, lines)
 	} else { // the edge has answered the upgrade, and the connect comes later
 		w.after(w.between(0, 500*time.Millisecond), func() { w.sends(s, lines) })
@@ -143,13 +163,9 @@ func (w *world) newClaims(s *session) claims {
 		w.model.texts++
 		c.info = fmt.Sprintf(`{"n":%d}`, w.model.texts)
 	}
-	for _, t := range news {
-		if w.chance(60) {
-			c.channels = append(c.channels, string(t))
-		}
-	}
-	if w.chance(15) {
-		c.channels = append(c.channels, "group:h", "user:"+pick(w, users))
+	c.channels = s.sdk.app.channels
+	if w.chance(10) {
+		c.channels = w.named(s.user)
 	}
 	if w.chance(30) {
 		c.exp = w.now.Add(w.between(time.Minute, 90*time.Second)).Unix()
@@ -164,14 +180,16 @@ func (c *client) nextID() uint32 {
 }
 
 // connectLine returns a client's first line. A few of these lines are wrong, so that the relay
-// refuses them.
-func (w *world) connectLine(s *session) (string, *frame) {
-	c, k := s.sdk, &command{method: "connect"}
+// refuses them, unless the parameter plain is true.
+func (w *world) connectLine(s *session, plain bool) (string, *frame) {
+	c, k := s.sdk, &command{method: "connect", asks: map[protocol.Topic]ask{}}
 	k.id = c.nextID()
 	good := tokens.Keys[0]
 	k.claims = w.newClaims(s)
 	text := ""
 	switch n := w.rnd.IntN(100); {
+	case plain:
+		text = k.claims.sign(good)
 	case n < 3:
 		k.ends(3501)
 		return `{"id":1,"connect":`, &frame{sdk: k}
@@ -209,13 +227,32 @@ func (w *world) connectLine(s *session) (string, *frame) {
 		add(channel)
 	}
 	var subs []string
+	for _, t := range sortedKeys(c.app.trails) { // as an SDK asks for what a connect has given it
+		if r := c.app.trails[t]; r.served && r.recovers {
+			k.asks[t] = w.asksFor(c.app, t, plain)
+			subs = append(subs, fmt.Sprintf(`%q:{%s}`, t, k.asks[t].fields()))
+			add(string(t))
+		}
+	}
 	for _, channel := range []string{"group:g", "all", "news:1", "user:u1"} {
-		if w.chance(15) {
-			subs = append(subs, fmt.Sprintf(`%q:{}`, channel))
+		if t := protocol.Topic(channel); !plain && w.chance(15) && !k.asks[t].resume {
+			if w.chance(30) {
+				k.asks[t] = w.asksFor(c.app, t, false)
+			}
+			subs = append(subs, fmt.Sprintf(`%q:{%s}`, channel, k.asks[t].fields()))
 			add(channel)
 		}
 	}
 	return fmt.Sprintf(`{"connect":{"token":%q,"name":"js","subs":{%s}},"id":%d}`, text, strings.Join(subs, ","), k.id), &frame{sdk: k}
+}
+
+// said returns what a publication says.
+func (p pub) said() (said protocol.Content, err error) {
+	if p.Info == nil {
+		return said, errors.New("it has no info")
+	}
+	said = protocol.Content{From: p.Info.User, Client: p.Info.Client, Info: string(p.Info.ConnInfo)}
+	return said, said.SetData(p.Data)
 }
 
 // channel returns a random channel for a command of a client.
@@ -238,8 +275,10 @@ func (w *world) randomLine(s *session) line {
 	switch n := w.rnd.IntN(100); {
 	case n < 45:
 		return w.publishLine(s, w.channel(s))
-	case n < 85:
+	case n < 80:
 		return w.subscribeLine(s, w.channel(s), w.chance(65))
+	case n < 88:
+		return w.historyLine(s, w.channel(s))
 	}
 	return w.otherLine(s)
 }
@@ -268,12 +307,27 @@ func (w *world) publishLine(s *session, channel string) line {
 	return line{fmt.Sprintf(`{"publish":{"data":%s,"channel":%q},"id":%d}`, data, channel, k.id), f}
 }
 
+// subscribeLine returns a subscribe or an unsubscribe.
 func (w *world) subscribeLine(s *session, channel string, come bool) line {
-	k := &command{method: "subscribe", id: s.sdk.nextID()}
-	if !come {
-		k.method = "unsubscribe"
+	if come {
+		return w.subscription(s, channel, w.asksFor(s.sdk.app, protocol.Topic(channel), false))
 	}
-	return line{fmt.Sprintf(`{"%s":{"channel":%q},"id":%d}`, k.method, channel, k.id), &frame{topic: protocol.Topic(channel), sdk: k}}
+	k := &command{method: "unsubscribe", id: s.sdk.nextID()}
+	return line{fmt.Sprintf(`{"unsubscribe":{"channel":%q},"id":%d}`, channel, k.id), &frame{topic: protocol.Topic(channel), sdk: k}}
+}
+
+// subscription returns a subscribe that asks for the given.
+func (w *world) subscription(s *session, channel string, a ask) line {
+	t := protocol.Topic(channel)
+	k := &command{method: "subscribe", id: s.sdk.nextID(), asks: map[protocol.Topic]ask{t: a}}
+	flag, more := 1, a.fields()
+	if a.strict {
+		flag = 3
+	}
+	if more != "" {
+		more = "," + more
+	}
+	return line{fmt.Sprintf(`{"subscribe":{"channel":%q,"flag":%d%s},"id":%d}`, channel, flag, more, k.id), &frame{topic: t, sdk: k}}
 }
 
 // otherLine returns a refresh, or a line that the relay must answer with an error.
@@ -287,8 +341,6 @@ func (w *world) otherLine(s *session) line {
 	switch w.rnd.IntN(10) {
 	case 0:
 		return ask("rpc", `"method":"x","data":1`, 108)
-	case 1:
-		return ask("history", `"channel":"all"`, 108)
 	case 2:
 		return ask("presence", `"channel":"all"`, 108)
 	case 3:
@@ -416,8 +468,11 @@ func (w *world) read(s *session) {
 			w.introduced(s, l, confirmed)
 			return
 		}
+		if !w.accept(s, l) && w.plain { // here no line is dropped
+			w.after(20*time.Millisecond, func() { w.read(s) })
+			return
+		}
 		c.lines = c.lines[1:]
-		w.accept(s, l)
 	}
 }
 

@@ -3,6 +3,7 @@ package simulation
 import (
 	"flag"
 	"fmt"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ var (
 	first   = flag.Uint64("first", 1, "the first schedule to run")
 	seed    = flag.Uint64("seed", 0, "the one schedule to run")
 	tracing = flag.Bool("show", false, "with -seed: print all that happens")
+	alike   = flag.Bool("alike", false, "shorten a failing schedule only to such that fail alike")
 )
 
 // TestSimulation runs schedules with clients of the chat, several at a time. If a schedule fails,
@@ -73,7 +75,7 @@ func one(t *testing.T, plan func(seed uint64) schedule, n uint64, tracing bool) 
 	if r.failure == "" {
 		return r, true
 	}
-	less := shrink(t, s)
+	less := shrink(t, s, r.failure)
 	short := run(t, less, true)
 	t.Errorf("seed %d fails: %s\n\nIt fails with %d of its %d actions too: %s\n%+v\n%s\n\nThe whole run: go test ./test/simulation -run '^%s$' -seed %d -show",
 		n, r.failure, len(less.actions), len(s.actions), short.failure, s.config, strings.Join(short.lines, "\n"), name(t), n)
@@ -115,9 +117,17 @@ func TestAFailureIsShortened(t *testing.T) {
 // shrinkRuns bounds the runs that go into shortening one failure.
 const shrinkRuns = 400
 
-func shrink(t *testing.T, s schedule) schedule {
-	return shorten(s, func(s schedule) bool { return run(t, s, false).failure != "" })
+func shrink(t *testing.T, s schedule, failure string) schedule {
+	return shorten(s, func(s schedule) bool {
+		short := run(t, s, false).failure
+		return short != "" && (!*alike || outline(short) == outline(failure))
+	})
 }
+
+var particular = regexp.MustCompile(`"(\\.|[^"\\])*"|[a-z]*[0-9][-a-z0-9/]*|user:\S*|group:\S*|news:\S*|\ball\b`)
+
+// outline returns what failures have in common that break a promise in the same way.
+func outline(failure string) string { return particular.ReplaceAllString(failure, "") }
 
 // shorten removes actions from a schedule, such that the schedule still fails. It first tries to
 // remove halves of the schedule, then quarters, and so on down to single actions. It makes at most

@@ -72,7 +72,8 @@ func (m *model) stored(p broker.Publish, at protocol.Position, by *brokertest.Ha
 		s.from = len(s.entries)
 	}
 	s.entries = append(s.entries, e)
-	s.last = m.w.now
+	s.last, s.changed = m.w.now, false
+	m.look(p.Topic)
 	m.expect(p.Topic, e, again, by)
 }
 
@@ -165,6 +166,7 @@ func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 func (m *model) lose(kept map[protocol.Topic]int) {
 	m.lossy = true
 	for t, s := range m.topics {
+		s.changed = true
 		for n, e := range s.entries {
 			e.restored = e.restored || e.gone && n < kept[t]
 			e.gone = e.gone || n >= kept[t]

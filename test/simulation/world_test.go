@@ -40,6 +40,8 @@ type world struct {
 	settledOnce bool           // the first outage of world.outage is over
 	calm        time.Time      // when world.mend was called; zero: not yet
 	counts      map[string]int // how often each event of clients of SDKs happened
+	apps        []*app         // programs with SDKs
+	plain       bool           // apps come back in calm: see world.comeBack
 	doubts      struct{ begun, moved, cancelled int }
 }
 

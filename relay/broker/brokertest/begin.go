@@ -9,8 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// begin begins the epoch of t, and returns it. It fails the test unless the answer says that nothing
-// was published in that epoch, and that the server itself has begun it.
+// begin begins the epoch of t, and returns it. It fails the test unless the answer says that
+// nothing was published in that epoch, and that the server itself has begun it.
 func begin(r *Relay, t protocol.Topic) uint64 {
 	r.t.Helper()
 	answer := r.Opened(t)
@@ -126,8 +126,8 @@ func testBegunKnown(t *testing.T, b Backend) {
 }
 
 // testBegunLater brings a topic into an epoch that the clock has not reached, as testLaterEpoch
-// does. The relay that saw it must begin later epochs on other topics, and what it begins must count
-// as seen, too.
+// does. The relay that saw it must begin later epochs on other topics, and what it begins must
+// count as seen, too.
 func testBegunLater(t *testing.T, b Backend) {
 	future := protocol.Position{Epoch: uint64(time.Now().Add(time.Hour).UnixMicro()), Offset: 1}
 	r, other := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
@@ -222,8 +222,8 @@ func testBegunExpires(t *testing.T, b Backend) {
 	}
 }
 
-// testSubscribedGenuine checks that Subscribed says Genuine of a topic with publications, and not of
-// another topic.
+// testSubscribedGenuine checks that Subscribed says Genuine of a topic with publications, and not
+// of another topic.
 func testSubscribedGenuine(t *testing.T, b Backend) {
 	r, other := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
 	r.Say(group, 1, "m")

@@ -27,8 +27,8 @@ type Backend interface {
 }
 
 // The variable usual is the Config of most tests. The variable brief is the Config of the tests of
-// expiry. The variable ample is for a test with many messages that must all stay in the history. The
-// variable raised is for a test with topics of which more is kept than of others.
+// expiry. The variable ample is for a test with many messages that must all stay in the history.
+// The variable raised is for a test with topics of which more is kept than of others.
 var (
 	usual = Config{HistorySize: 100, HistoryAge: time.Minute, MarkAge: time.Hour}
 	brief = Config{HistorySize: 100, HistoryAge: time.Second, MarkAge: 6 * time.Second}

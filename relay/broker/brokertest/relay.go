@@ -17,9 +17,9 @@ const Patience = time.Minute
 
 // Relay runs a Broker as a relay would, and keeps the Broker's events. A method that waits for an
 // event fails the test if the event does not come within Patience. Even a healthy Redis may answer
-// too late on a busy machine. So Ask, Put, Say, Pipeline, History, Opened and Count repeat a request
-// that fails, as a relay does. Once, Read and BeginOnce do not repeat requests, since they are for
-// tests of failures.
+// too late on a busy machine. So Ask, Put, Say, Pipeline, History, Opened and Count repeat a
+// request that fails, as a relay does. Once, Read and BeginOnce do not repeat requests, since they
+// are for tests of failures.
 type Relay struct {
 	broker.Broker
 	Instance protocol.Instance // instance of the edge for which the Relay publishes

@@ -40,8 +40,8 @@ func testRetention(t *testing.T, b Backend) {
 		number++
 		return r.Say(topic, number, "m")
 	}
-	// fresh publishes n messages to a topic, and must then read as many as the argument kept says. It
-	// publishes again if the history may have expired before it was read.
+	// fresh publishes n messages to a topic, and must then read as many as the argument kept says.
+	// It publishes again if the history may have expired before it was read.
 	fresh := func(topic protocol.Topic, n, kept int, age time.Duration) (last protocol.Position, since time.Time) {
 		for {
 			for range n {

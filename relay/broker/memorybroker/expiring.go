@@ -71,8 +71,8 @@ func (x *Expiring[K, V]) remove(el *list.Element, entry *Entry[K, V]) {
 	}
 }
 
-// sweep forgets up to n expired entries of each age, and reports whether more expired entries may be
-// left.
+// sweep forgets up to n expired entries of each age, and reports whether more expired entries may
+// be left.
 func (x *Expiring[K, V]) sweep(now time.Time, n int) (more bool) {
 	for _, order := range x.Orders {
 		left := n

@@ -36,9 +36,9 @@ func next(top protocol.Position, old bool, known protocol.Position, seen *broker
 	return protocol.Position{Epoch: max(uint64(now.UnixMicro()), top.Epoch+1, known.Epoch+1, seen.Latest()+1), Offset: 1}
 }
 
-// append adds p. Of the publications, append keeps the last ones, as many as the argument size says.
-// It copies the slice only when the capacity is used up, not at each drop. So appending is cheap on
-// average.
+// append adds p. Of the publications, append keeps the last ones, as many as the argument size
+// says. It copies the slice only when the capacity is used up, not at each drop. So appending is
+// cheap on average.
 func (h *History) append(p broker.Publication, size int) {
 	if over := len(h.Items) + 1 - size; over > 0 {
 		clear(h.Items[:over])

@@ -53,8 +53,8 @@ type Kept struct {
 	Marks     Expiring[markKey, uint64]
 }
 
-// The type last is a topic's last position, and the server that gave it. If the offset is 0, there is
-// no last position: that server has begun the epoch, and nothing was published since.
+// The type last is a topic's last position, and the server that gave it. If the offset is 0, there
+// is no last position: that server has begun the epoch, and nothing was published since.
 type last struct {
 	position protocol.Position
 	server   uint64

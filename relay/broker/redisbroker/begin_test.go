@@ -171,9 +171,9 @@ func TestBegunOnAServerPromotedInPlace(t *testing.T) {
 	}
 }
 
-// TestBeginKnowsItsServer changes the identity that the asker believes the server to have, as if the
-// server were replaced between two requests. The next Begin must fail, and the one after it begin a
-// later epoch than the one that counts as the other server's.
+// TestBeginKnowsItsServer changes the identity that the asker believes the server to have, as if
+// the server were replaced between two requests. The next Begin must fail, and the one after it
+// begin a later epoch than the one that counts as the other server's.
 func TestBeginKnowsItsServer(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -209,7 +209,8 @@ func TestBeginBehindALostRecord(t *testing.T) {
 		p.Instance = protocol.Instance{i + 1, 9}
 		r.Put(p)
 	}
-	// The history is in an epoch that the clock has not reached, and that a new relay does not know.
+	// The history is in an epoch that the clock has not reached, and that a new relay does not
+	// know.
 	p := r.Message(group, 1, "m")
 	p.Known.Epoch = uint64(time.Now().Add(time.Hour).UnixMicro())
 	r.Put(p)
@@ -435,9 +436,9 @@ func TestRetentionOnRedis(t *testing.T) {
 	}
 }
 
-// TestMoreIsKeptSoon publishes to a topic through a relay that keeps as much of it as of others. Then
-// it publishes through a relay that keeps the topic for longer. What was published before must still
-// be there when the usual time is over.
+// TestMoreIsKeptSoon publishes to a topic through a relay that keeps as much of it as of others.
+// Then it publishes through a relay that keeps the topic for longer. What was published before must
+// still be there when the usual time is over.
 func TestMoreIsKeptSoon(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

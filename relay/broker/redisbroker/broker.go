@@ -94,8 +94,9 @@ type probed struct {
 }
 
 // Broker is a broker.Broker on one Redis. It keeps up to six connections: to publish, to read
-// histories, begin epochs and count subscribers, to read the tops of new subscriptions, to probe, to subscribe,
-// and to hear the relays of other clusters. Further connections are open only briefly.
+// histories, begin epochs and count subscribers, to read the tops of new subscriptions, to probe,
+// to subscribe, and to hear the relays of other clusters. Further connections are open only
+// briefly.
 type Broker struct {
 	state      *state
 	name       *backEndName

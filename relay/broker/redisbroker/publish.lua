@@ -162,8 +162,8 @@ local function publish(topic, first, last)
         id = format('%d-%d', epoch, offset)
         json = json .. id .. '"}'
       else
-        -- If only the record was lost, the list tells the last position. So it does if the epoch was
-        -- begun since.
+        -- If only the record was lost, the list tells the last position. So it does if the epoch
+        -- was begun since.
         local endepoch, endoffset = epoch, offset
         if stamp == 0 or epoch > 0 and offset == 0 then endepoch, endoffset = ended(list) end
         if not goeson then

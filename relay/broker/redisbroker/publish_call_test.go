@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -36,7 +37,14 @@ func arguments(t *testing.T, c *call) (texts []string) {
 // TestCallIsSetAnew uses one call for several lists of publications in turn. Each time, the call
 // must have the arguments that a new call would have.
 func TestCallIsSetAnew(t *testing.T) {
-	all := newPublishing("p:", keys("p:").realm(1, false), classicChannels, retention{size: 5, ageMS: 6, markMS: 7})
+	// One topic is kept for longer than others.
+	wanted := func(t protocol.Topic) broker.Retention {
+		if t == "group:g" {
+			return broker.Retention{Size: 4, Age: 9 * time.Millisecond}
+		}
+		return broker.Retention{Size: 1}
+	}
+	all := newPublishing("p:", keys("p:").realm(1, false), classicChannels, retention{size: 5, ageMS: 6, markMS: 7, wanted: wanted})
 	long := broker.Publish{Topic: "user:somebody", Content: protocol.Content{From: "1", Msg: strings.Repeat("m", 2*keepText)}, Instance: protocol.Instance{1}, Number: 1 << 40, Predecessor: 9, Floor: 8, Known: protocol.Position{Epoch: 3, Offset: 4}}
 	to := broker.Publish{Topic: protocol.All, Content: protocol.Content{From: "another", Msg: "m"}, Instance: protocol.Instance{2}, Number: 2}
 	group := broker.Publish{Topic: "group:g", Content: protocol.Content{From: "1", Msg: strings.Repeat("m", 100)}, Instance: protocol.Instance{3}, Number: 3}
@@ -57,9 +65,13 @@ func TestCallIsSetAnew(t *testing.T) {
 		}
 		instance := "02" + strings.Repeat("0", 30)
 		numbers := "\x02" + strings.Repeat("\x00", 15) + strings.Repeat("\x00", 7) + "\x02" + strings.Repeat("\x00", 32) + "\x00\x01\x00\x01"
-		if i == 1 && strings.Join(want, " ") != "evalsha "+publishSHA+" 3 p:r:{p:all} p:l:{p:all} p:w:{p:all} 5 6 7 13 iii 1 publish p:all "+
+		if i == 1 && strings.Join(want, " ") != "evalsha "+publishSHA+" 3 p:r:{p:all} p:l:{p:all} p:w:{p:all} 5 6 7  iii 1 publish p:all "+
 			numbers+` {"FromId":"another","ToId":"","Msg":"m","Id":"`+instance+`-2","In":"`+all.realm+`","Pos":"` {
 			t.Errorf("%q", want)
+		}
+		number := func(n byte) string { return strings.Repeat("\x00", 7) + string(rune(n)) }
+		if raised := number(5) + number(9) + number(5) + number(6); i == 2 && want[3+6+3] != raised {
+			t.Errorf("%q, want %q", want[3+6+3], raised)
 		}
 		if places := want[len(want)-1-2*3:]; i == 0 && !strings.Contains(places[1], `"ToId":""`) && len(want) != 3+9+7+3+8 {
 			t.Errorf("%q", want)
@@ -70,7 +82,8 @@ func TestCallIsSetAnew(t *testing.T) {
 // TestAllocsPerCall checks that a call for many requests allocates twice at most, its reply
 // included. The copy that go-redis makes of the reply does not count.
 func TestAllocsPerCall(t *testing.T) {
-	all, list, answers := newPublishing("p:", keys("p:").realm(0, false), classicChannels, retention{size: 256}), []broker.Publish{}, make([]broker.Published, callRequests)
+	kept := retention{size: 256, wanted: func(protocol.Topic) broker.Retention { return broker.Retention{Size: 500} }}
+	all, list, answers := newPublishing("p:", keys("p:").realm(0, false), classicChannels, kept), []broker.Publish{}, make([]broker.Published, callRequests)
 	var c call
 	for i := range callRequests {
 		list = append(list, broker.Publish{Topic: protocol.UserTopic(fmt.Sprint(i % 7)), Content: protocol.Content{From: "1", Msg: strings.Repeat("m", 128)}, Instance: protocol.Instance{1}, Number: 1 << 40})

@@ -39,8 +39,8 @@ func pageCmd(ctx context.Context, k keys, r retention, t protocol.Topic, after p
 		broker.PageSize, pageBytes, kept.size, kept.ageMS, kept.positionMS())
 }
 
-// beginCmd returns a command that begins the epoch of a topic. The command is for a server with this
-// identity. A new epoch will be after the epoch in the parameter latest.
+// beginCmd returns a command that begins the epoch of a topic. The command is for a server with
+// this identity. A new epoch will be after the epoch in the parameter latest.
 func beginCmd(ctx context.Context, k keys, r retention, t protocol.Topic, identity string, latest uint64) *redis.Cmd {
 	kept := r.of(t)
 	return redis.NewCmd(ctx, "EVALSHA", beginSHA, 3, k.record(t), k.list(t), k.marks(t), kept.ageMS, kept.positionMS(), identity, latest)
@@ -110,9 +110,9 @@ func positionIn(value any) (protocol.Position, error) {
 // The map askScripts has the scripts that exec can send, by the names that Redis gives them.
 var askScripts = map[string]string{readSHA: readScript, beginSHA: beginScript}
 
-// exec sends cmds in one pipeline. If some of them find no script, exec loads their scripts. If that
-// succeeds, exec sends these commands again. Commands that still find no script are sent with the
-// text of the script. The commands in the argument behind are sent at the end of each of these
+// exec sends cmds in one pipeline. If some of them find no script, exec loads their scripts. If
+// that succeeds, exec sends these commands again. Commands that still find no script are sent with
+// the text of the script. The commands in the argument behind are sent at the end of each of these
 // pipelines. Each command has its own error.
 func exec(ctx context.Context, client *redis.Client, cmds, behind []redis.Cmder) {
 	pipeline(ctx, client, append(cmds, behind...))

@@ -60,8 +60,8 @@ type asker struct {
 	// The goroutine of run owns the following fields.
 	pace   pace // weight of one round trip, in units of ask.weight
 	silent bool // the last round trip had a failure of the kind unreachable
-	// These fields describe the server that the asker is connected to. They are set before epochs are
-	// begun.
+	// These fields describe the server that the asker is connected to. They are set before epochs
+	// are begun.
 	identity   identity
 	identified bool
 }
@@ -141,8 +141,8 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	}
 }
 
-// errOtherServer answers a Begin if the server is not the one whose identity was passed with it. The
-// epoch that was begun counts as that of another server. So the next Begin begins a later one.
+// errOtherServer answers a Begin if the server is not the one whose identity was passed with it.
+// The epoch that was begun counts as that of another server. So the next Begin begins a later one.
 var errOtherServer = errors.New("another server began the epoch than the one that was asked for")
 
 // mayBegin finds out who the server is, if batch has requests to begin epochs. If such requests

@@ -152,8 +152,8 @@ func TestTop(t *testing.T) {
 	}
 }
 
-// TestReadScriptFlushed removes the scripts from Redis before a page of history is read and an epoch
-// is begun, in one round trip. Both must be done all the same, and no absence may be told.
+// TestReadScriptFlushed removes the scripts from Redis before a page of history is read and an
+// epoch is begun, in one round trip. Both must be done all the same, and no absence may be told.
 func TestReadScriptFlushed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

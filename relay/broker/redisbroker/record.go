@@ -28,8 +28,8 @@ type standing struct {
 // standingIn returns what a record says. It says nothing if the last position is too old, is not
 // credible, or is the last position of all, behind which nothing can be published. The argument
 // front has the first frontLength bytes of the record, or the whole record if that is shorter. The
-// argument nowMS is Redis' time in milliseconds. The argument keptMS is how many milliseconds a last
-// position is kept. The argument named who is the identity of the server that has the record.
+// argument nowMS is Redis' time in milliseconds. The argument keptMS is how many milliseconds a
+// last position is kept. The argument named who is the identity of the server that has the record.
 func standingIn(front string, nowMS, keptMS int64, who identity) (s standing) {
 	if len(front) < headLength {
 		return standing{}

@@ -8,6 +8,7 @@ type Ask struct {
 	Of       *Socket
 	Commands []string
 	Answer   string
+	Heard    func(answer []byte) error // if not nil, it is called with each answer, which it must not keep
 
 	sent, answered int
 }
@@ -46,7 +47,12 @@ func (l *Loop) command(a *Ask) error {
 }
 
 // Loop.answer handles the answer to one command.
-func (l *Loop) answer(a *Ask) error {
+func (l *Loop) answer(a *Ask, text []byte) error {
+	if a.Heard != nil {
+		if err := a.Heard(text); err != nil {
+			return err
+		}
+	}
 	if a.answered++; a.answered > a.sent {
 		return wrong("%s: %d answers to %d commands", a.Of.name, a.answered, a.sent)
 	}

@@ -81,6 +81,14 @@ func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o O
 	return sockets, l.settle(ctx, 0)
 }
 
+// Leave ends sessions without a close frame. They must be open, and neither send nor hear a stream.
+func (l *Loop) Leave(sockets ...*Socket) {
+	for _, s := range sockets {
+		unix.Close(s.fd)
+		l.sockets[s.fd] = nil
+	}
+}
+
 // Room returns an error if this process may open fewer files than the given number plus spareFiles.
 func Room(files int) error {
 	var limit unix.Rlimit

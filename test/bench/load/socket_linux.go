@@ -45,6 +45,7 @@ func (l *Loop) take(s *Socket) error {
 	buf := append(l.buf[:0], s.partial...)
 	if len(buf) == cap(buf) {
 		buf = append(buf, make([]byte, len(buf))...)[:len(buf)]
+		l.buf = buf[:0] // so that the next long frame needs no further one
 	}
 	n, err := unix.Read(s.fd, buf[len(buf):cap(buf)])
 	switch {
@@ -130,7 +131,7 @@ func (l *Loop) text(s *Socket, line []byte) error {
 		return l.send(s, AppendFrame(nil, OpText, answer))
 	}
 	if s.asks != nil && bytes.HasPrefix(line, []byte(s.asks.Answer)) {
-		return l.answer(s.asks)
+		return l.answer(s.asks, line)
 	}
 	if s.state == greeting && bytes.Contains(line, []byte(s.await)) {
 		l.opened(s)

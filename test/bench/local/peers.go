@@ -16,19 +16,26 @@ func HasCentrifugo() bool {
 	return err == nil
 }
 
-// Centrifugo returns a node of Centrifugo 6 that lets clients subscribe and publish. It has no
-// history, and works in memory if redis is nil.
-func (d Dir) Centrifugo(redis *Server) (*Server, error) {
+// Centrifugo returns a node of Centrifugo 6 that lets clients subscribe and publish. It works in
+// memory if redis is nil. It keeps the given number of publications of each channel for a minute,
+// from which clients recover what they missed. If that number is 0, it has no history.
+func (d Dir) Centrifugo(redis *Server, history int) (*Server, error) {
 	path, err := exec.LookPath("centrifugo")
 	if err != nil {
 		return nil, err
 	}
 	addr, port := free()
 	type object = map[string]any
+	client := object{"insecure": true, "allowed_origins": []string{"*"}}
+	channels := object{"allow_subscribe_for_client": true, "allow_publish_for_client": true}
+	if history > 0 {
+		client["recovery_max_publication_limit"] = history
+		channels["history_size"], channels["history_ttl"], channels["force_recovery"] = history, "60s", true
+	}
 	config := object{
 		"http_server": object{"address": "127.0.0.1", "port": port},
-		"client":      object{"insecure": true, "allowed_origins": []string{"*"}},
-		"channel":     object{"without_namespace": object{"allow_subscribe_for_client": true, "allow_publish_for_client": true}},
+		"client":      client,
+		"channel":     object{"without_namespace": channels},
 		"usage_stats": object{"enabled": false},
 		"log":         object{"level": "error"},
 	}

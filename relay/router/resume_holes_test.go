@@ -1,0 +1,376 @@
+package router
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// change makes the relay get what the function returns in place of each event of the broker.
+func (s *resumes) change(to func(broker.Event) broker.Event) {
+	s.rl.broker.onEvent = func(ev broker.Event) bool {
+		s.rl.inputs = append(s.rl.inputs, FromBroker{to(ev)})
+		return false
+	}
+}
+
+// pages makes the relay get pages of history that the function has changed.
+func (s *resumes) pages(edit func(*broker.History)) {
+	s.change(func(ev broker.Event) broker.Event {
+		if h, ok := ev.(broker.History); ok {
+			edit(&h)
+			return h
+		}
+		return ev
+	})
+}
+
+// resume has a client come and resume topic x after a position. The client must get the given
+// answer.
+func (s *resumes) resume(id uint64, since, answer string) {
+	s.t.Helper()
+	s.come(id)
+	s.say(id, "bind 1 x k most=1000 since="+since)
+	s.settle()
+	s.saw(id, answer)
+}
+
+// restore makes Redis go back to a snapshot of what it has now. From then on it counts as another
+// server.
+func (s *resumes) restore() { s.store.Load(s.store.Save()) }
+
+// relisten loses the relay's subscriptions, and then subscribes anew.
+func (s *resumes) relisten() {
+	s.rl.deafen()
+	s.settle()
+	s.rl.undeafen()
+	s.settle()
+}
+
+// TestP11_AHoleInHistoryIsNotRecovered resumes while history has lost something. Whoever needs what
+// is lost must be told that it is not recovered. Whoever does not need it must get what it missed.
+func TestP11_AHoleInHistoryIsNotRecovered(t *testing.T) {
+	type row struct{ since, answer string }
+	for _, c := range []struct {
+		name      string
+		published int
+		edit      func(*broker.History)
+		rows      []row
+		most      int // number of pages that may be read
+	}{
+		{"history was trimmed", 400, nil, []row{
+			{"A-143", "1 done A-400"}, {"A-144", missedTo("A-400", 145, 400)}, {"A-0", "1 done A-400"},
+			{"A-300", missedTo("A-400", 301, 400)}, {"A-150", missedTo("A-400", 151, 400)},
+		}, 4},
+		{"an entry of a page cannot be read", 200, func(h *broker.History) {
+			h.Publications = slices.DeleteFunc(h.Publications, func(p broker.Publication) bool { return p.Position.Offset == 100 })
+		}, []row{
+			{"A-50", "1 done A-200"}, {"A-99", "1 done A-200"}, {"A-100", missedTo("A-200", 101, 200)},
+		}, 3},
+		{"the last entry of a page cannot be read", 200, func(h *broker.History) {
+			h.Publications = slices.DeleteFunc(h.Publications, func(p broker.Publication) bool { return p.Position.Offset == 64 })
+		}, []row{
+			{"A-10", "1 done A-200"}, {"A-63", "1 done A-200"}, {"A-64", missedTo("A-200", 65, 200)},
+		}, 3},
+		{"no entry of a page can be read", 200, func(h *broker.History) {
+			if h.More {
+				h.Publications = nil
+			}
+		}, []row{{"A-10", "1 done A-200"}, {"A-150", missedTo("A-200", 151, 200)}}, 4},
+		{"history has expired", 200, func(h *broker.History) {
+			h.Publications, h.Through, h.More = nil, protocol.Position{}, false
+		}, []row{{"A-10", "1 done A-200"}, {"A-135", "1 done A-200"}, {"A-136", missedTo("A-200", 137, 200)}}, 1},
+		{"history ends before the tail", 200, func(h *broker.History) {
+			if h.Through.Offset > 120 {
+				h.Publications, h.Through, h.More = h.Publications[:0], protocol.Position{}, false
+			}
+		}, []row{{"A-50", "1 done A-200"}, {"A-119", "1 done A-200"}, {"A-140", missedTo("A-200", 141, 200)}}, 3},
+		{"history says nothing of what comes before the tail", 200, func(h *broker.History) {
+			h.Publications, h.Through, h.Top, h.More = nil, protocol.Position{}, protocol.Position{}, false
+		}, []row{{"A-50", "1 done A-200"}, {"A-140", missedTo("A-200", 141, 200)}}, 1},
+		{"the server is not known to have given the positions", 200, func(h *broker.History) { h.Genuine = false },
+			[]row{{"A-50", "1 done A-200"}, {"A-140", missedTo("A-200", 141, 200)}, {"A-130", "1 done A-200"}}, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := resuming(t, Config{})
+			s.stay()
+			s.publish("x", c.published)
+			if c.edit != nil {
+				s.pages(c.edit)
+			}
+			for i, row := range c.rows {
+				s.resume(uint64(1+i), row.since, row.answer)
+			}
+			if n := s.rl.broker.histories; n > c.most {
+				t.Errorf("%d pages were read", n)
+			}
+			s.publish("x", 1)
+			for i := range c.rows {
+				s.saw(uint64(1+i), fmt.Sprintf("x 9: m%d at A-%d", c.published+1, c.published+1))
+			}
+			s.finish()
+		})
+	}
+}
+
+// TestP11_AnotherServerIsNotBelieved restores Redis from a snapshot, so that it may have lost what it
+// had given. The relay subscribes to the topic after that, or its subscription was not lost.
+func TestP11_AnotherServerIsNotBelieved(t *testing.T) {
+	s := resuming(t, Config{})
+	s.publish("x", 100)
+	s.restore()
+	s.resume(1, "A-100", "1 done A-100") // what came after A-100 may be lost
+	s.resume(2, "A-90", "1 done A-100")
+	s.publish("x", 1)
+	s.saw(1, "x 9: m101 at B-1")
+	s.resume(3, "A-100", "1 done B-1")
+	s.resume(4, "B-0", "1 done B-1 recovered 1:m101")
+	s.resume(5, "B-1", "1 done B-1 recovered")
+	s.finish()
+
+	s = resuming(t, Config{})
+	s.stay()
+	s.publish("x", 100)
+	s.restore()
+	s.resume(1, "A-90", missedTo("A-100", 91, 100)) // the relay has heard all of that itself
+	s.resume(2, "A-30", "1 done A-100")
+	s.publish("x", 1)
+	s.saw(1, "x 9: m101 at B-1")
+	s.resume(3, "A-90", "1 done B-1")
+	s.resume(4, "B-0", "1 done B-1 recovered 1:m101")
+	s.finish()
+}
+
+// TestP11_APageProvesThePlace subscribes to topics, and the broker does not say that the tops are
+// genuine. History says so for one of them. History is asked once for all clients.
+func TestP11_APageProvesThePlace(t *testing.T) {
+	for _, genuine := range []bool{true, false} {
+		s := resuming(t, Config{})
+		s.publish("x", 100)
+		s.change(func(ev broker.Event) broker.Event {
+			switch ev := ev.(type) {
+			case broker.Subscribed:
+				ev.Genuine = false
+				return ev
+			case broker.History:
+				ev.Genuine = genuine
+				return ev
+			}
+			return ev
+		})
+		if genuine {
+			s.resume(1, "A-100", "1 done A-100 recovered")
+			s.resume(2, "A-60", missedTo("A-100", 61, 100))
+		} else {
+			s.resume(1, "A-100", "1 done A-100")
+			s.resume(2, "A-60", "1 done A-100")
+			s.resume(3, "A-100", "1 done A-100")
+		}
+		if n := s.rl.broker.histories; genuine && n != 3 || !genuine && n != 1 {
+			t.Errorf("history was asked %d times", n)
+		}
+		s.finish()
+	}
+}
+
+// TestP11_LostAndGivenAgainIsNotRecovered loses the end of a topic at Redis while the relay is deaf.
+// The client had received what is lost, or the relay had.
+func TestP11_LostAndGivenAgainIsNotRecovered(t *testing.T) {
+	s := resuming(t, Config{})
+	s.stay()
+	s.publish("x", 10)
+	saved := s.store.Save()
+	s.publish("x", 5)
+	s.store.Load(saved)
+	s.relisten()
+	s.resume(1, "A-15", "1 done A-15")
+	s.resume(2, "A-12", "1 done A-15")
+	s.resume(3, "A-10", "1 done A-15")
+	s.publish("x", 1)
+	s.saw(1, "x 9: m16 at B-1")
+	s.resume(4, "A-10", "1 done B-1")
+	s.resume(5, "B-0", "1 done B-1 recovered 1:m16")
+	s.publish("x", 100)
+	s.wait(tailAge + time.Second)
+	s.resume(6, "B-50", missedShift("B-101", 51, 101, 15))
+	s.finish()
+}
+
+// missedShift is like missedTo, for a topic of which some messages were published before the epoch.
+func missedShift(place string, from, to, before int) string {
+	text := "1 done " + place + " recovered"
+	for i := from; i <= to; i++ {
+		text += fmt.Sprintf(" %d:m%d", i, i+before)
+	}
+	return text
+}
+
+// TestP11_WhatWasBegunAnewProvesNothing empties Redis while the relay is deaf. Then another relay
+// begins an epoch for the topic. The client's position is the last that the relay knows. But more may
+// have been published before Redis lost it.
+func TestP11_WhatWasBegunAnewProvesNothing(t *testing.T) {
+	s := resuming(t, Config{})
+	s.stay()
+	s.publish("x", 10)
+	s.wait(tailAge + time.Second)
+	s.rl.deafen()
+	s.settle()
+	s.publishText("x", "lost")
+	s.store.Load(brokertest.Saved{})
+	s.other.Begin("x", 1)
+	s.other.Take()
+	s.rl.undeafen()
+	s.settle()
+	s.resume(1, "A-10", "1 done A-10")
+	s.finish()
+}
+
+// TestP11_AnEpochThatChangesWhileThePastIsRead begins an epoch while a page is under way. In the
+// second case the relay has not heard of it yet. The client is then given all of the epoch that it
+// names, and later what follows.
+func TestP11_AnEpochThatChangesWhileThePastIsRead(t *testing.T) {
+	for _, heard := range []bool{true, false} {
+		for _, stays := range []bool{true, false} {
+			s := resuming(t, Config{}, 1)
+			if stays {
+				s.stay()
+			}
+			s.publish("x", 100)
+			page := s.hold()
+			s.say(1, "bind 1 x k most=1000 since=A-20")
+			s.settle()
+			s.saw(1)
+			s.restore()
+			s.rl.broker.slow = !heard
+			s.publish("x", 1)
+			page()
+			if heard {
+				s.settle()
+				s.saw(1, "1 done B-1")
+				s.finish()
+				continue
+			}
+			s.settle()
+			// The server has begun the epoch B, so it is known to have what it gave before.
+			if s.rl.broker.histories > 2 {
+				t.Errorf("%d pages were read", s.rl.broker.histories)
+			}
+			s.rl.broker.slow = false
+			s.settle()
+			s.saw(1, missedTo("A-100", 21, 100), "x 9: m101 at B-1")
+			s.finish()
+		}
+	}
+}
+
+// hold holds the answers to reads of history back. The result lets the read that was held be made
+// now, and holds nothing back any more.
+func (s *resumes) hold() (release func()) {
+	var asked []broker.History
+	s.rl.broker.onEvent = func(ev broker.Event) bool {
+		if h, ok := ev.(broker.History); ok {
+			asked = append(asked, h)
+			return false
+		}
+		return true
+	}
+	return func() {
+		s.rl.broker.onEvent = nil
+		for _, h := range asked {
+			after := protocol.Position{}
+			if len(h.Publications) > 0 {
+				after = h.Publications[0].Position
+				after.Offset--
+			}
+			s.rl.broker.Handle.ReadHistory(h.Topic, after, h.Token)
+		}
+	}
+}
+
+// TestP11_APositionBeyondTheTop resumes after positions that this relay has not heard of. If the
+// broker knows them, the client must wait until the relay has heard of them too. Otherwise the
+// client must be told at once that nothing was recovered.
+func TestP11_APositionBeyondTheTop(t *testing.T) {
+	s := resuming(t, Config{}, 1, 2, 3)
+	s.stay()
+	s.publish("x", 10)
+	s.rl.broker.slow = true
+	s.publish("x", 5)
+	s.say(1, "bind 1 x k most=1000 since=A-15")
+	s.say(2, "bind 1 x k most=1000 since=A-12")
+	s.say(3, "bind 1 x k most=1000 since=A-16")
+	s.settle()
+	s.saw(1)
+	s.saw(2)
+	s.saw(3, "1 done A-10")
+	if n := s.rl.broker.histories; n != 1 {
+		t.Errorf("history was asked %d times", n)
+	}
+	s.rl.broker.slow = false
+	s.settle()
+	s.saw(1, "1 done A-15 recovered")
+	s.saw(2, missedTo("A-15", 13, 15))
+	s.saw(3, "x 9: m11 at A-11", "x 9: m12 at A-12", "x 9: m13 at A-13", "x 9: m14 at A-14", "x 9: m15 at A-15")
+	s.finish()
+}
+
+// TestP11_WhoWaitsForWhatDoesNotComeIsLate resumes after a position that the broker knows, and that
+// this relay does not hear of.
+func TestP11_WhoWaitsForWhatDoesNotComeIsLate(t *testing.T) {
+	s := resuming(t, Config{}, 1, 2)
+	s.stay()
+	s.publish("x", 10)
+	s.rl.broker.onEvent = exceptEchoes
+	s.publish("x", 5)
+	s.say(1, "bind 1 x k most=1000 since=A-15")
+	s.settle()
+	for range int(bindWait/time.Second) - 1 {
+		s.wait(time.Second)
+	}
+	s.saw(1)
+	s.wait(time.Second)
+	s.saw(1, "1 late")
+	if n := s.rl.broker.histories; n > 6 {
+		t.Errorf("history was asked %d times", n)
+	}
+	s.rl.broker.onEvent = nil
+	s.publish("x", 1)
+	s.finish()
+}
+
+// TestP11_ForgedPositions resumes after positions that cannot be. Nothing must be recovered, nobody
+// else must notice, and the topic must go on in its epoch.
+func TestP11_ForgedPositions(t *testing.T) {
+	s := resuming(t, Config{})
+	s.stay()
+	s.publish("x", 10)
+	for i, since := range []protocol.Position{
+		{}, {Offset: 3}, {Offset: 1 << 63}, {Epoch: 99, Offset: 5}, {Epoch: protocol.MaxEpoch, Offset: protocol.MaxOffset},
+		{Epoch: 1<<64 - 1, Offset: 1<<64 - 1}, {Epoch: protocol.MaxEpoch},
+	} {
+		id := uint64(1 + i)
+		s.come(id)
+		s.e.say(id, "bind 1 x k most=1000 since="+since.String())
+		s.settle()
+		s.saw(id, "1 done A-10")
+	}
+	s.come(50, 51)
+	s.say(50, "bind 1 x k most=1000 since=A-18446744073709551615")
+	s.say(51, "bind 1 empty k most=1000 since=A-7")
+	s.settle()
+	s.saw(50, "1 done A-10")
+	s.saw(51, "1 done B-0")
+	s.say(51, "say 2 x hello")
+	s.say(51, "say 3 empty hello")
+	s.settle()
+	s.saw(50, "x u51c51: hello at A-11")
+	s.saw(51, "2 done", "empty u51c51: hello at B-1", "3 done")
+	s.publish("x", 1)
+	s.saw(50, "x 9: m11 at A-12")
+	s.finish()
+}

@@ -1,0 +1,286 @@
+package router
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
+	"github.com/edgerelay/edgerelay/shared/link"
+)
+
+// TestP11_ASilentTopicHasAnEpoch subscribes 300 clients to a topic without publications. All must be
+// told one epoch, and the broker is asked once. A client that leaves before the first publication,
+// and comes back after it, must get that publication.
+func TestP11_ASilentTopicHasAnEpoch(t *testing.T) {
+	s := resuming(t, Config{})
+	for id := uint64(1); id <= 300; id++ {
+		s.e.tellClient(link.Client{ID: id, Confirmed: true, User: fmt.Sprint("u", id)})
+	}
+	for id := uint64(1); id <= 300; id++ {
+		s.say(id, "bind 1 x k most=10")
+	}
+	s.settle()
+	for id := uint64(1); id <= 300; id++ {
+		s.saw(id, "1 done A-0")
+	}
+	if n := s.rl.broker.begins; n != 1 {
+		t.Errorf("asked %d times to begin", n)
+	}
+	s.resume(400, "A-0", "1 done A-0 recovered")
+	s.end(1)
+	s.publish("x", 2)
+	s.saw(2, "x 9: m1 at A-1", "x 9: m2 at A-2")
+	s.resume(401, "A-0", "1 done A-2 recovered 1:m1 2:m2")
+	if n := s.rl.broker.begins; n != 1 {
+		t.Errorf("asked %d times to begin", n)
+	}
+	s.finish()
+}
+
+// end ends a client's session.
+func (s *resumes) end(id uint64) {
+	s.e.end(id)
+	s.settle()
+}
+
+// TestP11_WhatWasBegunIsTold begins an epoch through another relay, before this relay subscribes to
+// the topic, while it waits, and with a publication.
+func TestP11_WhatWasBegunIsTold(t *testing.T) {
+	s := resuming(t, Config{}, 1, 2, 3)
+	s.other.Begin("x", 1)
+	began := s.other.Take()[0].(broker.Began).Top
+	s.letter(fmt.Sprint(began.Epoch))
+	s.say(1, "bind 1 x k most=10 since=A-0")
+	s.settle()
+	s.saw(1, "1 done A-0 recovered")
+	if n := s.rl.broker.begins; n != 0 {
+		t.Errorf("asked %d times to begin", n)
+	}
+	var answer broker.Event
+	s.rl.broker.onEvent = func(ev broker.Event) bool {
+		if _, ok := ev.(broker.Began); ok {
+			answer = ev
+			return false
+		}
+		return true
+	}
+	s.say(2, "bind 1 y k most=10")
+	s.settle()
+	s.saw(2)
+	s.publish("y", 1) // it is the first of the epoch that was begun
+	s.rl.broker.onEvent = nil
+	s.rl.inputs = append(s.rl.inputs, FromBroker{answer})
+	s.settle()
+	s.saw(2, "1 done B-1")
+	s.say(3, "bind 1 y k most=10 since=B-0")
+	s.settle()
+	s.saw(3, "1 done B-1 recovered 1:m1")
+	s.finish()
+}
+
+// TestP11_WhoseRuleShowsNoHistoryIsNotPlaced subscribes with Most 0. The client is told no place, and
+// nothing is begun for it.
+func TestP11_WhoseRuleShowsNoHistoryIsNotPlaced(t *testing.T) {
+	s := resuming(t, Config{}, 1, 2, 3, 4)
+	s.say(1, "bind 1 x k")
+	s.settle()
+	s.saw(1, "1 done")
+	s.publish("x", 10)
+	s.saw(1, "x 9: m1 at A-1", "x 9: m2 at A-2", "x 9: m3 at A-3", "x 9: m4 at A-4", "x 9: m5 at A-5",
+		"x 9: m6 at A-6", "x 9: m7 at A-7", "x 9: m8 at A-8", "x 9: m9 at A-9", "x 9: m10 at A-10")
+	s.say(2, "bind 1 x k since=A-3")
+	s.say(3, "bind 1 x k most=6 since=A-3")
+	s.say(4, "bind 1 x k most=7 since=A-3")
+	s.settle()
+	s.saw(2, "1 done")
+	s.saw(3, "1 done A-10")
+	s.saw(4, missedTo("A-10", 4, 10))
+	if s.rl.broker.begins+s.rl.broker.histories > 0 {
+		t.Error("the broker was asked")
+	}
+	s.finish()
+}
+
+// TestP11_BeginningIsTriedAgain makes Begin fail, or Redis loses what was begun.
+func TestP11_BeginningIsTriedAgain(t *testing.T) {
+	s := resuming(t, Config{}, 1, 2, 3)
+	fails := 3
+	s.change(func(ev broker.Event) broker.Event {
+		if b, ok := ev.(broker.Began); ok && fails > 0 {
+			fails--
+			return broker.Began{Token: b.Token, Topic: b.Topic, Err: errors.New("it fails")}
+		}
+		return ev
+	})
+	s.say(1, "bind 1 x k most=10")
+	s.say(2, "bind 1 x k most=10")
+	s.settle()
+	for range 3 {
+		s.saw(1)
+		if n := s.rl.broker.begins; n != 4-fails-1 {
+			t.Errorf("asked %d times, %d failures are left", n, fails)
+		}
+		s.wait(askAgainAfter)
+	}
+	s.saw(1, "1 done A-0")
+	s.saw(2, "1 done A-0")
+	fails = 1000
+	s.say(3, "bind 1 y k most=10")
+	s.settle()
+	for range bindWait / askAgainAfter {
+		s.saw(3)
+		s.wait(askAgainAfter)
+	}
+	s.saw(3, "1 late")
+	s.finish()
+}
+
+// TestP11_WhatWasBegunMayBeLost empties Redis after an epoch was begun. What the relay has told stays
+// right: a client that names the lost epoch has recovered only if nothing was published since.
+func TestP11_WhatWasBegunMayBeLost(t *testing.T) {
+	for _, deaf := range []bool{false, true} {
+		s := resuming(t, Config{}, 1)
+		s.say(1, "bind 1 x k most=10")
+		s.settle()
+		s.saw(1, "1 done A-0")
+		s.store.Load(brokertest.Saved{})
+		next := "A"
+		if deaf {
+			s.relisten()
+			s.resume(2, "A-0", "1 done B-0")
+			s.resume(3, "B-0", "1 done B-0 recovered")
+			next = "B"
+		} else {
+			s.resume(2, "A-0", "1 done A-0 recovered")
+		}
+		s.publish("x", 1)
+		if !deaf {
+			next = "B"
+		}
+		s.saw(1, "x 9: m1 at "+next+"-1")
+		s.resume(4, "A-0", "1 done "+next+"-1")
+		s.resume(5, next+"-0", "1 done "+next+"-1 recovered 1:m1")
+		s.finish()
+	}
+}
+
+// In TestP11_StrictIsRefused, clients ask to be refused rather than to lose anything.
+func TestP11_StrictIsRefused(t *testing.T) {
+	s := resuming(t, Config{}, 1, 2, 3, 4)
+	s.publish("x", 10)
+	s.say(1, "bind 1 x k most=100 strict since=A-11")
+	s.settle()
+	s.saw(1, "1 unrecoverable")
+	if n := len(s.rl.router.directory.topics); n != 0 {
+		t.Errorf("%d topics are followed", n)
+	}
+	s.stay()
+	s.say(1, "bind 2 x k most=3 strict since=A-5")
+	s.say(1, "tell 3 x refused")
+	s.say(2, "bind 1 x k most=100 strict since=A-5")
+	s.say(3, "bind 1 x k most=100 strict")
+	s.say(4, "bind 1 x k strict since=A-5")
+	s.settle()
+	s.saw(1, "2 unrecoverable", "3 not-member")
+	s.saw(2, missedTo("A-10", 6, 10))
+	s.saw(3, "1 unrecoverable")
+	s.saw(4, "1 unrecoverable")
+	s.e.saw(999)
+	s.finish()
+}
+
+// TestP11_AConnectResumesAllItsTopics connects clients with several topics. Some of these need pages
+// of history, one is silent, and of one the client sees no history.
+func TestP11_AConnectResumesAllItsTopics(t *testing.T) {
+	s := resuming(t, Config{})
+	s.stay()
+	s.publish("x", 200)
+	s.publish("y", 3)
+	s.publish("z", 100)
+	for id := uint64(1); id <= 3; id++ {
+		s.e.guest(id)
+		s.say(id, "connect 1 7 0 keep x=1;most=1000;since=A-190 y;since=B-1 z;most=1000;since=C-95 w;most=5 z2;most=5;since=C-1")
+	}
+	s.settle()
+	x := missedTo("A-200", 191, 200)
+	z := missedTo("C-100", 96, 100)[len("1 done"):]
+	for id := uint64(1); id <= 3; id++ {
+		s.saw(id, x+";;"+z+"; D-0; E-0")
+	}
+	if n := s.rl.broker.histories; n != 2 { // of z, after 31
+		t.Errorf("%d pages were read", n)
+	}
+	s.publish("w", 1)
+	s.publish("z", 1)
+	s.publish("y", 1)
+	s.saw(1, "w 9: m1 at D-1", "z 9: m101 at C-101", "y 9: m4 at B-4")
+	s.finish()
+}
+
+// TestP11_AnAnswerHasAMebibyteAtMost connects a client that missed more than that in all topics
+// together. The first ones are recovered.
+func TestP11_AnAnswerHasAMebibyteAtMost(t *testing.T) {
+	s := resuming(t, Config{}, 1)
+	long := func(name, text string) {
+		for range 100 {
+			s.publishText("x", text)
+			s.publishText("y", text)
+			s.publishText("z", text)
+		}
+	}
+	text := make([]byte, 5000)
+	for i := range text {
+		text[i] = 'm'
+	}
+	long("x", string(text))
+	s.settle()
+	s.e.guest(2)
+	s.say(2, "connect 1 7 0 keep x;most=1000;since=A-0 y;most=1000;since=B-0 z;most=1000;since=C-0 z2;most=5")
+	s.settle()
+	got := s.e.received[2]
+	if len(got) != 1 || len(got[0]) > maxMissed || len(got[0]) < 1_000_000 {
+		t.Fatalf("answers: %d", len(got))
+	}
+	want := s.numbered("; C-100; ")
+	if i := len(got[0]) - len(want) - 18; got[0][i:i+len(want)] != want {
+		t.Errorf("the answer ends with %q", got[0][len(got[0])-60:])
+	}
+	delete(s.e.received, 2)
+	s.finish()
+}
+
+// TestP11_AConnectDoesNotWaitForEver connects a client whose topic the broker does not
+// begin, and one whose position this relay does not hear of. Both must be confirmed within bindWait,
+// with nothing recovered.
+func TestP11_AConnectDoesNotWaitForEver(t *testing.T) {
+	s := resuming(t, Config{})
+	s.stay()
+	s.publish("x", 10)
+	s.change(func(ev broker.Event) broker.Event {
+		switch ev := ev.(type) {
+		case broker.Began:
+			return broker.Began{Token: ev.Token, Topic: ev.Topic, Err: errors.New("it fails")}
+		case broker.Received:
+			return broker.Counted{}
+		}
+		return ev
+	})
+	s.publish("x", 5)
+	s.e.guest(1)
+	s.e.guest(2)
+	s.say(1, "connect 1 7 0 keep x;most=10;since=A-10 silent;most=10")
+	s.say(2, "connect 1 7 0 keep x;most=10;since=A-15")
+	s.settle()
+	for range bindWait / time.Second {
+		s.saw(1)
+		s.saw(2)
+		s.wait(time.Second)
+	}
+	s.saw(1, "1 done A-10 recovered; 0-0")
+	s.saw(2, "1 done A-10")
+	s.rl.broker.onEvent = nil
+	s.finish()
+}

@@ -1,0 +1,307 @@
+package router
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// resumes is a world with one relay, and an edge whose clients come back and resume. The texts of
+// its commands and answers have letters in place of epochs: A is the first epoch that was named, and
+// B the second one.
+type resumes struct {
+	*world
+	rl     *testRelay
+	e      *testEdge
+	other  *brokertest.Handle // the broker of another relay, which publishes
+	said   map[protocol.Topic]int
+	number uint64 // of the last publication
+	epochs []string
+}
+
+// resuming returns a world in which the edge has clients of the given ids, all confirmed. The user
+// of client 1 is "u1".
+func resuming(t *testing.T, cfg Config, clients ...uint64) *resumes {
+	w := newWorld(t, 0)
+	s := &resumes{world: w, other: w.store.Broker(), said: map[protocol.Topic]int{}}
+	s.rl = w.addSpeaking(cfg, showing()...)
+	s.e = w.edge("a")
+	s.e.linkTo(s.rl)
+	w.settle()
+	s.come(clients...)
+	return s
+}
+
+// come adds clients.
+func (s *resumes) come(clients ...uint64) {
+	for _, id := range clients {
+		s.e.tellClient(link.Client{ID: id, Confirmed: true, User: fmt.Sprint("u", id)})
+	}
+	s.settle()
+}
+
+// stay makes client 999 a member of topic x that stays. So the relay keeps a tail of x.
+func (s *resumes) stay() {
+	s.come(999)
+	s.say(999, "bind 1 x")
+	s.settle()
+	s.e.saw(999, "1 done")
+}
+
+// publish publishes messages to a topic, through another relay. The nth message of a topic has the
+// text "m" and n.
+func (s *resumes) publish(name protocol.Topic, n int) {
+	for range n {
+		s.said[name]++
+		s.publishText(name, fmt.Sprint("m", s.said[name]))
+	}
+	s.settle()
+	delete(s.e.received, 999)
+}
+
+func (s *resumes) publishText(name protocol.Topic, text string) protocol.Position {
+	s.number++
+	s.other.Publish(broker.Publish{
+		Topic: name, Content: protocol.Content{From: "9", Msg: text}, Instance: protocol.Instance{99}, Number: s.number,
+	})
+	at := s.other.Take()[0].(broker.Published).Position
+	s.letter(fmt.Sprint(at.Epoch))
+	return at
+}
+
+var anEpoch = regexp.MustCompile(`\b[1-9]\d{15}\b`)
+
+// letter returns the letter of an epoch.
+func (s *resumes) letter(epoch string) string {
+	for i, e := range s.epochs {
+		if e == epoch {
+			return string(rune('A' + i))
+		}
+	}
+	s.epochs = append(s.epochs, epoch)
+	return string(rune('A' + len(s.epochs) - 1))
+}
+
+var aLetter = regexp.MustCompile(`\b[A-F]-`)
+
+// say sends a command of a client.
+func (s *resumes) say(id uint64, text string) {
+	s.e.say(id, s.numbered(text))
+}
+
+// numbered puts the epochs in the place of their letters.
+func (s *resumes) numbered(text string) string {
+	return aLetter.ReplaceAllStringFunc(text, func(l string) string {
+		if i := int(l[0] - 'A'); i < len(s.epochs) {
+			return s.epochs[i] + "-"
+		}
+		s.t.Fatalf("%q names an epoch that was not seen", text)
+		return ""
+	})
+}
+
+// saw checks what a client has received.
+func (s *resumes) saw(id uint64, want ...string) {
+	s.t.Helper()
+	for i, text := range s.e.received[id] {
+		s.e.received[id][i] = anEpoch.ReplaceAllStringFunc(text, s.letter)
+	}
+	s.e.saw(id, want...)
+}
+
+// missed returns the answer to command 1 that has the place, and the publications from one offset up
+// to another one. Nothing of them was published in an earlier epoch.
+func missedTo(place string, from, to int) string {
+	var b strings.Builder
+	fmt.Fprint(&b, "1 done ", place, " recovered")
+	for i := from; i <= to; i++ {
+		fmt.Fprintf(&b, " %d:m%d", i, i)
+	}
+	return b.String()
+}
+
+// forgets checks that the relay has forgotten all pasts when they were not needed for comebackAge.
+func (s *resumes) forgets() {
+	s.t.Helper()
+	s.wait(comebackAge)
+	s.wait(comebackAge)
+	r := s.rl.router
+	if r.pasts.bytes != 0 || len(r.comebacks) != 0 || r.pasts.asked != 0 || len(r.pasts.waiting) != 0 {
+		s.t.Errorf("left of the pasts: %+v, of %d topics", r.pasts, len(r.comebacks))
+	}
+}
+
+// finish checks that nothing is left over, as world.done does.
+func (s *resumes) finish() {
+	s.t.Helper()
+	s.done(s.e)
+	s.forgets()
+}
+
+// TestP11_WhoComesBackGetsWhatItMissed resumes from positions at the top, in the tail, and before
+// the tail. Each client must get all that it missed, and then what is published.
+func TestP11_WhoComesBackGetsWhatItMissed(t *testing.T) {
+	for _, c := range []struct {
+		since     string
+		answer    string
+		histories int
+	}{
+		{"A-200", "1 done A-200 recovered", 0},
+		{"A-199", missedTo("A-200", 200, 200), 0},
+		{"A-136", missedTo("A-200", 137, 200), 0},
+		{"A-135", missedTo("A-200", 136, 200), 2},
+		{"A-130", missedTo("A-200", 131, 200), 2},
+		{"A-10", missedTo("A-200", 11, 200), 3},
+		{"A-0", missedTo("A-200", 1, 200), 3},
+	} {
+		t.Run(c.since, func(t *testing.T) {
+			s := resuming(t, Config{}, 1)
+			s.stay()
+			s.publish("x", 200)
+			s.say(1, "bind 1 x k most=1000 since="+c.since)
+			s.settle()
+			s.saw(1, c.answer)
+			if n := s.rl.broker.histories; n != c.histories {
+				t.Errorf("%d pages were read", n)
+			}
+			s.publish("x", 1)
+			s.saw(1, "x 9: m201 at A-201")
+			s.finish()
+		})
+	}
+}
+
+// TestP11_ManyThatComeBackCostOneReading has 500 clients on two edges come back to one topic. Their
+// positions differ by up to 64. History must be read once for all of them.
+func TestP11_ManyThatComeBackCostOneReading(t *testing.T) {
+	s := resuming(t, Config{})
+	s.stay()
+	s.publish("x", 200)
+	b := s.edge("b")
+	b.linkTo(s.rl)
+	for id := uint64(1); id <= 250; id++ {
+		for _, e := range []*testEdge{s.e, b} {
+			e.tellClient(link.Client{ID: id, Confirmed: true, User: fmt.Sprint("u", id)})
+		}
+	}
+	s.settle()
+	since := func(id uint64) int { return 120 - int((id-1)*7%65) }
+	for id := uint64(1); id <= 250; id++ {
+		s.say(id, fmt.Sprint("bind 1 x k most=1000 since=A-", since(id)))
+		b.say(id, s.numbered(fmt.Sprint("bind 1 x k most=1000 since=A-", since(id))))
+	}
+	s.settle()
+	for id := uint64(1); id <= 250; id++ {
+		s.saw(id, missedTo("A-200", since(id)+1, 200))
+		if got := b.received[id]; len(got) != 1 || anEpoch.ReplaceAllString(got[0], "A") != missedTo("A-200", since(id)+1, 200) {
+			t.Errorf("b, session %d: got %q", id, got)
+		}
+		delete(b.received, id)
+	}
+	if n := s.rl.broker.histories; n != 2 { // after 56; the tail begins after 136
+		t.Errorf("%d pages were read", n)
+	}
+	s.publish("x", 1)
+	for id := uint64(1); id <= 250; id++ {
+		s.saw(id, "x 9: m201 at A-201")
+	}
+	s.finish()
+	s.done(b)
+}
+
+// TestP11_ThePastServesThoseThatComeLater lets clients come back one after another, while the topic
+// goes on. History is read again only for a client that needs more than the past has, or when the
+// past was forgotten because nobody needed it.
+func TestP11_ThePastServesThoseThatComeLater(t *testing.T) {
+	s := resuming(t, Config{}, 1, 2, 3, 4, 5, 6)
+	s.stay()
+	s.publish("x", 200)
+	read := func(id uint64, since, top, pages int) {
+		t.Helper()
+		before := s.rl.broker.histories
+		s.say(id, fmt.Sprint("bind 1 x k most=1000 since=A-", since))
+		s.settle()
+		s.saw(id, missedTo(fmt.Sprint("A-", top), since+1, top))
+		if n := s.rl.broker.histories - before; n != pages {
+			t.Errorf("client %d: %d pages were read, want %d", id, n, pages)
+		}
+	}
+	read(1, 130, 200, 2)
+	s.publish("x", 30)
+	s.wait(comebackAge / 2)
+	read(2, 70, 230, 0) // the past begins 64 publications before the first client's position
+	s.publish("x", 20)
+	read(3, 150, 250, 0)
+	read(4, 20, 250, 3) // more than the past has
+	s.publish("x", 100)
+	read(5, 160, 350, 1) // the tail begins behind the past
+	for range 4 {
+		s.wait(comebackAge / 2)
+	}
+	if n := len(s.rl.router.comebacks); n != 0 {
+		t.Errorf("%d pasts are kept", n)
+	}
+	read(6, 160, 350, 3)
+	s.finish()
+}
+
+// TestP11_PastsAreBounded has clients come back to many topics at once. All pasts together must not
+// have more than a quarter of Config.TailBytes, but for the last one, and every client gets all.
+func TestP11_PastsAreBounded(t *testing.T) {
+	long := strings.Repeat("m", 4000)
+	for _, most := range []int{4 << 10, 1 << 20} {
+		s := resuming(t, Config{TailBytes: most}, 1)
+		for i := range 20 {
+			name := protocol.Topic(fmt.Sprint("x", i))
+			for range 60 {
+				s.publishText(name, long)
+			}
+		}
+		s.settle()
+		largest := 0
+		for i := range 20 {
+			id := uint64(2 + i)
+			s.come(id)
+			since := s.epochs[i]
+			s.e.say(id, fmt.Sprintf("bind 1 x%d k most=1000 since=%s-%d", i, since, 1))
+			s.settle()
+			if got := s.e.received[id]; len(got) != 1 || strings.Count(got[0], long) != 59 || !strings.Contains(got[0], " recovered ") {
+				t.Errorf("client %d got %.60q", id, got)
+			}
+			largest = max(largest, s.rl.router.pasts.bytes)
+		}
+		if one := 60 * len(long); largest > max(most/4, one) || largest < one {
+			t.Errorf("pasts of %d bytes", largest)
+		}
+		s.finish()
+	}
+}
+
+// TestP11_OrderOfPastsIsBounded has many clients come back to their own topics, one after another. What the
+// relay keeps of the order of the pasts must not grow for ever.
+func TestP11_OrderOfPastsIsBounded(t *testing.T) {
+	s := resuming(t, Config{})
+	for i := range 300 {
+		name := protocol.Topic(fmt.Sprint("x", i))
+		s.publishText(name, "m1")
+		s.publishText(name, "m2")
+		s.come(uint64(i + 1))
+		s.e.say(uint64(i+1), fmt.Sprintf("bind 1 %s k most=1000 since=%s-1", name, s.epochs[i]))
+		s.wait(100 * time.Millisecond)
+	}
+	n := 0
+	for c := s.rl.router.pasts.first; c != nil; c = c.next {
+		n++
+	}
+	if most := int(comebackAge/(100*time.Millisecond)) + 2; n > most {
+		t.Errorf("%d pasts are listed", n)
+	}
+	s.finish()
+}
