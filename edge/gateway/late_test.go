@@ -589,8 +589,10 @@ func TestWhoComesBehindAMessageGivenAheadIsGivenIt(t *testing.T) {
 	for _, s := range []*Session{m.chat, m.sdk} {
 		wantTexts(t, s, "ahead")
 	}
-	give(m.newer, 7)
-	for _, s := range []*Session{m.chat, m.sdk, later} {
+	m.newer.AheadForms(link.AheadForms{Topic: 1, ID: 78, Texts: []link.Rendering{{Form: link.FormChat}}}) // for nobody
+	giveAt(m.newer, pos(1, 7), 78)
+	wantTexts(t, m.chat)
+	for _, s := range []*Session{m.sdk, later} {
 		wantTexts(t, s, "7")
 	}
 }
