@@ -177,9 +177,10 @@ func (b *bench) comesBack(ctx context.Context, s *site, l *load.Loop, w *crowd, 
 	}
 	r.add("CPU of Redis per resume", "µs", micros(t.redis, n), 0)
 	r.add("messages per resume", "", float64(publications)/float64(n), 0)
-	r.add("reads of history in Redis", "", float64(read), 0)
-	if s.cluster != nil && len(w.all) == 1 && read > max(100, n/10) {
-		return fmt.Errorf("the history of one topic was read %d times for %d sessions", read, n)
+	r.add("LRANGE and XRANGE in Redis, those in scripts included", "", float64(read), 0)
+	// A page of a busy topic's history takes several of these commands, and is one of many.
+	if s.cluster != nil && len(w.all) == 1 && !w.busy && read > n/10 {
+		return fmt.Errorf("the history of one topic was read by %d commands for %d sessions", read, n)
 	}
 	return nil
 }
