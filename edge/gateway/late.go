@@ -21,10 +21,10 @@ import (
 // all members, and so does what is given ahead.
 type lateMember struct {
 	// feed is the Feed of the link that has bound the member. It serves the member even if there is
-	// a newer link meanwhile: the newer link begins at the topic's position, and does not bring what
-	// the member lacks. If feed is nil, no link brings that any more, and the session is about to
-	// end. Until then the member is given nothing that has a position. So its SDK still names the
-	// right position when it comes back.
+	// a newer link meanwhile: the newer link begins at the topic's position, and does not bring
+	// what the member lacks. If feed is nil, no link brings that any more, and the session is about
+	// to end. Until then the member is given nothing that has a position. So its SDK still names
+	// the right position when it comes back.
 	feed *Feed
 	at   protocol.Position // the last publication that the member has, or does not need
 	had  []uint64          // ids of messages given ahead to the member since it is late

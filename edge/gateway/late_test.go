@@ -99,8 +99,8 @@ func TestALateMemberIsGivenWhatItLacks(t *testing.T) {
 	if at := m.topics["all"].position; at != pos(1, 11) {
 		t.Errorf("the topic is at %v", at)
 	}
-	// From the older link: 7, 8 and 9. From the newer link: 6 twice, the second 7, and 10. What serves
-	// a late member is not dropped.
+	// From the older link: 7, 8 and 9. From the newer link: 6 twice, the second 7, and 10. What
+	// serves a late member is not dropped.
 	if n := testutil.ToFloat64(m.metrics.dropped[dropRepeated]); n != 7 {
 		t.Errorf("%v repeats are counted", n)
 	}
@@ -223,8 +223,8 @@ func TestItsOwnLinkServesALateMember(t *testing.T) {
 	wantTexts(t, m.sdk, "6", "7", "8", "9", "10")
 }
 
-// TestALateMemberWithoutItsLinkComesBack ends the link that serves a late member. Nothing that has a
-// position may reach the member any more. Its session must end with 3010, within lateSpread. A
+// TestALateMemberWithoutItsLinkComesBack ends the link that serves a late member. Nothing that has
+// a position may reach the member any more. Its session must end with 3010, within lateSpread. A
 // member that is not late must stay.
 func TestALateMemberWithoutItsLinkComesBack(t *testing.T) {
 	inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {
@@ -530,7 +530,8 @@ func (w *lateWorld) leave() {
 	w.h.Forget(m.info.ID)
 }
 
-// end ends a link. Members that it had to serve end. If it was the newest link, the next one begins.
+// end ends a link. Members that it had to serve end. If it was the newest link, the next one
+// begins.
 func (w *lateWorld) end(l *lateLink) {
 	newest := l == w.links[len(w.links)-1]
 	l.Down()
@@ -577,8 +578,8 @@ func (w *lateWorld) check() {
 }
 
 // TestWhoComesBehindAMessageGivenAheadIsGivenIt gives a message ahead, and then binds a session of
-// an SDK at a place before the message. When the message is published, that session must get it, and
-// nobody else may.
+// an SDK at a place before the message. When the message is published, that session must get it,
+// and nobody else may.
 func TestWhoComesBehindAMessageGivenAheadIsGivenIt(t *testing.T) {
 	m := newMoving(t, pos(1, 5))
 	text := []link.Rendering{{Form: link.FormChat, Text: []byte("ahead")}, {Form: link.FormJSON, Text: []byte("ahead")}}

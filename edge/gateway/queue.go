@@ -67,13 +67,14 @@ func (q *queue) push(frame []byte) pushed {
 	return pushOK
 }
 
-// longMost bounds the long answers in one queue, in bytes. A queue without a long answer takes one of
-// any size. Relays send less than that: see link.Drained.
+// longMost bounds the long answers in one queue, in bytes. A queue without a long answer takes one
+// of any size. Relays send less than that: see link.Drained.
 const longMost = 16 << 20
 
 // pushLong appends the frame of a long answer, unless there is no room for it or the queue is
-// sealed. The queue calls the function done once, when the frame was written or dropped. If pushLong
-// does not return pushOK, the function done is not called. The queue's lock is held during the call.
+// sealed. The queue calls the function done once, when the frame was written or dropped. If
+// pushLong does not return pushOK, the function done is not called. The queue's lock is held during
+// the call.
 func (q *queue) pushLong(frame []byte, done func()) pushed {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -118,8 +119,8 @@ func (q *queue) pushPing(frame []byte) pushed {
 // last call of pingHeld. It returns true heldMost times at most for one ping. Without this limit,
 // the edge would wait without end for a client that takes no more bytes. A call does not count if
 // the client has taken some of a long answer since the call before: a client may need minutes for
-// such an answer. When the writer is done with it, the kernel may still have much of it. So pingHeld
-// then returns true heldMost times although no frame of the queue is in front of the ping.
+// such an answer. When the writer is done with it, the kernel may still have much of it. So
+// pingHeld then returns true heldMost times although no frame of the queue is in front of the ping.
 func (q *queue) pingHeld() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

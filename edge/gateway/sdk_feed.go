@@ -81,8 +81,8 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 	return nil
 }
 
-// beginLocked is called when the relay has confirmed s. It counts s for its user, and makes the user
-// pay for the channels. If s is closed instead, beginLocked returns false. h.mu must be held.
+// beginLocked is called when the relay has confirmed s. It counts s for its user, and makes the
+// user pay for the channels. If s is closed instead, beginLocked returns false. h.mu must be held.
 func (h *Hub) beginLocked(s *Session, n link.Confirmed) bool {
 	h.guests.leave(s)
 	if h.users != nil && !h.users.enter(s) {

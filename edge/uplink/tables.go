@@ -54,8 +54,8 @@ func (t *tables) append(frame interface{ Append([]byte) []byte }) {
 }
 
 // Fill implements link.Source. It gives the tables first, then Drained frames, then new sessions,
-// then the log. So no message is sent while a Session or Client frame waits. If there is a newer link, Fill gives no
-// more than Moved.
+// then the log. So no message is sent while a Session or Client frame waits. If there is a newer
+// link, Fill gives no more than Moved.
 func (l *Link) Fill(batch []byte) []byte {
 	s := l.links
 	s.mu.Lock()

@@ -147,5 +147,6 @@ func (r *Router) tryWaiting(list *binders) {
 	}
 }
 
-// answersTried is the number of frames that find no room at their edge after which no more are tried.
+// answersTried is the number of frames that find no room at their edge after which no more are
+// tried.
 const answersTried = 8

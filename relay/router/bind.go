@@ -105,8 +105,8 @@ func (r *Router) mayBind(f *follower) bool {
 	return f.bindable() || r.outage.away && f.edge.outbox.ready
 }
 
-// tryBind binds the session of a Bind or a Confirm, or makes the frame wait. The result is the number
-// of publications in the answer.
+// tryBind binds the session of a Bind or a Confirm, or makes the frame wait. The result is the
+// number of publications in the answer.
 func (r *Router) tryBind(fr *frame) (missed int) {
 	for _, b := range fr.bindings() {
 		if f := r.directory.follower(fr.session.edge, b.Topic); !r.mayBind(f) {
@@ -252,8 +252,8 @@ func (r *Router) unbindFrom(fr *frame) {
 	r.unbind(s, f)
 }
 
-// binders is a linked list of Binds and Confirms that wait for the same thing, in the order in which
-// they came. Any frame can leave it in constant time.
+// binders is a linked list of Binds and Confirms that wait for the same thing, in the order in
+// which they came. Any frame can leave it in constant time.
 type binders struct{ first, last *frame }
 
 func (b *binders) add(fr *frame) {

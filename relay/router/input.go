@@ -19,8 +19,8 @@ type Connected struct {
 
 // Received brings the frames of one batch, or of a part of a large one, in order. The frames are
 // values of link.Session, link.Client, link.Held, link.Keep, link.Synced, link.Message, link.End,
-// link.Moved and link.Drained. The Router may keep a frame and the slices in it, so the caller must not change
-// them afterwards.
+// link.Moved and link.Drained. The Router may keep a frame and the slices in it, so the caller must
+// not change them afterwards.
 type Received struct {
 	Link   Link
 	Frames []any

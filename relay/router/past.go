@@ -31,9 +31,10 @@ const pastsAtOnce = 64
 // pastMost bounds the contents in the past of one topic, in bytes.
 const pastMost = maxMissed
 
-// recall returns the publications of t after the position since, up to the position at. The position
-// since is before t's tail. The result ok is false if the publications are not at hand. If they are
-// being read, the result wait is the list in which to wait. Otherwise some of them cannot be had.
+// recall returns the publications of t after the position since, up to the position at. The
+// position since is before t's tail. The result ok is false if the publications are not at hand. If
+// they are being read, the result wait is the list in which to wait. Otherwise some of them cannot
+// be had.
 func (r *Router) recall(t *topic, since, at protocol.Position) (pubs []dialect.Published, ok bool, wait *binders) {
 	c := r.comeback(t)
 	p := &c.past
@@ -76,8 +77,8 @@ func (p *past) index(at protocol.Position) int {
 	return i
 }
 
-// keepTail adds the publications of the topic's tail to its past. The past must reach the tail. So a
-// busy topic's past stays whole while many clients come back, though its tail soon moves on.
+// keepTail adds the publications of the topic's tail to its past. The past must reach the tail. So
+// a busy topic's past stays whole while many clients come back, though its tail soon moves on.
 func (r *Router) keepTail(c *comeback) {
 	p, t := &c.past, c.topic
 	if !p.to.Before(t.top) { // history may have more than this relay has heard
@@ -166,8 +167,8 @@ func (q *pasts) grow(c *comeback, bytes int) {
 }
 
 // bound drops pasts while all of them together have more than a number of bytes. What was used
-// longest ago is dropped first. The past in the argument stays, and so do those that are being read,
-// and those for which frames wait. Of these there are few: pastsAtOnce are read at once.
+// longest ago is dropped first. The past in the argument stays, and so do those that are being
+// read, and those for which frames wait. Of these there are few: pastsAtOnce are read at once.
 func (q *pasts) bound(most int, now *comeback) {
 	for c := q.first; c != nil && q.bytes > most; {
 		next := c.next

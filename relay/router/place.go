@@ -150,9 +150,9 @@ func (r *Router) shown(at protocol.Position, c *protocol.Content) dialect.Publis
 	return dialect.Published{Position: at, Content: c, Size: r.dialects[len(r.dialects)-1].PubSize(c)}
 }
 
-// placeIn returns the place of a frame's session if the session becomes a member at f now. The place
-// has what the client has asked for of the topic's history. If the broker has to be asked first, the
-// second result is the list in which to wait.
+// placeIn returns the place of a frame's session if the session becomes a member at f now. The
+// place has what the client has asked for of the topic's history. If the broker has to be asked
+// first, the second result is the list in which to wait.
 func (r *Router) placeIn(fr *frame, f *follower, asked dialect.Range) (p dialect.Place, wait *binders) {
 	t := f.topic
 	p.Kept, p.At = asked.Most > 0, f.entry()
@@ -172,8 +172,8 @@ func (r *Router) placeIn(fr *frame, f *follower, asked dialect.Range) (p dialect
 	return p, wait
 }
 
-// entry returns the position at which the next member of f begins: that of enterAt without a place. If
-// nobody knows it yet, it is zero or unplaced.
+// entry returns the position at which the next member of f begins: that of enterAt without a place.
+// If nobody knows it yet, it is zero or unplaced.
 func (f *follower) entry() protocol.Position {
 	t := f.topic
 	switch {

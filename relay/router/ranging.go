@@ -40,8 +40,9 @@ func (r *Router) askRange(fr *frame) {
 	r.rangeOn(e)
 }
 
-// rangeOn begins to read for those histories of an edge that wait and may go on. Those of a user who
-// has no room for long answers are passed over. What is being read counts as if it were under way.
+// rangeOn begins to read for those histories of an edge that wait and may go on. Those of a user
+// who has no room for long answers are passed over. What is being read counts as if it were under
+// way.
 func (r *Router) rangeOn(e *edge) {
 	a := &e.answers
 	for i := 0; i < len(a.ranges) && a.reading < rangesAtOnce && e.outbox.ready; {

@@ -86,8 +86,8 @@ func newReply() []byte { return make([]byte, 0, replySize) }
 func (Dialect) Content(_ dialect.Session, c *dialect.Command) protocol.Content { return c.Terms.Said }
 
 // Render implements dialect.Dialect. If clients may not see the channel's history, the text has no
-// offset, so that no SDK takes it for a position. The result except is always "": a client of an SDK
-// expects to receive what it publishes itself.
+// offset, so that no SDK takes it for a position. The result except is always "": a client of an
+// SDK expects to receive what it publishes itself.
 func (d Dialect) Render(b []byte, t protocol.Topic, at protocol.Position, p *protocol.Content) (text []byte, except string) {
 	if d.Rules.Visible(string(t)) == 0 {
 		at = protocol.Position{}

@@ -97,8 +97,8 @@ type Bound struct {
 // session of an SDK is a long answer. The edge says Drained of each long answer.
 const LongAnswer = 16 << 10
 
-// Drained says that a long answer takes no room at the edge any more. Its client has taken it, or it
-// was dropped. Each long answer is drained once, on the link that brought it.
+// Drained says that a long answer takes no room at the edge any more. Its client has taken it, or
+// it was dropped. Each long answer is drained once, on the link that brought it.
 type Drained struct {
 	Session uint64
 	Bytes   uint64 // length of the answer's Text

@@ -58,9 +58,9 @@ func (w *world) everyoneSpeaks() (said []*frame) {
 }
 
 // newcomers connects new clients to each edge that has a link: one of the chat, which joins a
-// group, and one of an SDK if the edge takes such clients. A new client of the chat must not receive
-// a message that its relay has already given ahead to others. For the topics in which the client is a member
-// after a second, newcomers puts the IDs of these messages into session.never.
+// group, and one of an SDK if the edge takes such clients. A new client of the chat must not
+// receive a message that its relay has already given ahead to others. For the topics in which the
+// client is a member after a second, newcomers puts the IDs of these messages into session.never.
 func (w *world) newcomers() {
 	given := map[*relay][]*frame{}
 	for _, e := range w.edges {

@@ -31,8 +31,8 @@ type trail struct {
 	wanted   bool // the app has asked to be subscribed
 	served   bool // the last connect has subscribed the app
 
-	// What follows is the model's. The field at is the last publication that the app has got, or was
-	// told of as its place, if the field known is true.
+	// What follows is the model's. The field at is the last publication that the app has got, or
+	// was told of as its place, if the field known is true.
 	at      protocol.Position
 	known   bool
 	resumed bool            // the last reply said that nothing was lost

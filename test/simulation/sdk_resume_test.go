@@ -272,13 +272,13 @@ func (m *model) followsOn(s *session, trail *trail, c cause, fail func(promise, 
 		if !trail.at.Before(e.position) || !e.position.Before(c.position) || trail.ahead[e.id] || s.had[e.id] {
 			continue
 		}
-		// A client that came while Redis was away may have come after a message that its edge had been
-		// given ahead. The client is then not given that message when it is published.
+		// A client that came while Redis was away may have come after a message that its edge had
+		// been given ahead. The client is then not given that message when it is published.
 		if f := m.ids[e.id]; !trail.resumed && f != nil && m.edges[s.e.instance].ahead[e.id] && f.at.Before(s.interests[c.topic].since) {
 			continue
 		}
-		// What Redis has lost is published again. Its edge leaves it out, since it knows the ID, also
-		// for a client whose place was behind it.
+		// What Redis has lost is published again. Its edge leaves it out, since it knows the ID,
+		// also for a client whose place was behind it.
 		if first := m.stream(c.topic).withID(e.id); first != e && !trail.at.Before(first.position) {
 			continue
 		}

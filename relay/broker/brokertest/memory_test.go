@@ -62,8 +62,8 @@ func TestSaveAndLoad(t *testing.T) {
 }
 
 // TestWhatIsBegunIsSavedAndLoaded begins an epoch, saves it, and publishes in it. After a Load,
-// which stands for a restart of Redis, that epoch must count no more, since what was published in it
-// is lost. It must not count whether or not another one is begun first.
+// which stands for a restart of Redis, that epoch must count no more, since what was published in
+// it is lost. It must not count whether or not another one is begun first.
 func TestWhatIsBegunIsSavedAndLoaded(t *testing.T) {
 	for _, again := range []bool{false, true} {
 		m := NewMemory(MemoryConfig{})

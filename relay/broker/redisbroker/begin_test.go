@@ -257,9 +257,9 @@ func TestBeginBehindALostRecord(t *testing.T) {
 	}
 }
 
-// TestWhatIsBegunIsLaterThanTheRecord plants records whose epoch the clock has not reached, and which
-// do not count: another server has begun the epoch, or nobody believes the offset. An epoch that is
-// begun must be later, although the relay knows nothing of the epoch in the record.
+// TestWhatIsBegunIsLaterThanTheRecord plants records whose epoch the clock has not reached, and
+// which do not count: another server has begun the epoch, or nobody believes the offset. An epoch
+// that is begun must be later, although the relay knows nothing of the epoch in the record.
 func TestWhatIsBegunIsLaterThanTheRecord(t *testing.T) {
 	t.Parallel()
 	client := redistest.Start(t).Client()

@@ -3,7 +3,8 @@
 --
 -- KEYS, for each topic: its record, the list of its history, the hash of further marks
 -- ARGV[1] how many entries of a history are kept
--- ARGV[2] [3] how many milliseconds a history and a mark are kept. A last position is kept as long as
+-- ARGV[2] [3] how many milliseconds a history and a mark are kept. A last position is kept as long
+-- as
 --   both together.
 -- ARGV[4] empty, or what is kept of each topic in place of ARGV[1] [2]: a size and an age, of eight
 --   bytes each, one topic behind the other. Neither is less than ARGV[1] or [2].

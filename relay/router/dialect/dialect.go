@@ -42,8 +42,8 @@ type Dialect interface {
 	// these members get the text. All relays that share a broker must render alike.
 	Render(b []byte, t protocol.Topic, at protocol.Position, p *protocol.Content) (text []byte, except string)
 	// PubSize returns an upper bound of the bytes that p takes in an answer that has several
-	// publications. It is 0 in a dialect whose answers have none. PubSize takes the time of one look
-	// at the text of p.
+	// publications. It is 0 in a dialect whose answers have none. PubSize takes the time of one
+	// look at the text of p.
 	PubSize(p *protocol.Content) int
 	// Lost returns the text that tells members of t that they lost messages. Lost is for dialects
 	// whose Order is InOrder.
@@ -178,8 +178,8 @@ type Range struct {
 	// publications after Since.
 	Asked bool
 	Since protocol.Position // Epoch is 0 if the client's epoch cannot be one
-	// AnyEpoch says that the Since of a History has no epoch, because the client has named none. The
-	// offset then counts in the topic's present epoch.
+	// AnyEpoch says that the Since of a History has no epoch, because the client has named none.
+	// The offset then counts in the topic's present epoch.
 	AnyEpoch bool
 	// Strict refuses a Bind for the reason Unrecoverable if Place.Recovered would be false.
 	Strict  bool
@@ -235,8 +235,8 @@ type Place struct {
 	// Kept says that clients may see the topic's history. If it is false, the other fields are not
 	// set.
 	Kept bool
-	// At is the last publication before the membership, or the topic's top for a History. Its offset
-	// is 0 if the epoch has no publication yet. Its epoch is 0 if the place is not known.
+	// At is the last publication before the membership, or the topic's top for a History. Its
+	// offset is 0 if the epoch has no publication yet. Its epoch is 0 if the place is not known.
 	At        protocol.Position
 	Recovered bool        // the membership misses nothing that came after Range.Since
 	Missed    []Published // what came after Range.Since up to At; or what a History has read
