@@ -85,7 +85,8 @@ func TestALongAnswerDoesNotCountInTheQueue(t *testing.T) {
 	}
 }
 
-// TestALongAnswerIsDoneOnceHoweverItsQueueEnds ends a queue in each way there is.
+// TestALongAnswerIsDoneOnceHoweverItsQueueEnds ends a queue in each way there is. The function done
+// of each long answer must be called exactly once.
 func TestALongAnswerIsDoneOnceHoweverItsQueueEnds(t *testing.T) {
 	for name, end := range map[string]func(q *queue){
 		"written":                   func(q *queue) { q.take(q.take(nil)) },
@@ -201,6 +202,7 @@ func TestDrainedIsSaidOfEachLongAnswer(t *testing.T) {
 }
 
 // TestDrainedIsSaidOfALongConnect brings Confirmed with a long answer, for guests of all kinds.
+// Drained must be said once of each answer.
 func TestDrainedIsSaidOfALongConnect(t *testing.T) {
 	text := textOfSize(link.LongAnswer + 1)
 	h, up := newMirror(HubConfig{}), &fakeUpstream{}
@@ -238,7 +240,7 @@ func TestDrainedIsSaidOfALongConnect(t *testing.T) {
 }
 
 // TestDrainedIsSaidOnTheLinkThatBroughtTheAnswer begins another link while a client has not taken a
-// long answer.
+// long answer. Drained must be said on the earlier link only.
 func TestDrainedIsSaidOnTheLinkThatBroughtTheAnswer(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := sdkMember(t, h, "1", "all")

@@ -267,8 +267,9 @@ const (
 // publication. A message that Redis has lost may be published once more. The type given is a plain
 // structure, stepped under the Hub's lock.
 type given struct {
-	// The field given.ahead has, by id, the number of the id, counted in given.count. Members that
-	// were bound since then have not been given the message. The number is 0 if nobody has.
+	// The field given.ahead has the number of each recorded id: the value of given.count when the
+	// id was recorded. Members that were bound after that have not been given the message. The
+	// number is 0 if the message was given to nobody.
 	ahead        map[uint64]uint32
 	older        map[uint64]uint32 // ids that brokerBack moved here from given.ahead
 	rotated      time.Time         // when brokerBack last moved ids to given.older
@@ -292,10 +293,10 @@ func (g *given) brokerBack(now time.Time) {
 }
 
 // takeAhead records the id of a message that a relay gives ahead, if there is room. It returns
-// repeat if the id is recorded already, or is the id of a recent publication. The parameter mute
-// says that the message is given to nobody, and only its id is recorded. Otherwise it returns
+// repeat if the id is recorded already, or is the id of a recent publication. Otherwise it returns
 // pass, or excess if there is no room. The id of a recent publication is recorded too: the link may
-// yet bring this publication, for members who have joined since.
+// yet bring this publication, for members who have joined since. The parameter mute says that the
+// message is given to nobody, so that only its id is recorded.
 //
 // After an id has found no room, new ids find none either until brokerBack is called, or until no
 // recorded id waits for its publication. Without this rule, a sender's later message could overtake

@@ -360,9 +360,10 @@ func (f *Feed) lacksLocked(number uint64, at protocol.Position, r *renderings) b
 	return true
 }
 
-// giveLaterLocked queues a publication that was given ahead for the clients of SDKs that were bound
-// to t later than that. They have not had it, and their places are before it. The argument number
-// is that of the publication's id. h.mu must be held.
+// giveLaterLocked queues a publication whose message was given ahead. The publication is for the
+// clients of SDKs that were bound to t after that. They have not had the message, and their places
+// are before the publication. The argument number is that of its id in given.ahead. h.mu must be
+// held.
 func (h *Hub) giveLaterLocked(t *topic, r *renderings, late map[*Session]*lateMember, number uint32) {
 	if !r.has[link.FormJSON] {
 		return
@@ -382,9 +383,9 @@ func (h *Hub) giveLaterLocked(t *topic, r *renderings, late map[*Session]*lateMe
 
 // fanOutLocked queues a text of r for each living member of t. A member gets the text of its form,
 // or nothing if r has no such text. If the parameter except names a user, that user's sessions of
-// FormChat are left out. The sessions in late are left out too. If the publication has a position,
-// which the parameter placed says, sessions that leave are left out as well. All queues share one
-// frame for each form. h.mu must be held.
+// FormChat are left out. The sessions in late are left out too. The parameter placed says that the
+// publication has a position. If it is true, sessions that leave are left out as well: see
+// Session.leaves. All queues share one frame for each form. h.mu must be held.
 func (h *Hub) fanOutLocked(t *topic, r *renderings, except string, late map[*Session]*lateMember, placed bool) {
 	var frames [link.MaxForms][]byte // made when the first member needs them
 	var results [pushSealed + 1]int

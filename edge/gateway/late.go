@@ -12,26 +12,28 @@ import (
 // other members have had.
 //
 // A relay names the position at which it binds a member. The topic may be further at this edge,
-// since an older link has brought more. The link that has bound the member brings what the member
-// lacks. For the other members these are repeats. So they are given to the late members alone,
-// until a member has reached the topic's position. A late member is left out when another link
-// moves the topic. So it sees what its own link brings, in order.
+// since an older link has brought more publications. The link that has bound the member brings the
+// publications that the member lacks. The other members have had them, so they are given to late
+// members alone. A member is late until it has reached the topic's position. Publications that
+// another link brings are not given to a late member. So the member gets those of its own link, in
+// order.
 //
-// Only sessions of SDKs are late, and only what has a position counts. What has no position goes to
-// all members, and so does what is given ahead.
+// Only sessions of SDKs are late. Publications without a position go to all members, and so do
+// messages that are given ahead.
 type lateMember struct {
 	// feed is the Feed of the link that has bound the member. It serves the member even if there is
 	// a newer link meanwhile: the newer link begins at the topic's position, and does not bring
-	// what the member lacks. If feed is nil, no link brings that any more, and the session is about
-	// to end. Until then the member is given nothing that has a position. So its SDK still names
-	// the right position when it comes back.
+	// what the member lacks. If feed is nil, no link brings what the member lacks, and the session
+	// is about to end. Until then the member is given nothing that has a position. So its SDK still
+	// names the right position when it comes back.
 	feed *Feed
 	at   protocol.Position // the last publication that the member has, or does not need
 	had  []uint64          // ids of messages given ahead to the member since it is late
 }
 
 const (
-	// lateSpread is the time within which sessions end that are late without a link.
+	// lateSpread is the time within which the session of a late member ends if no link serves the
+	// member any more.
 	lateSpread = 5 * time.Second
 	// lateAhead bounds lateMember.had. Beyond it, a member may get a message twice: ahead, and when
 	// its link brings the publication.
@@ -76,12 +78,13 @@ func (h *Hub) reachLocked(s *Session, t *topic, at protocol.Position) {
 }
 
 // serveLocked gives p to those late members of its topic that lack p and that f serves. It returns
-// false if there are none. Then p is handled as if nobody was late. The publication must have a
-// position. f.hub.mu must be held.
+// false if there is no such member. The caller then handles p for the members that are not late.
+// The publication must have a position. f.hub.mu must be held.
 //
-// All members other than the late ones have had p, or are past it. If p is beyond the topic's
-// position, p is for all members. The members that f serves must have reached the topic's position
-// by then. If one has not, f has left something out, and the member is lost.
+// Up to the topic's position, members that are not late have had p, or are past it. If p is beyond
+// that position, p is for them. The late members that f serves must have reached the topic's
+// position by then. If a member has not, f has left something out, and the member is stranded: see
+// strandLocked.
 func (f *Feed) serveLocked(p *link.Publication, r *renderings) (served bool) {
 	h, t := f.hub, f.numbers[p.Topic]
 	if len(h.late[t]) == 0 {
@@ -127,9 +130,9 @@ func (h *Hub) noteAheadLocked(t *topic, id uint64) {
 }
 
 // skipLocked is called for a Gap of the link of f: what lies before the given position will not
-// come on that link. The relay of the newest link has told each member of an SDK by an Unbound or a
-// Close. What the relay of an older link has told them counted for nothing. So members that only an
-// older link serves are lost. f.hub.mu must be held.
+// come on that link. The relay of the newest link has told each session of an SDK of the loss, by
+// an Unbound or a Close. What the relay of an older link has told them counted for nothing. So
+// members that an older link serves are stranded. f.hub.mu must be held.
 func (f *Feed) skipLocked(t *topic, at protocol.Position) {
 	h := f.hub
 	for s, m := range h.late[t] {
@@ -143,8 +146,8 @@ func (f *Feed) skipLocked(t *topic, at protocol.Position) {
 	}
 }
 
-// endServiceLocked is called when the link of f has ended. Members that f has served are lost. The
-// next relay begins at the topic's position. h.mu must be held.
+// endServiceLocked is called when the link of f has ended. The late members that f has served are
+// stranded, since the next link begins at the topic's position. h.mu must be held.
 func (h *Hub) endServiceLocked(f *Feed) {
 	for _, late := range h.late {
 		for s, m := range late {

@@ -152,7 +152,8 @@ func TestWhoIsNotLate(t *testing.T) {
 			m.wantLate(0)
 			m.newer.Bound(link.Bound{Session: s.info.ID, Topic: 1, Position: c.at}, false)
 			m.wantLate(c.late)
-			m.newer.Bound(link.Bound{Session: m.sdk.info.ID, Topic: 1, Position: c.at}, false) // a member
+			// This session is a member already.
+			m.newer.Bound(link.Bound{Session: m.sdk.info.ID, Topic: 1, Position: c.at}, false)
 			m.wantLate(c.late)
 		})
 	}
@@ -186,7 +187,8 @@ func TestALateMemberMayLeave(t *testing.T) {
 	}
 }
 
-// TestALateMemberIsBoundAgain brings a second Bound for a late member. Only the keep may change.
+// TestALateMemberIsBoundAgain brings a second Bound for a late member. Only the membership's keep
+// may change.
 func TestALateMemberIsBoundAgain(t *testing.T) {
 	m := newMoving(t, pos(1, 5))
 	give(m.older, 6, 7)
@@ -314,8 +316,9 @@ func TestALateMemberIsNotTakenPastALoss(t *testing.T) {
 	}
 }
 
-// TestALateMemberIsToldOfALossByTheRelay brings a Gap of the newest link. The relay has told its
-// members of SDKs before. So a member that still is one goes on behind the loss.
+// TestALateMemberIsToldOfALossByTheRelay brings a Gap of the newest link. The relay has already
+// told the sessions of SDKs of the loss. So a late member that the relay has not unbound must go on
+// behind the loss.
 func TestALateMemberIsToldOfALossByTheRelay(t *testing.T) {
 	m := newMoving(t, pos(1, 5))
 	give(m.older, 6, 7, 8)
@@ -385,8 +388,8 @@ func TestAMessageThatIsPublishedTwiceIsNotForLateMembers(t *testing.T) {
 
 // TestP4_EachLateMemberGetsAllAfterItsPlaceOnce drives a Hub at random: links begin, bring
 // publications at their own pace, and end, and sessions are bound, leave and end. A session must
-// get all publications after its place, in order, once each. If its session ends because it is
-// late, the publications before must be so.
+// get all publications after its place, in order, once each. If a session ends because it is late,
+// that must hold for what the session got before its end.
 func TestP4_EachLateMemberGetsAllAfterItsPlaceOnce(t *testing.T) {
 	for range 20 {
 		seed := rand.Uint64()
@@ -408,7 +411,7 @@ type lateWorld struct {
 	h        *mirror
 	log      []protocol.Position // of the publications that were made
 	links    []*lateLink         // the oldest first
-	top      int                 // how many publications the topic's members have, but the late ones
+	top      int                 // how many publications the members have that are not late
 	members  []*lateModel
 	stay     *lateModel // is a member from the beginning
 	caughtUp int
@@ -590,7 +593,8 @@ func TestWhoComesBehindAMessageGivenAheadIsGivenIt(t *testing.T) {
 	for _, s := range []*Session{m.chat, m.sdk} {
 		wantTexts(t, s, "ahead")
 	}
-	m.newer.AheadForms(link.AheadForms{Topic: 1, ID: 78, Texts: []link.Rendering{{Form: link.FormChat}}}) // for nobody
+	// The next message is given ahead without a text, and so to nobody.
+	m.newer.AheadForms(link.AheadForms{Topic: 1, ID: 78, Texts: []link.Rendering{{Form: link.FormChat}}})
 	giveAt(m.newer, pos(1, 7), 78)
 	wantTexts(t, m.chat)
 	for _, s := range []*Session{m.sdk, later} {

@@ -23,7 +23,7 @@ type queue struct {
 	limit      int           // bound of the field size, in bytes
 	start      func()        // starts the writer; called with mu held; nil: no writer
 	pending    *batch        // frames that the writer has not taken; nil: none
-	size       int           // bytes of the pending batch and of the writer's batch, without long answers
+	size       int           // bytes of the pending and the writer's batch; no long answers
 	long       int32         // bytes of the long answers in these batches
 	lost       int32         // messages that were queued and will not be written
 	writing    bool          // the writer was started and has not ended
@@ -73,8 +73,8 @@ const longMost = 16 << 20
 
 // pushLong appends the frame of a long answer, unless there is no room for it or the queue is
 // sealed. The queue calls the function done once, when the frame was written or dropped. If
-// pushLong does not return pushOK, the function done is not called. The queue's lock is held during
-// the call.
+// pushLong does not return pushOK, the function done is not called. The queue's lock is held while
+// the function done runs.
 func (q *queue) pushLong(frame []byte, done func()) pushed {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -119,8 +119,9 @@ func (q *queue) pushPing(frame []byte) pushed {
 // last call of pingHeld. It returns true heldMost times at most for one ping. Without this limit,
 // the edge would wait without end for a client that takes no more bytes. A call does not count if
 // the client has taken some of a long answer since the call before: a client may need minutes for
-// such an answer. When the writer is done with it, the kernel may still have much of it. So
-// pingHeld then returns true heldMost times although no frame of the queue is in front of the ping.
+// such an answer. When the writer has written a long answer, the kernel may still have much of it.
+// So pingHeld may then return true heldMost times although no frame of the queue is in front of the
+// ping.
 func (q *queue) pingHeld() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

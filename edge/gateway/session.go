@@ -81,8 +81,7 @@ func (s *Session) deliver(frame []byte) pushed {
 	return result
 }
 
-// deliverLong does what deliver does, for a long answer. See queue.pushLong for
-// the function done.
+// deliverLong does what deliver does, for a long answer. See queue.pushLong for the function done.
 func (s *Session) deliverLong(frame []byte, done func()) pushed {
 	result := s.queue.pushLong(frame, done)
 	if result == pushFull {

@@ -317,7 +317,7 @@ type batch struct {
 	frames [][]byte
 	size   int         // bytes, frameCost for each frame included
 	long   int         // bytes of long answers; they are part of the field size
-	done   []func()    // to be called when the batch was written or dropped; one for each long answer
+	done   []func()    // for each long answer, called when the batch was written or dropped
 	torn   bool        // the first frame is the remainder of a message
 	vec    net.Buffers // kept here so that writev needs no allocation
 }
@@ -375,8 +375,8 @@ func (b *batch) join(buf []byte) []byte {
 	return buf
 }
 
-// writePieces does what writeTo does, for a batch with a long answer. It calls progressed each time
-// when the socket has taken a piece.
+// writePieces does what writeTo does, for a batch with a long answer. It calls progressed after
+// each piece that it has given to the socket.
 func (b *batch) writePieces(conn net.Conn, progressed func()) error {
 	write := func(frames net.Buffers) error {
 		if len(frames) == 0 {

@@ -6,8 +6,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// drains holds the Drained frames that a link has yet to send. It has a lock of its own, which is
-// the last one that anybody takes: the frames come from goroutines that write to clients.
+// drains holds the Drained frames that a link has yet to send. It has a lock of its own, since the
+// frames come from goroutines that write to clients. Whoever holds that lock takes no other lock.
 type drains struct {
 	mu     sync.Mutex
 	frames []link.Drained
@@ -25,7 +25,7 @@ func (d *drains) add(f link.Drained) (added bool) {
 	return true
 }
 
-// fill gives the frames, as far as the batch has room.
+// fill appends frames to the batch, as long as the batch has room, and forgets those frames.
 func (d *drains) fill(batch []byte) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()

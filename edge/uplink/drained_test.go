@@ -31,8 +31,9 @@ func sentDrained(t *testing.T, l *Link) (list []link.Drained) {
 	return list
 }
 
-// TestDrainedIsSentOnItsLink says Drained on links: on the link in use, on one whose tables are not
-// told yet, on one that is being left, and on one that has ended.
+// TestDrainedIsSentOnItsLink says Drained on links in four states: on the link in use, on one whose
+// tables are not told yet, on one that is being left, and on one that has ended. Only the first two
+// must send it.
 func TestDrainedIsSentOnItsLink(t *testing.T) {
 	hub := &fakeHub{comparable: true}
 	s := NewLinks(LinksConfig{}, hub)

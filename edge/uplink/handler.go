@@ -58,10 +58,11 @@ type Feed interface {
 	// reached. The messages that the relay has given ahead until now belong to a past outage.
 	// BrokerBack may be called again without an outage in between.
 	BrokerBack()
-	// OnDrained sets a function that says Drained on the link. It is called before all other
-	// methods, on a link with link.FeatureSDK. The Feed calls the function once for each long
-	// answer of the link: when a client has taken the answer, or when the answer was dropped. The
-	// function does not block. Any goroutine may call it, even after Down.
+	// OnDrained sets a function that says Drained on the link. If the link has link.FeatureSDK,
+	// OnDrained is called before all other methods. Otherwise it is not called. The Feed calls the
+	// function once for each long answer of the link: when a client has taken the answer, or when
+	// the answer was dropped. The function does not block. Any goroutine may call it, even after
+	// Down.
 	OnDrained(say func(link.Drained))
 	// Live tells that the link has brought everything that members of topics had missed.
 	Live()

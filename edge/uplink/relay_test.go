@@ -321,7 +321,7 @@ type fakeHub struct {
 	calls      []string
 	comparable bool
 	begun      int
-	sides      []string             // calls of Begin, Leaving and Staying, each with its link's number
+	sides      []string             // calls of Begin, Leaving and Staying, with the link's number
 	naming     bool                 // recorded calls name their link; see fakeFeed.note
 	telling    func()               // called at the end of Begin
 	fault      error                // the result of Confirmed, Refreshed and Bound

@@ -87,8 +87,9 @@ type Bound struct {
 	Session uint64
 	Topic   uint64
 	Keep    []byte // the membership's keep
-	// Position is the last publication before the membership. The client has all up to it, or is
-	// told in Text that it has not. If it is zero or unplaced, the position is not known.
+	// Position is the last publication before the membership. The client has all publications up to
+	// it, or Text tells the client that it may not. If it is zero or unplaced, the position is not
+	// known.
 	Position protocol.Position
 	Text     []byte
 }
