@@ -110,9 +110,9 @@ type Publish struct {
 }
 
 // Retention says how much of a topic's history is kept. A broker's configuration may have a
-// function that returns the Retention of a topic. What is less than the broker keeps of every topic
-// has no effect there. All relays of one cluster must have the same Retention for a topic: each of
-// them cuts the history to the size that it knows.
+// function that returns the Retention of a topic. If a Size or an Age is less than what the broker
+// keeps of every topic, it has no effect. All relays of one cluster must have the same Retention
+// for a topic: each of them cuts the history to the size that it knows.
 type Retention struct {
 	Size int           // publications
 	Age  time.Duration // expiry after the topic's last publication
@@ -178,8 +178,8 @@ type Subscribed struct {
 	// Top is the topic's top at some moment after the back end confirmed the subscription. It is
 	// zero if none is known.
 	Top protocol.Position
-	// Genuine is as in History, for Top, or for Begun. It may be false although it would be true in
-	// a History.
+	// Genuine says of Top, or of Begun, what History.Genuine says of History.Top. It may be false
+	// although it would be true in a History.
 	Genuine bool
 	// Begun is the epoch that Begin has decided, if Top is zero. It is 0 if there is none, or if
 	// the next publication is to begin a later epoch, since another server has decided this one.

@@ -17,7 +17,7 @@ type answers struct {
 	waiting binders    // Binds and Confirms that wait for room in the link, or among all answers
 	ranges  []*ranging // histories that wait for room, or for their turn to read
 	reading int        // histories that read
-	turn    bool       // these answers came first when the link had room
+	turn    bool       // what waits here came before the followers when the link last had room
 }
 
 // userAnswers counts the long answers that are under way to the sessions of one user.
@@ -60,7 +60,7 @@ func (a *answers) user(user string) *userAnswers {
 	return u
 }
 
-// answered counts an answer that is sent to a session.
+// answered counts an answer that is sent to a session, if it is a long answer.
 func (a *answers) answered(s *session, size int) {
 	if size <= link.LongAnswer || s.client() == nil || !s.edge.outbox.ready {
 		return
@@ -147,6 +147,5 @@ func (r *Router) tryWaiting(list *binders) {
 	}
 }
 
-// answersTried is the number of frames that find no room at their edge after which no more are
-// tried.
+// answersTried is the number of frames that find no room at their edge before tryWaiting stops.
 const answersTried = 8

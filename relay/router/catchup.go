@@ -82,7 +82,7 @@ func (c *catchup) clear() {
 
 // advanceAll advances the followers of e that are behind, as long as e's buffer has room.
 func (r *Router) advanceAll(e *edge) {
-	if e.answers.turn = !e.answers.turn; e.answers.turn { // else followers could take all room
+	if e.answers.turn = !e.answers.turn; e.answers.turn { // or followers could take all room
 		r.answerOn(e)
 	}
 	for _, f := range slices.Clone(e.catchup.behind) {
@@ -246,7 +246,8 @@ func (r *Router) caughtUp(f *follower) {
 	}
 }
 
-// historyFor passes a page of history to what has asked for it, other than a follower.
+// historyFor passes a page of history to the lookup, the comeback or the ranging that has asked for
+// it.
 func (r *Router) historyFor(ev broker.History) {
 	if l := asker[*lookup](&r.requests, ev.Token); l != nil {
 		r.lookedUp(l, ev)
@@ -258,8 +259,8 @@ func (r *Router) historyFor(ev broker.History) {
 }
 
 // history handles a page of history. If a follower asked for the page, history sends the page's
-// publications to the edge of that follower. A hole in the page is told as a gap. If a lookup asked
-// for the page, lookedUp takes the page.
+// publications to the edge of that follower. A hole in the page is told as a gap. Otherwise
+// historyFor passes the page on.
 func (r *Router) history(ev broker.History) {
 	f := asker[*follower](&r.requests, ev.Token)
 	if f == nil {

@@ -56,7 +56,8 @@ func (r *Router) recall(t *topic, since, at protocol.Position) (pubs []dialect.P
 		return nil, false, nil
 	}
 	earlier := uint64(pastEarlier)
-	if p.known && p.from.Epoch == since.Epoch { // each further reading begins at least twice as far back
+	// A further reading begins at least twice as far back as the client has asked for.
+	if p.known && p.from.Epoch == since.Epoch {
 		earlier = max(earlier, at.Offset-since.Offset)
 	}
 	r.pasts.drop(c)
@@ -78,7 +79,8 @@ func (p *past) index(at protocol.Position) int {
 }
 
 // keepTail adds the publications of the topic's tail to its past. The past must reach the tail. So
-// a busy topic's past stays whole while many clients come back, though its tail soon moves on.
+// a busy topic's past stays whole while many clients come back, although the tail soon drops these
+// publications.
 func (r *Router) keepTail(c *comeback) {
 	p, t := &c.past, c.topic
 	if !p.to.Before(t.top) { // history may have more than this relay has heard
@@ -93,8 +95,8 @@ func (r *Router) keepTail(c *comeback) {
 	r.boundPast(c)
 }
 
-// boundPast drops the oldest items of a past that has more than pastMost, and then pasts of other
-// topics.
+// boundPast drops the oldest items of a past that has more than pastMost. Then it drops pasts of
+// other topics, if all pasts together are too large.
 func (r *Router) boundPast(c *comeback) {
 	p := &c.past
 	for p.bytes > pastMost {
@@ -167,8 +169,8 @@ func (q *pasts) grow(c *comeback, bytes int) {
 }
 
 // bound drops pasts while all of them together have more than a number of bytes. What was used
-// longest ago is dropped first. The past in the argument stays, and so do those that are being
-// read, and those for which frames wait. Of these there are few: pastsAtOnce are read at once.
+// longest ago is dropped first. The past in the argument stays. Pasts that are being read or wait
+// for their turn stay too, and so do those for which frames wait.
 func (q *pasts) bound(most int, now *comeback) {
 	for c := q.first; c != nil && q.bytes > most; {
 		next := c.next
@@ -179,8 +181,8 @@ func (q *pasts) bound(most int, now *comeback) {
 	}
 }
 
-// drop forgets what a past knows. A page that is asked for is not wanted any more if its comeback
-// is forgotten.
+// drop forgets what a past knows. A page of the past that is asked for still comes, and is then
+// ignored.
 func (q *pasts) drop(c *comeback) {
 	q.grow(c, -c.past.bytes)
 	c.past = past{asked: c.past.asked, looking: c.past.looking}

@@ -24,8 +24,8 @@ type comeback struct {
 	topic     *topic
 	waiting   binders       // frames that wait for the broker's answer, or for the topic's top
 	waking    *waking       // the job that tries these frames again; nil: none
-	beginning bool          // broker.Begin is asked
-	failures  int           // number of times that broker.Begin has failed
+	beginning bool          // the broker is asked to begin the topic's epoch
+	failures  int           // number of times that this has failed
 	hearing   bool          // some of the frames wait for the topic's next publication
 	looked    time.Duration // Router.clock when the broker last told the top in comeback.top
 	top       protocol.Position
@@ -82,9 +82,9 @@ func (r *Router) forgetComeback(t *topic) {
 }
 
 // places returns the place of each topic of a Bind or a Confirm, as if its session became a member
-// now. The second result is the list in which the frame has to wait if that cannot be said yet. All
-// that has to be asked for is then asked for. A Confirm that is late does not wait: what is not
-// known by then is not recovered.
+// now. If the frame has to wait, the second result is the list in which it waits. The broker is
+// then asked for what is not known. A Confirm that is late does not wait: a topic whose
+// publications are not at hand by then counts as not recovered.
 func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
 	e := fr.session.edge
 	late := fr.late && fr.command.Verb == dialect.Confirm
@@ -92,7 +92,7 @@ func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
 	size, waits := 0, 0
 	for i, b := range fr.bindings() {
 		asked := b.Range
-		if size > maxMissed { // what is asked for later is not even read
+		if size > maxMissed { // no room is left, so publications of further topics are not read
 			asked.Asked = false
 		}
 		place, w := r.placeIn(fr, r.directory.follower(e, b.Topic), asked)
@@ -125,7 +125,8 @@ func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
 	return places, nil
 }
 
-// readsOfFrame bounds the topics of one frame that are asked about at once.
+// When places has to wait for more than readsOfFrame topics of a frame, it asks about no further
+// ones until the frame is tried again.
 const readsOfFrame = 8
 
 // user returns the user of a frame's session. For a Confirm it is the user that the session will
@@ -151,8 +152,8 @@ func (r *Router) shown(at protocol.Position, c *protocol.Content) dialect.Publis
 }
 
 // placeIn returns the place of a frame's session if the session becomes a member at f now. The
-// place has what the client has asked for of the topic's history. If the broker has to be asked
-// first, the second result is the list in which to wait.
+// place has the publications that the client has asked for, if all of them are at hand. If the
+// broker has to be asked first, the second result is the list in which to wait.
 func (r *Router) placeIn(fr *frame, f *follower, asked dialect.Range) (p dialect.Place, wait *binders) {
 	t := f.topic
 	p.Kept, p.At = asked.Most > 0, f.entry()
@@ -172,8 +173,8 @@ func (r *Router) placeIn(fr *frame, f *follower, asked dialect.Range) (p dialect
 	return p, wait
 }
 
-// entry returns the position at which the next member of f begins: that of enterAt without a place.
-// If nobody knows it yet, it is zero or unplaced.
+// entry returns the position at which the next member of f begins, as the method enter will set it.
+// If nobody knows that position yet, the result is zero or unplaced.
 func (f *follower) entry() protocol.Position {
 	t := f.topic
 	switch {
@@ -203,9 +204,10 @@ func (r *Router) missedSince(t *topic, asked dialect.Range, at protocol.Position
 		return nil, false, r.beyond(t, since)
 	case since.Epoch != at.Epoch, t.recent.unsure(at):
 		return nil, false, nil
-	case t.top.Before(at) && (t.begun != at.Epoch || at.Offset > 0): // another relay has told the edge more
+	case t.top.Before(at) && (t.begun != at.Epoch || at.Offset > 0):
+		// Another relay has told the edge more.
 		return nil, false, r.beyond(t, at)
-	case t.vouched != since.Epoch: // recalled changes that
+	case t.vouched != since.Epoch: // the answer to look may set t.vouched
 		return nil, false, r.look(t)
 	case since == at:
 		return nil, true, nil
@@ -326,8 +328,9 @@ func (r *Router) begins(ev broker.Began) {
 }
 
 // mayBegin reports whether the broker is to be asked for the epoch of a topic. A begun epoch costs
-// the broker a record, so it counts as an address does. It is asked for beginsMost times at most. A
-// member without an epoch is told that its place is not known.
+// the broker a record. So the topic counts in Config.MaxAddressed, as if the user had addressed it,
+// unless it is the user's own. If the broker fails, it is asked beginsMost times at most. A member
+// without an epoch is told that its place is not known.
 func (r *Router) mayBegin(fr *frame, t *topic) bool {
 	if c := r.comebacks[t]; c != nil && (c.failures > 0 || c.beginning) {
 		return c.failures < beginsMost
@@ -336,7 +339,8 @@ func (r *Router) mayBegin(fr *frame, t *topic) bool {
 	return isOf(t.name, user) || r.addressedBy(fr.session.edge, user).take(t.name, r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
 }
 
-// beginsMost is the number of times that broker.Begin is asked for a topic while it fails.
+// beginsMost is the number of times that the broker is asked to begin a topic's epoch while it
+// fails.
 const beginsMost = 3
 
 // wakeLater tries the frames that wait at c again, after a pause.
@@ -373,8 +377,8 @@ func (r *Router) wake(c *comeback) {
 	r.jobs = append(r.jobs, c.waking)
 }
 
-// waking is a job that tries frames again that wait at a comeback. Many clients may come back to a
-// topic at once.
+// waking is a job that tries the frames that wait at a comeback again. These may be many, since
+// many clients may come back to a topic at once.
 type waking struct {
 	comeback *comeback
 	left     int // number of frames to try

@@ -26,7 +26,7 @@ const (
 	maxRange     = 256 << 10 // largest text of the publications in one answer, in bytes
 )
 
-// history begins a command of the verb History.
+// askRange begins a command of the verb History.
 func (r *Router) askRange(fr *frame) {
 	e := fr.session.edge
 	e.answers.ranges = append(e.answers.ranges, &ranging{frame: fr})
@@ -40,9 +40,9 @@ func (r *Router) askRange(fr *frame) {
 	r.rangeOn(e)
 }
 
-// rangeOn begins to read for those histories of an edge that wait and may go on. Those of a user
-// who has no room for long answers are passed over. What is being read counts as if it were under
-// way.
+// rangeOn begins to read for those histories of an edge that wait and may go on. The histories of a
+// user who has no room for long answers are passed over. For this, each history that reads counts
+// as a long answer of maxRange bytes.
 func (r *Router) rangeOn(e *edge) {
 	a := &e.answers
 	for i := 0; i < len(a.ranges) && a.reading < rangesAtOnce && e.outbox.ready; {

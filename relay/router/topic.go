@@ -199,7 +199,9 @@ func (r *Router) receive(p broker.Publication) {
 	r.tails.add(r, t, item)
 	if !p.Position.IsZero() {
 		if t.top.Epoch != p.Position.Epoch {
-			t.vouched = p.Position.Epoch // a server that does not know what was lost begins an epoch
+			// A server that does not know what was lost begins an epoch. So all positions of this
+			// epoch are genuine.
+			t.vouched = p.Position.Epoch
 		}
 		t.top = p.Position
 		r.heardTo(t)

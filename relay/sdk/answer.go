@@ -25,9 +25,9 @@ var errorOf = [dialect.Reasons]ErrorCode{
 // with channels or publications have larger buffers.
 const replySize = 96
 
-// Answer implements dialect.Dialect. The reply to a Confirm, a Bind or a History is made of its
-// Terms and the places in the Verdict. All other replies to commands that take effect are known
-// without a Verdict.
+// Answer implements dialect.Dialect. The reply to a Confirm, a Bind or a History that takes effect
+// is made of the command's Terms and of the places in the Verdict. Other replies to commands that
+// take effect need no places.
 //
 // A Renew that the router refuses is answered with the push of a disconnect, and the client
 // connects anew. It cannot be answered with an error. After a temporary error the SDK for Go can

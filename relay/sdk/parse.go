@@ -66,7 +66,7 @@ func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) d
 	return failed(c.ID, ErrorNotAvailable)
 }
 
-// plainTerms are the terms of all subscribes that ask for nothing, on channels whose rule does not
+// plainTerms are the terms of all subscribes that name no position, on channels whose rule does not
 // narrow their history. Nobody changes them.
 var plainTerms = dialect.Terms{Range: dialect.Range{Most: rules.AllKept}}
 
@@ -90,8 +90,8 @@ func (d Dialect) subscribe(s dialect.Session, k keep, c *Command) dialect.Comman
 // MaxLimit is the greatest number of publications that a command with the method history is given.
 const MaxLimit = 1000
 
-// history judges as for a subscribe. An epoch in Since that is empty is not compared with that of
-// the channel.
+// history returns the command for a client's history command, which is judged as a subscribe is. An
+// empty epoch in Since is not compared with the channel's epoch.
 func (d Dialect) history(s dialect.Session, k keep, c *Command) dialect.Command {
 	if v := d.judge(s, k, c.Channel, rules.Read); v != rules.Yes {
 		return forbidden(c.ID, v)

@@ -93,8 +93,8 @@ func pubsOf(list []dialect.Published) iter.Seq[Pub] {
 }
 
 // These texts have what a publication in a reply has besides its values. The epoch is the longest
-// that a broker gives. Only a publication with offset 1 has an epoch. Even so, it is longer than
-// one with the longest offset that a broker gives.
+// that a broker gives. Only a publication with offset 1 has an epoch. It is still longer than a
+// publication with the longest offset that a broker gives.
 const (
 	besides     = `{"data":,"offset":1,"tags":,"epoch":"9007199254740990"},`
 	besidesInfo = `"info":{"user":,"client":,"conn_info":},`

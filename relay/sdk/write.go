@@ -50,7 +50,8 @@ func appendPub(b []byte, p *Pub) []byte {
 	return appendText(b, "epoch", p.Epoch)
 }
 
-// appendPubs appends a list of publications, or nothing if there are none. A nil stands for none.
+// appendPubs appends a list of publications. If there are none, or if pubs is nil, it appends
+// nothing.
 func appendPubs(b []byte, pubs iter.Seq[Pub]) []byte {
 	if pubs == nil {
 		return b

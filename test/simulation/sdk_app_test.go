@@ -24,15 +24,15 @@ type app struct {
 
 // trail is an app's part in one channel, over all its sessions.
 type trail struct {
-	// These are what an SDK keeps of a channel.
+	// These fields are what an SDK keeps of a channel.
 	recovers bool // the last reply said that the channel is recoverable
 	epoch    string
 	offset   uint64
 	wanted   bool // the app has asked to be subscribed
 	served   bool // the last connect has subscribed the app
 
-	// What follows is the model's. The field at is the last publication that the app has got, or
-	// was told of as its place, if the field known is true.
+	// The fields from here on belong to the model. If the field known is true, the field at is the
+	// last publication that the app has got, or was told of as its place.
 	at      protocol.Position
 	known   bool
 	resumed bool            // the last reply said that nothing was lost
@@ -47,8 +47,8 @@ type ask struct {
 	strict bool // asks for an error if something is lost
 }
 
-// since returns the position that a client names. The second result is false if the client names
-// none, or if its epoch is none that a broker gives.
+// since returns the position that a client names. The second result is false if the client names no
+// position, or an epoch that no broker gives.
 func (a ask) since() (p protocol.Position, ok bool) {
 	epoch, err := strconv.ParseUint(a.epoch, 10, 64)
 	return protocol.Position{Epoch: epoch, Offset: a.offset}, a.resume && err == nil && epoch > 0 && epoch <= protocol.MaxEpoch
@@ -159,7 +159,7 @@ func (w *world) again(s *session, plain bool) (lines []line) {
 }
 
 // asksFor returns what an app asks of a channel. If the parameter plain is false, the app now and
-// then names a position that is not its own.
+// then names a position that is not its own, or asks for an error if something is lost.
 func (w *world) asksFor(a *app, t protocol.Topic, plain bool) ask {
 	r := a.trails[t]
 	k := ask{}
@@ -204,7 +204,7 @@ func (w *world) forge(a *app, t protocol.Topic, k *ask) {
 	}
 }
 
-// takes gives the lines of one reply or push to the app, as an SDK takes them.
+// takes gives the app what a reply says of the channel. The app takes it as an SDK does.
 func (r *trail) takes(reply *subscribed) {
 	r.recovers = reply.Recoverable
 	if !reply.Recoverable {
@@ -226,8 +226,8 @@ func (r *trail) takesPush(p pub, js bool) {
 	}
 }
 
-// comeBack lets all apps go and come back, twice, while nothing is broken. What they miss is kept,
-// so their resumes must succeed.
+// comeBack makes all apps go and come back, twice, while nothing is broken. Redis keeps all that
+// they miss, so their resumes must succeed.
 func (w *world) comeBack() {
 	if w.failure != "" || !w.config.sdk {
 		return

@@ -46,7 +46,7 @@ func (s *store) shelf(t protocol.Topic) (kept shelf) {
 	return kept
 }
 
-// look notes what Redis keeps of a topic, for the history commands that are not answered yet.
+// look notes what Redis keeps of a topic now, for the history commands that are not answered yet.
 func (m *model) look(t protocol.Topic) {
 	s := m.topics[t]
 	if s == nil || len(s.reads) == 0 {
@@ -205,8 +205,8 @@ func (q *reading) same() bool {
 	return true
 }
 
-// selects returns what the command asks for of a shelf. Clients may see no more than the newest
-// publications, whose number is given.
+// selects returns what the command asks for of a shelf. The argument most is the number of the
+// newest publications that clients may see.
 func (q *reading) selects(s shelf, most int) (want []protocol.Position) {
 	limit := q.limit
 	if limit < 0 || limit > mostRead {

@@ -307,7 +307,8 @@ func (m *model) answeredSubscribe(f *frame, as answer, r reply, fail func(string
 		fail("and it is not subscribed")
 	case k.answered == 105:
 		f.s.sdk.app.trail(f.topic).wanted = false
-	case k.answered == 112 && k.asks[f.topic].strict && k.asks[f.topic].resume: // as an app that then reads the state anew
+	case k.answered == 112 && k.asks[f.topic].strict && k.asks[f.topic].resume:
+		// The app does not subscribe again before it has read the state anew.
 		f.s.sdk.app.trail(f.topic).recovers, f.s.sdk.app.trail(f.topic).wanted = false, false
 		m.w.count("resume: refused")
 	case k.answered != 100 || m.w.now.Sub(f.at) < 4*time.Second:
@@ -427,7 +428,8 @@ func (m *model) closed(e *edge, n link.Close) *session {
 		return s
 	}
 	for _, f := range s.sdk.frames {
-		if f.answers && f.answered == 0 && f.sdk.method != "history" { // nothing waits for a history
+		// A history command need not be answered before the frames that came after it.
+		if f.answers && f.answered == 0 && f.sdk.method != "history" {
 			m.w.fail("P2: %s/%d is closed, and number %d (%s) is not answered", e.name, s.id, f.number, f.sdk.method)
 		}
 		if f == s.sdk.end {
@@ -494,7 +496,8 @@ func (m *model) deliveredLoss(s *session, c cause, text string, fail func(promis
 		fail("P4", "which does not tell of a loss")
 		return
 	}
-	if s.sdk.app.trail(c.topic).wanted && s.interests[c.topic].awaits == 0 { // an SDK subscribes again at once
+	// After a loss, an SDK subscribes again at once.
+	if s.sdk.app.trail(c.topic).wanted && s.interests[c.topic].awaits == 0 {
 		m.w.after(m.w.between(0, 2*time.Millisecond), func() {
 			if s.interests[c.topic].awaits == 0 {
 				m.w.sends(s, []line{m.w.subscription(s, string(c.topic), m.w.asksFor(s.sdk.app, c.topic, true))})

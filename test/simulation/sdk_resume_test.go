@@ -122,7 +122,8 @@ func (s *stream) at(p protocol.Position) *entry {
 	return nil
 }
 
-// recovered checks a reply which says that the client has been sent all up to its place.
+// recovered checks a reply which says that the client has been sent, or is sent in the reply, all
+// up to its place.
 func (m *model) recovered(a ask, t protocol.Topic, place protocol.Position, r *subscribed, f *frame, fail func(string, ...any)) {
 	since, ok := a.since()
 	switch {
@@ -145,7 +146,8 @@ func (m *model) recovered(a ask, t protocol.Topic, place protocol.Position, r *s
 	for n, p := range r.Publications {
 		m.isEntry(t, protocol.Position{Epoch: since.Epoch, Offset: since.Offset + uint64(n) + 1}, p, fail)
 	}
-	// What Redis has lost never comes. A relay may not know of it if it has missed it.
+	// Publications that Redis has lost never come. So the reply must not say that all was
+	// recovered. But a relay that has missed such a publication need not know of it.
 	for _, e := range m.stream(t).entries {
 		if place.Before(e.position) && e.gone && !e.restored && !e.unheard && e.at.Before(f.at) {
 			fail("that all was recovered, and Redis has lost %q at %v", e.text, e.position)
@@ -170,8 +172,8 @@ func (m *model) isEntry(t protocol.Topic, at protocol.Position, p pub, fail func
 	}
 }
 
-// epochAt returns the epoch that a publication at the given position has: that of the first one of
-// an epoch, and of no other.
+// epochAt returns the epoch that the push of a publication at the given position must name. Only
+// the first publication of an epoch names one.
 func epochAt(p protocol.Position) string {
 	if p.Offset == 1 {
 		return strconv.FormatUint(p.Epoch, 10)
@@ -179,7 +181,8 @@ func epochAt(p protocol.Position) string {
 	return ""
 }
 
-// countResume counts the outcome of a resume. In calm, a resume must succeed if all is kept.
+// countResume counts the outcome of a resume. While world.plain is true, a resume must succeed if
+// all is kept.
 func (m *model) countResume(s *session, f *frame, a ask, t protocol.Topic, r *subscribed, fail func(string, ...any)) {
 	if !a.resume {
 		return
@@ -277,8 +280,8 @@ func (m *model) followsOn(s *session, trail *trail, c cause, fail func(promise, 
 		if f := m.ids[e.id]; !trail.resumed && f != nil && m.edges[s.e.instance].ahead[e.id] && f.at.Before(s.interests[c.topic].since) {
 			continue
 		}
-		// What Redis has lost is published again. Its edge leaves it out, since it knows the ID,
-		// also for a client whose place was behind it.
+		// A message that Redis has lost is published again. The edge leaves it out, since it knows
+		// the ID. It does so even for a client whose place was behind the first publication.
 		if first := m.stream(c.topic).withID(e.id); first != e && !trail.at.Before(first.position) {
 			continue
 		}

@@ -201,7 +201,8 @@ func testBegunExpires(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
 	began := time.Now()
 	again, joined, published := begin(r, "group:again"), begin(r, "group:joined"), begin(r, "group:published")
-	const kept = 7*time.Second - 100*time.Millisecond // brief.HistoryAge and brief.MarkAge; clocks are not exact
+	// This is brief.HistoryAge and brief.MarkAge, and a little less, since clocks are not exact.
+	const kept = 7*time.Second - 100*time.Millisecond
 	Eventually(t, "forgotten by Begin", func() bool {
 		now := begin(r, "group:again")
 		if now != again && (now < again || time.Since(began) < kept) {

@@ -15,7 +15,7 @@ type Config struct {
 	HistorySize int
 	HistoryAge  time.Duration
 	MarkAge     time.Duration
-	Retention   func(protocol.Topic) broker.Retention // nil: of no topic is more kept than of others
+	Retention   func(protocol.Topic) broker.Retention // nil: the above count for all topics
 }
 
 // Backend is a back end that several Brokers share. It is empty at first.

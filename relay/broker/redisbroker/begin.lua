@@ -21,8 +21,8 @@ if not epoch then
   if call('HLEN', KEYS[3]) > 0 then hashed = 1 end
 end
 
--- What is begun is begun anew if another server has begun it. That server may have given positions
--- in this epoch since, which are lost.
+-- If another server has begun the epoch, a later one is begun in its place. That server may have
+-- given positions in its epoch since, and they are lost.
 local lives = now - stamp < keep and credible(epoch, offset)
 local gave = lives and identity ~= '' and find(sub(others, 1, 8 * ng), identity, 1, true)
 if lives and (offset > 0 or gave or ng == 0 or identity == '' or epoch >= lastepoch) then

@@ -43,8 +43,8 @@ type Config struct {
 	// MarkAge longer than its history. The default is 1 h.
 	MarkAge time.Duration
 	// Retention returns what is kept of a topic, if that is more than HistorySize and HistoryAge.
-	// If Retention is nil, no topic is kept for longer than others. Retention is called for each
-	// publication and from several goroutines at once. It must be quick.
+	// If Retention is nil, HistorySize and HistoryAge count for all topics. Retention is called for
+	// each publication and from several goroutines at once. It must be quick.
 	Retention func(protocol.Topic) broker.Retention
 
 	// Authorities and Certificate are for a URL with rediss. Each may be nil, and then counts as a

@@ -39,8 +39,8 @@ local time = call('TIME')
 local micros = time[1] * 1000000 + time[2]
 local now = math.floor(micros / 1000)
 
--- The windows are the same for all topics, also for one that is kept for longer. So if it begins to
--- be kept for longer, its keys get their new expiry soon.
+-- The windows are the same for all topics, also for those that are kept for longer. So if a topic
+-- begins to be kept for longer, its keys get their new expiry soon.
 local eighth = eighthof(usualage)
 local window = now - now % eighth
 
@@ -163,8 +163,8 @@ local function publish(topic, first, last)
         id = format('%d-%d', epoch, offset)
         json = json .. id .. '"}'
       else
-        -- If only the record was lost, the list tells the last position. So it does if the epoch
-        -- was begun since.
+        -- If only the record was lost, the list tells the last position. The list also tells it if
+        -- the epoch in the record was begun since then.
         local endepoch, endoffset = epoch, offset
         if stamp == 0 or epoch > 0 and offset == 0 then endepoch, endoffset = ended(list) end
         if not goeson then

@@ -170,7 +170,7 @@ type retention struct {
 	size          int
 	ageMS, markMS int64
 	// The function wanted returns what is to be kept of a topic, if that is more. The field is nil
-	// if no topic is kept for longer than others.
+	// if the other fields count for all topics.
 	wanted func(protocol.Topic) broker.Retention
 }
 

@@ -12,7 +12,7 @@ const (
 	headLength  = 59
 	giverLength = 8
 	mostGivers  = 8
-	frontLength = headLength + mostGivers*giverLength // length of the head and of as many givers as can be
+	frontLength = headLength + mostGivers*giverLength // length of the head and of mostGivers givers
 	countsAt    = 56                                  // where the head has the number of givers
 )
 

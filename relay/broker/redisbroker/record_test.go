@@ -58,7 +58,8 @@ func (r record) text() string {
 // recordIn reads a record.
 func recordIn(t testing.TB, text string) (r record) {
 	t.Helper()
-	const head, places = headLength, headLength - 35 // the first writer's mark is behind the last position
+	// The first writer's mark is behind the last position.
+	const head, places = headLength, headLength - 35
 	if len(text) < head {
 		t.Fatalf("a record of %d bytes: %q", len(text), text)
 	}

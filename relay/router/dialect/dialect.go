@@ -37,13 +37,13 @@ type Dialect interface {
 	// is published or granted.
 	Answer(s Session, c *Command, v Verdict) []byte
 	// Render appends to b the text of the publication p for those members of t that speak this
-	// dialect. The argument at is its position, or zero if the publication has none, or is given
-	// ahead. The second result names a user whose sessions do not get the text. If it is "", all
-	// these members get the text. All relays that share a broker must render alike.
+	// dialect. The argument at is the position of p. It is zero if p has none, or is given ahead.
+	// The second result names a user whose sessions do not get the text. If it is "", all these
+	// members get the text. All relays that share a broker must render alike.
 	Render(b []byte, t protocol.Topic, at protocol.Position, p *protocol.Content) (text []byte, except string)
 	// PubSize returns an upper bound of the bytes that p takes in an answer that has several
-	// publications. It is 0 in a dialect whose answers have none. PubSize takes the time of one
-	// look at the text of p.
+	// publications. It is 0 in a dialect whose answers have none. PubSize looks at each byte of p
+	// once at most.
 	PubSize(p *protocol.Content) int
 	// Lost returns the text that tells members of t that they lost messages. Lost is for dialects
 	// whose Order is InOrder.
@@ -171,10 +171,10 @@ type Binding struct {
 // Range is a part of a topic's history, as a client names it. A client may name any Position. The
 // router compares it with positions that it knows, and believes nothing of it.
 type Range struct {
-	// Most says how many of the topic's newest publications a client may see; 0: it may not see its
-	// history, and is told no position.
+	// Most says how many of the topic's newest publications the client may see. If it is 0, the
+	// client is told no position.
 	Most int
-	// Asked says that the client has named Since. For a Bind or a Confirm, it asks for all
+	// Asked says that the client has named Since. A Bind or a Confirm then asks for all
 	// publications after Since.
 	Asked bool
 	Since protocol.Position // Epoch is 0 if the client's epoch cannot be one
@@ -205,8 +205,8 @@ const (
 	// bytes of the edge's messages already wait for the rates of their topics.
 	TooMuch
 	AlreadyMember // Bind: the session is a member already
-	// The topic of a Bind could not be bound for some seconds, or that of a History could not be
-	// read. A later command may succeed.
+	// The topic of a Bind could not be bound for some seconds, or the topic of a History could not
+	// be read. A later command may succeed.
 	Late
 	// The command was replayed. An earlier relay may have published it, or refused it, and nobody
 	// can say which.
