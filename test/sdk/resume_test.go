@@ -440,7 +440,7 @@ func TestP11_APositionIsNeverBelieved(t *testing.T) {
 		`,"epoch":"` + fmt.Sprint(epoch-1) + `","offset":2`,
 		`,"epoch":"` + fmt.Sprint(uint64(math.MaxUint64)) + `","offset":2`,
 		`,"epoch":"99999999999999999999999999","offset":2`,
-		`,"epoch":"-1","offset":2`, `,"epoch":"_","offset":2`, `,"epoch":"","offset":2`, `,"epoch":" ` + own + `","offset":2`,
+		`,"epoch":"-1","offset":2`, `,"epoch":"_","offset":2`, `,"epoch":"","offset":2`, `,"epoch":" ` + own + `","offset":2`, `,"epoch":"0` + own + `","offset":2`,
 		`,"epoch":"0","offset":2`, `,"epoch":"0"`, `,"epoch":"0","offset":5`,
 		`,"offset":2`, `,"offset":5`, ``,
 	} {
