@@ -267,7 +267,9 @@ const (
 // publication. A message that Redis has lost may be published once more. The type given is a plain
 // structure, stepped under the Hub's lock.
 type given struct {
-	ahead        map[uint64]uint32 // by id: given.count when the id was recorded
+	// The field given.ahead has, by id, the number of the id, counted in given.count. Members that
+	// were bound since then have not been given the message. The number is 0 if nobody has.
+	ahead        map[uint64]uint32
 	older        map[uint64]uint32 // ids that brokerBack moved here from given.ahead
 	rotated      time.Time         // when brokerBack last moved ids to given.older
 	epochChanged time.Time         // when a topic's epoch changed last; zero: not lately
@@ -290,14 +292,15 @@ func (g *given) brokerBack(now time.Time) {
 }
 
 // takeAhead records the id of a message that a relay gives ahead, if there is room. It returns
-// repeat if the id is recorded already, or is the id of a recent publication. Otherwise it returns
+// repeat if the id is recorded already, or is the id of a recent publication. The parameter mute
+// says that the message is given to nobody, and only its id is recorded. Otherwise it returns
 // pass, or excess if there is no room. The id of a recent publication is recorded too: the link may
 // yet bring this publication, for members who have joined since.
 //
 // After an id has found no room, new ids find none either until brokerBack is called, or until no
 // recorded id waits for its publication. Without this rule, a sender's later message could overtake
 // an earlier one that found no room.
-func (g *given) takeAhead(id uint64) verdict {
+func (g *given) takeAhead(id uint64, mute bool) verdict {
 	if g.has(id) {
 		return repeat
 	}
@@ -312,8 +315,11 @@ func (g *given) takeAhead(id uint64) verdict {
 	if g.ahead == nil {
 		g.ahead = make(map[uint64]uint32)
 	}
-	g.count++
-	g.ahead[id] = g.count
+	if g.count++; mute {
+		g.ahead[id] = 0
+	} else {
+		g.ahead[id] = g.count
+	}
 	return v
 }
 
@@ -329,12 +335,13 @@ func (g *given) aftermath() bool {
 }
 
 // takePublished records a publication, and reports whether it is a repeat. A publication is a
-// repeat if takeAhead has recorded its id. The result number is then given.count at that time. If the parameter early is true, a publication whose id
+// repeat if takeAhead has recorded its id. The result ahead is then true, and the result number is
+// that of the id. If the parameter early is true, a publication whose id
 // is in g.recent is a repeat too. The caller passes true for offsets up to givenEarly while
 // aftermath returns true.
-func (g *given) takePublished(id uint64, early bool) (had bool, number uint32) {
+func (g *given) takePublished(id uint64, early bool) (had, ahead bool, number uint32) {
 	if had = len(g.ahead)+len(g.older) > 0 && g.has(id); had {
-		number = max(g.ahead[id], g.older[id])
+		ahead, number = true, max(g.ahead[id], g.older[id])
 		delete(g.ahead, id)
 		delete(g.older, id)
 	} else if early {
@@ -345,7 +352,7 @@ func (g *given) takePublished(id uint64, early bool) (had bool, number uint32) {
 	}
 	if len(g.recent) < givenRecent {
 		g.recent = append(g.recent, id)
-		return had, number
+		return had, ahead, number
 	}
 	if old := g.recent[g.next]; g.index != nil {
 		if g.index[old]--; g.index[old] == 0 {
@@ -354,7 +361,7 @@ func (g *given) takePublished(id uint64, early bool) (had bool, number uint32) {
 	}
 	g.recent[g.next] = id
 	g.next = (g.next + 1) % givenRecent
-	return had, number
+	return had, ahead, number
 }
 
 // wasTwice reports whether the last publications have the id more than once. If so, the message was

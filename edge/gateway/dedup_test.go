@@ -315,13 +315,13 @@ func TestP5_WhatWasGivenAheadIsNotGivenAgain(t *testing.T) {
 // The member must not get the message again.
 func TestP6_WhatIsPublishedBeforeItComesAheadIsNotGivenOnceMore(t *testing.T) {
 	var g given
-	if had, _ := g.takePublished(11, false); had {
+	if had, _, _ := g.takePublished(11, false); had {
 		t.Error("a new message was taken for one that was given")
 	}
-	if v := g.takeAhead(11); v != repeat {
+	if v := g.takeAhead(11, false); v != repeat {
 		t.Errorf("what was published came ahead: verdict %v, want %v", v, repeat)
 	}
-	if had, number := g.takePublished(11, false); !had || number != g.count {
+	if had, _, number := g.takePublished(11, false); !had || number != g.count {
 		t.Error("what was published, and came ahead, would be given once more")
 	}
 }

@@ -224,10 +224,12 @@ func (f *Feed) publish(p link.Publication, r renderings) {
 		return
 	}
 	if p.ID != 0 {
-		had, number := h.given.takePublished(p.ID, p.Position.Offset <= givenEarly && h.given.aftermath())
+		had, ahead, number := h.given.takePublished(p.ID, p.Position.Offset <= givenEarly && h.given.aftermath())
 		if had {
 			h.metrics.dropped[dropRepeated].Inc()
-			h.giveLaterLocked(t, &r, late, number)
+			if ahead {
+				h.giveLaterLocked(t, &r, late, number)
+			}
 			return
 		}
 	}
@@ -251,7 +253,7 @@ func (f *Feed) giveAhead(a link.Ahead, r renderings) {
 	if t == nil {
 		return
 	}
-	switch h.given.takeAhead(a.ID) {
+	switch h.given.takeAhead(a.ID, r.longest() == 0) {
 	case pass:
 		if r.longest() > 0 {
 			h.metrics.ahead.Inc()
@@ -360,9 +362,9 @@ func (f *Feed) lacksLocked(number uint64, at protocol.Position, r *renderings) b
 
 // giveLaterLocked queues a publication that was given ahead for the clients of SDKs that were bound
 // to t later than that. They have not had it, and their places are before it. The argument number
-// is that of the publication's id, or 0 if the id was not given ahead. h.mu must be held.
+// is that of the publication's id. h.mu must be held.
 func (h *Hub) giveLaterLocked(t *topic, r *renderings, late map[*Session]*lateMember, number uint32) {
-	if number == 0 || !r.has[link.FormJSON] {
+	if !r.has[link.FormJSON] {
 		return
 	}
 	var frame []byte

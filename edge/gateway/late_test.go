@@ -99,6 +99,11 @@ func TestALateMemberIsGivenWhatItLacks(t *testing.T) {
 	if at := m.topics["all"].position; at != pos(1, 11) {
 		t.Errorf("the topic is at %v", at)
 	}
+	// From the older link: 7, 8 and 9. From the newer link: 6 twice, the second 7, and 10. What serves
+	// a late member is not dropped.
+	if n := testutil.ToFloat64(m.metrics.dropped[dropRepeated]); n != 7 {
+		t.Errorf("%v repeats are counted", n)
+	}
 }
 
 // TestALateMemberFollowsAcrossEpochs binds a session in an epoch that the topic has left. It must
@@ -298,6 +303,9 @@ func TestALateMemberIsNotTakenPastALoss(t *testing.T) {
 			wantTexts(t, s, "6")
 			if r, _ := s.Reason(); r != ReasonBehind {
 				t.Errorf("it ends: %v", r)
+			}
+			if late := m.late[m.topics["all"]][s]; late == nil || late.at != pos(1, 6) || late.feed != nil {
+				t.Errorf("it is still served: %+v", late)
 			}
 			if r, ended := m.sdk.Reason(); ended {
 				t.Errorf("another member ends: %v", r)
@@ -581,8 +589,10 @@ func TestWhoComesBehindAMessageGivenAheadIsGivenIt(t *testing.T) {
 	for _, s := range []*Session{m.chat, m.sdk} {
 		wantTexts(t, s, "ahead")
 	}
-	give(m.newer, 7)
-	for _, s := range []*Session{m.chat, m.sdk, later} {
+	m.newer.AheadForms(link.AheadForms{Topic: 1, ID: 78, Texts: []link.Rendering{{Form: link.FormChat}}}) // for nobody
+	giveAt(m.newer, pos(1, 7), 78)
+	wantTexts(t, m.chat)
+	for _, s := range []*Session{m.sdk, later} {
 		wantTexts(t, s, "7")
 	}
 }

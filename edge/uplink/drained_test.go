@@ -60,7 +60,9 @@ func TestDrainedIsSentOnItsLink(t *testing.T) {
 	if got := sentDrained(t, l); len(got) != 0 {
 		t.Errorf("a link that is being left sends %v", got)
 	}
-	say(link.Drained{Session: 4})
+	if say(link.Drained{Session: 4}); len(l.drains.frames) != 0 {
+		t.Error("frames are kept for a link that is being left")
+	}
 	if l.Leave(); fmt.Sprint(kinds(t, l)) != "[moved]" {
 		t.Error("a link that is being left sends more than Moved")
 	}

@@ -59,7 +59,7 @@ func (a *addressed) take(t protocol.Topic, at, window time.Duration, most int) b
 // address counts a frame's topic for the frame's user. It returns false if the topic is new and the
 // user has already addressed Config.MaxAddressed topics in the present window.
 func (r *Router) address(fr *frame) bool {
-	return r.addressedBy(fr.session).take(fr.topic(), r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
+	return r.addressedBy(fr.session.edge, fr.session.user).take(fr.topic(), r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
 }
 
 // mayAddress calls address for a frame. If address returns false, mayAddress refuses the frame and
@@ -75,17 +75,15 @@ func (r *Router) mayAddress(fr *frame) bool {
 	return false
 }
 
-// addressedBy returns the entry of edge.addressed for the session's user, and creates it if there
-// is none.
-func (r *Router) addressedBy(s *session) *addressed {
-	e := s.edge
-	a := e.addressed[s.user]
+// addressedBy returns the entry of edge.addressed for a user, and creates it if there is none.
+func (r *Router) addressedBy(e *edge, user string) *addressed {
+	a := e.addressed[user]
 	if a == nil {
 		a = &addressed{since: r.clock}
 		if e.addressed == nil {
 			e.addressed = make(map[string]*addressed)
 		}
-		e.addressed[s.user] = a
+		e.addressed[user] = a
 	}
 	return a
 }

@@ -1,17 +1,29 @@
 package router
 
-import "github.com/edgerelay/edgerelay/shared/link"
+import (
+	"maps"
+	"slices"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+)
 
 // answers counts the long answers that are under way to an edge's sessions, see link.LongAnswer.
 // What would exceed a bound waits. The edge keeps long answers in memory until its clients take
 // them.
 type answers struct {
 	bytes   int
-	users   map[string]int // bytes by user
+	users   map[string]*userAnswers
 	pending map[uint64]pending
-	waiting binders    // Binds and Confirms that wait for room
+	waiting binders    // Binds and Confirms that wait for room in the link, or among all answers
 	ranges  []*ranging // histories that wait for room, or for their turn to read
 	reading int        // histories that read
+	turn    bool       // these answers came first when the link had room
+}
+
+// userAnswers counts the long answers that are under way to the sessions of one user.
+type userAnswers struct {
+	bytes   int
+	waiting binders // Binds and Confirms that wait for room among these
 }
 
 // pending has the long answers under way to one session. The session may have ended.
@@ -27,18 +39,34 @@ const (
 	maxUserAnswers = 4 << 20
 )
 
-// room reports whether a user can be sent an answer of the given size now.
-func (a *answers) room(user string, size int) bool {
-	return (a.bytes == 0 || a.bytes+size <= maxAnswers) && (a.users[user] == 0 || a.users[user]+size <= maxUserAnswers)
+// room reports whether there is room for an answer of the given size among all answers.
+func (a *answers) room(size int) bool { return a.bytes == 0 || a.bytes+size <= maxAnswers }
+
+// roomOf reports whether there is room for an answer of the given size among those of a user.
+func (a *answers) roomOf(user string, size int) bool {
+	u := a.users[user]
+	return u == nil || u.bytes == 0 || u.bytes+size <= maxUserAnswers
+}
+
+// user returns the counts of a user, and creates them if there are none.
+func (a *answers) user(user string) *userAnswers {
+	u := a.users[user]
+	if u == nil {
+		if u = (&userAnswers{}); a.users == nil {
+			a.users = make(map[string]*userAnswers)
+		}
+		a.users[user] = u
+	}
+	return u
 }
 
 // answered counts an answer that is sent to a session.
 func (a *answers) answered(s *session, size int) {
-	if size <= link.LongAnswer || s.client() == nil {
+	if size <= link.LongAnswer || s.client() == nil || !s.edge.outbox.ready {
 		return
 	}
 	if a.pending == nil {
-		a.users, a.pending = make(map[string]int), make(map[uint64]pending)
+		a.pending = make(map[uint64]pending)
 	}
 	p := a.pending[s.id]
 	if p.bytes == 0 {
@@ -46,45 +74,78 @@ func (a *answers) answered(s *session, size int) {
 	}
 	p.bytes += size
 	a.pending[s.id] = p
-	a.users[p.user] += size
+	a.user(p.user).bytes += size
 	a.bytes += size
 }
 
-// drained takes a Drained of the edge. Bytes that are not under way do not count.
-func (a *answers) drained(d link.Drained) {
+// drained takes a Drained of the edge, and returns the session's user. Bytes that are not under way
+// do not count.
+func (a *answers) drained(d link.Drained) (user string) {
 	p, known := a.pending[d.Session]
 	if !known {
-		return
+		return ""
 	}
 	n := int(min(d.Bytes, uint64(p.bytes)))
 	a.bytes -= n
-	if a.users[p.user] -= n; a.users[p.user] <= 0 {
-		delete(a.users, p.user)
-	}
+	a.user(p.user).bytes -= n
 	if p.bytes -= n; p.bytes > 0 {
 		a.pending[d.Session] = p
-		return
+	} else if delete(a.pending, d.Session); len(a.pending) == 0 {
+		a.pending = nil // a map does not shrink
 	}
-	if delete(a.pending, d.Session); len(a.pending) == 0 {
-		a.users, a.pending = nil, nil // maps do not shrink
+	return p.user
+}
+
+// tidy forgets the counts of a user if they say nothing.
+func (a *answers) tidy(user string) {
+	if u := a.users[user]; u != nil && u.bytes == 0 && u.waiting.first == nil {
+		if delete(a.users, user); len(a.users) == 0 {
+			a.users = nil // a map does not shrink
+		}
 	}
 }
 
 // forget is called when the edge's link has ended. Frames that wait are forgotten elsewhere.
 func (a *answers) forget() { a.bytes, a.users, a.pending = 0, nil, nil }
 
-// answerOn goes on with what waits for room for long answers.
-func (r *Router) answerOn(e *edge) {
-	waiting := &e.answers.waiting
-	for refused := 0; refused < answersTried && waiting.first != nil; {
-		fr := waiting.first
-		waiting.remove(fr)
-		if r.tryBind(fr); fr.waits == waiting {
-			refused++
-		}
+// drained goes on with what has waited for the room of a long answer.
+func (r *Router) drained(e *edge, d link.Drained) {
+	user := e.answers.drained(d)
+	if u := e.answers.users[user]; u != nil {
+		r.tryWaiting(&u.waiting)
 	}
+	e.answers.tidy(user)
+	r.answerOn(e)
+}
+
+// answerOn goes on with what waits for room in the link, or among all long answers.
+func (r *Router) answerOn(e *edge) {
+	r.tryWaiting(&e.answers.waiting)
 	r.rangeOn(e)
 }
 
-// answersTried is the number of frames that still have to wait after which no more are tried.
+// answerAway tries everything again that waits for the room of long answers of an edge. While the
+// broker is away, no answer has publications.
+func (r *Router) answerAway(e *edge) {
+	for _, user := range slices.Sorted(maps.Keys(e.answers.users)) {
+		if u := e.answers.users[user]; u != nil {
+			r.tryWaiting(&u.waiting)
+		}
+		e.answers.tidy(user)
+	}
+	r.answerOn(e)
+}
+
+// tryWaiting tries the frames of a list again, until answersTried of them still have to wait there.
+func (r *Router) tryWaiting(list *binders) {
+	for refused := 0; refused < answersTried && list.first != nil; {
+		fr := list.first
+		list.remove(fr)
+		if r.tryBind(fr); fr.waits == list {
+			refused++
+		}
+	}
+}
+
+// answersTried is the number of frames that find no room at their edge after which no more are tried.
 const answersTried = 8

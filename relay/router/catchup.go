@@ -82,6 +82,9 @@ func (c *catchup) clear() {
 
 // advanceAll advances the followers of e that are behind, as long as e's buffer has room.
 func (r *Router) advanceAll(e *edge) {
+	if e.answers.turn = !e.answers.turn; e.answers.turn { // else followers could take all room
+		r.answerOn(e)
+	}
 	for _, f := range slices.Clone(e.catchup.behind) {
 		if !r.room(e, 0) {
 			return

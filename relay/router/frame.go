@@ -100,8 +100,7 @@ func (r *Router) handle(e *edge, f any) *violation {
 	case link.Moved:
 		return r.moved(e)
 	case link.Drained:
-		e.answers.drained(f)
-		r.answerOn(e)
+		r.drained(e, f)
 		return nil
 	}
 	return &violation{link.CodeProtocol, "a frame that edges do not send"}

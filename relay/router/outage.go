@@ -37,6 +37,7 @@ func (r *Router) state(ev broker.State) {
 		for _, e := range r.directory.inOrder() {
 			if e.outbox.ready {
 				r.openUnconfirmed(e)
+				r.answerAway(e)
 			}
 		}
 		for _, t := range slices.SortedFunc(maps.Keys(r.comebacks), func(a, b *topic) int { return cmp.Compare(a.name, b.name) }) {

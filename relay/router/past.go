@@ -54,8 +54,12 @@ func (r *Router) recall(t *topic, since, at protocol.Position) (pubs []dialect.P
 	case p.known && p.cut && since.Before(p.from):
 		return nil, false, nil
 	}
+	earlier := uint64(pastEarlier)
+	if p.known && p.from.Epoch == since.Epoch { // each further reading begins at least twice as far back
+		earlier = max(earlier, at.Offset-since.Offset)
+	}
 	r.pasts.drop(c)
-	start := protocol.Position{Epoch: since.Epoch, Offset: since.Offset - min(since.Offset, pastEarlier)}
+	start := protocol.Position{Epoch: since.Epoch, Offset: since.Offset - min(since.Offset, earlier)}
 	p.known, p.from, p.to = true, start, start
 	r.askPast(c)
 	return nil, false, &c.waiting
@@ -80,7 +84,7 @@ func (r *Router) keepTail(c *comeback) {
 		return
 	}
 	n := len(p.items)
-	p.items = t.inTail(p.items, p.to, t.top)
+	p.items = r.inTail(t, p.items, p.to, t.top)
 	for _, pub := range p.items[n:] {
 		r.pasts.grow(c, pub.Content.Size())
 	}
@@ -162,11 +166,12 @@ func (q *pasts) grow(c *comeback, bytes int) {
 }
 
 // bound drops pasts while all of them together have more than a number of bytes. What was used
-// longest ago is dropped first. The past in the argument stays.
+// longest ago is dropped first. The past in the argument stays, and so do those that are being read,
+// and those for which frames wait. Of these there are few: pastsAtOnce are read at once.
 func (q *pasts) bound(most int, now *comeback) {
 	for c := q.first; c != nil && q.bytes > most; {
 		next := c.next
-		if c != now {
+		if c != now && !c.past.asked && c.waiting.first == nil {
 			q.drop(c)
 		}
 		c = next
@@ -205,7 +210,9 @@ func (r *Router) recalled(c *comeback, ev broker.History) {
 		return
 	case looking:
 		c.looked, c.top = max(r.clock, 1), ev.Top
-		t.genuine = t.genuine || ev.Genuine && ev.Top == t.top
+		if ev.Genuine && ev.Top == t.top {
+			t.vouched = t.top.Epoch
+		}
 		r.wake(c)
 		return
 	case !p.known: // it was dropped meanwhile
@@ -216,15 +223,19 @@ func (r *Router) recalled(c *comeback, ev broker.History) {
 		r.wake(c)
 		return
 	}
-	was := p.to
+	was, from := p.to, p.from
 	r.takePast(c, ev)
 	r.boundPast(c)
 	if first := t.tailFrom(); p.to.Before(first) && c.waiting.first != nil {
-		if was != p.to {
+		switch {
+		case was == p.to:
+			r.pasts.skip(c, first) // the broker has lost what comes before the tail
+		case from == p.from:
 			r.askPast(c)
 			return
 		}
-		r.pasts.skip(c, first) // the broker has lost what comes before the tail
+		// Otherwise the past begins later than before. Some of the frames that wait may have asked
+		// for more, and need no further page. The others ask for it again.
 	}
 	r.wake(c)
 }
@@ -244,7 +255,7 @@ func (r *Router) takePast(c *comeback, ev broker.History) {
 			}
 			r.pasts.skip(c, protocol.Position{Epoch: pub.Position.Epoch, Offset: pub.Position.Offset - 1})
 		}
-		p.items = append(p.items, dialect.Published{Position: pub.Position, Content: &pub.Content})
+		p.items = append(p.items, r.shown(pub.Position, &pub.Content))
 		r.pasts.grow(c, pub.Content.Size())
 		p.to = pub.Position
 	}

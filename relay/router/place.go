@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -24,6 +25,7 @@ type comeback struct {
 	waiting   binders       // frames that wait for the broker's answer, or for the topic's top
 	waking    *waking       // the job that tries these frames again; nil: none
 	beginning bool          // broker.Begin is asked
+	failures  int           // number of times that broker.Begin has failed
 	hearing   bool          // some of the frames wait for the topic's next publication
 	looked    time.Duration // Router.clock when the broker last told the top in comeback.top
 	top       protocol.Position
@@ -87,37 +89,44 @@ func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
 	e := fr.session.edge
 	late := fr.late && fr.command.Verb == dialect.Confirm
 	places = make([]dialect.Place, len(fr.bindings()))
+	size, waits := 0, 0
 	for i, b := range fr.bindings() {
-		place, w := r.placeIn(r.directory.follower(e, b.Topic), b.Range)
-		if places[i] = place; wait == nil && !late {
-			wait = w
+		asked := b.Range
+		if size > maxMissed { // what is asked for later is not even read
+			asked.Asked = false
 		}
+		place, w := r.placeIn(fr, r.directory.follower(e, b.Topic), asked)
+		if w != nil && !late {
+			if wait = cmp.Or(wait, w); waits == readsOfFrame {
+				break
+			}
+			waits++
+		}
+		if n := sizeOf(place.Missed); size+n > maxMissed {
+			size, place.Recovered, place.Missed = maxMissed+1, false, nil
+		} else {
+			size += n
+		}
+		places[i] = place
 	}
 	if wait != nil {
 		return nil, wait
 	}
-	size := r.boundMissed(fr, places, maxMissed)
-	if wait = r.mayAnswer(e, fr.user(), size); wait != nil && late {
-		r.boundMissed(fr, places, 0)
-		return places, nil
+	size = 0
+	for i := range places {
+		size += sizeOf(places[i].Missed)
 	}
-	return places, wait
+	if wait = r.mayAnswer(e, fr.user(), size); wait == nil || !late {
+		return places, wait
+	}
+	for i := range places {
+		places[i].Recovered, places[i].Missed = places[i].Recovered && len(places[i].Missed) == 0, nil
+	}
+	return places, nil
 }
 
-// boundMissed returns the size of the texts of all missed publications in some places. If a place
-// would make that more than the given size, the place has nothing recovered.
-func (r *Router) boundMissed(fr *frame, places []dialect.Place, most int) (size int) {
-	for i := range places {
-		p := &places[i]
-		n := r.sizeOf(fr.session, p.Missed)
-		if size+n > most {
-			p.Recovered, p.Missed = false, nil
-			continue
-		}
-		size += n
-	}
-	return size
-}
+// readsOfFrame bounds the topics of one frame that are asked about at once.
+const readsOfFrame = 8
 
 // user returns the user of a frame's session. For a Confirm it is the user that the session will
 // have.
@@ -128,25 +137,30 @@ func (fr *frame) user() string {
 	return fr.session.user
 }
 
-// sizeOf returns the length of the texts of publications for a session, or a little more.
-func (r *Router) sizeOf(s *session, pubs []dialect.Published) (size int) {
+// sizeOf returns the length of the texts of publications, or a little more.
+func sizeOf(pubs []dialect.Published) (size int) {
 	for _, p := range pubs {
-		size += r.speaks(s).PubSize(p.Content)
+		size += p.Size
 	}
 	return size
 }
 
-// placeIn returns the place of a session that becomes a member at f now, and reads of the topic's
-// history what the client has asked for. If the broker has to be asked first, the second result is
-// the list in which to wait.
-func (r *Router) placeIn(f *follower, asked dialect.Range) (p dialect.Place, wait *binders) {
+// shown returns a publication as answers to clients of SDKs have it.
+func (r *Router) shown(at protocol.Position, c *protocol.Content) dialect.Published {
+	return dialect.Published{Position: at, Content: c, Size: r.dialects[len(r.dialects)-1].PubSize(c)}
+}
+
+// placeIn returns the place of a frame's session if the session becomes a member at f now. The place
+// has what the client has asked for of the topic's history. If the broker has to be asked first, the
+// second result is the list in which to wait.
+func (r *Router) placeIn(fr *frame, f *follower, asked dialect.Range) (p dialect.Place, wait *binders) {
 	t := f.topic
 	p.Kept, p.At = asked.Most > 0, f.entry()
 	if p.At.IsUnplaced() {
 		p.At = protocol.Position{}
 	}
 	if p.At.IsZero() && t.subscribed && t.top.IsZero() {
-		if t.begun == 0 && p.Kept && !r.outage.away {
+		if t.begun == 0 && p.Kept && !r.outage.away && r.mayBegin(fr, t) {
 			return p, r.begin(t)
 		}
 		p.At.Epoch = t.begun
@@ -186,19 +200,22 @@ func (r *Router) missedSince(t *topic, asked dialect.Range, at protocol.Position
 		return nil, false, r.beyond(t, since)
 	case since.Epoch != at.Epoch, t.recent.unsure(at):
 		return nil, false, nil
-	case !t.genuine: // recalled changes that
+	case t.top.Before(at) && (t.begun != at.Epoch || at.Offset > 0): // another relay has told the edge more
+		return nil, false, r.beyond(t, at)
+	case t.vouched != since.Epoch: // recalled changes that
 		return nil, false, r.look(t)
 	case since == at:
 		return nil, true, nil
-	case at.Offset-since.Offset > uint64(asked.Most):
+	case at.Offset-since.Offset > uint64(min(asked.Most, maxRecalled)):
 		return nil, false, nil
-	case t.top.Before(at): // the edge was sent more by another relay
-		return nil, false, r.hear(t)
 	case since.Before(t.tailFrom()):
 		return r.recall(t, since, at)
 	}
-	return t.inTail(nil, since, at), true, nil
+	return r.inTail(t, nil, since, at), true, nil
 }
+
+// maxRecalled bounds the publications in one answer. No more have room in maxMissed.
+const maxRecalled = maxMissed / 56
 
 // hear returns the list in which to wait for the topic's next publication.
 func (r *Router) hear(t *topic) *binders {
@@ -209,14 +226,14 @@ func (r *Router) hear(t *topic) *binders {
 
 // inTail appends to pubs the publications of the topic's tail after the position since, up to the
 // position at. The position since must not be before tailFrom.
-func (t *topic) inTail(pubs []dialect.Published, since, at protocol.Position) []dialect.Published {
+func (r *Router) inTail(t *topic, pubs []dialect.Published, since, at protocol.Position) []dialect.Published {
 	if t.recent == nil {
 		return pubs
 	}
 	for i := range t.recent.tail.items {
 		item := &t.recent.tail.items[i]
 		if since.Before(item.position) && !at.Before(item.position) {
-			pubs = append(pubs, dialect.Published{Position: item.position, Content: &item.said.content})
+			pubs = append(pubs, r.shown(item.position, &item.said.content))
 		}
 	}
 	return pubs
@@ -290,15 +307,34 @@ func (r *Router) begins(ev broker.Began) {
 	c.beginning = false
 	switch t := c.topic; {
 	case r.comebacks[t] != c:
-	case ev.Err != nil, t.top.IsZero() && ev.Top.Offset > 0: // soon this relay hears of the top
+	case ev.Err != nil:
+		c.failures++
+		r.wakeLater(c)
+	case t.top.IsZero() && ev.Top.Offset > 0: // soon this relay hears of the top
 		r.wakeLater(c)
 	default:
 		if t.top.IsZero() {
-			t.begun, t.genuine = ev.Top.Epoch, ev.Genuine
+			if t.begun, t.vouched = ev.Top.Epoch, 0; ev.Genuine {
+				t.vouched = t.begun
+			}
 		}
 		r.wake(c)
 	}
 }
+
+// mayBegin reports whether the broker is to be asked for the epoch of a topic. A begun epoch costs
+// the broker a record, so it counts as an address does. It is asked for beginsMost times at most. A
+// member without an epoch is told that its place is not known.
+func (r *Router) mayBegin(fr *frame, t *topic) bool {
+	if c := r.comebacks[t]; c != nil && (c.failures > 0 || c.beginning) {
+		return c.failures < beginsMost
+	}
+	user := fr.user()
+	return isOf(t.name, user) || r.addressedBy(fr.session.edge, user).take(t.name, r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
+}
+
+// beginsMost is the number of times that broker.Begin is asked for a topic while it fails.
+const beginsMost = 3
 
 // wakeLater tries the frames that wait at c again, after a pause.
 func (r *Router) wakeLater(c *comeback) {
@@ -370,8 +406,14 @@ func (b *binders) len() (n int) {
 // mayAnswer returns nil if an edge's session can now be sent an answer with publications whose
 // texts have the given size. Otherwise it returns the list in which to wait.
 func (r *Router) mayAnswer(e *edge, user string, size int) *binders {
-	if size == 0 || (size <= link.LongAnswer/2 || e.answers.room(user, size)) && r.room(e, size) {
+	a := &e.answers
+	switch long := size > link.LongAnswer/2; {
+	case size == 0:
 		return nil
+	case long && !a.roomOf(user, size):
+		return &a.user(user).waiting
+	case long && !a.room(size) || !r.room(e, size):
+		return &a.waiting
 	}
-	return &e.answers.waiting
+	return nil
 }

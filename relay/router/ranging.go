@@ -40,16 +40,24 @@ func (r *Router) askRange(fr *frame) {
 	r.rangeOn(e)
 }
 
-// rangeOn begins to read for those histories of an edge that wait and may go on.
+// rangeOn begins to read for those histories of an edge that wait and may go on. Those of a user who
+// has no room for long answers are passed over. What is being read counts as if it were under way.
 func (r *Router) rangeOn(e *edge) {
 	a := &e.answers
-	for a.reading < rangesAtOnce && len(a.ranges) > 0 && e.outbox.ready {
-		g := a.ranges[0]
+	for i := 0; i < len(a.ranges) && a.reading < rangesAtOnce && e.outbox.ready; {
+		g := a.ranges[i]
 		fr := g.frame
-		if fr.effect < effectFinished && r.mayAnswer(e, fr.session.user, maxRange) != nil {
-			return // answerOn goes on
+		if fr.effect < effectFinished && !r.outage.away {
+			size := (a.reading + 1) * maxRange
+			if !a.roomOf(fr.session.user, size) {
+				i++
+				continue
+			}
+			if r.mayAnswer(e, fr.session.user, size) != nil {
+				return // answerOn goes on
+			}
 		}
-		if a.ranges = a.ranges[1:]; len(a.ranges) == 0 {
+		if a.ranges = slices.Delete(a.ranges, i, i+1); len(a.ranges) == 0 {
 			a.ranges = nil
 		}
 		switch {
@@ -126,7 +134,7 @@ func (r *Router) beginRange(g *ranging, ev broker.History) {
 
 // takePage takes the publications of a page that are in the range.
 func (r *Router) takePage(g *ranging, ev broker.History) {
-	asked, s := g.frame.command.Terms.Range, g.frame.session
+	asked := g.frame.command.Terms.Range
 	full := false
 	for i := range ev.Publications {
 		pub := &ev.Publications[i]
@@ -135,8 +143,8 @@ func (r *Router) takePage(g *ranging, ev broker.History) {
 			full = true
 			break
 		}
-		g.pubs = append(g.pubs, dialect.Published{Position: at, Content: &pub.Content})
-		g.bytes += r.speaks(s).PubSize(&pub.Content)
+		g.pubs = append(g.pubs, r.shown(at, &pub.Content))
+		g.bytes += g.pubs[len(g.pubs)-1].Size
 		for g.bytes > maxRange && len(g.pubs) > 1 {
 			drop := len(g.pubs) - 1
 			if asked.Reverse {
@@ -144,7 +152,7 @@ func (r *Router) takePage(g *ranging, ev broker.History) {
 			} else {
 				full = true
 			}
-			g.bytes -= r.speaks(s).PubSize(g.pubs[drop].Content)
+			g.bytes -= g.pubs[drop].Size
 			g.pubs = slices.Delete(g.pubs, drop, drop+1)
 		}
 		if full {

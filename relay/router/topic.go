@@ -25,11 +25,13 @@ type topic struct {
 	recent *recent  // nil: nothing under way or published lately
 	// begun is the epoch that the topic's next publication will have, if the topic has no top and
 	// the epoch is decided; 0: unknown.
-	begun      uint64
+	begun uint64
+	// vouched is the epoch of which the broker has said that its positions are genuine, see
+	// broker.History; 0: none.
+	vouched    uint64
 	clients    int32 // members here that were told as link.Client
 	subscribed bool  // its subscription was confirmed, and not lost since
 	placed     bool  // its subscription was confirmed at least once
-	genuine    bool  // the top, or the epoch that was begun, is of the server that gave the last ones
 }
 
 // follow returns e's follower of a topic, and creates it if there is none. If the topic is not in
@@ -71,7 +73,10 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 	if known := t.known(); top.Before(known) {
 		top = known
 	}
-	t.genuine = ev.Genuine && ev.Top == top // otherwise the broker has lost publications
+	t.vouched = 0
+	if ev.Genuine && ev.Top == top { // otherwise the broker has lost publications
+		t.vouched = max(top.Epoch, ev.Begun)
+	}
 	r.wentBack(t, ev.Top)
 	for f := range t.all {
 		r.place(f, top)
@@ -193,7 +198,10 @@ func (r *Router) receive(p broker.Publication) {
 	}
 	r.tails.add(r, t, item)
 	if !p.Position.IsZero() {
-		t.top, t.genuine = p.Position, true
+		if t.top.Epoch != p.Position.Epoch {
+			t.vouched = p.Position.Epoch // a server that does not know what was lost begins an epoch
+		}
+		t.top = p.Position
 		r.heardTo(t)
 	}
 	members := 0

@@ -249,6 +249,7 @@ func (e *edge) begin(a *attachment) bool {
 func (e *edge) down(a *attachment, cause *link.CloseError) {
 	e.w.judgeEnd(a.end.name, cause)
 	a.link.Down()
+	e.strand()
 	if i := slices.Index(e.parting, a); i >= 0 {
 		e.parting = slices.Delete(e.parting, i, i+1)
 		return
@@ -430,6 +431,7 @@ func (e *edge) collect(c cause) {
 			e.w.model.delivered(s, c, text)
 		}
 	}
+	e.strand()
 	for _, s := range e.ended {
 		if texts := s.Take(); len(texts) > 0 {
 			e.w.fail("P9: %s/%d (%s) has ended, and got %q", e.name, s.id, s.user, texts)

@@ -30,11 +30,12 @@ type numbered struct {
 
 	unplaced map[protocol.Topic]bool // topics whose position is not known yet at the edge
 	ahead    map[uint64]bool         // IDs of messages that came ahead
+	aheadAt  map[uint64]time.Time    // when they came
 	given    uint64                  // ID of the last message that a session got ahead
 }
 
 func newNumbered(e *edge) *numbered {
-	return &numbered{e, map[uint64]*frame{}, map[protocol.Topic]uint64{}, map[protocol.Topic]protocol.Position{}, map[protocol.Topic]bool{}, map[uint64]bool{}, 0}
+	return &numbered{e, map[uint64]*frame{}, map[protocol.Topic]uint64{}, map[protocol.Topic]protocol.Position{}, map[protocol.Topic]bool{}, map[uint64]bool{}, map[uint64]time.Time{}, 0}
 }
 
 // frame is a client's frame that an edge's log accepted.
@@ -105,6 +106,8 @@ type session struct {
 	sdk       *client // nil: a client of the chat
 	ready     bool    // its upgrade was answered, with or without an Opened
 	gone      bool    // the session has ended, or its edge has died
+	late      bool    // it was bound behind what its edge had of a topic
+	leaving   bool    // its relay has closed it because of a loss, and it goes on for a while
 	interests map[protocol.Topic]*interest
 	bares     map[*entry]int
 	had       map[uint64]bool    // IDs of messages received, also ahead of their publications

@@ -78,7 +78,7 @@ func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 	if n.ahead[id] {
 		return
 	}
-	n.ahead[id] = true
+	n.ahead[id], n.aheadAt[id] = true, m.w.now
 	given := n.given == id
 	for _, s := range e.sessions {
 		i := s.interests[t]
@@ -90,8 +90,12 @@ func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 			return
 		}
 		for _, x := range i.expected {
-			if x.id == id {
+			switch {
+			case x.id != id:
+			case s.sdk == nil:
 				x.class = mustNot
+			case x.class == must: // its place may be before the publication
+				x.class = may
 			}
 		}
 	}
@@ -140,7 +144,7 @@ func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known b
 		// A session that came while a relay had no Redis may have come after the loss. It must be
 		// told only if it lacks a message. A session with an sdk.end is closed in any case.
 		owed := i.loose.IsZero() || i.lacks(g.Position)
-		if s.sdk != nil && i.in && s.sdk.end == nil && owed {
+		if s.sdk != nil && i.in && s.sdk.end == nil && !s.leaving && owed {
 			m.w.fail("P4: %s/%d (%s) is told of no loss on %s, and others of its edge are", e.name, s.id, s.user, t)
 		}
 		for _, x := range i.expected[i.next:] {
@@ -180,6 +184,9 @@ func (m *model) delivered(s *session, c cause, text string) {
 		}
 	case s.interests[c.topic] == nil:
 		fail("P6", "and has nothing to do with that topic")
+	case s.sdk != nil && s.had[c.id] && !c.ahead && m.cameBehind(s, c.topic, c.id):
+		// It was given the message ahead, and has become a member anew since. The method followed
+		// has checked the position.
 	case c.id != 0 && !m.once(s, c, fail):
 	case c.ahead:
 		m.deliveredAhead(s, c, text, fail)
@@ -216,8 +223,17 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 	return true
 }
 
+// cameBehind reports whether a client of an SDK has become a member after its edge was given a
+// message ahead. The client gets that message when it is published, since its place is before the
+// publication.
+func (m *model) cameBehind(s *session, t protocol.Topic, id uint64) bool {
+	at := m.edges[s.e.instance].aheadAt[id]
+	return !at.IsZero() && !s.interests[t].since.Before(at)
+}
+
 // mayComeLate reports whether a message may come behind a later message of the same sender. There
-// are five cases in which it may:
+// are six cases in which it may:
+//   - The method cameBehind returns true, and the message is published.
 //   - Redis lost the message, and the message was stored again.
 //   - The session was told that the message is lost, and the publication itself comes all the same.
 //   - Redis lost the message, and the session was not there when the message was first published.
@@ -232,7 +248,7 @@ func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
 	list := s.interests[c.topic].expected
 	n := slices.IndexFunc(list, func(x *expected) bool { return x.id == c.id })
 	switch {
-	case f.stored > 1:
+	case f.stored > 1, s.sdk != nil && !c.ahead && m.cameBehind(s, c.topic, c.id):
 		return true
 	case n < 0:
 		e := m.stream(c.topic).withID(c.id)

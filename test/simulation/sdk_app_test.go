@@ -190,8 +190,8 @@ func (w *world) forge(a *app, t protocol.Topic, k *ask) {
 	case 3:
 		k.offset = 0
 	case 4: // of another channel
-		if other := a.trails[pick(w, sortedKeys(w.model.topics))]; other != nil {
-			k.epoch = other.epoch
+		if all := sortedKeys(a.trails); len(all) > 0 {
+			k.epoch = a.trails[pick(w, all)].epoch
 		}
 	case 5: // of another app
 		if other := pick(w, w.apps).trails[t]; other != nil {

@@ -2,7 +2,9 @@ package simulation
 
 import (
 	"slices"
+	"time"
 
+	"github.com/edgerelay/edgerelay/edge/gateway"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -121,14 +123,42 @@ func (f *feed) Unbound(n link.Unbound) {
 	f.e.collect(cause{topic: topic, session: n.Session, lost: true})
 }
 
+// Close closes a session. A session that the relay closes because of a loss goes on for a while, as
+// on a real edge.
 func (f *feed) Close(n link.Close) {
 	s := f.e.w.model.closed(f.e, n)
+	if s != nil && n.Within > 0 && !s.leaving {
+		s.leaving = true
+		within := time.Duration(n.Within) * time.Millisecond
+		f.e.w.after(f.e.w.between(0, within), func() {
+			if _, ending := s.Reason(); !ending && !s.gone && f.e.alive {
+				f.Feed.Close(n)
+				f.e.w.closed(s)
+			}
+		})
+		return
+	}
 	f.Feed.Close(n)
 	if s != nil {
 		if _, ending := s.Reason(); !ending {
 			f.e.w.fail("P3: %s/%d is closed by its relay, and goes on", f.e.name, s.id)
 		}
 		f.e.w.closed(s)
+	}
+}
+
+// strand takes note of the sessions that the edge has closed, since no link will bring what they
+// lack. Each of them must have been bound behind its topic.
+func (e *edge) strand() {
+	for _, s := range slices.Clone(e.sessions) {
+		if reason, ending := s.Reason(); s.sdk != nil && ending && reason == gateway.ReasonBehind {
+			if !s.late {
+				e.w.fail("P3: %s/%d is closed as if it were behind", e.name, s.id)
+			}
+			e.w.count("closed behind its topic")
+			e.w.tracef("%s/%d: %s is behind and is closed", e.name, s.id, s.user)
+			e.w.closed(s)
+		}
 	}
 }
 

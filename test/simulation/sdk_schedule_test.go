@@ -55,12 +55,29 @@ var sdkKinds = []kind{
 		}
 	}},
 	{"much is published, and an app comes back", 10, false, func(w *world) {
-		if s := w.someSDK(); s != nil {
+		if s := w.someSDK(); s != nil && len(s.interests) > 0 {
 			t := pick(w, sortedKeys(s.interests))
 			w.disconnect(s)
 			for range w.rnd.IntN(150) {
 				w.store.elsewhere(t, "elsewhere", w.text())
 			}
+		}
+	}},
+	{"apps come back while an edge moves", 12, false, func(w *world) {
+		e := w.edge()
+		if e == nil || e.used == nil {
+			return
+		}
+		e.used.relay.drain()
+		for range 2 + w.rnd.IntN(5) {
+			w.after(w.between(0, 1500*time.Millisecond), func() {
+				w.store.elsewhere(w.topic(), "elsewhere", w.text())
+				if s := w.connectSDK(e, false); s == nil && len(e.sessions) > 0 {
+					if s := pick(w, e.sessions); s.sdk != nil && s.sdk.confirmed {
+						w.sends(s, []line{w.subscribeLine(s, w.channel(s), w.chance(70))})
+					}
+				}
+			})
 		}
 	}},
 	{"another redis has the same", 8, true, func(w *world) {

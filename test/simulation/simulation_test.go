@@ -41,7 +41,14 @@ func simulate(t *testing.T, plan func(seed uint64) schedule) {
 	t.Cleanup(func() { t.Logf("digest of all bytes that links carried: %x", digest.Load()) })
 	var mu sync.Mutex
 	counts := map[string]int{}
-	t.Cleanup(func() { t.Logf("clients of SDKs: %v", counts) })
+	t.Cleanup(func() {
+		t.Logf("clients of SDKs: %v", counts)
+		// A false reply is always lawful. So a run shows nothing if nearly all replies are false.
+		recovered := counts["resume: recovered publications"] + counts["resume: by connect: recovered publications"]
+		if runs := int(*seeds - *first + 1); counts["came"] > 0 && runs >= 100 && !t.Failed() && recovered < 10*runs {
+			t.Errorf("in %d runs only %d resumes have recovered publications", runs, recovered)
+		}
+	})
 	for range runtime.GOMAXPROCS(0) {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()

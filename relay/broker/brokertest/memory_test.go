@@ -60,3 +60,62 @@ func TestSaveAndLoad(t *testing.T) {
 		t.Errorf("the first number of an empty one: %+v", got)
 	}
 }
+
+// TestWhatIsBegunIsSavedAndLoaded begins an epoch, saves it, and publishes in it. After a Load,
+// which stands for a restart of Redis, that epoch must count no more, since what was published in it
+// is lost. It must not count whether or not another one is begun first.
+func TestWhatIsBegunIsSavedAndLoaded(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		m := NewMemory(MemoryConfig{})
+		h := m.Broker()
+		publish := func(number uint64) protocol.Position {
+			h.Publish(broker.Publish{Topic: "all", Instance: protocol.Instance{1}, Number: number})
+			events := h.Take()
+			if received, ok := events[0].(broker.Received); ok && !received.Publication.Previous.IsZero() {
+				t.Errorf("received %+v, which nothing was before", received)
+			}
+			return events[len(events)-1].(broker.Published).Position
+		}
+		subscribed := func() broker.Subscribed {
+			h.Subscribe("all", 1)
+			return h.Take()[0].(broker.Subscribed)
+		}
+		begun := func() broker.Began {
+			h.Begin("all", 2)
+			return h.Take()[0].(broker.Began)
+		}
+		first := begun()
+		if !first.Genuine || first.Top.Epoch == 0 || first.Top.Offset != 0 {
+			t.Fatalf("%+v", first)
+		}
+		saved := m.Save()
+		if at := publish(1); at != (protocol.Position{Epoch: first.Top.Epoch, Offset: 1}) {
+			t.Errorf("published at %v, begun as %v", at, first.Top)
+		}
+		m.Load(saved)
+		if e := subscribed(); e.Begun != 0 || e.Genuine || !e.Top.IsZero() {
+			t.Errorf("%+v, begun by another server", e)
+		}
+		second := first
+		if again {
+			if second = begun(); !second.Genuine || second.Top.Epoch <= first.Top.Epoch || second.Top.Offset != 0 {
+				t.Errorf("%+v, after %+v", second, first)
+			}
+			if e := subscribed(); e.Begun != second.Top.Epoch || !e.Genuine {
+				t.Errorf("%+v, begun as %v", e, second.Top)
+			}
+		}
+		at := publish(2)
+		if at.Epoch <= first.Top.Epoch || at.Offset != 1 || again && at.Epoch != second.Top.Epoch {
+			t.Errorf("published at %v, begun as %v and %v", at, first.Top, second.Top)
+		}
+		saved = m.Save()
+		m.Load(saved)
+		if e := subscribed(); e.Top != at || e.Genuine {
+			t.Errorf("%+v, given by another server", e)
+		}
+		if e := begun(); e.Top != at || e.Genuine {
+			t.Errorf("%+v, given by another server", e)
+		}
+	}
+}

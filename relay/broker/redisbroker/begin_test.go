@@ -257,6 +257,24 @@ func TestBeginBehindALostRecord(t *testing.T) {
 	}
 }
 
+// TestWhatIsBegunIsLaterThanTheRecord plants records whose epoch the clock has not reached, and which
+// do not count: another server has begun the epoch, or nobody believes the offset. An epoch that is
+// begun must be later, although the relay knows nothing of the epoch in the record.
+func TestWhatIsBegunIsLaterThanTheRecord(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t).Client()
+	future := uint64(time.Now().Add(time.Hour).UnixMicro())
+	for _, offset := range []uint64{0, protocol.MaxOffset + 1} {
+		plant(t, client, "", group, record{top: protocol.Position{Epoch: future, Offset: offset}, givers: []string{"another1"}})
+		cmd := beginCmd(t.Context(), "", retention{size: 100, ageMS: 120_000, markMS: 3_600_000}, group, "another2", 0)
+		withText(cmd, beginScript)
+		_ = client.Process(t.Context(), cmd)
+		if top, _, err := begunIn(cmd); err != nil || top != (protocol.Position{Epoch: future + 1}) {
+			t.Errorf("begun as %v behind %d-%d: %v", top, future, offset, err)
+		}
+	}
+}
+
 // TestBeginWhileRedisRefuses takes away what writing needs. Begin must fail, and work again when
 // Redis takes writes again.
 func TestBeginWhileRedisRefuses(t *testing.T) {
@@ -432,6 +450,47 @@ func TestRetentionOnRedis(t *testing.T) {
 		page := r.History(c.topic, protocol.Position{})
 		if len(page.Publications) != min(c.size, broker.PageSize) || page.More != (c.size > broker.PageSize) || page.Top.Offset != 100 {
 			t.Errorf("%s: %d read, more %v, top %v", c.topic, len(page.Publications), page.More, page.Top)
+		}
+	}
+}
+
+// TestEachTopicOfACallIsKeptAsItShould publishes to several topics in one call. More is kept of one
+// of them, which is neither the first nor the last.
+func TestEachTopicOfACallIsKeptAsItShould(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t).Client()
+	wanted := func(t protocol.Topic) broker.Retention {
+		if t == "group:more" {
+			return broker.Retention{Size: 16, Age: time.Hour}
+		}
+		return broker.Retention{}
+	}
+	topics := []protocol.Topic{"group:first", "group:more", "group:last"}
+	var one call
+	var list []broker.Publish
+	for i := range 60 {
+		list = append(list, broker.Publish{Topic: topics[i%3], Content: protocol.Content{From: "1", Msg: "m"}, Instance: protocol.Instance{9}, Number: uint64(i + 1)})
+		one.add(i, 0)
+	}
+	kept := retention{size: 8, ageMS: 60_000, markMS: 60_000, wanted: wanted}
+	one.set(newPublishing("", keys("").realm(0, false), classicChannels, kept), "", 0, list)
+	withText(&one, publishScript)
+	if err := client.Process(t.Context(), &one); err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range topics {
+		size, age := int64(8), time.Minute
+		if own := wanted(topic); own.Size > 0 {
+			size, age = int64(own.Size), own.Age
+		}
+		if n := client.LLen(t.Context(), keys("").list(topic)).Val(); n != size {
+			t.Errorf("%s: a list of %d, want %d", topic, n, size)
+		}
+		if got := client.PTTL(t.Context(), keys("").list(topic)).Val(); got < age || got > age+age/8 {
+			t.Errorf("%s: list for %v, want %v", topic, got, age)
+		}
+		if got := client.PTTL(t.Context(), keys("").record(topic)).Val(); got < age+time.Minute || got > age+time.Minute+age/8 {
+			t.Errorf("%s: record for %v, want a minute more than %v", topic, got, age)
 		}
 	}
 }

@@ -246,4 +246,5 @@ type Place struct {
 type Published struct {
 	Position protocol.Position
 	Content  *protocol.Content
+	Size     int // Dialect.PubSize of Content
 }
