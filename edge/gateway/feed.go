@@ -53,10 +53,10 @@ func (f *Feed) EndBatch() {
 
 // fanOutLocked calls Hub.fanOutLocked. Before that it adds the number of members to f.queued, and
 // the length of the longest text to f.bytes. Hub.mu must be held.
-func (f *Feed) fanOutLocked(t *topic, r *renderings, except string, late map[*Session]*lateMember) {
+func (f *Feed) fanOutLocked(t *topic, r *renderings, except string, late map[*Session]*lateMember, placed bool) {
 	f.queued += len(t.members)
 	f.bytes += r.longest()
-	f.hub.fanOutLocked(t, r, except, late)
+	f.hub.fanOutLocked(t, r, except, late, placed)
 }
 
 // Begin starts a link. It calls tellSession for every session of the chat and tellClient for every
@@ -233,7 +233,7 @@ func (f *Feed) publish(p link.Publication, r renderings) {
 			return
 		}
 	}
-	f.fanOutLocked(t, &r, p.Except, late)
+	f.fanOutLocked(t, &r, p.Except, late, !p.Position.IsZero())
 }
 
 // Ahead gives a message to those members of the topic whose clients speak the chat's protocol. They
@@ -257,7 +257,7 @@ func (f *Feed) giveAhead(a link.Ahead, r renderings) {
 	case pass:
 		if r.longest() > 0 {
 			h.metrics.ahead.Inc()
-			f.fanOutLocked(t, &r, a.Except, nil)
+			f.fanOutLocked(t, &r, a.Except, nil, false)
 			h.noteAheadLocked(t, a.ID)
 		}
 	case repeat:
@@ -311,7 +311,7 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 	}
 	h.metrics.gaps.Inc()
 	h.metrics.lost.Add(float64(lost))
-	f.fanOutLocked(t, &r, "", nil)
+	f.fanOutLocked(t, &r, "", nil, false)
 	return t.name, lost, len(t.members)
 }
 
@@ -370,7 +370,7 @@ func (h *Hub) giveLaterLocked(t *topic, r *renderings, late map[*Session]*lateMe
 	var frame []byte
 	for i := range t.members {
 		m := &t.members[i]
-		if m.since < number || m.session.sdk == nil || m.session.dead || late[m.session] != nil {
+		if m.since < number || m.session.sdk == nil || m.session.dead || late[m.session] != nil || m.session.leaves() {
 			continue
 		}
 		if frame == nil {
@@ -382,9 +382,10 @@ func (h *Hub) giveLaterLocked(t *topic, r *renderings, late map[*Session]*lateMe
 
 // fanOutLocked queues a text of r for each living member of t. A member gets the text of its form,
 // or nothing if r has no such text. If the parameter except names a user, that user's sessions of
-// FormChat are left out. The sessions in late are left out too. All queues share one frame for each
-// form. h.mu must be held.
-func (h *Hub) fanOutLocked(t *topic, r *renderings, except string, late map[*Session]*lateMember) {
+// FormChat are left out. The sessions in late are left out too. If the publication has a position,
+// which the parameter placed says, sessions that leave are left out as well. All queues share one
+// frame for each form. h.mu must be held.
+func (h *Hub) fanOutLocked(t *topic, r *renderings, except string, late map[*Session]*lateMember, placed bool) {
 	var frames [link.MaxForms][]byte // made when the first member needs them
 	var results [pushSealed + 1]int
 	for i := range t.members {
@@ -393,7 +394,7 @@ func (h *Hub) fanOutLocked(t *topic, r *renderings, except string, late map[*Ses
 		if s.dead || !r.has[form] || except != "" && form == link.FormChat && s.info.User == except {
 			continue
 		}
-		if len(late) > 0 && late[s] != nil {
+		if len(late) > 0 && late[s] != nil || placed && s.leaves() {
 			continue
 		}
 		if frames[form] == nil {

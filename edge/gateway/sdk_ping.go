@@ -47,6 +47,11 @@ type leave struct {
 	frame  []byte // close frame
 }
 
+// leaves reports whether closeLater was called for a session of an SDK. Such a session may lack
+// messages. It gets no publication with a position any more: its SDK would take that position for
+// its own, and then nobody could tell what it lacks.
+func (s *Session) leaves() bool { return s.sdk != nil && s.sdk.leave.Load() != nil }
+
 // closeLater makes the session of c end at a random moment within the given time. If an earlier
 // moment is set already, closeLater does nothing. It is called under Hub.mu.
 func (v *Server) closeLater(c *conn, within time.Duration, reason Reason, frame []byte) {

@@ -68,6 +68,40 @@ func (e *testEdge) bindAt(topic, session uint64, at protocol.Position) {
 	}
 }
 
+// giveAhead notes which clients of SDKs are given a message ahead.
+func (e *testEdge) giveAhead(name protocol.Topic, id uint64) {
+	if e.had[id] == nil {
+		e.had[id] = map[ofMember]bool{}
+	}
+	for _, s := range e.topics[name].members {
+		e.had[id][ofMember{s, name}] = true
+	}
+}
+
+// giveOthers gives a publication to those clients of SDKs that were not given it ahead. They became
+// members later.
+func (e *testEdge) giveOthers(name protocol.Topic, f link.Forms) {
+	for _, s := range e.topics[name].members {
+		m := ofMember{s, name}
+		if _, late := e.late[m]; e.clients[s].ID != 0 && !e.had[f.ID][m] && !late {
+			e.giveOne(s, f.Except, f.Texts)
+		}
+	}
+}
+
+// endLate ends the sessions of late members: only the link that has bound them brings what they lack.
+func (e *testEdge) endLate() {
+	for _, id := range sorted(e.clients) {
+		for _, name := range sorted(e.topics) {
+			m := ofMember{id, name}
+			if _, late := e.late[m]; late && !e.dead[id] {
+				e.end(id)
+			}
+			delete(e.late, m)
+		}
+	}
+}
+
 // giveLate gives a publication that the topic's other members have had to those that are late.
 func (e *testEdge) giveLate(name protocol.Topic, f link.Forms) {
 	h := e.topics[name]
@@ -92,10 +126,14 @@ func (e *testEdge) unbind(name protocol.Topic, id uint64) {
 }
 
 // give gives each living member of a topic the text in the member's form, if there is one. Sessions
-// of the chat whose user is the parameter except are left out.
-func (e *testEdge) give(h *heldTopic, except string, texts []link.Rendering) {
+// of the chat whose user is the parameter except are left out. Late members are left out of what has a
+// position.
+func (e *testEdge) give(name protocol.Topic, positioned bool, except string, texts []link.Rendering) {
+	h := e.topics[name]
 	for _, id := range h.members {
-		e.giveOne(id, except, texts)
+		if _, late := e.late[ofMember{id, name}]; !late || !positioned {
+			e.giveOne(id, except, texts)
+		}
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 // numbers, and drops all other frames.
 func (e *testEdge) takeOld(frames []byte) {
 	names := e.names
-	e.names = e.old.names
-	defer func() { e.names = names }()
+	e.names, e.older = e.old.names, true
+	defer func() { e.names, e.older = names, false }()
 	for len(frames) > 0 {
 		t, body, rest, err := link.Next(frames)
 		if err != nil {
@@ -196,7 +196,9 @@ func (e *testEdge) publication(f link.Forms) {
 	}
 	if !f.Position.IsZero() {
 		if !h.position.Before(f.Position) {
-			e.giveLate(name, f)
+			if !e.older {
+				e.giveLate(name, f)
+			}
 			return
 		}
 		e.changedEpoch(h.position, f.Position)
@@ -205,10 +207,11 @@ func (e *testEdge) publication(f link.Forms) {
 		delete(e.given, f.ID)
 		e.recent[f.ID] = true
 		if had {
+			e.giveOthers(name, f)
 			return
 		}
 	}
-	e.give(h, f.Except, f.Texts)
+	e.give(name, !f.Position.IsZero(), f.Except, f.Texts)
 }
 
 // changedEpoch sets aftermath if a topic goes from one epoch to another, since Redis may then have
@@ -236,7 +239,10 @@ func (e *testEdge) ahead(f link.AheadForms) {
 	if had {
 		return
 	}
-	e.give(h, f.Except, f.Texts)
+	if len(f.Texts) > 0 {
+		e.giveAhead(name, f.ID)
+	}
+	e.give(name, false, f.Except, f.Texts)
 }
 
 // grant marks a message as granted. The message is in effect, and is replayed with Again set.

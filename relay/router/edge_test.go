@@ -30,15 +30,17 @@ type testEdge struct {
 	keeps   map[ofMember][]byte    // keeps of memberships, none of them empty
 	closes  map[uint64][]link.Close
 	late    map[ofMember]protocol.Position // members that lack what the topic's others have had
+	older   bool                           // the frame that is taken came on the link that it moves away from
 	// undrained has the long answers that are not drained yet. If it is nil, each is drained at once.
 	undrained *[]link.Drained
 	kinds     map[string]int // number of publication and ahead frames, by their type and forms
 
 	number   uint64
-	answered map[uint64]bool // granted numbers that were answered
-	given    map[uint64]bool // IDs of messages given ahead, until their publications come
-	recent   map[uint64]bool // IDs of publications by which a topic's position advanced
-	log      []any           // each link.Message and link.End that is not finished
+	answered map[uint64]bool              // granted numbers that were answered
+	given    map[uint64]bool              // IDs of messages given ahead, until their publications come
+	had      map[uint64]map[ofMember]bool // clients of SDKs that were given a message ahead, by its ID
+	recent   map[uint64]bool              // IDs of publications by which a topic's position advanced
+	log      []any                        // each link.Message and link.End that is not finished
 	through  uint64
 	sessions map[uint64]link.Session
 	dead     map[uint64]bool
@@ -153,7 +155,7 @@ func (w *world) edge(node string) *testEdge {
 		sessions: map[uint64]link.Session{}, dead: map[uint64]bool{},
 		topics: map[protocol.Topic]*heldTopic{}, frames: map[protocol.Topic]int{},
 		received: map[uint64][]string{}, confirmed: map[uint64]bool{},
-		answered: map[uint64]bool{}, recent: map[uint64]bool{}, given: map[uint64]bool{},
+		answered: map[uint64]bool{}, recent: map[uint64]bool{}, given: map[uint64]bool{}, had: map[uint64]map[ofMember]bool{},
 		clients: map[uint64]link.Client{}, keeps: map[ofMember][]byte{}, closes: map[uint64][]link.Close{}, late: map[ofMember]protocol.Position{}, kinds: map[string]int{},
 	}
 	w.edges = append(w.edges, e)
@@ -163,6 +165,7 @@ func (w *world) edge(node string) *testEdge {
 // linkTo links the edge to a relay. The edge tells its tables, and sends its log again.
 func (e *testEdge) linkTo(rl *testRelay) {
 	e.letGo()
+	e.endLate()
 	e.generation++
 	e.deaf = false
 	e.link, e.conn, e.names, e.heard = rl, &testLink{edge: e}, map[uint64]protocol.Topic{}, 0

@@ -172,10 +172,13 @@ func (r *Router) placeIn(fr *frame, f *follower, asked dialect.Range) (p dialect
 	return p, wait
 }
 
-// entry returns the position at which the next member of f begins: that of enterAt without a place.
+// entry returns the position at which the next member of f begins: that of enterAt without a place. If
+// nobody knows it yet, it is zero or unplaced.
 func (f *follower) entry() protocol.Position {
 	t := f.topic
 	switch {
+	case f.seeking: // f.position is where the search has got to
+		return protocol.Position{}
 	case f.bound > 0:
 		return f.position
 	case t.subscribed && !f.position.IsUnplaced() && t.top.Before(f.position):

@@ -284,6 +284,57 @@ func TestP11_PastsAreBounded(t *testing.T) {
 	}
 }
 
+// TestP11_ThePastOfATopicIsBounded resumes a topic whose publications have 2 MB. Whoever needs more
+// than the past may have is told that it is not recovered, and others get what they missed.
+func TestP11_ThePastOfATopicIsBounded(t *testing.T) {
+	s := resuming(t, Config{}, 1, 2, 3)
+	text := strings.Repeat("m", 10_000)
+	for range 200 {
+		s.publishText("x", text)
+	}
+	s.settle()
+	s.say(1, "bind 1 x k most=1000 since=A-0")
+	s.settle()
+	s.saw(1, "1 done A-200")
+	if n := s.rl.router.pasts.bytes; n > pastMost || n < pastMost-2*len(text) {
+		t.Errorf("the past has %d bytes", n)
+	}
+	pages := s.rl.broker.histories
+	s.say(2, "bind 1 x k most=1000 since=A-10")
+	s.say(3, "bind 1 x k most=1000 since=A-100")
+	s.settle()
+	s.saw(2, "1 done A-200")
+	if got := s.e.received[3]; len(got) != 1 || strings.Count(got[0], text) != 100 {
+		t.Errorf("got %.80q", got)
+	}
+	if n := s.rl.broker.histories - pages; n != 2 { // the first two pages were too much for client 1
+		t.Errorf("%d more pages were read", n)
+	}
+	s.finish()
+}
+
+// TestP11_HistoryMayHaveMoreThanIsHeard reads pages that have publications which this relay has not
+// heard of. Then it hears of them. Nobody must get them twice.
+func TestP11_HistoryMayHaveMoreThanIsHeard(t *testing.T) {
+	s := resuming(t, Config{TailLength: 10}, 1, 2, 3)
+	s.stay()
+	s.publish("x", 100)
+	s.rl.broker.slow = true
+	s.publish("x", 20)
+	s.say(1, "bind 1 x k most=1000 since=A-60")
+	s.settle()
+	s.saw(1, missedTo("A-100", 61, 100))
+	s.say(2, "bind 1 x k most=1000 since=A-70")
+	s.settle()
+	s.saw(2, missedTo("A-100", 71, 100))
+	s.rl.broker.slow = false
+	s.settle()
+	s.say(3, "bind 1 x k most=1000 since=A-70")
+	s.settle()
+	s.saw(3, missedTo("A-120", 71, 120))
+	s.finish()
+}
+
 // TestP11_OrderOfPastsIsBounded has many clients come back to their own topics, one after another. What the
 // relay keeps of the order of the pasts must not grow for ever.
 func TestP11_OrderOfPastsIsBounded(t *testing.T) {

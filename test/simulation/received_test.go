@@ -162,6 +162,9 @@ func (m *model) delivered(s *session, c cause, text string) {
 	fail := func(promise, what string) {
 		m.w.fail("%s: %s/%d (%s) got %q (on %s at %v), %s", promise, s.e.name, s.id, s.user, text, c.topic, c.position, what)
 	}
+	if s.leaving && !c.position.IsZero() {
+		return // an edge with sockets does not give it to the session
+	}
 	if s.sdk != nil {
 		if c.lost {
 			m.deliveredLoss(s, c, text, fail)
