@@ -147,7 +147,7 @@ func (r *Router) poll(j *losing) {
 // closed. If the link has no room for that, tellLoss returns false.
 func (r *Router) tellLoss(s *session, f *follower) (told bool) {
 	c := s.client()
-	if c.closing || c.leaving || !s.member(f) {
+	if c.leaving || !s.member(f) {
 		return true
 	}
 	loss := r.speaks(s).AfterLoss(s.who(), f.topic.name, c.keepAt(f))
@@ -155,7 +155,7 @@ func (r *Router) tellLoss(s *session, f *follower) (told bool) {
 		return false
 	}
 	// A replay that is still to come may be about this topic.
-	if loss.Closes || c.ways[f.topic.name].busy() || s.edge.inbox.replaying() {
+	if loss.Closes || c.closing || c.ways[f.topic.name].busy() || s.edge.inbox.replaying() {
 		c.leaving = true
 		r.m.close(loss.Code)
 		r.send(s.edge, link.Close{

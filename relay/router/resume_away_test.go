@@ -78,71 +78,74 @@ func (s *resumes) fill() {
 	}
 }
 
+// endsOfWaits are the rows of TestP11_WhatEndsAWait.
+var endsOfWaits = []struct {
+	name string
+	then func(s *resumes)
+}{
+	{"the answers come", func(s *resumes) {}},
+	{"the sessions end", func(s *resumes) {
+		for id := uint64(1); id <= 7; id++ {
+			s.end(id)
+		}
+		s.wait(bindWait)
+		s.waitsNowhere()
+	}},
+	{"the link ends", func(s *resumes) {
+		s.e.cut()
+		s.wait(time.Second)
+		s.e.linkTo(s.rl)
+	}},
+	{"a new link replaces it", func(s *resumes) { s.e.linkTo(s.rl) }},
+	{"the edge does not come back in time", func(s *resumes) {
+		s.e.cut()
+		s.settle()
+		s.wait(s.rl.router.cfg.Grace)
+		s.waitsNowhere()
+		s.wait(comebackAge)
+		s.wait(comebackAge)
+		if r := s.rl.router; len(r.comebacks) != 0 || r.pasts.bytes != 0 {
+			s.t.Errorf("left: %+v", r.pasts)
+		}
+		s.e.linkTo(s.rl)
+	}},
+	{"the edge breaks a rule", func(s *resumes) {
+		s.e.send(link.End{Number: 1, Session: 1})
+		s.settle()
+		s.e.cut()
+		s.e.linkTo(s.rl)
+	}},
+	{"the relay dies", func(s *resumes) {
+		s.kill(s.rl)
+		s.rl = s.addSpeaking(Config{}, showing()...)
+		s.e.linkTo(s.rl)
+		s.settle()
+	}},
+	{"Redis goes away", func(s *resumes) {
+		s.rl.leave(false)
+		s.settle()
+		for _, id := range []uint64{1, 2, 3, 4, 5, 7} { // the page for client 6 is under way
+			if got := s.e.received[id]; len(got) != 1 || strings.Contains(got[0], "recovered") {
+				s.t.Errorf("client %d got %.80q", id, got)
+			}
+		}
+		s.waitsNowhere()
+		s.rl.comeBack()
+	}},
+	{"4 s pass", func(s *resumes) {
+		s.wait(bindWait)
+		s.waitsNowhere()
+		for id, want := range map[uint64]string{1: "1 late", 2: "1 late", 3: "1 late", 4: "1 late", 6: "1 late"} {
+			s.saw(id, want)
+		}
+	}},
+}
+
 // In TestP11_WhatEndsAWait, clients wait: for a page of history, for an epoch, for a publication, and
 // for room for a long answer. One connect waits for several of these, and one for room. Each row ends
 // the waits in another way. Then no frame may be left anywhere, and all numbers must be finished.
 func TestP11_WhatEndsAWait(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		then func(s *resumes)
-	}{
-		{"the answers come", func(s *resumes) {}},
-		{"the sessions end", func(s *resumes) {
-			for id := uint64(1); id <= 7; id++ {
-				s.end(id)
-			}
-			s.wait(bindWait)
-			s.waitsNowhere()
-		}},
-		{"the link ends", func(s *resumes) {
-			s.e.cut()
-			s.wait(time.Second)
-			s.e.linkTo(s.rl)
-		}},
-		{"a new link replaces it", func(s *resumes) { s.e.linkTo(s.rl) }},
-		{"the edge does not come back in time", func(s *resumes) {
-			s.e.cut()
-			s.settle()
-			s.wait(s.rl.router.cfg.Grace)
-			s.waitsNowhere()
-			s.wait(comebackAge)
-			s.wait(comebackAge)
-			if r := s.rl.router; len(r.comebacks) != 0 || r.pasts.bytes != 0 {
-				s.t.Errorf("left: %+v", r.pasts)
-			}
-			s.e.linkTo(s.rl)
-		}},
-		{"the edge breaks a rule", func(s *resumes) {
-			s.e.send(link.End{Number: 1, Session: 1})
-			s.settle()
-			s.e.cut()
-			s.e.linkTo(s.rl)
-		}},
-		{"the relay dies", func(s *resumes) {
-			s.kill(s.rl)
-			s.rl = s.addSpeaking(Config{}, showing()...)
-			s.e.linkTo(s.rl)
-			s.settle()
-		}},
-		{"Redis goes away", func(s *resumes) {
-			s.rl.leave(false)
-			s.settle()
-			for _, id := range []uint64{1, 2, 3, 4, 5, 7} { // the page for client 6 is under way
-				if got := s.e.received[id]; len(got) != 1 || strings.Contains(got[0], "recovered") {
-					s.t.Errorf("client %d got %.80q", id, got)
-				}
-			}
-			s.waitsNowhere()
-			s.rl.comeBack()
-		}},
-		{"4 s pass", func(s *resumes) {
-			s.wait(bindWait)
-			s.waitsNowhere()
-			for id, want := range map[uint64]string{1: "1 late", 2: "1 late", 3: "1 late", 4: "1 late", 6: "1 late"} {
-				s.saw(id, want)
-			}
-		}},
-	} {
+	for _, c := range endsOfWaits {
 		t.Run(c.name, func(t *testing.T) {
 			s := resuming(t, Config{}, 1, 2, 3, 4, 6)
 			s.e.undrained = new([]link.Drained)

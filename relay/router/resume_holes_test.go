@@ -52,50 +52,58 @@ func (s *resumes) relisten() {
 	s.settle()
 }
 
+// aHole is a row of TestP11_AHoleInHistoryIsNotRecovered: what history lacks, and what clients are then
+// told.
+type aHole struct {
+	name      string
+	published int
+	edit      func(*broker.History)
+	rows      []resumed
+	most      int // number of pages that may be read
+}
+
+// resumed is a client's position, and the answer that it must get.
+type resumed struct{ since, answer string }
+
+var holes = []aHole{
+	{"history was trimmed", 400, nil, []resumed{
+		{"A-143", "1 done A-400"}, {"A-144", missedTo("A-400", 145, 400)}, {"A-0", "1 done A-400"},
+		{"A-300", missedTo("A-400", 301, 400)}, {"A-150", missedTo("A-400", 151, 400)},
+	}, 4},
+	{"an entry of a page cannot be read", 200, func(h *broker.History) {
+		h.Publications = slices.DeleteFunc(h.Publications, func(p broker.Publication) bool { return p.Position.Offset == 100 })
+	}, []resumed{
+		{"A-50", "1 done A-200"}, {"A-99", "1 done A-200"}, {"A-100", missedTo("A-200", 101, 200)},
+	}, 3},
+	{"the last entry of a page cannot be read", 200, func(h *broker.History) {
+		h.Publications = slices.DeleteFunc(h.Publications, func(p broker.Publication) bool { return p.Position.Offset == 64 })
+	}, []resumed{
+		{"A-10", "1 done A-200"}, {"A-63", "1 done A-200"}, {"A-64", missedTo("A-200", 65, 200)},
+	}, 3},
+	{"no entry of a page can be read", 200, func(h *broker.History) {
+		if h.More {
+			h.Publications = nil
+		}
+	}, []resumed{{"A-10", "1 done A-200"}, {"A-150", missedTo("A-200", 151, 200)}}, 4},
+	{"history has expired", 200, func(h *broker.History) {
+		h.Publications, h.Through, h.More = nil, protocol.Position{}, false
+	}, []resumed{{"A-10", "1 done A-200"}, {"A-135", "1 done A-200"}, {"A-136", missedTo("A-200", 137, 200)}}, 1},
+	{"history ends before the tail", 200, func(h *broker.History) {
+		if h.Through.Offset > 120 {
+			h.Publications, h.Through, h.More = h.Publications[:0], protocol.Position{}, false
+		}
+	}, []resumed{{"A-50", "1 done A-200"}, {"A-119", "1 done A-200"}, {"A-140", missedTo("A-200", 141, 200)}}, 3},
+	{"history says nothing of what comes before the tail", 200, func(h *broker.History) {
+		h.Publications, h.Through, h.Top, h.More = nil, protocol.Position{}, protocol.Position{}, false
+	}, []resumed{{"A-50", "1 done A-200"}, {"A-140", missedTo("A-200", 141, 200)}}, 1},
+	{"the server is not known to have given the positions", 200, func(h *broker.History) { h.Genuine = false },
+		[]resumed{{"A-50", "1 done A-200"}, {"A-140", missedTo("A-200", 141, 200)}, {"A-130", "1 done A-200"}}, 1},
+}
+
 // TestP11_AHoleInHistoryIsNotRecovered resumes while history has lost something. Whoever needs what
 // is lost must be told that it is not recovered. Whoever does not need it must get what it missed.
 func TestP11_AHoleInHistoryIsNotRecovered(t *testing.T) {
-	type row struct{ since, answer string }
-	for _, c := range []struct {
-		name      string
-		published int
-		edit      func(*broker.History)
-		rows      []row
-		most      int // number of pages that may be read
-	}{
-		{"history was trimmed", 400, nil, []row{
-			{"A-143", "1 done A-400"}, {"A-144", missedTo("A-400", 145, 400)}, {"A-0", "1 done A-400"},
-			{"A-300", missedTo("A-400", 301, 400)}, {"A-150", missedTo("A-400", 151, 400)},
-		}, 4},
-		{"an entry of a page cannot be read", 200, func(h *broker.History) {
-			h.Publications = slices.DeleteFunc(h.Publications, func(p broker.Publication) bool { return p.Position.Offset == 100 })
-		}, []row{
-			{"A-50", "1 done A-200"}, {"A-99", "1 done A-200"}, {"A-100", missedTo("A-200", 101, 200)},
-		}, 3},
-		{"the last entry of a page cannot be read", 200, func(h *broker.History) {
-			h.Publications = slices.DeleteFunc(h.Publications, func(p broker.Publication) bool { return p.Position.Offset == 64 })
-		}, []row{
-			{"A-10", "1 done A-200"}, {"A-63", "1 done A-200"}, {"A-64", missedTo("A-200", 65, 200)},
-		}, 3},
-		{"no entry of a page can be read", 200, func(h *broker.History) {
-			if h.More {
-				h.Publications = nil
-			}
-		}, []row{{"A-10", "1 done A-200"}, {"A-150", missedTo("A-200", 151, 200)}}, 4},
-		{"history has expired", 200, func(h *broker.History) {
-			h.Publications, h.Through, h.More = nil, protocol.Position{}, false
-		}, []row{{"A-10", "1 done A-200"}, {"A-135", "1 done A-200"}, {"A-136", missedTo("A-200", 137, 200)}}, 1},
-		{"history ends before the tail", 200, func(h *broker.History) {
-			if h.Through.Offset > 120 {
-				h.Publications, h.Through, h.More = h.Publications[:0], protocol.Position{}, false
-			}
-		}, []row{{"A-50", "1 done A-200"}, {"A-119", "1 done A-200"}, {"A-140", missedTo("A-200", 141, 200)}}, 3},
-		{"history says nothing of what comes before the tail", 200, func(h *broker.History) {
-			h.Publications, h.Through, h.Top, h.More = nil, protocol.Position{}, protocol.Position{}, false
-		}, []row{{"A-50", "1 done A-200"}, {"A-140", missedTo("A-200", 141, 200)}}, 1},
-		{"the server is not known to have given the positions", 200, func(h *broker.History) { h.Genuine = false },
-			[]row{{"A-50", "1 done A-200"}, {"A-140", missedTo("A-200", 141, 200)}, {"A-130", "1 done A-200"}}, 1},
-	} {
+	for _, c := range holes {
 		t.Run(c.name, func(t *testing.T) {
 			s := resuming(t, Config{})
 			s.stay()
@@ -116,6 +124,51 @@ func TestP11_AHoleInHistoryIsNotRecovered(t *testing.T) {
 			s.finish()
 		})
 	}
+}
+
+// TestP11_HistoryHasALaterEpochAlone resumes while history has nothing of the relay's epoch any more.
+// The relay has not heard of the next one.
+func TestP11_HistoryHasALaterEpochAlone(t *testing.T) {
+	s := resuming(t, Config{TailLength: 5})
+	s.stay()
+	s.publish("x", 10)
+	s.restore()
+	s.rl.broker.slow = true
+	s.publish("x", 300)
+	for id := uint64(1); id <= 3; id++ {
+		s.come(id)
+		s.say(id, "bind 1 x k most=1000 since=A-2")
+		for range 20 {
+			s.rl.step()
+		}
+		s.saw(id, "1 done A-10")
+	}
+	if n := s.rl.broker.histories; n > 2 {
+		t.Errorf("%d pages were read", n)
+	}
+	s.rl.broker.slow = false
+	s.settle()
+	s.resume(4, "B-200", missedShift("B-300", 201, 300, 10))
+	s.finish()
+}
+
+// TestP11_ALaterEpochProvesNothing has a place of which nobody knows whether more was published behind
+// it. Then the server begins another epoch, of which the relay has not heard.
+func TestP11_ALaterEpochProvesNothing(t *testing.T) {
+	s := resuming(t, Config{})
+	s.publish("x", 10)
+	s.restore()
+	s.come(1)
+	s.say(1, "bind 1 x k most=10")
+	s.settle()
+	s.saw(1, "1 done A-10")
+	s.rl.broker.slow = true
+	s.publish("x", 1)
+	s.resume(2, "A-10", "1 done A-10")
+	s.rl.broker.slow = false
+	s.settle()
+	s.saw(2, "x 9: m11 at B-1")
+	s.finish()
 }
 
 // TestP11_AnotherServerIsNotBelieved restores Redis from a snapshot, so that it may have lost what it
