@@ -24,9 +24,9 @@ func (s *resumes) underway(want int) {
 	}
 }
 
-// TestP11_LongAnswersWaitForTheirUsersOthers has a user's sessions resume with long answers that are
-// not taken. What exceeds the user's bound must wait, and must not delay other users. It goes on when
-// one of the answers is drained.
+// TestP11_LongAnswersWaitForTheirUsersOthers has a user's sessions resume with long answers that
+// are not taken. What exceeds the user's bound must wait, and must not delay other users. It goes
+// on when one of the answers is drained.
 func TestP11_LongAnswersWaitForTheirUsersOthers(t *testing.T) {
 	s := resuming(t, Config{})
 	s.e.undrained = new([]link.Drained)
@@ -124,8 +124,8 @@ func TestP11_AnotherUsersTurnComes(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_LongAnswersOfAnEdgeAreBounded resumes with long answers of many users, which are not taken.
-// What exceeds the edge's bound must wait.
+// TestP11_LongAnswersOfAnEdgeAreBounded resumes with long answers of many users, which are not
+// taken. What exceeds the edge's bound must wait.
 func TestP11_LongAnswersOfAnEdgeAreBounded(t *testing.T) {
 	s := resuming(t, Config{Outgoing: 1 << 30})
 	s.e.undrained = new([]link.Drained)
@@ -160,8 +160,8 @@ func TestP11_LongAnswersOfAnEdgeAreBounded(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_StrangeDrainedsChangeNothing sends Drained of sessions that have no long answer, or that do
-// not exist, and twice.
+// TestP11_StrangeDrainedsChangeNothing sends Drained of sessions that have no long answer, or that
+// do not exist, and twice.
 func TestP11_StrangeDrainedsChangeNothing(t *testing.T) {
 	s := resuming(t, Config{})
 	s.e.undrained = new([]link.Drained)

@@ -54,8 +54,8 @@ func (e *testEdge) setKeep(id uint64, name protocol.Topic, keep []byte) {
 	}
 }
 
-// bindAt binds a session that begins at a place. If the topic is further at this edge, the member is
-// late: the newest link brings what it lacks.
+// bindAt binds a session that begins at a place. If the topic is further at this edge, the member
+// is late: the newest link brings what it lacks.
 func (e *testEdge) bindAt(topic, session uint64, at protocol.Position) {
 	e.bind(topic, session)
 	name := e.names[topic]
@@ -89,7 +89,8 @@ func (e *testEdge) giveOthers(name protocol.Topic, f link.Forms) {
 	}
 }
 
-// endLate ends the sessions of late members: only the link that has bound them brings what they lack.
+// endLate ends the sessions of late members: only the link that has bound them brings what they
+// lack.
 func (e *testEdge) endLate() {
 	for _, id := range sorted(e.clients) {
 		for _, name := range sorted(e.topics) {
@@ -126,8 +127,8 @@ func (e *testEdge) unbind(name protocol.Topic, id uint64) {
 }
 
 // give gives each living member of a topic the text in the member's form, if there is one. Sessions
-// of the chat whose user is the parameter except are left out. Late members are left out of what has a
-// position.
+// of the chat whose user is the parameter except are left out. Late members are left out of what
+// has a position.
 func (e *testEdge) give(name protocol.Topic, positioned bool, except string, texts []link.Rendering) {
 	h := e.topics[name]
 	for _, id := range h.members {

@@ -31,7 +31,8 @@ type testEdge struct {
 	closes  map[uint64][]link.Close
 	late    map[ofMember]protocol.Position // members that lack what the topic's others have had
 	older   bool                           // the frame that is taken came on the link that it moves away from
-	// undrained has the long answers that are not drained yet. If it is nil, each is drained at once.
+	// undrained has the long answers that are not drained yet. If it is nil, each is drained at
+	// once.
 	undrained *[]link.Drained
 	kinds     map[string]int // number of publication and ahead frames, by their type and forms
 

@@ -253,9 +253,9 @@ func TestWhatIsGivenAheadInTheChatAloneIsKeptForClients(t *testing.T) {
 	w.done(e, b)
 }
 
-// In TestWhatWasGivenAheadBeforeASubscribeIsGivenWhenItIsPublished, a message is given ahead. Then a
-// client at another edge subscribes to the topic. The client must not be given the message ahead. It
-// must be given the message when it is published, since its position is then behind the client's
+// In TestWhatWasGivenAheadBeforeASubscribeIsGivenWhenItIsPublished, a message is given ahead. Then
+// a client at another edge subscribes to the topic. The client must not be given the message ahead.
+// It must be given the message when it is published, since its position is then behind the client's
 // place.
 func TestWhatWasGivenAheadBeforeASubscribeIsGivenWhenItIsPublished(t *testing.T) {
 	w, e := serving(t, 1)

@@ -16,10 +16,10 @@ import (
 )
 
 // TestP11_AnyScheduleOfResumes tries random schedules. Apps come and go at three edges, which are
-// linked to two relays, and resume topics p and q where they left them. There are moves, cuts between
-// any two frames, kills of relays, stalls, deafness, failed publishes, outages, and other servers. An
-// app must never be told that it has recovered while it misses something. It must get what it is
-// given in order, and once. In a calm schedule every resume must be recovered.
+// linked to two relays, and resume topics p and q where they left them. There are moves, cuts
+// between any two frames, kills of relays, stalls, deafness, failed publishes, outages, and other
+// servers. An app must never be told that it has recovered while it misses something. It must get
+// what it is given in order, and once. In a calm schedule every resume must be recovered.
 func TestP11_AnyScheduleOfResumes(t *testing.T) {
 	first, last := schedules()
 	recovered, asked := 0, 0

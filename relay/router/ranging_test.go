@@ -27,8 +27,8 @@ func ofRange(place string, from, to int) string {
 	}
 }
 
-// TestP11_AHistoryReadsItsRange reads parts of a topic's history. The history has the last 256 of 300
-// publications.
+// TestP11_AHistoryReadsItsRange reads parts of a topic's history. The history has the last 256 of
+// 300 publications.
 func TestP11_AHistoryReadsItsRange(t *testing.T) {
 	for _, followed := range []bool{false, true} {
 		s := resuming(t, Config{}, 1)
@@ -118,8 +118,8 @@ func TestP11_AHistoryHasOneEpoch(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_AHistoryIsBoundedInBytes reads publications of 100 kB each. The answer has those that fit,
-// from the side at which the reading begins, and one at least.
+// TestP11_AHistoryIsBoundedInBytes reads publications of 100 kB each. The answer has those that
+// fit, from the side at which the reading begins, and one at least.
 func TestP11_AHistoryIsBoundedInBytes(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	for i := range 10 {
@@ -193,8 +193,8 @@ func TestP11_AHistoryWaitsForNothing(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_HistoriesAreReadAFewAtOnce has more histories than an edge reads at once, and another edge.
-// Those that wait have their turn, or are late.
+// TestP11_HistoriesAreReadAFewAtOnce has more histories than an edge reads at once, and another
+// edge. Those that wait have their turn, or are late.
 func TestP11_HistoriesAreReadAFewAtOnce(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		s := resuming(t, Config{}, 1, 2)

@@ -59,8 +59,8 @@ func (e *testEdge) drain() {
 	*e.undrained = nil
 }
 
-// fill has four more clients of user u4 resume topic big. So long answers of 3.6 MB are under way to
-// that user.
+// fill has four more clients of user u4 resume topic big. So long answers of 3.6 MB are under way
+// to that user.
 func (s *resumes) fill() {
 	text := strings.Repeat("m", 9000)
 	for range 100 {
@@ -141,9 +141,10 @@ var endsOfWaits = []struct {
 	}},
 }
 
-// In TestP11_WhatEndsAWait, clients wait: for a page of history, for an epoch, for a publication, and
-// for room for a long answer. One connect waits for several of these, and one for room. Each row ends
-// the waits in another way. Then no frame may be left anywhere, and all numbers must be finished.
+// In TestP11_WhatEndsAWait, clients wait: for a page of history, for an epoch, for a publication,
+// and for room for a long answer. One connect waits for several of these, and one for room. Each
+// row ends the waits in another way. Then no frame may be left anywhere, and all numbers must be
+// finished.
 func TestP11_WhatEndsAWait(t *testing.T) {
 	for _, c := range endsOfWaits {
 		t.Run(c.name, func(t *testing.T) {
@@ -185,8 +186,8 @@ func TestP11_WhatEndsAWait(t *testing.T) {
 	}
 }
 
-// TestP11_WhileRedisIsAwayNothingIsRecovered resumes while Redis is away. The client must be bound at
-// once. What was given ahead to others might be missed, so nothing is recovered, and nothing is
+// TestP11_WhileRedisIsAwayNothingIsRecovered resumes while Redis is away. The client must be bound
+// at once. What was given ahead to others might be missed, so nothing is recovered, and nothing is
 // recovered until it is published.
 func TestP11_WhileRedisIsAwayNothingIsRecovered(t *testing.T) {
 	s := resuming(t, Config{}, 1, 2)
@@ -222,8 +223,8 @@ func TestP11_WhileRedisIsAwayNothingIsRecovered(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_NotBeforeWhatWasGivenAheadIsPublished resumes while messages that were given ahead are not
-// published yet, although publications are heard.
+// TestP11_NotBeforeWhatWasGivenAheadIsPublished resumes while messages that were given ahead are
+// not published yet, although publications are heard.
 func TestP11_NotBeforeWhatWasGivenAheadIsPublished(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	s.stay()
@@ -246,8 +247,9 @@ func TestP11_NotBeforeWhatWasGivenAheadIsPublished(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_WhoComesBackToAFollowerThatIsBehindWaits resumes while the edge's members of the topic lag
-// behind, since the link is full. The answer must come once they are level, with all up to there.
+// TestP11_WhoComesBackToAFollowerThatIsBehindWaits resumes while the edge's members of the topic
+// lag behind, since the link is full. The answer must come once they are level, with all up to
+// there.
 func TestP11_WhoComesBackToAFollowerThatIsBehindWaits(t *testing.T) {
 	for _, deaf := range []bool{false, true} {
 		s := resuming(t, Config{}, 1)
@@ -280,8 +282,9 @@ func TestP11_WhoComesBackToAFollowerThatIsBehindWaits(t *testing.T) {
 	}
 }
 
-// TestP11_UnplacedMembers resumes at an edge whose members of the topic came while Redis was away, so
-// that nobody knew their position. While Redis is away, nothing is recovered. When it is back, all is.
+// TestP11_UnplacedMembers resumes at an edge whose members of the topic came while Redis was away,
+// so that nobody knew their position. While Redis is away, nothing is recovered. When it is back,
+// all is.
 func TestP11_UnplacedMembers(t *testing.T) {
 	s := resuming(t, Config{})
 	s.publish("x", 10)
@@ -301,8 +304,8 @@ func TestP11_UnplacedMembers(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_AnEdgeThatIsFurther links an edge to a relay that has not heard what the edge was given by
-// another relay. A client that resumes there must wait until the relay has heard of it.
+// TestP11_AnEdgeThatIsFurther links an edge to a relay that has not heard what the edge was given
+// by another relay. A client that resumes there must wait until the relay has heard of it.
 func TestP11_AnEdgeThatIsFurther(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	s.stay()
@@ -328,8 +331,8 @@ func TestP11_AnEdgeThatIsFurther(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_ABoundNamesItsPlace resumes at an edge that two links serve for a while. The older one has
-// brought more, so the member is late, and the newest link must bring what it lacks, once.
+// TestP11_ABoundNamesItsPlace resumes at an edge that two links serve for a while. The older one
+// has brought more, so the member is late, and the newest link must bring what it lacks, once.
 func TestP11_ABoundNamesItsPlace(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	s.stay()

@@ -52,8 +52,8 @@ func (s *resumes) relisten() {
 	s.settle()
 }
 
-// aHole is a row of TestP11_AHoleInHistoryIsNotRecovered: what history lacks, and what clients are then
-// told.
+// aHole is a row of TestP11_AHoleInHistoryIsNotRecovered: what history lacks, and what clients are
+// then told.
 type aHole struct {
 	name      string
 	published int
@@ -126,8 +126,8 @@ func TestP11_AHoleInHistoryIsNotRecovered(t *testing.T) {
 	}
 }
 
-// TestP11_HistoryHasALaterEpochAlone resumes while history has nothing of the relay's epoch any more.
-// The relay has not heard of the next one.
+// TestP11_HistoryHasALaterEpochAlone resumes while history has nothing of the relay's epoch any
+// more. The relay has not heard of the next one.
 func TestP11_HistoryHasALaterEpochAlone(t *testing.T) {
 	s := resuming(t, Config{TailLength: 5})
 	s.stay()
@@ -152,8 +152,8 @@ func TestP11_HistoryHasALaterEpochAlone(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_ALaterEpochProvesNothing has a place of which nobody knows whether more was published behind
-// it. Then the server begins another epoch, of which the relay has not heard.
+// TestP11_ALaterEpochProvesNothing has a place of which nobody knows whether more was published
+// behind it. Then the server begins another epoch, of which the relay has not heard.
 func TestP11_ALaterEpochProvesNothing(t *testing.T) {
 	s := resuming(t, Config{})
 	s.publish("x", 10)
@@ -171,8 +171,8 @@ func TestP11_ALaterEpochProvesNothing(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_AnotherServerIsNotBelieved restores Redis from a snapshot, so that it may have lost what it
-// had given. The relay subscribes to the topic after that, or its subscription was not lost.
+// TestP11_AnotherServerIsNotBelieved restores Redis from a snapshot, so that it may have lost what
+// it had given. The relay subscribes to the topic after that, or its subscription was not lost.
 func TestP11_AnotherServerIsNotBelieved(t *testing.T) {
 	s := resuming(t, Config{})
 	s.publish("x", 100)
@@ -231,8 +231,8 @@ func TestP11_APageProvesThePlace(t *testing.T) {
 	}
 }
 
-// TestP11_LostAndGivenAgainIsNotRecovered loses the end of a topic at Redis while the relay is deaf.
-// The client had received what is lost, or the relay had.
+// TestP11_LostAndGivenAgainIsNotRecovered loses the end of a topic at Redis while the relay is
+// deaf. The client had received what is lost, or the relay had.
 func TestP11_LostAndGivenAgainIsNotRecovered(t *testing.T) {
 	s := resuming(t, Config{})
 	s.stay()
@@ -264,8 +264,8 @@ func missedShift(place string, from, to, before int) string {
 }
 
 // TestP11_WhatWasBegunAnewProvesNothing empties Redis while the relay is deaf. Then another relay
-// begins an epoch for the topic. The client's position is the last that the relay knows. But more may
-// have been published before Redis lost it.
+// begins an epoch for the topic. The client's position is the last that the relay knows. But more
+// may have been published before Redis lost it.
 func TestP11_WhatWasBegunAnewProvesNothing(t *testing.T) {
 	s := resuming(t, Config{})
 	s.stay()

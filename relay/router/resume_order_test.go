@@ -9,8 +9,8 @@ import (
 )
 
 // TestP11_OrderBehindAResumeThatWaits sends commands behind a subscribe that waits for a page of
-// history. A publish is carried out at once, since the session counts as a member. Its message is in
-// the answer to the resume, and is not given a second time.
+// history. A publish is carried out at once, since the session counts as a member. Its message is
+// in the answer to the resume, and is not given a second time.
 func TestP11_OrderBehindAResumeThatWaits(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	s.stay()
@@ -32,8 +32,8 @@ func TestP11_OrderBehindAResumeThatWaits(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_AnUnsubscribeBehindAResumeThatWaits sends an unsubscribe, and then a second resume, behind a
-// resume that waits. Each is answered in its turn.
+// TestP11_AnUnsubscribeBehindAResumeThatWaits sends an unsubscribe, and then a second resume,
+// behind a resume that waits. Each is answered in its turn.
 func TestP11_AnUnsubscribeBehindAResumeThatWaits(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		s := resuming(t, Config{}, 1)
@@ -67,8 +67,8 @@ func TestP11_AnUnsubscribeBehindAResumeThatWaits(t *testing.T) {
 }
 
 // TestP11_NothingIsLostBetweenTheAnswerAndThePushes publishes at each moment of a resume: with each
-// event of the broker, the relay hears of one more publication first. The answer and the pushes that
-// follow must have everything once.
+// event of the broker, the relay hears of one more publication first. The answer and the pushes
+// that follow must have everything once.
 func TestP11_NothingIsLostBetweenTheAnswerAndThePushes(t *testing.T) {
 	for _, since := range []string{"A-5", "A-100", "A-180", "A-200"} {
 		for _, stays := range []bool{false, true} {

@@ -11,9 +11,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// TestP11_ASilentTopicHasAnEpoch subscribes 300 clients to a topic without publications. All must be
-// told one epoch, and the broker is asked once. A client that leaves before the first publication,
-// and comes back after it, must get that publication.
+// TestP11_ASilentTopicHasAnEpoch subscribes 300 clients to a topic without publications. All must
+// be told one epoch, and the broker is asked once. A client that leaves before the first
+// publication, and comes back after it, must get that publication.
 func TestP11_ASilentTopicHasAnEpoch(t *testing.T) {
 	s := resuming(t, Config{})
 	for id := uint64(1); id <= 300; id++ {
@@ -81,8 +81,8 @@ func TestP11_WhatWasBegunIsTold(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_WhoseRuleShowsNoHistoryIsNotPlaced subscribes with Most 0. The client is told no place, and
-// nothing is begun for it.
+// TestP11_WhoseRuleShowsNoHistoryIsNotPlaced subscribes with Most 0. The client is told no place,
+// and nothing is begun for it.
 func TestP11_WhoseRuleShowsNoHistoryIsNotPlaced(t *testing.T) {
 	s := resuming(t, Config{}, 1, 2, 3, 4)
 	s.say(1, "bind 1 x k")
@@ -138,8 +138,9 @@ func TestP11_BeginningIsTriedAgain(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_WhatWasBegunMayBeLost empties Redis after an epoch was begun. What the relay has told stays
-// right: a client that names the lost epoch has recovered only if nothing was published since.
+// TestP11_WhatWasBegunMayBeLost empties Redis after an epoch was begun. What the relay has told
+// stays right: a client that names the lost epoch has recovered only if nothing was published
+// since.
 func TestP11_WhatWasBegunMayBeLost(t *testing.T) {
 	for _, deaf := range []bool{false, true} {
 		s := resuming(t, Config{}, 1)
@@ -192,8 +193,8 @@ func TestP11_StrictIsRefused(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_AConnectResumesAllItsTopics connects clients with several topics. Some of these need pages
-// of history, one is silent, and of one the client sees no history.
+// TestP11_AConnectResumesAllItsTopics connects clients with several topics. Some of these need
+// pages of history, one is silent, and of one the client sees no history.
 func TestP11_AConnectResumesAllItsTopics(t *testing.T) {
 	s := resuming(t, Config{})
 	s.stay()
@@ -253,8 +254,8 @@ func TestP11_AnAnswerHasAMebibyteAtMost(t *testing.T) {
 }
 
 // TestP11_AConnectDoesNotWaitForEver connects a client whose topic the broker does not
-// begin, and one whose position this relay does not hear of. Both must be confirmed within bindWait,
-// with nothing recovered.
+// begin, and one whose position this relay does not hear of. Both must be confirmed within
+// bindWait, with nothing recovered.
 func TestP11_AConnectDoesNotWaitForEver(t *testing.T) {
 	s := resuming(t, Config{})
 	s.stay()

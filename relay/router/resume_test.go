@@ -14,8 +14,8 @@ import (
 )
 
 // resumes is a world with one relay, and an edge whose clients come back and resume. The texts of
-// its commands and answers have letters in place of epochs: A is the first epoch that was named, and
-// B the second one.
+// its commands and answers have letters in place of epochs: A is the first epoch that was named,
+// and B the second one.
 type resumes struct {
 	*world
 	rl     *testRelay
@@ -116,8 +116,8 @@ func (s *resumes) saw(id uint64, want ...string) {
 	s.e.saw(id, want...)
 }
 
-// missed returns the answer to command 1 that has the place, and the publications from one offset up
-// to another one. Nothing of them was published in an earlier epoch.
+// missed returns the answer to command 1 that has the place, and the publications from one offset
+// up to another one. Nothing of them was published in an earlier epoch.
 func missedTo(place string, from, to int) string {
 	var b strings.Builder
 	fmt.Fprint(&b, "1 done ", place, " recovered")
@@ -335,8 +335,8 @@ func TestP11_HistoryMayHaveMoreThanIsHeard(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_OrderOfPastsIsBounded has many clients come back to their own topics, one after another. What the
-// relay keeps of the order of the pasts must not grow for ever.
+// TestP11_OrderOfPastsIsBounded has many clients come back to their own topics, one after another.
+// What the relay keeps of the order of the pasts must not grow for ever.
 func TestP11_OrderOfPastsIsBounded(t *testing.T) {
 	s := resuming(t, Config{})
 	for i := range 300 {

@@ -11,7 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/report"
 )
 
-// The constant keptMessages is how many messages of a topic the servers keep in the scenario resume.
+// The constant keptMessages is how many messages of a topic the servers keep in the scenario
+// resume.
 const keptMessages = 5000
 
 // storm is a case of the scenario resume: clients that all come back at once.
@@ -45,9 +46,10 @@ const (
 	comeBackBusy = 100
 )
 
-// resume lets sessions leave, sends messages that they miss, and lets all of them come back at once.
-// The sockets are opened and the connects are answered first. The time runs from the first command
-// that asks for what was missed until the last answer. All answers must say that nothing is lost.
+// resume lets sessions leave, sends messages that they miss, and lets all of them come back at
+// once. The sockets are opened and the connects are answered first. The time runs from the first
+// command that asks for what was missed until the last answer. All answers must say that nothing is
+// lost.
 func resume(ctx context.Context, b *bench, f *form) error {
 	n, busy := b.sessions(comeBack), b.sessions(comeBackBusy)
 	for _, c := range []storm{

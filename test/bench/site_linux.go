@@ -37,8 +37,8 @@ type form struct {
 	budgets bool   // budgets apply to the form
 	can     string // names of the scenarios that the form can run, separated by blanks
 	start   func(ctx context.Context, b *bench) (*site, error)
-	// keeps starts the servers as start does, but so that they keep keptMessages of each topic for a
-	// minute.
+	// keeps starts the servers as start does, but so that they keep keptMessages of each topic for
+	// a minute.
 	keeps func(ctx context.Context, b *bench) (*site, error)
 }
 

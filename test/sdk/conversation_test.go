@@ -54,9 +54,9 @@ type publication struct {
 }
 
 // conversation checks what a server says on one connection against what the client has asked for
-// and was told before. An SDK believes the server: it looks for no holes, and takes each offset that
-// comes for its position. The zero value is a new connection. The methods may be called from any
-// goroutine.
+// and was told before. An SDK believes the server: it looks for no holes, and takes each offset
+// that comes for its position. The zero value is a new connection. The methods may be called from
+// any goroutine.
 type conversation struct {
 	mu       sync.Mutex
 	open     map[uint32]request // commands that are not answered, by id

@@ -116,8 +116,9 @@ func TestWhatIsRefusedLeavesTheConnection(t *testing.T) {
 }
 
 // TestFeaturesThatAreNotOffered asks for delta compression, filters, compaction, other types of
-// channels and rpc. It also names positions that never were. Each request must be answered in a way that SDKs understand, and
-// another subscription must go on. Only a send, which has no answer, must end the connection.
+// channels and rpc. It also names positions that never were. Each request must be answered in a way
+// that SDKs understand, and another subscription must go on. Only a send, which has no answer, must
+// end the connection.
 func TestFeaturesThatAreNotOffered(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))

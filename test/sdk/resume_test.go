@@ -204,9 +204,9 @@ func TestP11_TheSubsOfAConnectAreRecovered(t *testing.T) {
 	}
 }
 
-// TestP11_AChannelThatWasSilentIsRecovered subscribes to channels to which nobody has published yet.
-// The client is cut off before the first publication, or behind it, or nothing is ever published. It
-// must get everything in each case.
+// TestP11_AChannelThatWasSilentIsRecovered subscribes to channels to which nobody has published
+// yet. The client is cut off before the first publication, or behind it, or nothing is ever
+// published. It must get everything in each case.
 func TestP11_AChannelThatWasSilentIsRecovered(t *testing.T) {
 	t.Parallel()
 	_, edges := twoEdges(t, cluster.Env{"RELAY_CHANNELS": openRules})
@@ -241,8 +241,8 @@ func TestP11_AChannelThatWasSilentIsRecovered(t *testing.T) {
 	}
 }
 
-// TestP11_ARelayIsKilledWhileClientsResume lets clients ask for what they missed, and holds back the
-// relay's answers. Then the relay is killed. Another relay must answer all clients, and no
+// TestP11_ARelayIsKilledWhileClientsResume lets clients ask for what they missed, and holds back
+// the relay's answers. Then the relay is killed. Another relay must answer all clients, and no
 // connection may end.
 func TestP11_ARelayIsKilledWhileClientsResume(t *testing.T) {
 	t.Parallel()
@@ -323,8 +323,8 @@ func TestP11_ClientsComeAndGoWhileOthersTalk(t *testing.T) {
 	for _, r := range all {
 		roaming.Go(func() {
 			for n := range cuts {
-				// The SDK 0.12.1 has a data race of its own if a connection ends while a subscribe is
-				// under way.
+				// The SDK 0.12.1 has a data race of its own if a connection ends while a subscribe
+				// is under way.
 				if race.Enabled {
 					r.began("room", n+1)
 				}

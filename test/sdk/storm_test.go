@@ -27,8 +27,8 @@ func reads(t *testing.T, r *redistest.Server) int {
 	return n
 }
 
-// TestP11_AStormOfClientsIsRecovered lets 300 clients leave and come back at once: to one channel in
-// which they missed many publications, and each to a channel of its own. Nothing may be lost, no
+// TestP11_AStormOfClientsIsRecovered lets 300 clients leave and come back at once: to one channel
+// in which they missed many publications, and each to a channel of its own. Nothing may be lost, no
 // connection may end, and the channel of all may not be read once for each client.
 func TestP11_AStormOfClientsIsRecovered(t *testing.T) {
 	const clients = 300
