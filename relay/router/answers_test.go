@@ -24,9 +24,9 @@ func (s *resumes) underway(want int) {
 	}
 }
 
-// TestP11_LongAnswersWaitForTheirUsersOthers has a user's sessions resume with long answers that
-// are not taken. What exceeds the user's bound must wait, and must not delay other users. It goes
-// on when one of the answers is drained.
+// TestP11_LongAnswersWaitForTheirUsersOthers resumes in several sessions of one user, with long
+// answers that are not taken. Answers that exceed the user's bound must wait, and must not delay
+// other users. When one answer is drained, one that waits must come.
 func TestP11_LongAnswersWaitForTheirUsersOthers(t *testing.T) {
 	s := resuming(t, Config{})
 	s.e.undrained = new([]link.Drained)
@@ -54,7 +54,7 @@ func TestP11_LongAnswersWaitForTheirUsersOthers(t *testing.T) {
 	for id := uint64(50); id < 50+2*answersTried; id++ {
 		s.saw(id)
 	}
-	(*s.e.undrained)[0].Bytes += 1 << 40 // too much counts as all that is under way
+	(*s.e.undrained)[0].Bytes += 1 << 40 // bytes that are not under way do not count
 	s.e.send((*s.e.undrained)[0])
 	*s.e.undrained = (*s.e.undrained)[1:]
 	s.settle()

@@ -89,8 +89,8 @@ func (e *testEdge) giveOthers(name protocol.Topic, f link.Forms) {
 	}
 }
 
-// endLate ends the sessions of late members: only the link that has bound them brings what they
-// lack.
+// endLate ends the sessions of late members. It is called when the link that has bound them ends,
+// since no other link brings what they lack.
 func (e *testEdge) endLate() {
 	for _, id := range sorted(e.clients) {
 		for _, name := range sorted(e.topics) {
@@ -103,7 +103,7 @@ func (e *testEdge) endLate() {
 	}
 }
 
-// giveLate gives a publication that the topic's other members have had to those that are late.
+// giveLate gives late members a publication that the topic's other members have had.
 func (e *testEdge) giveLate(name protocol.Topic, f link.Forms) {
 	h := e.topics[name]
 	for _, id := range h.members {

@@ -30,7 +30,7 @@ type testEdge struct {
 	keeps   map[ofMember][]byte    // keeps of memberships, none of them empty
 	closes  map[uint64][]link.Close
 	late    map[ofMember]protocol.Position // members that lack what the topic's others have had
-	older   bool                           // the frame that is taken came on the link that it moves away from
+	older   bool                           // the taken frame came on the link that the edge leaves
 	// undrained has the long answers that are not drained yet. If it is nil, each is drained at
 	// once.
 	undrained *[]link.Drained
@@ -38,9 +38,9 @@ type testEdge struct {
 
 	number   uint64
 	answered map[uint64]bool              // granted numbers that were answered
-	given    map[uint64]bool              // IDs of messages given ahead, until their publications come
-	had      map[uint64]map[ofMember]bool // clients of SDKs that were given a message ahead, by its ID
-	recent   map[uint64]bool              // IDs of publications by which a topic's position advanced
+	given    map[uint64]bool              // IDs of messages given ahead and not published yet
+	had      map[uint64]map[ofMember]bool // clients of SDKs given a message ahead, by its ID
+	recent   map[uint64]bool              // IDs of publications that advanced a topic's position
 	log      []any                        // each link.Message and link.End that is not finished
 	through  uint64
 	sessions map[uint64]link.Session

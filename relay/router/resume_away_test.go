@@ -9,7 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// waitsNowhere checks that no frame is in a list in which Binds and Confirms wait, or histories.
+// waitsNowhere checks that no Bind, no Confirm and no History is in a list in which such frames
+// wait.
 func (s *resumes) waitsNowhere() {
 	s.t.Helper()
 	r := s.rl.router
@@ -30,8 +31,8 @@ func (s *resumes) waitsNowhere() {
 	}
 }
 
-// withhold holds back pages of history, epochs that are begun, and publications. The result brings
-// them, and holds nothing back any more.
+// withhold holds back pages of history, epochs that are begun, and publications. The function bring
+// brings them, and holds nothing back any more.
 func (s *resumes) withhold() (bring func()) {
 	var held []Input
 	rl := s.rl
@@ -59,7 +60,7 @@ func (e *testEdge) drain() {
 	*e.undrained = nil
 }
 
-// fill has four more clients of user u4 resume topic big. So long answers of 3.6 MB are under way
+// fill resumes topic big in four more sessions of user u4. So long answers of 3.6 MB are under way
 // to that user.
 func (s *resumes) fill() {
 	text := strings.Repeat("m", 9000)
@@ -187,8 +188,8 @@ func TestP11_WhatEndsAWait(t *testing.T) {
 }
 
 // TestP11_WhileRedisIsAwayNothingIsRecovered resumes while Redis is away. The client must be bound
-// at once. What was given ahead to others might be missed, so nothing is recovered, and nothing is
-// recovered until it is published.
+// at once. Nothing may be recovered, since the client might miss what was given ahead to others.
+// Resumes must be recovered again when that is published.
 func TestP11_WhileRedisIsAwayNothingIsRecovered(t *testing.T) {
 	s := resuming(t, Config{}, 1, 2)
 	s.stay()
@@ -224,7 +225,7 @@ func TestP11_WhileRedisIsAwayNothingIsRecovered(t *testing.T) {
 }
 
 // TestP11_NotBeforeWhatWasGivenAheadIsPublished resumes while messages that were given ahead are
-// not published yet, although publications are heard.
+// not published yet, although publications are heard. Nothing may be recovered until then.
 func TestP11_NotBeforeWhatWasGivenAheadIsPublished(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	s.stay()
@@ -249,7 +250,8 @@ func TestP11_NotBeforeWhatWasGivenAheadIsPublished(t *testing.T) {
 
 // TestP11_WhoComesBackToAFollowerThatIsBehindWaits resumes while the edge's members of the topic
 // lag behind, since the link is full. The answer must come once they are level, with all up to
-// there.
+// there. If the relay becomes deaf meanwhile, the client must be bound at once, with nothing
+// recovered.
 func TestP11_WhoComesBackToAFollowerThatIsBehindWaits(t *testing.T) {
 	for _, deaf := range []bool{false, true} {
 		s := resuming(t, Config{}, 1)
@@ -283,8 +285,8 @@ func TestP11_WhoComesBackToAFollowerThatIsBehindWaits(t *testing.T) {
 }
 
 // TestP11_UnplacedMembers resumes at an edge whose members of the topic came while Redis was away,
-// so that nobody knew their position. While Redis is away, nothing is recovered. When it is back,
-// all is.
+// so that nobody knew their position. While Redis is away, nothing may be recovered. When Redis is
+// back, a resume must get all that was missed.
 func TestP11_UnplacedMembers(t *testing.T) {
 	s := resuming(t, Config{})
 	s.publish("x", 10)

@@ -30,7 +30,7 @@ func (s *resumes) pages(edit func(*broker.History)) {
 	})
 }
 
-// resume has a client come and resume topic x after a position. The client must get the given
+// resume adds a client, which resumes topic x after a position. The client must get the given
 // answer.
 func (s *resumes) resume(id uint64, since, answer string) {
 	s.t.Helper()
@@ -44,7 +44,7 @@ func (s *resumes) resume(id uint64, since, answer string) {
 // server.
 func (s *resumes) restore() { s.store.Load(s.store.Save()) }
 
-// relisten loses the relay's subscriptions, and then subscribes anew.
+// relisten makes the relay lose its subscriptions, and then subscribe anew.
 func (s *resumes) relisten() {
 	s.rl.deafen()
 	s.settle()
@@ -100,8 +100,9 @@ var holes = []aHole{
 		[]resumed{{"A-50", "1 done A-200"}, {"A-140", missedTo("A-200", 141, 200)}, {"A-130", "1 done A-200"}}, 1},
 }
 
-// TestP11_AHoleInHistoryIsNotRecovered resumes while history has lost something. Whoever needs what
-// is lost must be told that it is not recovered. Whoever does not need it must get what it missed.
+// TestP11_AHoleInHistoryIsNotRecovered resumes while history has lost something. A client that
+// needs what is lost must be told that nothing is recovered. Other clients must get what they
+// missed.
 func TestP11_AHoleInHistoryIsNotRecovered(t *testing.T) {
 	for _, c := range holes {
 		t.Run(c.name, func(t *testing.T) {
@@ -127,7 +128,8 @@ func TestP11_AHoleInHistoryIsNotRecovered(t *testing.T) {
 }
 
 // TestP11_HistoryHasALaterEpochAlone resumes while history has nothing of the relay's epoch any
-// more. The relay has not heard of the next one.
+// more. The relay has not heard of the next one. Nothing may be recovered, and history may not be
+// read again and again.
 func TestP11_HistoryHasALaterEpochAlone(t *testing.T) {
 	s := resuming(t, Config{TailLength: 5})
 	s.stay()
@@ -153,7 +155,8 @@ func TestP11_HistoryHasALaterEpochAlone(t *testing.T) {
 }
 
 // TestP11_ALaterEpochProvesNothing has a place of which nobody knows whether more was published
-// behind it. Then the server begins another epoch, of which the relay has not heard.
+// behind it. Then the server begins another epoch, of which the relay has not heard. Nothing may be
+// recovered.
 func TestP11_ALaterEpochProvesNothing(t *testing.T) {
 	s := resuming(t, Config{})
 	s.publish("x", 10)
@@ -173,6 +176,7 @@ func TestP11_ALaterEpochProvesNothing(t *testing.T) {
 
 // TestP11_AnotherServerIsNotBelieved restores Redis from a snapshot, so that it may have lost what
 // it had given. The relay subscribes to the topic after that, or its subscription was not lost.
+// Only what the relay has heard itself may be recovered.
 func TestP11_AnotherServerIsNotBelieved(t *testing.T) {
 	s := resuming(t, Config{})
 	s.publish("x", 100)
@@ -200,7 +204,9 @@ func TestP11_AnotherServerIsNotBelieved(t *testing.T) {
 }
 
 // TestP11_APageProvesThePlace subscribes to topics, and the broker does not say that the tops are
-// genuine. History says so for one of them. History is asked once for all clients.
+// genuine. In the first run, history says that they are, and the clients must be recovered. In the
+// second run, history does not say so. Then nothing may be recovered, and history must be asked
+// only once.
 func TestP11_APageProvesThePlace(t *testing.T) {
 	for _, genuine := range []bool{true, false} {
 		s := resuming(t, Config{})
@@ -232,7 +238,8 @@ func TestP11_APageProvesThePlace(t *testing.T) {
 }
 
 // TestP11_LostAndGivenAgainIsNotRecovered loses the end of a topic at Redis while the relay is
-// deaf. The client had received what is lost, or the relay had.
+// deaf. The client had received what is lost, or the relay had. No resume in that epoch may be
+// recovered.
 func TestP11_LostAndGivenAgainIsNotRecovered(t *testing.T) {
 	s := resuming(t, Config{})
 	s.stay()
@@ -254,7 +261,8 @@ func TestP11_LostAndGivenAgainIsNotRecovered(t *testing.T) {
 	s.finish()
 }
 
-// missedShift is like missedTo, for a topic of which some messages were published before the epoch.
+// missedShift is like missedTo, for a topic to which a number of messages were published before the
+// epoch.
 func missedShift(place string, from, to, before int) string {
 	text := "1 done " + place + " recovered"
 	for i := from; i <= to; i++ {
@@ -265,7 +273,7 @@ func missedShift(place string, from, to, before int) string {
 
 // TestP11_WhatWasBegunAnewProvesNothing empties Redis while the relay is deaf. Then another relay
 // begins an epoch for the topic. The client's position is the last that the relay knows. But more
-// may have been published before Redis lost it.
+// may have been published before Redis lost it. So nothing may be recovered.
 func TestP11_WhatWasBegunAnewProvesNothing(t *testing.T) {
 	s := resuming(t, Config{})
 	s.stay()
@@ -283,9 +291,9 @@ func TestP11_WhatWasBegunAnewProvesNothing(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_AnEpochThatChangesWhileThePastIsRead begins an epoch while a page is under way. In the
-// second case the relay has not heard of it yet. The client is then given all of the epoch that it
-// names, and later what follows.
+// TestP11_AnEpochThatChangesWhileThePastIsRead begins an epoch while a page is under way. If the
+// relay has heard of it when the page comes, nothing may be recovered. Otherwise the client must be
+// given all of the epoch that it names, and later what follows.
 func TestP11_AnEpochThatChangesWhileThePastIsRead(t *testing.T) {
 	for _, heard := range []bool{true, false} {
 		for _, stays := range []bool{true, false} {
@@ -321,8 +329,8 @@ func TestP11_AnEpochThatChangesWhileThePastIsRead(t *testing.T) {
 	}
 }
 
-// hold holds the answers to reads of history back. The result lets the read that was held be made
-// now, and holds nothing back any more.
+// hold holds back the answers to reads of history. The function release makes these reads anew, and
+// holds nothing back any more.
 func (s *resumes) hold() (release func()) {
 	var asked []broker.History
 	s.rl.broker.onEvent = func(ev broker.Event) bool {
@@ -373,7 +381,8 @@ func TestP11_APositionBeyondTheTop(t *testing.T) {
 }
 
 // TestP11_WhoWaitsForWhatDoesNotComeIsLate resumes after a position that the broker knows, and that
-// this relay does not hear of.
+// this relay does not hear of. The client must be refused as late after bindWait, and history must
+// not be asked too often.
 func TestP11_WhoWaitsForWhatDoesNotComeIsLate(t *testing.T) {
 	s := resuming(t, Config{}, 1, 2)
 	s.stay()

@@ -9,8 +9,8 @@ import (
 )
 
 // TestP11_OrderBehindAResumeThatWaits sends commands behind a subscribe that waits for a page of
-// history. A publish is carried out at once, since the session counts as a member. Its message is
-// in the answer to the resume, and is not given a second time.
+// history. A publish must be carried out at once, since the session counts as a member. Its message
+// must be in the answer to the resume, and must not come a second time.
 func TestP11_OrderBehindAResumeThatWaits(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	s.stay()
@@ -33,7 +33,7 @@ func TestP11_OrderBehindAResumeThatWaits(t *testing.T) {
 }
 
 // TestP11_AnUnsubscribeBehindAResumeThatWaits sends an unsubscribe, and then a second resume,
-// behind a resume that waits. Each is answered in its turn.
+// behind a resume that waits. Each must be answered in its turn.
 func TestP11_AnUnsubscribeBehindAResumeThatWaits(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		s := resuming(t, Config{}, 1)

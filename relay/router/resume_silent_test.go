@@ -46,8 +46,10 @@ func (s *resumes) end(id uint64) {
 	s.settle()
 }
 
-// TestP11_WhatWasBegunIsTold begins an epoch through another relay, before this relay subscribes to
-// the topic, while it waits, and with a publication.
+// TestP11_WhatWasBegunIsTold subscribes to a topic whose epoch another relay has begun. The client
+// must be told that epoch, and the broker must not be asked. Then a client subscribes to another
+// topic, and a publication comes before the answer to Begin. The client's place must be at that
+// publication.
 func TestP11_WhatWasBegunIsTold(t *testing.T) {
 	s := resuming(t, Config{}, 1, 2, 3)
 	s.other.Begin("x", 1)
@@ -81,8 +83,9 @@ func TestP11_WhatWasBegunIsTold(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_WhoseRuleShowsNoHistoryIsNotPlaced subscribes with Most 0. The client is told no place,
-// and nothing is begun for it.
+// TestP11_WhoseRuleShowsNoHistoryIsNotPlaced subscribes with Most 0. The client must be told no
+// place, and nothing may be begun for it. With another Most, a client that missed more than that
+// must not be recovered.
 func TestP11_WhoseRuleShowsNoHistoryIsNotPlaced(t *testing.T) {
 	s := resuming(t, Config{}, 1, 2, 3, 4)
 	s.say(1, "bind 1 x k")
@@ -104,7 +107,8 @@ func TestP11_WhoseRuleShowsNoHistoryIsNotPlaced(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_BeginningIsTriedAgain makes Begin fail, or Redis loses what was begun.
+// TestP11_BeginningIsTriedAgain makes Begin fail. If the last try succeeds, the clients must be
+// told the epoch. If it fails too, the client must be told that its place is not known.
 func TestP11_BeginningIsTriedAgain(t *testing.T) {
 	s := resuming(t, Config{}, 1, 2, 3)
 	fails := beginsMost - 1
@@ -168,7 +172,8 @@ func TestP11_WhatWasBegunMayBeLost(t *testing.T) {
 	}
 }
 
-// In TestP11_StrictIsRefused, clients ask to be refused rather than to lose anything.
+// In TestP11_StrictIsRefused, clients ask to be refused rather than to lose anything. A client that
+// might lose something must be refused, and must not become a member.
 func TestP11_StrictIsRefused(t *testing.T) {
 	s := resuming(t, Config{}, 1, 2, 3, 4)
 	s.publish("x", 10)
@@ -221,8 +226,8 @@ func TestP11_AConnectResumesAllItsTopics(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_AnAnswerHasAMebibyteAtMost connects a client that missed more than that in all topics
-// together. The first ones are recovered.
+// TestP11_AnAnswerHasAMebibyteAtMost connects a client that missed more than that in three topics
+// together. Two of them must be recovered, and the third one must not.
 func TestP11_AnAnswerHasAMebibyteAtMost(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	long := func(name, text string) {
@@ -255,7 +260,8 @@ func TestP11_AnAnswerHasAMebibyteAtMost(t *testing.T) {
 
 // TestP11_AConnectDoesNotWaitForEver connects a client whose topic the broker does not
 // begin, and one whose position this relay does not hear of. Both must be confirmed within
-// bindWait, with nothing recovered.
+// bindWait. The first client must be told that its place in that topic is not known, and the second
+// one that nothing is recovered.
 func TestP11_AConnectDoesNotWaitForEver(t *testing.T) {
 	s := resuming(t, Config{})
 	s.stay()

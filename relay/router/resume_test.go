@@ -178,7 +178,7 @@ func TestP11_WhoComesBackGetsWhatItMissed(t *testing.T) {
 	}
 }
 
-// TestP11_ManyThatComeBackCostOneReading has 500 clients on two edges come back to one topic. Their
+// TestP11_ManyThatComeBackCostOneReading brings 500 clients on two edges back to one topic. Their
 // positions differ by up to 64. History must be read once for all of them.
 func TestP11_ManyThatComeBackCostOneReading(t *testing.T) {
 	s := resuming(t, Config{})
@@ -252,7 +252,7 @@ func TestP11_ThePastServesThoseThatComeLater(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_PastsAreBounded has clients come back to many topics at once. All pasts together must not
+// TestP11_PastsAreBounded brings clients back to many topics at once. All pasts together must not
 // have more than a quarter of Config.TailBytes, but for the last one, and every client gets all.
 func TestP11_PastsAreBounded(t *testing.T) {
 	long := strings.Repeat("m", 4000)
@@ -284,8 +284,9 @@ func TestP11_PastsAreBounded(t *testing.T) {
 	}
 }
 
-// TestP11_ThePastOfATopicIsBounded resumes a topic whose publications have 2 MB. Whoever needs more
-// than the past may have is told that it is not recovered, and others get what they missed.
+// TestP11_ThePastOfATopicIsBounded resumes a topic whose publications have 2 MB. A client that
+// needs more than the past may have must be told that nothing is recovered. Others must get what
+// they missed.
 func TestP11_ThePastOfATopicIsBounded(t *testing.T) {
 	s := resuming(t, Config{}, 1, 2, 3)
 	text := strings.Repeat("m", 10_000)
@@ -335,7 +336,7 @@ func TestP11_HistoryMayHaveMoreThanIsHeard(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_OrderOfPastsIsBounded has many clients come back to their own topics, one after another.
+// TestP11_OrderOfPastsIsBounded brings many clients back to topics of their own, one after another.
 // What the relay keeps of the order of the pasts must not grow for ever.
 func TestP11_OrderOfPastsIsBounded(t *testing.T) {
 	s := resuming(t, Config{})

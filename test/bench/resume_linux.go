@@ -20,7 +20,7 @@ type storm struct {
 	what    string
 	clients int
 	topics  func(client int) []load.Topic // topics to which a client is subscribed
-	missed  int                           // messages that are sent to each topic while the clients are away
+	missed  int                           // messages to each topic while the clients are away
 	size    int                           // bytes of each message
 	// busy says that messages are sent all the time, busyPace a second, also while the clients come
 	// back. The field missed does not count then.
@@ -39,8 +39,8 @@ func busyCase(clients int) string {
 	return fmt.Sprintf("%d sessions come back after 5 s to a topic of %d messages a second", clients, busyPace)
 }
 
-// The constant comeBack is how many sessions come back in the cases without a busy topic, and
-// comeBackBusy that in the case with one.
+// The constant comeBack is how many sessions come back in the cases without a busy topic. The
+// constant comeBackBusy is that number for the case with a busy topic.
 const (
 	comeBack     = 10_000
 	comeBackBusy = 100

@@ -15,7 +15,7 @@ type site struct {
 	addrs   []string      // addresses of the servers; sessions take them in turn
 	counted []process     // processes whose CPU and memory are measured
 	redis   *process      // nil: the servers use no Redis, or one that the bench does not know
-	store   *local.Server // the same Redis as a server; nil: there is none that the bench has started
+	store   *local.Server // the same Redis as a server; nil: the bench has started none
 	cluster *cluster      // nil: the servers are not a cluster of the bench
 	stop    func()
 }

@@ -237,7 +237,7 @@ func ofHistory(limit int64, reverse bool, since *position, top position, pubs []
 	return ""
 }
 
-// TestWhatBreaksARecoveryIsFound has conversations, each with commands of a client and lines of a
+// TestWhatBreaksARecoveryIsFound plays conversations, each with commands of a client and lines of a
 // server in turn. It fails if a conversation overlooks what would make an SDK's position wrong, or
 // objects to what is right.
 func TestWhatBreaksARecoveryIsFound(t *testing.T) {
@@ -266,7 +266,8 @@ func TestWhatBreaksARecoveryIsFound(t *testing.T) {
 		lines []string
 	}{
 		{true, []string{subscribe, fresh, push(`,"offset":4`), push(`,"offset":5`), push(`,"offset":1,"epoch":"8"`), push(`,"offset":2`)}},
-		{true, []string{subscribe, fresh, push(``), push(`,"offset":5`)}}, // the one without an offset was given ahead
+		// The publication without an offset was given ahead.
+		{true, []string{subscribe, fresh, push(``), push(`,"offset":5`)}},
 		{true, []string{subscribe, `{"id":1,"subscribe":{}}`, push(``)}},
 		{true, []string{subscribe, `{"id":1,"subscribe":{"recoverable":true,"epoch":"0","positioned":true}}`, push(`,"offset":9`), push(`,"offset":10`)}},
 		{true, []string{again, reply(pubs(4, 5)), push(`,"offset":6`)}},

@@ -8,7 +8,8 @@ type Ask struct {
 	Of       *Socket
 	Commands []string
 	Answer   string
-	Heard    func(answer []byte) error // if not nil, it is called with each answer, which it must not keep
+	// Heard is called with each answer, if it is not nil. It must not keep the answer.
+	Heard func(answer []byte) error
 
 	sent, answered int
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Position is a place in a topic's history. Its texts are those of a server.
+// Position is a place in a topic's history. Its fields have the texts that a server gave.
 type Position struct{ Epoch, Offset string }
 
 // Subscribe returns the command that subscribes to a topic. It is for the protocol of Centrifugo's
@@ -15,7 +15,7 @@ func Subscribe(id int, t Topic) string {
 }
 
 // Resume returns the command that subscribes to a topic, and asks for all that came after a
-// position. In all else it is as Subscribe.
+// position. Otherwise the command is that of Subscribe.
 func Resume(id int, t Topic, after Position) string {
 	return fmt.Sprintf(`{"id":%d,"subscribe":{"channel":"%s","recover":true,"epoch":"%s","offset":%s,"flag":1}}`,
 		id, t.channel(), after.Epoch, after.Offset)
@@ -37,7 +37,8 @@ func At(answer []byte) (p Position, err error) {
 }
 
 // Recovered returns an error if the answer to a Resume does not say that everything is there, or if
-// it has fewer publications than the given number. It returns how many publications it has.
+// the answer has fewer publications than the argument least. It returns how many publications the
+// answer has.
 func Recovered(answer []byte, least int) (publications int, err error) {
 	publications = bytes.Count(answer, []byte(`"data":`))
 	if !bytes.Contains(answer, []byte(`"recovered":true`)) || publications < least {

@@ -42,7 +42,9 @@ func (d Dir) Centrifugo(redis *Server, history int) (*Server, error) {
 	if redis != nil {
 		of := object{"address": "redis://" + redis.Addr}
 		if history > 0 {
-			of["io_timeout"] = "30s" // by default it gives up, and closes sessions, if many recover at once
+			// With the default, the node gives up if many clients recover at once, and closes their
+			// sessions.
+			of["io_timeout"] = "30s"
 		}
 		config["engine"] = object{"type": "redis", "redis": of}
 	}
