@@ -89,8 +89,8 @@ func (e *testEdge) giveOthers(name protocol.Topic, f link.Forms) {
 	}
 }
 
-// endLate ends the sessions of late members. It is called when the link that has bound them ends,
-// since no other link brings what they lack.
+// endLate ends the sessions of late members. It is called when the edge links anew, since only the
+// link that has bound them brings what they lack.
 func (e *testEdge) endLate() {
 	for _, id := range sorted(e.clients) {
 		for _, name := range sorted(e.topics) {

@@ -308,7 +308,7 @@ func TestP11_ThePastOfATopicIsBounded(t *testing.T) {
 	if got := s.e.received[3]; len(got) != 1 || strings.Count(got[0], text) != 100 {
 		t.Errorf("got %.80q", got)
 	}
-	if n := s.rl.broker.histories - pages; n != 2 { // the first two pages were too much for client 1
+	if n := s.rl.broker.histories - pages; n != 2 { // client 3 needs two more pages
 		t.Errorf("%d more pages were read", n)
 	}
 	s.finish()
