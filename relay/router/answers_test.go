@@ -160,8 +160,8 @@ func TestP11_LongAnswersOfAnEdgeAreBounded(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_StrangeDrainedsChangeNothing sends Drained of sessions that have no long answer, or that
-// do not exist, and twice.
+// TestP11_StrangeDrainedsChangeNothing sends Drained of sessions that do not exist, and Drained of
+// more bytes than a session's answer has. Nothing else than that answer may be taken for drained.
 func TestP11_StrangeDrainedsChangeNothing(t *testing.T) {
 	s := resuming(t, Config{})
 	s.e.undrained = new([]link.Drained)
@@ -214,8 +214,8 @@ func TestP11_TheCountBeginsAnewWithALink(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_AFullLinkTakesNoLongAnswers resumes while the link is full. The answers come when it has
-// room.
+// TestP11_AFullLinkTakesNoAnswers resumes, and reads history, while the link is full. The answers
+// must come when the link has room, and not before.
 func TestP11_AFullLinkTakesNoAnswers(t *testing.T) {
 	s := resuming(t, Config{}, 1, 2)
 	s.publish("x", 200)

@@ -120,7 +120,7 @@ func resumeSchedule(t *testing.T, seed uint64) (recovered, asked int) {
 	return c.recovered, c.asked
 }
 
-// act does something.
+// act does something, drawn at random.
 func (c *resumeRun) act(cfg Config) {
 	rnd := c.rnd
 	c.moment++
@@ -160,7 +160,7 @@ func (c *resumeRun) act(cfg Config) {
 	}
 }
 
-// upset makes something go wrong.
+// upset makes something go wrong, drawn at random.
 func (c *resumeRun) upset(e *testEdge, cfg Config) {
 	rnd, w := c.rnd, c.w
 	rl := w.relays[rnd.IntN(2)]

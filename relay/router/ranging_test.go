@@ -85,8 +85,9 @@ func TestP11_AHistoryReadsItsRange(t *testing.T) {
 	}
 }
 
-// TestP11_AHistoryHasOneEpoch reads history that has two epochs, of a topic that is silent, and of
-// one that never was.
+// TestP11_AHistoryHasOneEpoch reads the history of three topics: of one that has had two epochs, of
+// a silent one, and of one that never was. Answers may have publications of the present epoch only.
+// A position of another epoch must be refused.
 func TestP11_AHistoryHasOneEpoch(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	s.publish("x", 10)
@@ -163,7 +164,7 @@ func TestP11_AHistoryIsBoundedInBytes(t *testing.T) {
 }
 
 // TestP11_AHistoryWaitsForNothing sends histories behind commands that wait, and commands behind
-// histories that wait.
+// histories that wait. Neither may wait for the other.
 func TestP11_AHistoryWaitsForNothing(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	s.publish("x", 3)
@@ -193,8 +194,8 @@ func TestP11_AHistoryWaitsForNothing(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_HistoriesAreReadAFewAtOnce has more histories than an edge reads at once, and another
-// edge. Those that wait have their turn, or are late.
+// TestP11_HistoriesAreReadAFewAtOnce sends more history commands than are read at once for an edge.
+// Another edge must not wait for them. Those that wait must have their turn, or be refused as late.
 func TestP11_HistoriesAreReadAFewAtOnce(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		s := resuming(t, Config{}, 1, 2)
@@ -244,7 +245,8 @@ func TestP11_HistoriesAreReadAFewAtOnce(t *testing.T) {
 }
 
 // TestP11_AHistoryThatCannotBeReadIsLate reads history while Redis is away, when it goes away, and
-// when a page fails. What is answered with an error can be asked again.
+// when a page fails. The answer must be the error that lets the client ask again, and asking again
+// must succeed.
 func TestP11_AHistoryThatCannotBeReadIsLate(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	s.publish("x", 200)
@@ -280,7 +282,8 @@ func TestP11_AHistoryThatCannotBeReadIsLate(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_AHistoryWithHoles reads history of which a page has nothing that can be read.
+// TestP11_AHistoryWithHoles reads history of which a page has nothing that can be read. The answer
+// must have the publications of the other pages.
 func TestP11_AHistoryWithHoles(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	s.publish("x", 200)

@@ -116,8 +116,8 @@ func (s *resumes) saw(id uint64, want ...string) {
 	s.e.saw(id, want...)
 }
 
-// missed returns the answer to command 1 that has the place, and the publications from one offset
-// up to another one. Nothing of them was published in an earlier epoch.
+// missedTo returns the answer to command 1 that has the place, and the publications from one offset
+// up to another one. No message may have been published in an earlier epoch.
 func missedTo(place string, from, to int) string {
 	var b strings.Builder
 	fmt.Fprint(&b, "1 done ", place, " recovered")

@@ -30,8 +30,8 @@ func (c *client) read(channel string, limit int, reverse bool, since *centrifuge
 	return strings.Join(all, " "), centrifuge.StreamPosition{Offset: r.Offset, Epoch: r.Epoch}, nil
 }
 
-// TestP11_HistoryIsRead reads the history of a channel with ten publications, by a relay that
-// follows the channel and by a relay that does not.
+// TestP11_HistoryIsRead reads the history of channels with ten publications, through a relay that
+// follows a channel and through a relay that does not. Both must give the same answers.
 func TestP11_HistoryIsRead(t *testing.T) {
 	t.Parallel()
 	_, edges := twoEdges(t, cluster.Env{"RELAY_CHANNELS": "short read=any write=any history=4/1m; shut read=none write=any; " +

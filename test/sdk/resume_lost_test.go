@@ -17,10 +17,10 @@ import (
 type oldData struct {
 	addr string // of the server that the relays use at first
 	keep func() // called at the moment from which on data is lost
-	lose func() // makes the relays' Redis one that lacks what came behind that moment
+	lose func() // makes the relays use a Redis that lacks the data from that moment on
 }
 
-// emptied returns a Redis that loses all its data, and of which the relays notice nothing else.
+// emptied returns a Redis that loses all its data, but stays up and keeps its connections.
 func emptied(t *testing.T, _ func(addr string)) oldData {
 	s := redistest.Start(t)
 	return oldData{s.Addr, func() {}, func() {

@@ -168,7 +168,8 @@ func TestP11_AClientThatWasCutOffGetsWhatItMissed(t *testing.T) {
 }
 
 // TestP11_TheSubsOfAConnectAreRecovered connects with two channels in the field subs, as a client
-// does whose server once subscribed it to them. One channel was published to since.
+// does whose server once subscribed it to them. One channel was published to since. Both must be
+// recovered, and the publications must be in the reply.
 func TestP11_TheSubsOfAConnectAreRecovered(t *testing.T) {
 	t.Parallel()
 	_, edges := twoEdges(t, cluster.Env{"RELAY_CHANNELS": openRules})
@@ -404,8 +405,8 @@ func TestP11_ATrimmedHistoryIsNotCalledRecovered(t *testing.T) {
 }
 
 // TestP11_APositionIsNeverBelieved names positions that the server never gave: of the future, of
-// another channel, and with epochs that are none. Each must be compared only: nothing is recovered,
-// and the channel goes on where it was.
+// another channel, and with epochs that are none. Nothing may be recovered, and the channel must go
+// on where it was.
 func TestP11_APositionIsNeverBelieved(t *testing.T) {
 	t.Parallel()
 	_, edges := twoEdges(t, cluster.Env{"RELAY_CHANNELS": openRules})
