@@ -67,8 +67,10 @@ func promoted(t *testing.T, moves func(addr string)) oldData {
 
 // TestP11_WhatRedisHasLostIsNotCalledRecovered cuts two clients off. The first one has got what
 // Redis still has later, and the second one more than that. Then Redis loses its newest data. Both
-// clients come back, before or after the next publication. Both must be told that something may be
-// lost, and must get what is published from then on.
+// clients come to another relay, before or after the next publication. Both must be told that
+// something may be lost, and must get what is published from then on. A third client comes back to
+// the relay that it had before. That relay may know all that was published, until it hears of a new
+// epoch. A fourth client stays there, and must get everything.
 func TestP11_WhatRedisHasLostIsNotCalledRecovered(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]func(*testing.T, func(string)) oldData{
@@ -96,12 +98,17 @@ func TestP11_WhatRedisHasLostIsNotCalledRecovered(t *testing.T) {
 				}
 				ann := roam(t, edges[0], "ann", anybody+"ann", centrifuge.Config{})
 				bob := roam(t, edges[0], "bob", anybody+"bob", centrifuge.Config{})
-				ann.subscribe("room")
-				bob.subscribe("room")
+				cyd := roam(t, edges[0], "cyd", anybody+"cyd", centrifuge.Config{})
+				dan := connect(t, edges[0], "dan")
+				for _, who := range []*client{ann.client, bob.client, cyd.client, dan} {
+					who.subscribe("room")
+				}
 				pub := &counter{connect(t, edges[0], "pub"), "room", 0}
 				pub.says(2)
 				ann.whole("room", 0, 2)
+				cyd.whole("room", 0, 2)
 				ann.cut()
+				cyd.cut()
 				pub.says(1)
 				redis.keep()
 				pub.says(2)
@@ -116,7 +123,24 @@ func TestP11_WhatRedisHasLostIsNotCalledRecovered(t *testing.T) {
 					r.comesTo(edges[1])
 					r.loses("room", 2)
 				}
+				cyd.comesTo(edges[0])
+				if cyd.began("room", 2).Recovered {
+					if before > 0 {
+						t.Error("cyd was at an epoch that is over, and is told that nothing was lost")
+					}
+					for i, r := range cyd.got("room", 5) {
+						if r.Data != strconv.Itoa(i) {
+							t.Errorf("cyd got %s, want %d", r.Data, i)
+						}
+					}
+				}
 				pub.says(2)
+				for i, r := range dan.got("room", pub.next) {
+					if r.Data != strconv.Itoa(i) {
+						t.Errorf("dan got %s, want %d", r.Data, i)
+					}
+				}
+				dan.stood()
 				for r, had := range map[*roamer]int{ann: 2, bob: 5} {
 					got := r.got("room", had+2)
 					if len(got) != had+2 || got[had].Data != strconv.Itoa(pub.next-2) || got[had+1].Data != strconv.Itoa(pub.next-1) {

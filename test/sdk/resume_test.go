@@ -17,6 +17,7 @@ import (
 
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 	"github.com/edgerelay/edgerelay/test/loopback"
+	"github.com/edgerelay/edgerelay/test/race"
 )
 
 // roamer is a client of the SDK that reaches edges through a proxy of its own. The proxy can cut it
@@ -321,7 +322,12 @@ func TestP11_ClientsComeAndGoWhileOthersTalk(t *testing.T) {
 	})
 	for _, r := range all {
 		roaming.Go(func() {
-			for range cuts {
+			for n := range cuts {
+				// The SDK 0.12.1 has a data race of its own if a connection ends while a subscribe is
+				// under way.
+				if race.Enabled {
+					r.began("room", n+1)
+				}
 				time.Sleep(rand.N(300 * time.Millisecond)) // how long a client stays
 				r.way.Refuse()
 				time.Sleep(rand.N(200 * time.Millisecond)) // and how long it is away
@@ -440,7 +446,7 @@ func TestP11_APositionIsNeverBelieved(t *testing.T) {
 		`,"epoch":"` + fmt.Sprint(epoch-1) + `","offset":2`,
 		`,"epoch":"` + fmt.Sprint(uint64(math.MaxUint64)) + `","offset":2`,
 		`,"epoch":"99999999999999999999999999","offset":2`,
-		`,"epoch":"-1","offset":2`, `,"epoch":"_","offset":2`, `,"epoch":"","offset":2`, `,"epoch":" ` + own + `","offset":2`,
+		`,"epoch":"-1","offset":2`, `,"epoch":"_","offset":2`, `,"epoch":"","offset":2`, `,"epoch":" ` + own + `","offset":2`, `,"epoch":"0` + own + `","offset":2`,
 		`,"epoch":"0","offset":2`, `,"epoch":"0"`, `,"epoch":"0","offset":5`,
 		`,"offset":2`, `,"offset":5`, ``,
 	} {

@@ -87,6 +87,9 @@ func (l *Loop) Leave(sockets ...*Socket) {
 		unix.Close(s.fd)
 		l.sockets[s.fd] = nil
 	}
+	for n := len(l.sockets); n > 0 && l.sockets[n-1] == nil; n-- {
+		l.sockets = l.sockets[:n-1] // Open finds room for others
+	}
 }
 
 // Room returns an error if this process may open fewer files than the given number plus spareFiles.

@@ -40,7 +40,11 @@ func (d Dir) Centrifugo(redis *Server, history int) (*Server, error) {
 		"log":         object{"level": "error"},
 	}
 	if redis != nil {
-		config["engine"] = object{"type": "redis", "redis": object{"address": "redis://" + redis.Addr}}
+		of := object{"address": "redis://" + redis.Addr}
+		if history > 0 {
+			of["io_timeout"] = "30s" // by default it gives up, and closes sessions, if many recover at once
+		}
+		config["engine"] = object{"type": "redis", "redis": of}
 	}
 	text, err := json.Marshal(config)
 	if err != nil {
