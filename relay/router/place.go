@@ -125,8 +125,8 @@ func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
 	return places, nil
 }
 
-// When places has to wait for more than readsOfFrame topics of a frame, it asks about no further
-// ones until the frame is tried again.
+// readsOfFrame bounds the topics of one frame that are asked about at once. At most one topic more
+// than that is asked about.
 const readsOfFrame = 8
 
 // user returns the user of a frame's session. For a Confirm it is the user that the session will
