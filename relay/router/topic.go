@@ -32,6 +32,8 @@ type topic struct {
 	clients    int32 // members here that were told as link.Client
 	subscribed bool  // its subscription was confirmed, and not lost since
 	placed     bool  // its subscription was confirmed at least once
+	beginning  bool  // broker.Begin is asked
+	failures   uint8 // number of times that broker.Begin has failed since it succeeded
 }
 
 // follow returns e's follower of a topic, and creates it if there is none. If the topic is not in
