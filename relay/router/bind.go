@@ -144,7 +144,10 @@ func (r *Router) tryBind(fr *frame) (missed int) {
 // tryBinders tries to bind the sessions of the frames that wait at f. It stops when f cannot take
 // members.
 func (r *Router) tryBinders(f *follower) {
-	for f.rare != nil && f.rare.binders.first != nil && r.mayBind(f) {
+	if f.rare == nil {
+		return
+	}
+	for n := f.rare.binders.len(); n > 0 && f.rare != nil && f.rare.binders.first != nil && r.mayBind(f); n-- {
 		fr := f.rare.binders.first
 		f.rare.binders.remove(fr)
 		r.tryBind(fr)

@@ -21,16 +21,14 @@ const maxMissed = 1 << 20
 // comeback is the state that a topic needs for frames whose places are not known yet. It is
 // forgotten once it was not needed for comebackAge.
 type comeback struct {
-	topic     *topic
-	waiting   binders       // frames that wait for the broker's answer, or for the topic's top
-	waking    *waking       // the job that tries these frames again; nil: none
-	beginning bool          // the broker is asked to begin the topic's epoch
-	failures  int           // number of times that this has failed
-	hearing   bool          // some of the frames wait for the topic's next publication
-	looked    time.Duration // Router.clock when the broker last told the top in comeback.top
-	top       protocol.Position
-	past      past
-	used      time.Duration // Router.clock when the comeback was last needed
+	topic   *topic
+	waiting binders       // frames that wait for the broker's answer, or for the topic's top
+	waking  *waking       // the job that tries these frames again; nil: none
+	hearing bool          // some of the frames wait for the topic's next publication
+	looked  time.Duration // Router.clock when the broker last told the top in comeback.top
+	top     protocol.Position
+	past    past
+	used    time.Duration // Router.clock when the comeback was last needed
 
 	prev, next *comeback // in the list of Router.pasts
 	listed     bool      // in that list
@@ -162,7 +160,7 @@ func (r *Router) placeIn(fr *frame, f *follower, asked dialect.Range) (p dialect
 	}
 	if p.At.IsZero() && t.subscribed && t.top.IsZero() {
 		if t.begun == 0 && p.Kept && !r.outage.away && r.mayBegin(fr, t) {
-			return p, r.begin(t)
+			return p, r.begin(f)
 		}
 		p.At.Epoch = t.begun
 	}
@@ -292,55 +290,66 @@ func (r *Router) look(t *topic) *binders {
 	return &c.waiting
 }
 
-// begin asks the broker for the epoch of a topic that has no top. It returns the list in which to
-// wait for the answer.
-func (r *Router) begin(t *topic) *binders {
-	c := r.comeback(t)
-	if !c.beginning {
-		c.beginning = true
-		r.brk.Begin(t.name, r.requests.ask(c))
+// begin asks the broker for the epoch of the topic of f, which has no top. It returns the list in
+// which to wait for the answer.
+func (r *Router) begin(f *follower) *binders {
+	if t := f.topic; !t.beginning {
+		t.beginning = true
+		r.brk.Begin(t.name, r.requests.ask(t))
 	}
-	return &c.waiting
+	return &f.rarely().binders
 }
 
 // begins takes the answer to begin.
 func (r *Router) begins(ev broker.Began) {
-	c := asker[*comeback](&r.requests, ev.Token)
-	if c == nil {
+	t := asker[*topic](&r.requests, ev.Token)
+	if t == nil || !r.directory.has(t) {
 		return
 	}
-	c.beginning = false
-	switch t := c.topic; {
-	case r.comebacks[t] != c:
-	case ev.Err != nil:
-		c.failures++
-		r.wakeLater(c)
-	case t.top.IsZero() && ev.Top.Offset > 0: // soon this relay hears of the top
-		r.wakeLater(c)
-	default:
-		if t.top.IsZero() {
-			if t.begun, t.vouched = ev.Top.Epoch, 0; ev.Genuine {
-				t.vouched = t.begun
+	switch {
+	case ev.Err != nil, t.top.IsZero() && ev.Top.Offset > 0: // soon this relay hears of the top
+		if ev.Err != nil {
+			if t.failures++; t.failures == beginsMost {
+				r.after(comebackAge, func() { t.failures = 0 })
 			}
 		}
-		r.wake(c)
+		r.after(askAgainAfter, func() {
+			if r.directory.has(t) {
+				r.beginsOn(t)
+			}
+		})
+		return
+	case t.top.IsZero():
+		if t.begun, t.vouched = ev.Top.Epoch, 0; ev.Genuine {
+			t.vouched = t.begun
+		}
+	}
+	t.failures = 0
+	r.beginsOn(t)
+}
+
+// beginsOn tries the frames that have waited for the epoch of t again.
+func (r *Router) beginsOn(t *topic) {
+	t.beginning = false
+	for f := range t.all {
+		r.tryBinders(f)
 	}
 }
 
 // mayBegin reports whether the broker is to be asked for the epoch of a topic. A begun epoch costs
 // the broker a record. So the topic counts in Config.MaxAddressed, as if the user had addressed it,
-// unless it is the user's own. If the broker fails, it is asked beginsMost times at most. A member
-// without an epoch is told that its place is not known.
+// unless it is the user's own. If the broker fails beginsMost times, it is not asked for a time of
+// comebackAge. A member without an epoch is told that its place is not known.
 func (r *Router) mayBegin(fr *frame, t *topic) bool {
-	if c := r.comebacks[t]; c != nil && (c.failures > 0 || c.beginning) {
-		return c.failures < beginsMost
+	if t.failures > 0 || t.beginning {
+		return t.failures < beginsMost
 	}
 	user := fr.user()
 	return isOf(t.name, user) || r.addressedBy(fr.session.edge, user).take(t.name, r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
 }
 
-// beginsMost is the number of times that the broker is asked to begin a topic's epoch while it
-// fails.
+// beginsMost is the number of times in a row that the broker is asked to begin a topic's epoch
+// while it fails.
 const beginsMost = 3
 
 // wakeLater tries the frames that wait at c again, after a pause.

@@ -9,7 +9,7 @@ type requests struct {
 	// asked has, by token, the asker that waits for an answer:
 	//   - a *frame of a non-member waits for Counted;
 	//   - a *follower, a *lookup, a *comeback or a *ranging waits for History;
-	//   - a *comeback waits for Began;
+	//   - a *topic waits for Began;
 	//   - a mover or an *edge waits for Flushed.
 	asked map[uint64]any
 	// orphaned has, by edge, the size in bytes of the frames in flight that came on earlier links.

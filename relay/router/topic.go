@@ -32,6 +32,8 @@ type topic struct {
 	clients    int32 // members here that were told as link.Client
 	subscribed bool  // its subscription was confirmed, and not lost since
 	placed     bool  // its subscription was confirmed at least once
+	beginning  bool  // the broker is asked to begin the topic's epoch, or soon is again
+	failures   uint8 // number of times in a row that the broker has failed to do that
 }
 
 // follow returns e's follower of a topic, and creates it if there is none. If the topic is not in
