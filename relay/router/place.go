@@ -337,15 +337,19 @@ func (r *Router) beginsOn(t *topic) {
 }
 
 // mayBegin reports whether the broker is to be asked for the epoch of a topic. A begun epoch costs
-// the broker a record. So the topic counts in Config.MaxAddressed, as if the user had addressed it,
-// unless it is the user's own. If the broker fails beginsMost times, it is not asked for a time of
-// comebackAge. A member without an epoch is told that its place is not known.
+// the broker a record. So the topic counts in Config.MaxAddressed, as if the user had addressed it.
+// If the broker fails beginsMost times, it is not asked for a time of comebackAge. A connect does
+// not ask for the epoch of its user's own topic, since then nearly every connect would cost the
+// broker a command. A member without an epoch is told that its place is not known.
 func (r *Router) mayBegin(fr *frame, t *topic) bool {
-	if t.failures > 0 || t.beginning {
+	user := fr.user()
+	switch {
+	case fr.command.Verb == dialect.Confirm && isOf(t.name, user):
+		return false
+	case t.failures > 0 || t.beginning:
 		return t.failures < beginsMost
 	}
-	user := fr.user()
-	return isOf(t.name, user) || r.addressedBy(fr.session.edge, user).take(t.name, r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
+	return r.addressedBy(fr.session.edge, user).take(t.name, r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
 }
 
 // beginsMost is the number of times in a row that the broker is asked to begin a topic's epoch
