@@ -133,7 +133,8 @@ func TestP11_AClientThatWasCutOffGetsWhatItMissed(t *testing.T) {
 			edge := cluster.Env{"EDGE_AUTH": "jwt", "JWT_KEYS": relay["JWT_KEYS"]}
 			first, second := c.StartEdge(edge, c.StartRelay(relay)), c.StartEdge(edge, c.StartRelay(relay))
 			pub := dial(t, second.URL("/connection/websocket"), "pub", centrifuge.Config{Token: sign(t, time.Hour, jwt.MapClaims{"sub": "pub"})})
-			// A connect does not begin the epoch of its user's own channel. So it must not be silent.
+			// A connect does not begin the epoch of its user's own channel.
+			// So that channel must not be silent.
 			(&counter{pub, "user:ann", 0}).says(1)
 			ann := roam(t, first, "ann", "", centrifuge.Config{Token: sign(t, time.Hour, jwt.MapClaims{"channels": []string{"news"}})})
 			ann.subscribe("room")
