@@ -112,7 +112,7 @@ func TestALongAnswerIsDoneOnceHoweverItsQueueEnds(t *testing.T) {
 	}
 	q := queue{limit: 100}
 	done := 0
-	for range 2 { // one is with the writer, and one waits
+	for range 2 { // the writer takes these answers, but does not write them
 		q.pushLong(textFrame("x"), func() { done++ })
 		q.take(nil)
 	}
@@ -129,8 +129,8 @@ func TestALongAnswerIsDoneOnceHoweverItsQueueEnds(t *testing.T) {
 }
 
 // TestDrainedIsSaidOfEachLongAnswer brings answers to several sessions. For each long answer to a
-// session of an SDK, Drained must be said once: when the client has taken it, or at once if it is
-// not passed on. Nothing may be said of other answers.
+// session of an SDK, Drained must be said once: when the client has taken the answer, or at once if
+// the answer is not passed on. Nothing may be said of other answers.
 func TestDrainedIsSaidOfEachLongAnswer(t *testing.T) {
 	const size = link.LongAnswer + 1
 	long, short := textOfSize(size), textOfSize(link.LongAnswer)
@@ -149,7 +149,8 @@ func TestDrainedIsSaidOfEachLongAnswer(t *testing.T) {
 			if answer {
 				h.Answer(link.Answer{Session: 1, Text: text})
 			} else {
-				said.say(link.Drained{Session: 1, Bytes: uint64(len(text))}) // the uplink does that
+				// In this case the uplink says Drained.
+				said.say(link.Drained{Session: 1, Bytes: uint64(len(text))})
 			}
 		},
 		"Bound": func(text []byte, answer bool) {
@@ -331,8 +332,9 @@ func TestAClientHasTimeForALongAnswer(t *testing.T) {
 	}
 }
 
-// TestPushesBehindALongAnswerAreBounded gives a client that does not read a long answer, and then
-// more pushes than its queue has room for. The session must end as that of a slow reader.
+// TestPushesBehindALongAnswerAreBounded checks a client that does not read. A long answer comes for
+// the client, and then more pushes than the queue has room for. The session must end as that of a
+// slow reader.
 func TestPushesBehindALongAnswerAreBounded(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := sdkMember(t, h, "1", "all")

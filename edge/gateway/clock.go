@@ -157,8 +157,8 @@ func (c *conn) ping(frame []byte, now time.Duration) {
 
 // pingHeld is called when the time to answer a ping is over. If the ping has spent some of that
 // time in the session's queue behind other frames, pingHeld returns true and begins the time anew.
-// A client that reads slowly cannot answer before it has read these frames. For one ping, pingHeld
-// returns true heldMost times at most.
+// A client that reads slowly cannot answer before it has read these frames. The method
+// queue.pingHeld bounds how often pingHeld returns true for one ping.
 func (c *conn) pingHeld(now time.Duration) bool {
 	if !c.session.queue.pingHeld() {
 		return false

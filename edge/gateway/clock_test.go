@@ -251,8 +251,8 @@ func TestP7_AMessageThatDoesNotEndIsNotAwaitedForEver(t *testing.T) {
 }
 
 // TestALongMessageIsAwaitedAndTheNextOneAnew checks that each message has all of its time, even if
-// an earlier message has taken some, or if this process does not run for a while. When the timer of
-// a message fires, no ping may be sent before its time.
+// an earlier message has taken some time, or if this process does not run for a while. When the
+// timer of a message fires, a ping that is not due must not be sent.
 func TestALongMessageIsAwaitedAndTheNextOneAnew(t *testing.T) {
 	g := start(t, nil, nil)
 	large := masked(0x81, strings.Repeat("x", 64<<10))

@@ -137,8 +137,7 @@ func (f *Feed) Live() {
 
 // over reports whether nothing needs to be counted any more. This is so if at most one link is up,
 // the newest link is not being left, and no link has ended within overlapAfter. If the newest link
-// is up and has not brought Live, the last end of a link must be longer ago: by overlapAfter and
-// overlapMost together.
+// is up and has not brought Live, no link may have ended within overlapAfter+overlapMost.
 func (o *overlap) over() bool {
 	up := 0
 	for _, f := range o.links {
@@ -261,8 +260,8 @@ const (
 	givenEarly = 4096
 )
 
-// given remembers ids of messages. By its id, a message is recognised that comes again under
-// another position, or without a position. A message that was given ahead comes again when it is
+// given remembers ids of messages. A message that comes again under another position, or without a
+// position, is recognised by its id. A message that was given ahead comes again when it is
 // published. A published message may be given ahead by a relay that does not know of its
 // publication. A message that Redis has lost may be published once more. The type given is a plain
 // structure, stepped under the Hub's lock.

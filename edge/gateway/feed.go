@@ -196,8 +196,8 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 // is dropped if the topic has reached or passed that position. The members then had the
 // publication, or are past it. Such a publication is also dropped if lacksLocked returns true. A
 // publication without a position, or one of its forms, is dropped during a move if Hub.passLocked
-// says so. A publication is also dropped if given.takePublished reports it as a repeat. But late
-// members may get a publication that all others have had: see lateMember.
+// says so. A publication is also dropped if given.takePublished reports it as a repeat. But with
+// Forms, late members may get a publication that all others have had: see lateMember.
 func (f *Feed) Publication(p link.Publication) { f.publish(p, chatOnly(p.Payload)) }
 
 // publish does the work of Publication and of Forms, with the texts of r. The payload of p is the
@@ -360,10 +360,10 @@ func (f *Feed) lacksLocked(number uint64, at protocol.Position, r *renderings) b
 	return true
 }
 
-// giveLaterLocked queues a publication whose message was given ahead. The publication is for the
-// clients of SDKs that were bound to t after that. They have not had the message, and their places
-// are before the publication. The argument number is that of its id in given.ahead. h.mu must be
-// held.
+// giveLaterLocked queues a publication whose message was given ahead. The publication is for those
+// sessions of SDKs that were bound to t after the message was given ahead. They have not had the
+// message, and their places are before the publication. The argument number is the number of the
+// message's id in given.ahead. h.mu must be held.
 func (h *Hub) giveLaterLocked(t *topic, r *renderings, late map[*Session]*lateMember, number uint32) {
 	if !r.has[link.FormJSON] {
 		return
@@ -485,8 +485,8 @@ func (f *Feed) Left(o link.Left, answer bool) {
 	}
 }
 
-// Answer passes the relay's answer on to the session's client. Nothing happens if the session is
-// unknown. Only the newest link brings answers.
+// Answer passes the relay's answer on to the session's client. If the session is unknown, the
+// answer is dropped. Only the newest link brings answers.
 func (h *Hub) Answer(f link.Answer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

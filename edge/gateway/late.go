@@ -13,10 +13,10 @@ import (
 //
 // A relay names the position at which it binds a member. The topic may be further at this edge,
 // since an older link has brought more publications. The link that has bound the member brings the
-// publications that the member lacks. The other members have had them, so they are given to late
-// members alone. A member is late until it has reached the topic's position. Publications that
-// another link brings are not given to a late member. So the member gets those of its own link, in
-// order.
+// publications that the member lacks. The other members have had these publications. So only late
+// members are given them. A member is late until it has reached the topic's position. Publications
+// that another link brings are not given to a late member. So the member gets the publications of
+// its own link, in order.
 //
 // Only sessions of SDKs are late. Publications without a position go to all members, and so do
 // messages that are given ahead.
@@ -28,7 +28,7 @@ type lateMember struct {
 	// names the right position when it comes back.
 	feed *Feed
 	at   protocol.Position // the last publication that the member has, or does not need
-	had  []uint64          // ids of messages given ahead to the member since it is late
+	had  []uint64          // ids of messages that were given ahead while the member was late
 }
 
 const (
@@ -69,7 +69,8 @@ func (h *Hub) levelLocked(s *Session, t *topic) {
 	}
 }
 
-// reachLocked notes that the member s of t has all up to the given position. h.mu must be held.
+// reachLocked notes that the late member s of t has all publications up to the given position, or
+// does not need them. h.mu must be held.
 func (h *Hub) reachLocked(s *Session, t *topic, at protocol.Position) {
 	m := h.late[t][s]
 	if m.at = at; !at.Before(t.position) {
@@ -81,10 +82,10 @@ func (h *Hub) reachLocked(s *Session, t *topic, at protocol.Position) {
 // false if there is no such member. The caller then handles p for the members that are not late.
 // The publication must have a position. f.hub.mu must be held.
 //
-// Up to the topic's position, members that are not late have had p, or are past it. If p is beyond
-// that position, p is for them. The late members that f serves must have reached the topic's
-// position by then. If a member has not, f has left something out, and the member is stranded: see
-// strandLocked.
+// If p is not beyond the topic's position, the members that are not late have had p, or are past p.
+// If p is beyond the topic's position, p is for the members that are not late. By then each late
+// member that f serves must have reached the topic's position. If such a member is still late, f
+// has left out a publication, and serveLocked calls strandLocked for the member.
 func (f *Feed) serveLocked(p *link.Publication, r *renderings) (served bool) {
 	h, t := f.hub, f.numbers[p.Topic]
 	if len(h.late[t]) == 0 {
@@ -129,10 +130,11 @@ func (h *Hub) noteAheadLocked(t *topic, id uint64) {
 	}
 }
 
-// skipLocked is called for a Gap of the link of f: what lies before the given position will not
+// skipLocked is called for a Gap of the link of f: publications up to the given position will not
 // come on that link. The relay of the newest link has told each session of an SDK of the loss, by
-// an Unbound or a Close. What the relay of an older link has told them counted for nothing. So
-// members that an older link serves are stranded. f.hub.mu must be held.
+// an Unbound or a Close. If f is the Feed of an older link, the edge has ignored each Unbound and
+// each Close of that link's relay. In this case the late members that f serves are stranded.
+// f.hub.mu must be held.
 func (f *Feed) skipLocked(t *topic, at protocol.Position) {
 	h := f.hub
 	for s, m := range h.late[t] {

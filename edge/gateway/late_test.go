@@ -73,8 +73,8 @@ func (m *moving) wantLate(want int) {
 }
 
 // TestALateMemberIsGivenWhatItLacks binds a session at a position that the older link has passed.
-// The session must get what the newer link brings from there on, in order, and nothing of what the
-// older link brings until then. The other members must get everything once.
+// While the session is late, it must get the newer link's publications after that position, in
+// order, and no publication of the older link. The other members must get each publication once.
 func TestALateMemberIsGivenWhatItLacks(t *testing.T) {
 	m := newMoving(t, pos(1, 5))
 	give(m.older, 6, 7, 8)
@@ -99,8 +99,9 @@ func TestALateMemberIsGivenWhatItLacks(t *testing.T) {
 	if at := m.topics["all"].position; at != pos(1, 11) {
 		t.Errorf("the topic is at %v", at)
 	}
-	// From the older link: 7, 8 and 9. From the newer link: 6 twice, the second 7, and 10. What
-	// serves a late member is not dropped.
+	// The older link has repeated 7, 8 and 9. The newer link has brought 6 twice after the older
+	// link. Of the newer link's other publications, the second 7, and 10, were dropped. A publication
+	// that is given to a late member does not count as a repeat.
 	if n := testutil.ToFloat64(m.metrics.dropped[dropRepeated]); n != 7 {
 		t.Errorf("%v repeats are counted", n)
 	}
@@ -159,8 +160,8 @@ func TestWhoIsNotLate(t *testing.T) {
 	}
 }
 
-// TestALateMemberMayLeave ends the membership or the session of a late member. It must then be
-// forgotten, and the other late member must go on.
+// TestALateMemberMayLeave ends the membership or the session of one of two late members. That
+// member must no longer count as late. The other late member must still get all publications.
 func TestALateMemberMayLeave(t *testing.T) {
 	for name, leave := range map[string]func(m *moving, s *Session){
 		"left":    func(m *moving, s *Session) { m.newer.Left(link.Left{Session: s.info.ID, Topic: 1}, false) },
@@ -202,9 +203,9 @@ func TestALateMemberIsBoundAgain(t *testing.T) {
 	wantTexts(t, s, "6", "7", "8")
 }
 
-// TestItsOwnLinkServesALateMember begins a third link while a member is late. That link begins at
-// the topic's position. So the member must still get what it lacks from the link that has bound it,
-// and nothing of what the third link brings until then.
+// TestItsOwnLinkServesALateMember begins a third link while a member is late. The third link begins
+// at the topic's position. So while the member is late, it must get the publications of the link
+// that has bound it, and no publication of the third link.
 func TestItsOwnLinkServesALateMember(t *testing.T) {
 	m := newMoving(t, pos(1, 5))
 	give(m.older, 6, 7)
@@ -285,7 +286,7 @@ func TestALateMemberWithoutItsLinkComesBack(t *testing.T) {
 }
 
 // TestALateMemberIsNotTakenPastALoss makes the link of a late member leave out a publication. The
-// member must be given nothing behind it, and its session must end.
+// member must get no later publication, and its session must end.
 func TestALateMemberIsNotTakenPastALoss(t *testing.T) {
 	for name, skip := range map[string]func(m *moving){
 		"a later publication": func(m *moving) { give(m.newer, 9) },
@@ -317,8 +318,8 @@ func TestALateMemberIsNotTakenPastALoss(t *testing.T) {
 }
 
 // TestALateMemberIsToldOfALossByTheRelay brings a Gap of the newest link. The relay has already
-// told the sessions of SDKs of the loss. So a late member that the relay has not unbound must go on
-// behind the loss.
+// told the sessions of SDKs of the loss. So a late member that the relay has not unbound must get
+// the publications after the loss.
 func TestALateMemberIsToldOfALossByTheRelay(t *testing.T) {
 	m := newMoving(t, pos(1, 5))
 	give(m.older, 6, 7, 8)
@@ -337,9 +338,9 @@ func TestALateMemberIsToldOfALossByTheRelay(t *testing.T) {
 	wantTexts(t, m.sdk, "6", "7", "8", "9", "13")
 }
 
-// TestLateMembersAndWhatIsGivenAhead gives messages ahead. A late member must get a publication
-// that the others were given ahead before it came. It must not get one that it was given ahead
-// itself.
+// TestLateMembersAndWhatIsGivenAhead gives messages ahead. If a message was given ahead before a
+// late member was bound, the member must get the publication of the message. If a message was given
+// ahead to the late member too, the member must not get the publication.
 func TestLateMembersAndWhatIsGivenAhead(t *testing.T) {
 	m := newMoving(t, pos(1, 5))
 	ahead := func(id uint64) {
@@ -350,7 +351,7 @@ func TestLateMembersAndWhatIsGivenAhead(t *testing.T) {
 	s := m.bound(m.newer, pos(1, 5))
 	ahead(8)
 	give(m.older, 7, 8, 9)
-	ahead(9) // the newer relay does not know of its publication
+	ahead(9) // the newer relay does not know that 9 is published
 	give(m.newer, 6, 7, 8, 9, 10)
 	wantTexts(t, s, "ahead 8", "6", "7", "9", "10")
 	wantTexts(t, m.sdk, "ahead 7", "6", "ahead 8", "9", "10")
@@ -411,7 +412,7 @@ type lateWorld struct {
 	h        *mirror
 	log      []protocol.Position // of the publications that were made
 	links    []*lateLink         // the oldest first
-	top      int                 // how many publications the members have that are not late
+	top      int                 // how many publications a member has had if it is not late
 	members  []*lateModel
 	stay     *lateModel // is a member from the beginning
 	caughtUp int
@@ -420,7 +421,7 @@ type lateWorld struct {
 
 type lateLink struct {
 	*Feed
-	brought int // how many publications of the log the link has brought, or does not bring
+	brought int // index in the log of the publication that the link brings next
 }
 
 type lateModel struct {
@@ -533,8 +534,8 @@ func (w *lateWorld) leave() {
 	w.h.Forget(m.info.ID)
 }
 
-// end ends a link. Members that it had to serve end. If it was the newest link, the next one
-// begins.
+// end ends a link. The sessions of the late members that the link served must end. If the link was
+// the newest, the next link begins.
 func (w *lateWorld) end(l *lateLink) {
 	newest := l == w.links[len(w.links)-1]
 	l.Down()

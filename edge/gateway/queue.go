@@ -14,8 +14,8 @@ const frameCost = 24
 // includes the frames that the writer has taken, until their batch is written. A frame that does
 // not fit is refused, and Session.deliver then ends the session as a slow reader.
 //
-// Long answers are bounded by themselves, by longMost. They do not count among the other frames. So
-// a client that is sent a long answer can be sent as many other frames meanwhile as ever.
+// Long answers have a bound of their own, longMost. They do not count in the bound of the other
+// frames. So a long answer takes no room from the other frames.
 //
 // Queues share frames, so a frame must not be changed. No method blocks.
 type queue struct {
@@ -68,7 +68,7 @@ func (q *queue) push(frame []byte) pushed {
 }
 
 // longMost bounds the long answers in one queue, in bytes. A queue without a long answer takes one
-// of any size. Relays send less than that: see link.Drained.
+// of any size. Relays keep to a lower bound: see link.Drained.
 const longMost = 16 << 20
 
 // pushLong appends the frame of a long answer, unless there is no room for it or the queue is

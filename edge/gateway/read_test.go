@@ -256,8 +256,8 @@ func TestP7_WhoIsClosedAndSendsOnIsCutOff(t *testing.T) {
 	t.Errorf("%d bytes are taken", 16*lingerMost)
 }
 
-// TestMessagesAreNoExtras checks that many small messages are not taken for a flood. Nor may large
-// messages in many fragments be taken for one, each with a pong behind it.
+// TestMessagesAreNoExtras checks that many small messages are not taken for a flood. Large messages
+// in many fragments, with a pong after each message, must not be taken for a flood either.
 func TestMessagesAreNoExtras(t *testing.T) {
 	g := start(t, nil, nil)
 	c := g.raw("/chat/user/1", "")

@@ -87,8 +87,8 @@ func (r *reader) endTurn() {
 }
 
 // takeLine takes one line of an SDK. It passes a pong to sdk.pong, and gives any other line to the
-// upstream. An empty line, or a pong that no ping asked for, ends the session. While the session
-// ends, takeLine drops every line.
+// upstream. An empty line, or a pong that no ping asked for, ends the session. If the session no
+// longer accepts messages, takeLine drops the line.
 func (r *reader) takeLine(line []byte) error {
 	s, v := r.session, r.server
 	switch accepts := Reason(s.reason.Load()).accepts(); {

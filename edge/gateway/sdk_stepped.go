@@ -24,8 +24,8 @@ func (h *Hub) OpenGuest(user string, queueBytes int) *Session {
 // guest's first line to the upstream only afterwards. The channel confirmed is closed when the
 // relay has confirmed the guest's connect.
 //
-// If no relay can take guests now, Introduce changes nothing, and the result confirmed is nil. The
-// channel again is then closed when the caller may try anew.
+// If no relay can take guests now, Introduce changes nothing, and the result confirmed is nil. In
+// this case, the result again is a channel that is closed when the caller may try anew.
 func (h *Hub) Introduce(s *Session, up Upstream) (confirmed, again <-chan struct{}) {
 	again = up.Enrol(link.Client{ID: s.info.ID, Open: s.sdk.open, User: s.info.User})
 	if again != nil {
