@@ -47,7 +47,7 @@ func newBroker(cfg Config, metrics prometheus.Registerer, log *slog.Logger) (bro
 	return b, nil
 }
 
-// retention returns how much of a topic's history the rules have kept.
+// retention returns how much of a topic's history the broker must keep because of the rules.
 func (c Config) retention(t protocol.Topic) broker.Retention {
 	size, age := c.permitted.Kept(string(t))
 	return broker.Retention{Size: size, Age: age}

@@ -1,4 +1,5 @@
-// Package relay puts a relay together: the links of edges, the router, the chat, and the broker.
+// Package relay puts a relay together: the links of edges, the router, the dialects, and the
+// broker.
 package relay
 
 import (

@@ -19,10 +19,10 @@ type Handler interface {
 	Connected(l *Link, h link.Hello) error
 	// Received gives the frames of one batch, or of a part of a large batch, in order. Each frame
 	// is of type link.Session, link.Client, link.Held, link.Keep, link.Synced, link.Message,
-	// link.End or link.Moved. The slice and its frames belong to the Handler. The argument size is
-	// roughly the memory that the frames hold, in bytes. While Received blocks, this link is not
-	// read. Received must return in the end, even if the Handler takes no more frames. An error
-	// ends the link.
+	// link.End, link.Moved or link.Drained. The slice and its frames belong to the Handler. The
+	// argument size is roughly the memory that the frames hold, in bytes. While Received blocks,
+	// this link is not read. Received must return in the end, even if the Handler takes no more
+	// frames. An error ends the link.
 	Received(l *Link, frames []any, size int) error
 	// Writable tells that l.Queued has fallen below half of Config.Buffer, after it had reached
 	// that half. Writable must not block.

@@ -36,7 +36,8 @@ type Config struct {
 	// Broker returns the name of the broker, which edges are told. If Broker is nil, they are told
 	// no name. Broker is called in each handshake and must not block.
 	Broker func() string
-	// SDK offers link.FeatureSDK to edges. The Handler must then take link.Client and link.Keep.
+	// SDK offers link.FeatureSDK to edges. The Handler must then take link.Client, link.Keep and
+	// link.Drained.
 	SDK     bool
 	Metrics prometheus.Registerer // nil: no metrics
 	Log     *slog.Logger          // nil: nothing is logged

@@ -18,7 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// routerLink has the methods of the router's Link, except Moves.
+// routerLink has the methods of the router's Link, except Moves and SDK.
 type routerLink interface {
 	Append(frames []byte)
 	Queued() int

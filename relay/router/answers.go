@@ -15,9 +15,9 @@ type answers struct {
 	users   map[string]*userAnswers
 	pending map[uint64]pending
 	waiting binders    // Binds and Confirms that wait for room in the link, or among all answers
-	ranges  []*ranging // histories that wait for room, or for their turn to read
-	reading int        // histories that read
-	turn    bool       // what waits here came before the followers when the link last had room
+	ranges  []*ranging // History commands that wait for room, or for their turn to read
+	reading int        // number of History commands that read now
+	turn    bool       // in the last advanceAll, what waits here had its turn before the followers
 }
 
 // userAnswers counts the long answers that are under way to the sessions of one user.
@@ -96,7 +96,7 @@ func (a *answers) drained(d link.Drained) (user string) {
 	return p.user
 }
 
-// tidy forgets the counts of a user if they say nothing.
+// tidy forgets the counts of a user if no long answer is under way and no frame waits there.
 func (a *answers) tidy(user string) {
 	if u := a.users[user]; u != nil && u.bytes == 0 && u.waiting.first == nil {
 		if delete(a.users, user); len(a.users) == 0 {
@@ -108,7 +108,8 @@ func (a *answers) tidy(user string) {
 // forget is called when the edge's link has ended. Frames that wait are forgotten elsewhere.
 func (a *answers) forget() { a.bytes, a.users, a.pending = 0, nil, nil }
 
-// drained goes on with what has waited for the room of a long answer.
+// drained takes a Drained of an edge. It goes on with the frames that waited for room for long
+// answers.
 func (r *Router) drained(e *edge, d link.Drained) {
 	user := e.answers.drained(d)
 	if u := e.answers.users[user]; u != nil {
@@ -124,8 +125,9 @@ func (r *Router) answerOn(e *edge) {
 	r.rangeOn(e)
 }
 
-// answerAway tries everything again that waits for the room of long answers of an edge. While the
-// broker is away, no answer has publications.
+// answerAway is called when the broker has gone away. It goes on with all frames of an edge that
+// wait for room for long answers. While the broker is away, no answer has publications, and so no
+// answer needs that room.
 func (r *Router) answerAway(e *edge) {
 	for _, user := range slices.Sorted(maps.Keys(e.answers.users)) {
 		if u := e.answers.users[user]; u != nil {

@@ -191,9 +191,9 @@ func (r *Router) settleEarlier(fr *frame) {
 	r.tellFinished(fr.session)
 }
 
-// tellFinished acknowledges those group messages of a session that were finished after the previous
-// call for the session. It is called before Left or Unbound is sent. So the edge learns that these
-// messages are finished before it hears that the session left.
+// tellFinished acknowledges those MemberPublishes of a session that were finished after the
+// previous call for the session. It is called before Left or Unbound is sent. So the edge learns
+// that these frames are finished before it hears that the session left.
 func (r *Router) tellFinished(s *session) {
 	e := s.edge
 	said := s.peek().said
@@ -211,9 +211,9 @@ func (r *Router) tellFinished(s *session) {
 	}
 }
 
-// nonMember answers a group message or a leave of a session that is not in the group. Granted
-// frames do not come here. A replay is answered like any other frame. What a former member
-// published while it was in the group is not replayed: Router.settleEarlier sees to that.
+// nonMember answers a MemberPublish or a leave of a session that is not a member of the topic.
+// Granted frames do not come here. A replay is answered like any other frame. What a former member
+// published while it was a member is not replayed: Router.tellFinished sees to that.
 func (r *Router) nonMember(fr *frame) {
 	r.leaveLane(fr)
 	if r.orders[fr.session.form] == dialect.InOrder {

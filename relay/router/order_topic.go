@@ -10,15 +10,15 @@ import (
 // This file keeps the order of one session's frames. It is for dialects whose order is
 // dialect.ByTopic.
 //
-// Answers name their commands, so they may come in any order. A frame waits only for earlier frames
-// of its session on its own topic:
+// Answers name their commands, so they may come in any order. Most frames wait only for earlier
+// frames of their session on their own topic:
 //   - A publish waits while an earlier Bind or Unbind is parked. It does not wait for a Bind that
 //     waits at its follower: the session counts as a member already.
 //   - A Bind waits until an earlier Bind is answered, and while an earlier Unbind is parked. It
 //     does not wait for publishes, since a stranger's publish is refused at once.
 //   - An Unbind waits as a Bind does, and also until the earlier publishes are finished or
 //     granted. Otherwise a replay of such a publish could be judged to be a stranger's.
-//   - A Close and an End wait for all earlier frames of the session.
+//   - A Close and an End wait until no earlier frame of the session is held.
 //
 // All other frames are judged when they come. A frame is held while later ones may wait for it:
 // from its arrival until it is finished or granted. When a frame is not held any more, its session

@@ -6,10 +6,10 @@ import (
 )
 
 // place gives a position to members who came while nobody knew their topic's position. Usually they
-// begin at the given position, which is the end of the topic. But members of a group may have come
-// on an earlier link, perhaps at another relay, and may have missed messages since then. So their
-// position is looked for in history. While f waits for its turn in a taking, place notes the end of
-// the topic and does nothing else.
+// begin at the given position, which is the end of the topic. But members of a group, and clients
+// of SDKs, may have come on an earlier link, perhaps at another relay. Then they may have missed
+// messages since they came. So their position is looked for in history. While f waits for its turn
+// in a taking, place notes the end of the topic and does nothing else.
 func (r *Router) place(f *follower, top protocol.Position) {
 	switch {
 	case !f.position.IsUnplaced():

@@ -87,9 +87,9 @@ func (r *Router) forgetUnheard(t *topic) {
 }
 
 // giveUnheard gives ahead t's unheard publications. The first of them, unheard.given in number,
-// were given ahead before, and are left out. While unheard.blurred is set, giveUnheard gives none.
-// It skips the publications of edges that are not whole. A notice that is given ahead takes
-// effect, or waits in the lag of its follower.
+// were given ahead or skipped before, and are left out. While unheard.blurred is set, giveUnheard
+// gives none. It skips the publications of edges that are not whole. A notice that is given ahead
+// takes effect, or waits in the lag of its follower.
 func (r *Router) giveUnheard(t *topic) {
 	if t.recent == nil || t.recent.unheard.blurred {
 		return

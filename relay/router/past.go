@@ -18,7 +18,7 @@ type past struct {
 	bytes    int                 // size of their contents
 	cut      bool                // the publications up to past.from cannot be had
 	asked    bool                // a page of history is asked for
-	looking  bool                // that page is asked for its top alone
+	looking  bool                // of that page, only the top is needed
 }
 
 // The past begins pastEarlier publications before the position of the first client that asks. The
@@ -47,7 +47,7 @@ func (r *Router) recall(t *topic, since, at protocol.Position) (pubs []dialect.P
 			return nil, false, &c.waiting
 		}
 		r.keepTail(c)
-		if since.Before(p.from) { // the tail has taken the room
+		if since.Before(p.from) { // keepTail has dropped items that are asked for
 			return nil, false, nil
 		}
 		i, j := p.index(since), p.index(at)
@@ -237,8 +237,9 @@ func (r *Router) recalled(c *comeback, ev broker.History) {
 			r.askPast(c)
 			return
 		}
-		// Otherwise the past begins later than before. Some of the frames that wait may have asked
-		// for more, and need no further page. The others ask for it again.
+		// Otherwise the past begins later than before. For some of the frames that wait, the past
+		// may now begin too late. These frames need no further page. The other frames ask for the
+		// next page again.
 	}
 	r.wake(c)
 }

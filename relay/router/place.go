@@ -50,7 +50,7 @@ func (r *Router) comeback(t *topic) *comeback {
 		r.retire(c, comebackAge)
 	}
 	c.used = r.clock
-	if c.listed { // it is now the last one
+	if c.listed { // c moves to the end of the list
 		r.pasts.remove(c)
 		r.pasts.add(c)
 	}
@@ -123,8 +123,7 @@ func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
 	return places, nil
 }
 
-// readsOfFrame bounds the topics of one frame that are asked about at once. At most one topic more
-// than that is asked about.
+// At most readsOfFrame topics of one frame, and one more, are asked about at once.
 const readsOfFrame = 8
 
 // user returns the user of a frame's session. For a Confirm it is the user that the session will
@@ -205,7 +204,7 @@ func (r *Router) missedSince(t *topic, asked dialect.Range, at protocol.Position
 	case t.top.Before(at) && (t.begun != at.Epoch || at.Offset > 0):
 		// Another relay has told the edge more.
 		return nil, false, r.beyond(t, at)
-	case t.vouched != since.Epoch: // the answer to look may set t.vouched
+	case t.vouched != since.Epoch: // the broker's answer may set t.vouched
 		return nil, false, r.look(t)
 	case since == at:
 		return nil, true, nil
@@ -242,8 +241,9 @@ func (r *Router) inTail(t *topic, pubs []dialect.Published, since, at protocol.P
 	return pubs
 }
 
-// unsure reports whether clients may lack messages that the position at does not tell of: messages
-// that were given ahead, or that the broker has lost at the end of the epoch.
+// unsure reports whether a client that has all publications up to the position at may still lack
+// messages. These are messages that were given ahead, or that the broker has lost at the end of the
+// epoch.
 func (n *recent) unsure(at protocol.Position) bool {
 	return n != nil && (n.tail.ahead > 0 || n.tail.torn ||
 		slices.ContainsFunc(n.rewinds, func(w rewind) bool { return w.to.Epoch == at.Epoch }))
@@ -262,9 +262,10 @@ func (t *topic) tailFrom() protocol.Position {
 	}
 }
 
-// beyond is called for a client that has named a position after the one at which it would begin.
-// This relay may not have heard of that position yet, so the broker is asked for the topic's top.
-// If the broker does not know the position either, the result is nil. Otherwise it is the list in
+// beyond is called for a position in two cases. A client has named the position, and would begin
+// before it. Or the edge has received publications up to the position from another relay. This
+// relay may not have heard of the position yet, so the broker is asked for the topic's top. If the
+// broker does not know the position either, the result is nil. Otherwise the result is the list in
 // which to wait.
 func (r *Router) beyond(t *topic, since protocol.Position) *binders {
 	if wait := r.look(t); wait != nil {
@@ -300,14 +301,15 @@ func (r *Router) begin(f *follower) *binders {
 	return &f.rarely().binders
 }
 
-// begins takes the answer to begin.
+// begins takes the broker's answer to Begin.
 func (r *Router) begins(ev broker.Began) {
 	t := asker[*topic](&r.requests, ev.Token)
 	if t == nil || !r.directory.has(t) {
 		return
 	}
 	switch {
-	case ev.Err != nil, t.top.IsZero() && ev.Top.Offset > 0: // soon this relay hears of the top
+	// Under the second condition, the topic has a top of which this relay will soon hear.
+	case ev.Err != nil, t.top.IsZero() && ev.Top.Offset > 0:
 		if ev.Err != nil {
 			if t.failures++; t.failures == beginsMost {
 				r.after(comebackAge, func() { t.failures = 0 })
@@ -338,7 +340,7 @@ func (r *Router) beginsOn(t *topic) {
 
 // mayBegin reports whether the broker is to be asked for the epoch of a topic. A begun epoch costs
 // the broker a record. So the topic counts in Config.MaxAddressed, as if the user had addressed it.
-// If the broker fails beginsMost times, it is not asked for a time of comebackAge. A connect does
+// If the broker fails beginsMost times, it is asked again only after comebackAge. A connect does
 // not ask for the epoch of its user's own topic, since then nearly every connect would cost the
 // broker a command. A member without an epoch is told that its place is not known.
 func (r *Router) mayBegin(fr *frame, t *topic) bool {

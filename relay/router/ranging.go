@@ -22,7 +22,7 @@ type ranging struct {
 }
 
 const (
-	rangesAtOnce = 8         // histories of an edge that read at once
+	rangesAtOnce = 8         // largest number of History commands of an edge that read at once
 	maxRange     = 256 << 10 // largest text of the publications in one answer, in bytes
 )
 
@@ -40,9 +40,9 @@ func (r *Router) askRange(fr *frame) {
 	r.rangeOn(e)
 }
 
-// rangeOn begins to read for those histories of an edge that wait and may go on. The histories of a
-// user who has no room for long answers are passed over. For this, each history that reads counts
-// as a long answer of maxRange bytes.
+// rangeOn begins to read for those History commands of an edge that wait and may go on. The
+// commands of a user who has no room for long answers are passed over. When rangeOn looks for room,
+// each History command that reads counts as a long answer of maxRange bytes.
 func (r *Router) rangeOn(e *edge) {
 	a := &e.answers
 	for i := 0; i < len(a.ranges) && a.reading < rangesAtOnce && e.outbox.ready; {
@@ -85,7 +85,7 @@ func (r *Router) endRange(g *ranging) {
 	r.rangeOn(e)
 }
 
-// ranged takes a page for a history.
+// ranged takes a page of history that a History command has asked for.
 func (r *Router) ranged(g *ranging, ev broker.History) {
 	fr := g.frame
 	switch {
@@ -168,7 +168,7 @@ func (r *Router) takePage(g *ranging, ev broker.History) {
 	r.readRange(g, ev.Through)
 }
 
-// answerRange answers a history with what was read.
+// answerRange answers a History command with what was read.
 func (r *Router) answerRange(g *ranging) {
 	fr := g.frame
 	if fr.command.Terms.Range.Reverse {

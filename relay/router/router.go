@@ -38,10 +38,9 @@ type Config struct {
 	// followers may not be subscribed yet.
 	History int
 	// HistoryAge is how long the broker keeps a topic's publications after the last one; default
-	// 120 s. MaxAddressed is how many users and groups one user may address through one edge in one
-	// window; default 4,096. A window lasts for HistoryAge. A new window begins when the user next
-	// addresses a user or group after the end of the old one. Leaves are never refused for this
-	// bound.
+	// 120 s. MaxAddressed is how many topics one user may address through one edge in one window;
+	// default 4,096. A window lasts for HistoryAge. A new window begins when the user next addresses
+	// a topic after the end of the old window. Leaves are never refused for this bound.
 	HistoryAge   time.Duration
 	MaxAddressed int
 	// TopicRate bounds what all senders together publish to one topic, in bytes a second. Messages
@@ -52,10 +51,10 @@ type Config struct {
 	// has a bound of its own.
 	MaxGroups int
 	// TellBytes bounds the tables that an edge tells on a new link, in bytes; default 256 MiB. Once
-	// an edge's group memberships take half of TellBytes, joins of further groups are refused.
-	// Without this rule a client could make its edge's tables so large that the edge could not link
-	// again. TellWait is the time in which an edge must tell at least 1 KiB of its tables; default
-	// 60 s.
+	// the memberships that clients of an edge have asked for take half of TellBytes, further ones
+	// are refused. Without this rule a client could make its edge's tables so large that the edge
+	// could not link again. TellWait is the time in which an edge must tell at least 1 KiB of its
+	// tables; default 60 s.
 	TellBytes int
 	TellWait  time.Duration
 	// KeepBytes bounds the keeps of all sessions of an edge, in bytes; default link.MaxEdgeKeeps.

@@ -40,7 +40,7 @@ type extra struct {
 	about     map[protocol.Topic]int // number of parked frames that are in a lane, by topic
 	releasing bool                   // Router.release is going through extra.parked
 
-	said uint64 // number of the last group message for tellFinished to tell; 0: none
+	said uint64 // number of the last MemberPublish for tellFinished to tell; 0: none
 	end  *frame // its End, if judge made it wait for earlier frames
 
 	client *client // nil: it was told as a link.Session

@@ -76,7 +76,7 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 		top = known
 	}
 	t.vouched = 0
-	if ev.Genuine && ev.Top == top { // otherwise the broker has lost publications
+	if ev.Genuine && ev.Top == top { // otherwise the broker may have lost publications
 		t.vouched = max(top.Epoch, ev.Begun)
 	}
 	r.wentBack(t, ev.Top)
@@ -201,8 +201,8 @@ func (r *Router) receive(p broker.Publication) {
 	r.tails.add(r, t, item)
 	if !p.Position.IsZero() {
 		if t.top.Epoch != p.Position.Epoch {
-			// A server that does not know what was lost begins an epoch. So all positions of this
-			// epoch are genuine.
+			// The epoch of p is new. A server begins a new epoch if it does not know what was
+			// lost. So all positions of the new epoch are genuine.
 			t.vouched = p.Position.Epoch
 		}
 		t.top = p.Position

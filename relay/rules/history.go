@@ -29,7 +29,7 @@ type history struct {
 }
 
 // Visible returns how many of a channel's newest publications its clients may see. The result is
-// AllKept if the rule says nothing else. The result is 0 if clients may see none, or if there is no
+// AllKept if the rule has no "history=". The result is 0 if clients may see none, or if there is no
 // rule for the name. Visible does not allocate.
 func (r Rules) Visible(name string) int {
 	one := r.of(name)
@@ -43,8 +43,8 @@ func (r Rules) Visible(name string) int {
 }
 
 // Kept returns how many publications of a channel are to be kept, and for how long after the last
-// one. What is less than the relay keeps of every channel has no effect, so a zero stands for that.
-// Kept does not allocate.
+// one. A result that is less than what the relay keeps of every channel has no effect. A result is
+// 0 if the rule does not give it, or if there is no rule for the name. Kept does not allocate.
 func (r Rules) Kept(name string) (size int, age time.Duration) {
 	if one := r.of(name); one != nil {
 		return one.history.size, one.history.age

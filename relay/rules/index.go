@@ -52,8 +52,8 @@ func (x *index) find(name string) *rule {
 	if at < 0 {
 		return nil
 	}
-	// Each prefix with which the name begins is the text of x.prefixes[at], or that text begins
-	// with it too.
+	// If the name begins with a prefix in x.prefixes, the text of x.prefixes[at] begins with that
+	// prefix too, or is that prefix.
 	for n := common(x.prefixes[at].pattern.text, name); at >= 0; at = x.prefixes[at].within {
 		if len(x.prefixes[at].pattern.text) <= n {
 			return &x.prefixes[at].rule

@@ -95,9 +95,9 @@ const (
 	// command.
 	InOrder Order = iota
 	// ByTopic means that answers name their commands. A command waits for earlier commands of its
-	// session on its own topic, and for no others, as docs/design/sdk.md says. The verbs from
-	// Confirm on are for this order. The verbs Join and Leave are for InOrder. An edge tells of the
-	// sessions of such a dialect with link.Client frames.
+	// session on its own topic, as docs/design/sdk.md says. Only a Close waits for commands on other
+	// topics too. The verbs from Confirm on are for this order. The verbs Join and Leave are for
+	// InOrder. An edge tells of the sessions of such a dialect with link.Client frames.
 	ByTopic
 )
 
@@ -145,7 +145,7 @@ type Command struct {
 	// Confirm, a Bind, an Unbind and a Renew the router does not look at Text, and keeps it for
 	// Answer. For a Join and a Leave, Parse must leave Text empty.
 	Text  string
-	Terms *Terms // not nil for a Confirm, a Bind, a Renew and a Close
+	Terms *Terms // not nil for a Confirm, a Bind, a Renew, a Close and a History
 }
 
 // Terms has further fields for commands of some verbs.
@@ -177,14 +177,14 @@ type Range struct {
 	// Asked says that the client has named Since. A Bind or a Confirm then asks for all
 	// publications after Since.
 	Asked bool
-	Since protocol.Position // Epoch is 0 if the client's epoch cannot be one
+	Since protocol.Position // Epoch is 0 if what the client has named cannot be an epoch
 	// AnyEpoch says that the Since of a History has no epoch, because the client has named none.
 	// The offset then counts in the topic's present epoch.
 	AnyEpoch bool
 	// Strict refuses a Bind for the reason Unrecoverable if Place.Recovered would be false.
 	Strict  bool
 	Limit   int  // of a History: the largest number of publications; 0: only the top is asked for
-	Reverse bool // of a History: newest first, from before Since on
+	Reverse bool // of a History: newest first; if Asked is set, only publications before Since
 }
 
 // Reason says why a command has no effect, or that it has its effect.
@@ -212,8 +212,8 @@ const (
 	// can say which.
 	Unsure
 	ManyKeeps // the keeps of the session would have more than Verdict.Most bytes
-	// The client has named a position of another epoch, or one whose publications are not all at
-	// hand.
+	// The client has named a position of another epoch. Or the publications after the position are
+	// not all at hand.
 	Unrecoverable
 
 	Reasons // number of reasons
@@ -232,8 +232,8 @@ type Verdict struct {
 // Place says where a membership begins among the publications of its topic. As the result of a
 // History it says what was read.
 type Place struct {
-	// Kept says that clients may see the topic's history. If it is false, the other fields are not
-	// set.
+	// Kept says that clients may see the topic's history. If it is false, the client is told none
+	// of the other fields.
 	Kept bool
 	// At is the last publication before the membership, or the topic's top for a History. Its
 	// offset is 0 if the epoch has no publication yet. Its epoch is 0 if the place is not known.
