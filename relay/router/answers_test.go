@@ -78,8 +78,8 @@ func TestP11_LongAnswersWaitForTheirUsersOthers(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_AnotherUsersTurnComes fills the bounds of two users. The one that has room again must be
-// answered, although many frames of the other one wait before its own.
+// TestP11_AnotherUsersTurnComes fills the bounds of two users. Then one user has room again. The
+// frames of this user must be answered, although many frames of the other user came before them.
 func TestP11_AnotherUsersTurnComes(t *testing.T) {
 	s := resuming(t, Config{})
 	s.e.undrained = new([]link.Drained)
@@ -161,7 +161,8 @@ func TestP11_LongAnswersOfAnEdgeAreBounded(t *testing.T) {
 }
 
 // TestP11_StrangeDrainedsChangeNothing sends Drained of sessions that do not exist, and Drained of
-// more bytes than a session's answer has. Nothing else than that answer may be taken for drained.
+// more bytes than a session's answer has. The count of the bytes under way may decrease by the size
+// of that answer at most.
 func TestP11_StrangeDrainedsChangeNothing(t *testing.T) {
 	s := resuming(t, Config{})
 	s.e.undrained = new([]link.Drained)
@@ -186,7 +187,7 @@ func TestP11_StrangeDrainedsChangeNothing(t *testing.T) {
 }
 
 // TestP11_TheCountBeginsAnewWithALink cuts the link while long answers are under way, and while a
-// history reads. Nothing of an earlier link may count on a later one.
+// history is read. Nothing of an earlier link may be in the count of a later link.
 func TestP11_TheCountBeginsAnewWithALink(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	s.e.undrained = new([]link.Drained)

@@ -136,8 +136,9 @@ func TestWhatWaitsToBeBound(t *testing.T) {
 }
 
 // TestWhoIsBehindIsBoundOnceLevel binds a session while the edge's members of the topic lag behind,
-// because the link is full. The session must not be given the message that was published before its
-// Bound. While the broker is away, the session is bound at once, at the position of the members.
+// because the link is full. If the broker is in reach, the session must not be given the message
+// that was published before its Bound. If the broker is away, the session must be bound at once, at
+// the position of the members, and must be given that message.
 func TestWhoIsBehindIsBoundOnceLevel(t *testing.T) {
 	for _, away := range []bool{false, true} {
 		w, e := serving(t, 1)
@@ -294,9 +295,9 @@ func TestALateSubscribeWaitsForWhatItPermitted(t *testing.T) {
 	}
 }
 
-// In TestASubscribeLetsWhatWaitedForAFollowerGo, a client publishes to a topic that nobody here
-// follows, while the broker is away. The publish is answered. When another client of the edge
-// subscribes, this client must be given the message ahead.
+// In TestASubscribeLetsWhatWaitedForAFollowerGo, a client publishes to a topic while the broker is
+// away. The topic has no follower at the relay. The publish is answered. Then another client of the
+// edge subscribes, and must be given the message ahead.
 func TestASubscribeLetsWhatWaitedForAFollowerGo(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})

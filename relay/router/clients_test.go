@@ -132,9 +132,9 @@ func TestWhatIsParkedKeepsItsPlace(t *testing.T) {
 }
 
 // In TestWhatIsForgottenIsNotReleased, an unsubscribe waits for the broker's answer to a publish.
-// The answer comes in the step in which the edge links anew. When the relay lets waiting frames go
-// on, at the end of that step, it has forgotten both frames. The edge sends the two frames again.
-// Each of them must be answered once.
+// The answer comes in the step in which the edge links anew. At the end of that step the relay lets
+// waiting frames go on. By then the relay has forgotten the publish and the unsubscribe. The edge
+// sends the two frames again. Each of them must be answered once.
 func TestWhatIsForgottenIsNotReleased(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]

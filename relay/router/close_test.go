@@ -40,8 +40,8 @@ func TestACloseWaitsAndEndsWhatFollows(t *testing.T) {
 	w.done(e)
 }
 
-// TestACloseComesAgainIfItsLinkWasLost cuts the link at the Close. The edge sends the command for
-// which the session is closed again, and must get the Close on the next link.
+// TestACloseComesAgainIfItsLinkWasLost cuts the link at the Close. On the next link the edge
+// replays the command for which the session is closed. The edge must then get the Close.
 func TestACloseComesAgainIfItsLinkWasLost(t *testing.T) {
 	w, e := serving(t, 1)
 	e.guest(1)

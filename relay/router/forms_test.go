@@ -255,8 +255,8 @@ func TestWhatIsGivenAheadInTheChatAloneIsKeptForClients(t *testing.T) {
 
 // In TestWhatWasGivenAheadBeforeASubscribeIsGivenWhenItIsPublished, a message is given ahead. Then
 // a client at another edge subscribes to the topic. The client must not be given the message ahead.
-// It must be given the message when it is published, since its position is then behind the client's
-// place.
+// When the message is published, its position is after the client's place. So the client must then
+// be given the message.
 func TestWhatWasGivenAheadBeforeASubscribeIsGivenWhenItIsPublished(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]

@@ -171,7 +171,7 @@ func (l lines) Render(b []byte, t protocol.Topic, at protocol.Position, p *proto
 	return b, "nobody"
 }
 
-// PubSize counts the text, and an offset with what divides it from others.
+// PubSize counts the bytes of the text, and 32 more for the offset and the separators.
 func (lines) PubSize(p *protocol.Content) int { return len(p.Msg) + 32 }
 
 func (lines) Lost(protocol.Topic) []byte { return nil }

@@ -68,8 +68,8 @@ func TestP6_WhoCameAfterALossIsNotGivenWhatWasLost(t *testing.T) {
 		if !e.confirmed[1] {
 			t.Fatal("not confirmed")
 		}
-		// In this case the second relay knows that Redis is back, but not yet that Redis has lost a
-		// message.
+		// If deaf is true, the second relay knows that Redis is back, but not yet that Redis has
+		// lost a message.
 		if deaf {
 			w.relays[1].broker.held = append(w.relays[1].broker.held, broker.State{})
 			w.settle()
@@ -85,9 +85,9 @@ func TestP6_WhoCameAfterALossIsNotGivenWhatWasLost(t *testing.T) {
 }
 
 // In TestP6_WhoCameBetweenTwoLossesIsNotGivenWhatWasLost, Redis loses messages twice, and a client
-// comes in between. Its relay does not have the messages of the first loss, and stays deaf after
-// that. The client's edge then links to a relay that has all of them in its tail. If apart is true,
-// messages that Redis keeps lie between the two losses.
+// comes in between. The client's relay does not have the messages of the first loss, and becomes
+// deaf once the client has come. Then the client's edge links to a relay that has all lost messages
+// in its tail. If apart is true, messages that Redis keeps lie between the two losses.
 func TestP6_WhoCameBetweenTwoLossesIsNotGivenWhatWasLost(t *testing.T) {
 	for _, apart := range []bool{false, true} {
 		t.Run(fmt.Sprint("apart ", apart), func(t *testing.T) {

@@ -176,7 +176,7 @@ func TestP5_WhatWasNotHeardIsAskedForAgain(t *testing.T) {
 		}
 		return true
 	}
-	a.linkTo(here) // as if the subscriber's connection were lost
+	a.linkTo(here) // the Flush is answered as if the subscriber's connection were lost
 	w.settle()
 	here.broker.onEvent = nil
 	w.wait(time.Hour)

@@ -16,10 +16,10 @@ import (
 
 // TestP1P2P4P6_AnyScheduleOfClients tries random schedules. Three edges with clients of SDKs and
 // sessions of the chat are linked to two relays. There are moves, cuts between any two frames,
-// kills of relays, stalls, deafness, failed publishes and outages. In the end each session has
-// received every message that is for it, once. The session has received the messages of one sender
-// to one topic in order. Every command of a client was answered once, as if the commands on its
-// topic had been carried out one after another.
+// kills of relays, stalls, deafness, failed publishes and outages. In the end each session that
+// stays has received every message that is for it, once. Each such session has received the
+// messages of one sender to one topic in order. Every command of a client was answered once, as if
+// the commands on its topic had been carried out one after another.
 func TestP1P2P4P6_AnyScheduleOfClients(t *testing.T) {
 	first, last := schedules()
 	for s := first; s <= last; s++ {

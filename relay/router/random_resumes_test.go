@@ -17,9 +17,10 @@ import (
 
 // TestP11_AnyScheduleOfResumes tries random schedules. Apps come and go at three edges, which are
 // linked to two relays, and resume topics p and q where they left them. There are moves, cuts
-// between any two frames, kills of relays, stalls, deafness, failed publishes, outages, and other
-// servers. An app must never be told that it has recovered while it misses something. It must get
-// what it is given in order, and once. In a calm schedule every resume must be recovered.
+// between any two frames, kills of relays, stalls, deafness, failed publishes, outages, and
+// restores of Redis from a snapshot. An app must never be told that it has recovered while it
+// misses something. What an app is given must come in order, and once. In a calm schedule every
+// resume must be recovered.
 func TestP11_AnyScheduleOfResumes(t *testing.T) {
 	first, last := schedules()
 	recovered, asked := 0, 0
@@ -75,7 +76,7 @@ type appTopic struct {
 	at        protocol.Position
 	known     bool // at is known
 	bound     bool
-	recovered bool // by its last resume
+	recovered bool // the last resume was recovered
 	since     int  // when it was bound
 	ahead     map[string]bool
 }

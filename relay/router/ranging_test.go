@@ -229,7 +229,7 @@ func TestP11_HistoriesAreReadAFewAtOnce(t *testing.T) {
 			s.saw(1, want...)
 			s.say(2, "history 1 x most=5 limit=1")
 			s.settle()
-			s.saw(2) // those that are read count until their pages have come
+			s.saw(2) // late histories still count as being read until their pages have come
 			bring()
 			s.saw(2, "1 done A-3 1:m1")
 		} else {
@@ -244,9 +244,8 @@ func TestP11_HistoriesAreReadAFewAtOnce(t *testing.T) {
 	}
 }
 
-// TestP11_AHistoryThatCannotBeReadIsLate reads history while Redis is away, when it goes away, and
-// when a page fails. The answer must be the error that lets the client ask again, and asking again
-// must succeed.
+// TestP11_AHistoryThatCannotBeReadIsLate reads history when a page fails, and while Redis is away.
+// The answer must be the error that lets the client ask again, and asking again must succeed.
 func TestP11_AHistoryThatCannotBeReadIsLate(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	s.publish("x", 200)

@@ -60,8 +60,8 @@ func (e *testEdge) drain() {
 	*e.undrained = nil
 }
 
-// fill resumes topic big in four more sessions of user u4. So long answers of 3.6 MB are under way
-// to that user.
+// fill resumes topic big in four more sessions of user u4. After that, long answers of 3.6 MB
+// together are under way to that user.
 func (s *resumes) fill() {
 	text := strings.Repeat("m", 9000)
 	for range 100 {
@@ -249,9 +249,9 @@ func TestP11_NotBeforeWhatWasGivenAheadIsPublished(t *testing.T) {
 }
 
 // TestP11_WhoComesBackToAFollowerThatIsBehindWaits resumes while the edge's members of the topic
-// lag behind, since the link is full. The answer must come once they are level, with all up to
-// there. If the relay becomes deaf meanwhile, the client must be bound at once, with nothing
-// recovered.
+// lag behind, since the link is full. The answer must come once the members have caught up, and
+// must have all that the client missed until then. If the relay becomes deaf meanwhile, the client
+// must be bound at once, with nothing recovered.
 func TestP11_WhoComesBackToAFollowerThatIsBehindWaits(t *testing.T) {
 	for _, deaf := range []bool{false, true} {
 		s := resuming(t, Config{}, 1)
@@ -266,7 +266,7 @@ func TestP11_WhoComesBackToAFollowerThatIsBehindWaits(t *testing.T) {
 			s.rl.deafen()
 			s.settle()
 			s.publish("x", 5)
-			s.saw(1, "1 done A-10") // nobody knows how long that lasts
+			s.saw(1, "1 done A-10") // nobody knows how long the relay stays deaf
 			s.rl.undeafen()
 			s.settle()
 		}
@@ -333,8 +333,9 @@ func TestP11_AnEdgeThatIsFurther(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_ABoundNamesItsPlace resumes at an edge that two links serve for a while. The older one
-// has brought more, so the member is late, and the newest link must bring what it lacks, once.
+// TestP11_ABoundNamesItsPlace resumes at an edge that two links serve for a while. The older link
+// has brought more than the newest link, so the client is a late member. The newest link must bring
+// what the client lacks, once.
 func TestP11_ABoundNamesItsPlace(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	s.stay()

@@ -154,8 +154,8 @@ func TestP11_HistoryHasALaterEpochAlone(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_ALaterEpochProvesNothing has a place of which nobody knows whether more was published
-// behind it. Then the server begins another epoch, of which the relay has not heard. Nothing may be
+// In TestP11_ALaterEpochProvesNothing, nobody knows whether more was published after a client's
+// position. Then the server begins another epoch, of which the relay has not heard. Nothing may be
 // recovered.
 func TestP11_ALaterEpochProvesNothing(t *testing.T) {
 	s := resuming(t, Config{})
@@ -174,9 +174,10 @@ func TestP11_ALaterEpochProvesNothing(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_AnotherServerIsNotBelieved restores Redis from a snapshot, so that it may have lost what
-// it had given. The relay subscribes to the topic after that, or its subscription was not lost.
-// Only what the relay has heard itself may be recovered.
+// TestP11_AnotherServerIsNotBelieved restores Redis from a snapshot, so Redis may have lost what it
+// had given. In the first run the relay subscribes to the topic after that. In the second run the
+// relay was subscribed before, and stays subscribed. Only what the relay has heard itself may be
+// recovered.
 func TestP11_AnotherServerIsNotBelieved(t *testing.T) {
 	s := resuming(t, Config{})
 	s.publish("x", 100)
@@ -273,7 +274,7 @@ func missedShift(place string, from, to, before int) string {
 
 // TestP11_WhatWasBegunAnewProvesNothing empties Redis while the relay is deaf. Then another relay
 // begins an epoch for the topic. The client's position is the last that the relay knows. But more
-// may have been published before Redis lost it. So nothing may be recovered.
+// may have been published before Redis was emptied. So nothing may be recovered.
 func TestP11_WhatWasBegunAnewProvesNothing(t *testing.T) {
 	s := resuming(t, Config{})
 	s.stay()
@@ -405,8 +406,8 @@ func TestP11_WhoWaitsForWhatDoesNotComeIsLate(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_ForgedPositions resumes after positions that cannot be. Nothing must be recovered, nobody
-// else must notice, and the topic must go on in its epoch.
+// TestP11_ForgedPositions resumes after positions that cannot be. Nothing may be recovered, nobody
+// else may notice, and the topic must go on in its epoch.
 func TestP11_ForgedPositions(t *testing.T) {
 	s := resuming(t, Config{})
 	s.stay()

@@ -66,9 +66,9 @@ func TestP11_AnUnsubscribeBehindAResumeThatWaits(t *testing.T) {
 	}
 }
 
-// TestP11_NothingIsLostBetweenTheAnswerAndThePushes publishes at each moment of a resume: with each
-// event of the broker, the relay hears of one more publication first. The answer and the pushes
-// that follow must have everything once.
+// TestP11_NothingIsLostBetweenTheAnswerAndThePushes publishes at each moment of a resume: whenever
+// the broker brings an event that is no publication, another relay publishes one more message. The
+// answer and the pushes that follow must have everything once.
 func TestP11_NothingIsLostBetweenTheAnswerAndThePushes(t *testing.T) {
 	for _, since := range []string{"A-5", "A-100", "A-180", "A-200"} {
 		for _, stays := range []bool{false, true} {

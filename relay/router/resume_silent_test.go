@@ -198,8 +198,8 @@ func TestP11_StrictIsRefused(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_AConnectResumesAllItsTopics connects clients with several topics. Some of these need
-// pages of history, one is silent, and of one the client sees no history.
+// TestP11_AConnectResumesAllItsTopics connects clients with several topics. One of these needs
+// pages of history, two are silent, and of one the client sees no history.
 func TestP11_AConnectResumesAllItsTopics(t *testing.T) {
 	s := resuming(t, Config{})
 	s.stay()
@@ -216,7 +216,7 @@ func TestP11_AConnectResumesAllItsTopics(t *testing.T) {
 	for id := uint64(1); id <= 3; id++ {
 		s.saw(id, x+";;"+z+"; D-0; E-0")
 	}
-	if n := s.rl.broker.histories; n != 2 { // of z, after 31
+	if n := s.rl.broker.histories; n != 2 { // the pages of z after offset 31
 		t.Errorf("%d pages were read", n)
 	}
 	s.publish("w", 1)
@@ -226,8 +226,8 @@ func TestP11_AConnectResumesAllItsTopics(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_AnAnswerHasAMebibyteAtMost connects a client that missed more than that in three topics
-// together. Two of them must be recovered, and the third one must not.
+// TestP11_AnAnswerHasAMebibyteAtMost connects a client that missed more than a mebibyte in three
+// topics together. Two of them must be recovered, and the third one must not.
 func TestP11_AnAnswerHasAMebibyteAtMost(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	long := func(name, text string) {

@@ -47,7 +47,7 @@ func (s *resumes) come(clients ...uint64) {
 	s.settle()
 }
 
-// stay makes client 999 a member of topic x that stays. So the relay keeps a tail of x.
+// stay makes client 999 a lasting member of topic x. So the relay keeps a tail of x.
 func (s *resumes) stay() {
 	s.come(999)
 	s.say(999, "bind 1 x")
@@ -205,7 +205,7 @@ func TestP11_ManyThatComeBackCostOneReading(t *testing.T) {
 		}
 		delete(b.received, id)
 	}
-	if n := s.rl.broker.histories; n != 2 { // after 56; the tail begins after 136
+	if n := s.rl.broker.histories; n != 2 { // pages after offset 56; the tail begins after 136
 		t.Errorf("%d pages were read", n)
 	}
 	s.publish("x", 1)
@@ -241,7 +241,7 @@ func TestP11_ThePastServesThoseThatComeLater(t *testing.T) {
 	read(3, 150, 250, 0)
 	read(4, 20, 250, 3) // more than the past has
 	s.publish("x", 100)
-	read(5, 160, 350, 1) // the tail begins behind the past
+	read(5, 160, 350, 1) // the past ends before the tail begins
 	for range 4 {
 		s.wait(comebackAge / 2)
 	}
@@ -252,8 +252,9 @@ func TestP11_ThePastServesThoseThatComeLater(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_PastsAreBounded brings clients back to many topics at once. All pasts together must not
-// have more than a quarter of Config.TailBytes, but for the last one, and every client gets all.
+// TestP11_PastsAreBounded brings clients back to many topics, one after another. All pasts together
+// may take at most a quarter of Config.TailBytes. The newest past is kept even if it alone takes
+// more. Every client must get all that it missed.
 func TestP11_PastsAreBounded(t *testing.T) {
 	long := strings.Repeat("m", 4000)
 	for _, most := range []int{4 << 10, 1 << 20} {

@@ -25,7 +25,7 @@ func TestP5_AnEdgeStaysWholeThoughItsTakingWasCut(t *testing.T) {
 		rl.leave(false)
 		w.settle()
 		e.one(1, "uc", "first")
-		e.say(1, "{") // the relay answers this line, which finishes it
+		e.say(1, "{") // the answer of the relay finishes this frame
 		e.one(1, "uc", "second")
 		w.settle()
 		e.cut()

@@ -84,7 +84,8 @@ const (
 	kindUnread          = uint8(methods) + 1 // lineErrors[i] has the kind kindUnread + i
 )
 
-// kindToken counts commands whose token is missing or refused.
+// kindToken counts connects and refreshes whose token is missing or refused. A token that has
+// expired, or is not valid yet, does not count as refused here.
 var kindToken = kindUnread + uint8(slices.Index(lineErrors, errToken))
 
 // Kinds implements dialect.Dialect.

@@ -102,7 +102,7 @@ func words(d Dialect, s dialect.Session, p *dialect.Command) string {
 	return fmt.Sprintf("verb %d", p.Verb)
 }
 
-// rangeText returns a range in words. A range that says no more than that all may be seen is "".
+// rangeText returns a range in words. If a range only says that all may be seen, the result is "".
 func rangeText(r dialect.Range) (text string) {
 	if r.Most != rules.AllKept {
 		text += fmt.Sprintf(" most %d", r.Most)

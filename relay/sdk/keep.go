@@ -45,8 +45,8 @@ func markOf(i protocol.Instance, name string) (m mark) {
 	return m
 }
 
-// hash returns SHA-256 of an instance, the name of a purpose, and a text. The parameter of is the
-// name of the purpose. So the hashes of one text for two purposes differ.
+// hash returns SHA-256 of an instance, the name of a purpose, and a text. The parameter "of" is the
+// name of the purpose. The hashes of one text for two purposes differ.
 func hash(i protocol.Instance, of, text string) [sha256.Size]byte {
 	b := append(make([]byte, 0, 512), i[:]...)
 	b = append(append(append(b, of...), 0), text...)

@@ -65,7 +65,7 @@ var epochIn = regexp.MustCompile(`"epoch":"([^"]*)"`)
 // withEpochs returns recorded lines with our epochs: 7 for the first epoch of Centrifugo in these
 // lines, 8 for the second, and so on.
 func withEpochs(lines []string) (ours []string) {
-	known := map[string]string{"nope": "nope"} // this text is no epoch of Centrifugo either
+	known := map[string]string{"nope": "nope"} // the text "nope" is no epoch, so it stays as it is
 	for _, line := range lines {
 		ours = append(ours, epochIn.ReplaceAllStringFunc(line, func(text string) string {
 			theirs := epochIn.FindStringSubmatch(text)[1]
@@ -78,8 +78,8 @@ func withEpochs(lines []string) (ours []string) {
 	return ours
 }
 
-// placeOf returns the place with which a command gets the given reply, and the epoch and the offset
-// of the first publication in a push before it.
+// placeOf returns the place with which a command gets the reply in the given texts. If a push comes
+// before the reply, placeOf also returns the position of the push's publication.
 func placeOf(t *testing.T, replies []string) (at dialect.Place, pushed protocol.Position) {
 	t.Helper()
 	for _, text := range replies {

@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// epochText returns the text by which clients know an epoch. For 0 this is "0", which stands for an
-// epoch that is not known, and never for an epoch.
+// epochText returns the text by which clients know an epoch. For 0 this is "0", which says that the
+// epoch is not known. No known epoch has this text.
 func epochText(epoch uint64) string { return strconv.FormatUint(epoch, 10) }
 
 // parseEpoch returns the epoch for which epochText returns the text. If there is no such epoch, it
@@ -93,8 +93,8 @@ func pubsOf(list []dialect.Published) iter.Seq[Pub] {
 }
 
 // These texts have what a publication in a reply has besides its values. The epoch is the longest
-// that a broker gives. Only a publication with offset 1 has an epoch. It is still longer than a
-// publication with the longest offset that a broker gives.
+// that a broker gives. Only a publication with offset 1 has an epoch. Such a publication is longer
+// than a publication with the longest offset that a broker gives.
 const (
 	besides     = `{"data":,"offset":1,"tags":,"epoch":"9007199254740990"},`
 	besidesInfo = `"info":{"user":,"client":,"conn_info":},`
@@ -114,7 +114,7 @@ func (Dialect) PubSize(p *protocol.Content) int {
 	return n
 }
 
-// roomFor returns about how many bytes the publications of a place take in a reply.
+// roomFor returns about how many bytes the publications of the given places take in a reply.
 func roomFor(places []dialect.Place) (n int) {
 	for i := range places {
 		for _, one := range places[i].Missed {

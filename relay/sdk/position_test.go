@@ -130,8 +130,8 @@ func TestWhatIsAskedOfAHistory(t *testing.T) {
 	}
 }
 
-// TestWhatAClientIsToldOfItsPlace checks the replies to subscribes, and what connects say of the
-// same channels.
+// TestWhatAClientIsToldOfItsPlace checks the replies to subscribes, and what the replies to
+// connects say of the same channels.
 func TestWhatAClientIsToldOfItsPlace(t *testing.T) {
 	at := func(epoch, offset uint64) dialect.Place {
 		return dialect.Place{Kept: true, At: protocol.Position{Epoch: epoch, Offset: offset}}
@@ -248,7 +248,7 @@ func TestPublicationsOfAReplyAreTheirOwn(t *testing.T) {
 	}
 }
 
-// FuzzPubSize compares the bounds of publications with their texts.
+// FuzzPubSize compares the results of PubSize with the lengths of the texts of publications.
 func FuzzPubSize(f *testing.F) {
 	f.Add("bob", "c1", `say "hi"`, `{"name":"Bob"}`, `{"k":"v"}`, "", true)
 	f.Add("", "", "\x00\x01\t\n\"\\", "", "", `"\u0068i"`, false)
