@@ -139,7 +139,7 @@ func testBegunLater(t *testing.T, b Backend) {
 	if epoch <= at.Epoch {
 		t.Errorf("another topic began as %d, which is not later than %v", epoch, at)
 	}
-	// The other relay learns of the epoch from what was begun.
+	// The other relay learns of the epoch from its Began.
 	if again := begin(other, "group:next"); again != epoch {
 		t.Errorf("begun as %d, then as %d", epoch, again)
 	}

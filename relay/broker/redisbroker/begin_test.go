@@ -260,7 +260,7 @@ func TestBeginBehindALostRecord(t *testing.T) {
 }
 
 // TestWhatIsBegunIsLaterThanTheRecord plants records whose epoch the clock has not reached, and
-// which do not count: another server has begun the epoch, or nobody believes the offset. An epoch
+// which do not count: another server has begun the epoch, or the offset is not credible. An epoch
 // that is begun must be later, although the relay knows nothing of the epoch in the record.
 func TestWhatIsBegunIsLaterThanTheRecord(t *testing.T) {
 	t.Parallel()

@@ -47,8 +47,8 @@ local answers, texts, channels = {}, {}, {}
 
 -- Takes the mark of an instance out of the string marks. It returns the number and the time of that
 -- mark, and the string of the other marks. If the string has no mark of the instance, the number
--- and the time are those of the mark in the hash. If the hash has none either, or if the argument
--- hash is false, they are 0 0.
+-- and the time are those of the mark in the hash. They are 0 0 if that hash has no mark of the
+-- instance, or if the argument hash is false.
 local function take(marks, instance, hash)
   local at = find(marks, instance, 1, true)
   while at and at % 32 ~= 1 do at = find(marks, instance, at + 1, true) end
