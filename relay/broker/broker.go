@@ -55,9 +55,10 @@ type Broker interface {
 	ReadHistory(t protocol.Topic, after protocol.Position, token uint64)
 	// Begin decides the epoch of a topic that has no top. If the topic has a top, or if its epoch
 	// was decided before, Begin changes nothing. An epoch that another server has decided does not
-	// count, since publications in it may be lost. The topic's next publication has offset 1 of the
-	// epoch in Began, unless that epoch is forgotten first, as a top is, or the publication must
-	// begin a later epoch (see Publish.Known). Began answers the request.
+	// count, since publications in it may be lost. Began answers the request. The topic's next
+	// publication has offset 1 of the epoch in Began. There are two exceptions. The epoch may be
+	// forgotten first, as a top is. The publication may have to begin a later epoch (see
+	// Publish.Known).
 	Begin(t protocol.Topic, token uint64)
 	// CountSubscribers asks how many subscribers of a topic the back end counts. A subscription of
 	// this Broker counts too. Counted answers the request.
@@ -181,8 +182,9 @@ type Subscribed struct {
 	// Genuine says of Top, or of Begun, what History.Genuine says of History.Top. It may be false
 	// although it would be true in a History.
 	Genuine bool
-	// Begun is the epoch that Begin has decided, if Top is zero. It is 0 if there is none, or if
-	// the next publication is to begin a later epoch, since another server has decided this one.
+	// Begun is the epoch that Begin has decided, if Top is zero. It is 0 if no epoch is decided. It
+	// is also 0 if another server has decided the epoch, since the next publication is then to
+	// begin a later epoch.
 	Begun uint64
 }
 
@@ -226,9 +228,10 @@ type History struct {
 	Err          error
 }
 
-// Began answers Begin. Top is the topic's top. If nothing was published since its epoch was begun,
-// Top has the offset 0. No other event has a position with that offset. Genuine is as in History,
-// for Top. If Top has the offset 0, Genuine is true, unless the servers do not tell who they are.
+// Began answers Begin. Top is the topic's top. If nothing was published since the topic's epoch was
+// begun, Top has the offset 0. No other event has a position with that offset. Genuine says of Top
+// what History.Genuine says of History.Top. If Top has the offset 0, Genuine is false only if
+// servers do not tell who they are.
 type Began struct {
 	Token   uint64
 	Topic   protocol.Topic

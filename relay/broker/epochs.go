@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Epochs has the latest of the epochs that the method Saw has remembered, of whatever topic. New
-// epochs come from a clock, which may be set back. A Broker makes each new epoch later than the
+// Epochs has the latest epoch that the method Saw has remembered. The epochs of all topics count.
+// New epochs come from a clock, which may be set back. A Broker makes each new epoch later than the
 // latest one, so that no new epoch looks old to receivers. The zero value has no epoch.
 type Epochs struct{ latest atomic.Uint64 }
 

@@ -96,8 +96,9 @@ func testBegunIsNoTop(t *testing.T, b Backend) {
 	})
 }
 
-// testBegunKnown publishes to topics whose epoch is begun. A publisher that has seen nothing later
-// must go on in that epoch. Others must begin a later one, which has no Previous either.
+// testBegunKnown publishes to topics whose epoch is begun. A publisher that has seen no later
+// position must go on in that epoch. Any other publisher must begin a later epoch. In both cases
+// the publication must have no Previous.
 func testBegunKnown(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
 	for i, c := range []struct {
@@ -126,8 +127,8 @@ func testBegunKnown(t *testing.T, b Backend) {
 }
 
 // testBegunLater brings a topic into an epoch that the clock has not reached, as testLaterEpoch
-// does. The relay that saw it must begin later epochs on other topics, and what it begins must
-// count as seen, too.
+// does. The relay that saw this epoch must begin later epochs on other topics. An epoch that a
+// Began tells must count as seen, too.
 func testBegunLater(t *testing.T, b Backend) {
 	future := protocol.Position{Epoch: uint64(time.Now().Add(time.Hour).UnixMicro()), Offset: 1}
 	r, other := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
@@ -138,7 +139,7 @@ func testBegunLater(t *testing.T, b Backend) {
 	if epoch <= at.Epoch {
 		t.Errorf("another topic began as %d, which is not later than %v", epoch, at)
 	}
-	// The other relay learns of the epoch from what was begun.
+	// The other relay learns of the epoch from its Began.
 	if again := begin(other, "group:next"); again != epoch {
 		t.Errorf("begun as %d, then as %d", epoch, again)
 	}
@@ -193,15 +194,16 @@ func testBeginMany(t *testing.T, b Backend) {
 	}
 }
 
-// testBegunExpires begins the epochs of three topics, and waits until they are forgotten. It must
-// take as long as a last position is kept. Begin, Subscribe and Publish must then count nothing as
-// begun. What is begun again must be a later epoch.
+// testBegunExpires begins the epochs of three topics, and waits until they are forgotten. They must
+// be kept for as long as a last position. Begin, Subscribe and Publish must then count no epoch as
+// begun. An epoch that is begun again must be later.
 func testBegunExpires(t *testing.T, b Backend) {
 	t.Parallel() // this test waits for expiry
 	r := Start(t, b.NewBroker(t))
 	began := time.Now()
 	again, joined, published := begin(r, "group:again"), begin(r, "group:joined"), begin(r, "group:published")
-	// This is brief.HistoryAge and brief.MarkAge, and a little less, since clocks are not exact.
+	// This is a little less than the sum of brief.HistoryAge and brief.MarkAge, since clocks are
+	// not exact.
 	const kept = 7*time.Second - 100*time.Millisecond
 	Eventually(t, "forgotten by Begin", func() bool {
 		now := begin(r, "group:again")

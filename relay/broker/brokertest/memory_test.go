@@ -61,9 +61,10 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 }
 
-// TestWhatIsBegunIsSavedAndLoaded begins an epoch, saves it, and publishes in it. After a Load,
-// which stands for a restart of Redis, that epoch must count no more, since what was published in
-// it is lost. It must not count whether or not another one is begun first.
+// TestWhatIsBegunIsSavedAndLoaded begins an epoch, saves it, and publishes in it. Then comes a
+// Load, which stands for a restart of Redis. After that, the epoch must not count as begun, since
+// the publication in it is lost. The next publication must be in a later epoch. In one of two
+// cases, the test begins this later epoch before it publishes.
 func TestWhatIsBegunIsSavedAndLoaded(t *testing.T) {
 	for _, again := range []bool{false, true} {
 		m := NewMemory(MemoryConfig{})

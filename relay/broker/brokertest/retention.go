@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// These are the topics of testRetention. Of longTopic, more is kept than of others. For lessTopic,
-// less is asked for than is kept of every topic.
+// These are the topics of testRetention. For longTopic, the function raise asks for more than the
+// Config raised keeps of every topic. For lessTopic, the function asks for less.
 const (
 	longTopic  protocol.Topic = "group:long"
 	lessTopic  protocol.Topic = "group:less"
@@ -28,9 +28,9 @@ func raise(t protocol.Topic) broker.Retention {
 	return broker.Retention{}
 }
 
-// testRetention publishes to topics of which more is kept, or should be, than of others. Each topic
-// must keep its own number of publications, for its own time. The last position must be kept for as
-// long as a history and a mark together.
+// testRetention publishes to longTopic, lessTopic and usualTopic. Each topic must keep its own
+// number of publications, for its own time. The last position must be kept for as long as a history
+// and a mark together.
 func testRetention(t *testing.T, b Backend) {
 	t.Parallel() // this test waits for expiry
 	r, reader := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))

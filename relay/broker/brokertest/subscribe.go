@@ -72,9 +72,8 @@ func testFlush(t *testing.T, b Backend) {
 	listener.Join(group)
 	index, deaf := listener.Events(), false
 	// The function named flushed publishes msg, calls Flush, and waits for a Flushed. It returns
-	// true if this Flushed answers the call, its Heard is true, and msg has come. If msg has not
-	// come, although the Flushed answers the call and its Heard is true, the function fails the
-	// test, unless the subscription was lost.
+	// true if this Flushed answers the call, its Heard is true, and msg has come. If only msg is
+	// missing, and the subscription was not lost, the function fails the test.
 	flushed := func(msg string) bool {
 		t.Helper()
 		b.PublishBare(t, group, "1", msg)

@@ -12,9 +12,9 @@ import (
 // *History as an empty one.
 type History struct{ Items []broker.Publication }
 
-// The function next returns the position of the publication that follows a topic's top, or that is
-// the first of a begun epoch, if top has the offset 0. The position is in top's epoch, or is the
-// first of a new epoch. The argument old says that
+// The function next returns the position of a topic's next publication. The argument top is the
+// topic's top. If the topic has only a begun epoch, top is that epoch with the offset 0. The result
+// is in top's epoch, or is the first position of a new epoch. The argument old says that
 // publications after top may have been lost. The argument named known is the highest position that
 // the publisher knows of.
 //

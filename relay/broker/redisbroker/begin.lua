@@ -30,12 +30,12 @@ if lives and (offset > 0 or gave or ng == 0 or identity == '' or epoch >= lastep
 end
 
 if not lives then
-  -- The same positions are forgotten as when a message is published.
+  -- A position is forgotten in the same cases as in publish.lua.
   if now - stamp >= keep or epoch >= lastepoch then epoch = 0 end
   others, ng = sub(others, 8 * ng + 1), 0
 end
--- The clock may have been set back. So the new epoch is later than all that are known. The list may
--- know a later one than the record, since the record alone may have been lost.
+-- The clock may have been set back. So the new epoch is later than all known epochs. The list may
+-- have a later epoch than the record, since the record alone may have been lost.
 epoch = math.max(micros, epoch + 1, ended(KEYS[2]) + 1, latest + 1)
 if identity ~= '' then
   local kept = math.min(ng, mostgivers - 1)

@@ -63,9 +63,10 @@ func TestABegunRecord(t *testing.T) {
 	}
 }
 
-// TestBegunOnARestoredServer restores a server from a snapshot in which an epoch is begun. What was
-// published in that epoch since is lost. So nothing may tell that epoch as begun any more, and the
-// next publication must be in a later one, whether or not that is begun first.
+// TestBegunOnARestoredServer restores a server from a snapshot in which an epoch is begun. The
+// messages that were published in that epoch after the snapshot are lost. So no event may tell that
+// epoch as begun any more, and the next publication must be in a later epoch. In one of two cases,
+// the test begins this later epoch before it publishes.
 func TestBegunOnARestoredServer(t *testing.T) {
 	for _, again := range []bool{false, true} {
 		t.Run(fmt.Sprint("begun again ", again), func(t *testing.T) {
@@ -115,7 +116,8 @@ func TestBegunOnARestoredServer(t *testing.T) {
 }
 
 // TestATopOfAnotherServerIsNotGenuine restores a server from a snapshot. Subscribed, History and
-// Began must then say that it did not give the last position, until it has given one.
+// Began must then say that the last position is not genuine. Once the server itself has given a
+// position, Subscribed and Began must say that the last position is genuine.
 func TestATopOfAnotherServerIsNotGenuine(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -172,8 +174,8 @@ func TestBegunOnAServerPromotedInPlace(t *testing.T) {
 }
 
 // TestBeginKnowsItsServer changes the identity that the asker believes the server to have, as if
-// the server were replaced between two requests. The next Begin must fail, and the one after it
-// begin a later epoch than the one that counts as the other server's.
+// the server were replaced between two requests. The next Begin must fail. The epoch that it begins
+// counts as the other server's. So the Begin after it must begin a later epoch.
 func TestBeginKnowsItsServer(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -258,7 +260,7 @@ func TestBeginBehindALostRecord(t *testing.T) {
 }
 
 // TestWhatIsBegunIsLaterThanTheRecord plants records whose epoch the clock has not reached, and
-// which do not count: another server has begun the epoch, or nobody believes the offset. An epoch
+// which do not count: another server has begun the epoch, or the offset is not credible. An epoch
 // that is begun must be later, although the relay knows nothing of the epoch in the record.
 func TestWhatIsBegunIsLaterThanTheRecord(t *testing.T) {
 	t.Parallel()
@@ -275,8 +277,8 @@ func TestWhatIsBegunIsLaterThanTheRecord(t *testing.T) {
 	}
 }
 
-// TestBeginWhileRedisRefuses takes away what writing needs. Begin must fail, and work again when
-// Redis takes writes again.
+// TestBeginWhileRedisRefuses makes Redis refuse writes, in several ways. Begin must fail, and work
+// again when Redis takes writes again.
 func TestBeginWhileRedisRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -299,7 +301,7 @@ func TestBeginWhileRedisRefuses(t *testing.T) {
 			begunAs(t, r, "group:before")
 			from := r.Events()
 			do(c.take)
-			for range 2 { // before and, mostly, after the probe has noticed
+			for range 2 { // mostly, the probe notices before the second Begin
 				if answer := r.BeginOnce(group); answer.Err == nil {
 					t.Errorf("%+v", answer)
 				}
@@ -363,9 +365,10 @@ func TestBeginWithoutInfo(t *testing.T) {
 	}
 }
 
-// TestG3_BeginBehindAProxy puts a proxy before Redis that tells another run_id on each connection,
-// or in each reply. Begin must be answered all the same, and the identities that come with tops and
-// answers must not end the use of identities.
+// TestG3_BeginBehindAProxy puts a proxy before Redis. The proxy tells another run_id on each
+// connection, or in each reply. Begin must be answered all the same. If the run_id changes in each
+// reply, the identifier must give up. If it changes only with the connection, the identifier must
+// not give up, although many tops and answers come with an identity.
 func TestG3_BeginBehindAProxy(t *testing.T) {
 	for name, runs := range map[string]int32{"of connections": runsOfConnection, "of replies": runsOfReply} {
 		t.Run(name, func(t *testing.T) {
@@ -412,7 +415,8 @@ func TestTheEarlierLayoutIsTakenOverBehindABegunEpoch(t *testing.T) {
 	}
 }
 
-// TestRetentionOnRedis checks how long the keys live of topics of which more is kept.
+// TestRetentionOnRedis checks how long the keys of topics live, and how many publications are kept.
+// For some of the topics, Config.Retention asks for more than is usual, or for less.
 func TestRetentionOnRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

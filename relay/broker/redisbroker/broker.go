@@ -93,10 +93,10 @@ type probed struct {
 	named bool
 }
 
-// Broker is a broker.Broker on one Redis. It keeps up to six connections: to publish, to read
-// histories, begin epochs and count subscribers, to read the tops of new subscriptions, to probe,
-// to subscribe, and to hear the relays of other clusters. Further connections are open only
-// briefly.
+// Broker is a broker.Broker on one Redis. It keeps up to six connections: one to publish, one to
+// read histories, begin epochs and count subscribers, one to read the tops of new subscriptions,
+// one to probe, one to subscribe, and one to hear the relays of other clusters. Further connections
+// are open only briefly.
 type Broker struct {
 	state      *state
 	name       *backEndName

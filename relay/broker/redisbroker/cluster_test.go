@@ -268,7 +268,7 @@ func TestClusterCounts(t *testing.T) {
 	paused := replicaOf(cluster, cluster.Owner(keys("").record(group)))
 	paused.Pause()
 	brokertest.Eventually(t, "6 subscribers with a replica away", func() bool { return r.Count(group) == 6 })
-	// A message arrives, whichever of the running nodes it is published at.
+	// A message that is published at any of the running nodes arrives.
 	for i, s := range cluster.Servers {
 		if s == paused {
 			continue

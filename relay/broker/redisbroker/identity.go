@@ -89,8 +89,8 @@ func (i *identifier) told(asked whoCmds) (identity, error) {
 
 // The method named seenIn returns the identity that a server has told in its replies, as the method
 // named told does. But it returns the zero identity if the server did not answer, and it takes no
-// note of the identity. It is for replies that come so often, on so many connections, that a proxy
-// would soon seem to contradict itself.
+// note of the identity. The method is for replies that come often and on many connections. If it
+// noted the identities in these replies, a proxy would soon seem to contradict itself.
 func (i *identifier) seenIn(asked whoCmds) identity {
 	who := identityOf(field(asked.server.Val(), "run_id"), field(asked.replication.Val(), "master_replid"))
 	i.mu.Lock()

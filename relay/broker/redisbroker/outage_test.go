@@ -312,9 +312,9 @@ func TestFrozenInFlight(t *testing.T) {
 	}
 }
 
-// TestRefusing takes away what publishing needs. Publishing must fail, and Redis must count as away
-// for the right cause, but reading must go on. When Redis takes publications again, the refused
-// message must be published once.
+// TestRefusing makes Redis refuse publications, in several ways. Publishing must fail, and Redis
+// must count as away for the right cause, but reading must go on. When Redis takes publications
+// again, the refused message must be published once.
 func TestRefusing(t *testing.T) {
 	for _, c := range []struct {
 		name       string

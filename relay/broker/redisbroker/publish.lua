@@ -4,10 +4,9 @@
 -- KEYS, for each topic: its record, the list of its history, the hash of further marks
 -- ARGV[1] how many entries of a history are kept
 -- ARGV[2] [3] how many milliseconds a history and a mark are kept. A last position is kept as long
--- as
---   both together.
+--   as both together.
 -- ARGV[4] empty, or what is kept of each topic in place of ARGV[1] [2]: a size and an age, of eight
---   bytes each, one topic behind the other. Neither is less than ARGV[1] or [2].
+--   bytes each, one topic behind the other. No size is less than ARGV[1], no age less than ARGV[2].
 -- ARGV[5] the identity of this server, empty if it is not known
 -- ARGV[6] the latest epoch that the publisher has seen of any topic, 0 if it has seen none
 -- ARGV[7] the command to publish with: publish or spublish
@@ -48,8 +47,8 @@ local answers, texts, channels = {}, {}, {}
 
 -- Takes the mark of an instance out of the string marks. It returns the number and the time of that
 -- mark, and the string of the other marks. If the string has no mark of the instance, the number
--- and the time are those of the mark in the hash. If the hash has none either, or if the argument
--- hash is false, they are 0 0.
+-- and the time are those of the mark in the hash. They are 0 0 if that hash has no mark of the
+-- instance, or if the argument hash is false.
 local function take(marks, instance, hash)
   local at = find(marks, instance, 1, true)
   while at and at % 32 ~= 1 do at = find(marks, instance, at + 1, true) end
@@ -152,8 +151,8 @@ local function publish(topic, first, last)
       --   count in the last epoch.
       -- - The publisher has seen a later position. What was there is lost.
       -- - The last position has the last offset.
-      -- The first message of an epoch tells where the epoch before ended. So whoever missed the end
-      -- of that epoch learns of it.
+      -- The first message of an epoch tells where the epoch before ended. So a receiver learns
+      -- whether it missed the end of that epoch.
       local json = ARGV[at + 1]
       local goeson = epoch > 0 and offset < lastoffset
         and (gave or ng == 0 or identity == '' or epoch >= lastepoch)
@@ -163,12 +162,12 @@ local function publish(topic, first, last)
         id = format('%d-%d', epoch, offset)
         json = json .. id .. '"}'
       else
-        -- If only the record was lost, the list tells the last position. The list also tells it if
-        -- the epoch in the record was begun since then.
+        -- If only the record was lost, the list tells the last position. After that, a Begin may
+        -- have written a record with a begun epoch. The list still tells the last position then.
         local endepoch, endoffset = epoch, offset
         if stamp == 0 or epoch > 0 and offset == 0 then endepoch, endoffset = ended(list) end
         if not goeson then
-          -- The clock may have been set back. So the new epoch is later than all that are known.
+          -- The clock may have been set back. So the new epoch is later than all known epochs.
           epoch = math.max(micros, knownepoch + 1, epoch + 1, endepoch + 1, latest + 1)
         end
         id, offset = format('%d-1', epoch), 1

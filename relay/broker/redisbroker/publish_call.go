@@ -169,8 +169,8 @@ var publishSHA = hashOf(publishScript)
 type retention struct {
 	size          int
 	ageMS, markMS int64
-	// The function wanted returns what is to be kept of a topic, if that is more. The field is nil
-	// if the other fields count for all topics.
+	// The function wanted returns what is to be kept of a topic, if that is more than size and
+	// ageMS say. The field is nil if the other fields count for all topics.
 	wanted func(protocol.Topic) broker.Retention
 }
 

@@ -141,9 +141,9 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	}
 }
 
-// errOtherServer answers a Begin if another server has carried it out than the one whose identity
-// was passed with it. The epoch that was begun counts as that of another server. So the next Begin
-// begins a later one.
+// errOtherServer answers a Begin that had the identity of one server and was carried out by another
+// server. The epoch that was begun counts as that of the first server. So the next Begin begins a
+// later epoch.
 var errOtherServer = errors.New("another server began the epoch than the one that was asked for")
 
 // mayBegin finds out who the server is, if batch has requests to begin epochs. If such requests

@@ -90,8 +90,8 @@ func (s *subscriberConn) received(p push) {
 	s.tellLocked(broker.Received{Publication: publication(topic, envelope)})
 }
 
-// nowInForce notes that the subscriptions are in force. It is called when all topics that were
-// wanted when the connection began are subscribed.
+// nowInForce notes that the subscriptions are in force. It is called when the connection has
+// subscribed to all topics that were wanted at its beginning.
 func (s *subscriberConn) nowInForce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

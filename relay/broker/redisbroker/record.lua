@@ -32,8 +32,8 @@ local function open(key)
   return epoch, offset, stamp, writer, mark, set, ng, nm, hashed, sub(record, headlength + 1)
 end
 
--- Returns whether a position is credible, and whether another position can come after it. Behind
--- the last offset of an epoch, the next position is in a later epoch.
+-- Returns true if a position is credible and another position can come after it. Behind the last
+-- offset of an epoch, the next position is in a later epoch.
 local function credible(epoch, offset)
   return epoch > 0 and offset <= lastoffset and (epoch < lastepoch or epoch == lastepoch and offset < lastoffset)
 end

@@ -58,7 +58,7 @@ func (r record) text() string {
 // recordIn reads a record.
 func recordIn(t testing.TB, text string) (r record) {
 	t.Helper()
-	// The first writer's mark is behind the last position.
+	// The last writer's mark is in the head, behind the last position and its time.
 	const head, places = headLength, headLength - 35
 	if len(text) < head {
 		t.Fatalf("a record of %d bytes: %q", len(text), text)

@@ -158,7 +158,7 @@ func (s *subscriberConn) subscribed(t protocol.Topic, generation uint64, read st
 		return
 	}
 	if read.top.Before(a.top) {
-		// What was read does not say who gave a position of another epoch.
+		// The record that was read does not say which server gave a position of another epoch.
 		read.genuine = read.genuine && a.top.Epoch == max(read.top.Epoch, read.begun)
 		read.top, read.begun = a.top, 0
 	}
