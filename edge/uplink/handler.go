@@ -40,8 +40,8 @@ type Feed interface {
 	Joined(f link.Joined, answer bool)
 	Left(f link.Left, answer bool)
 	// Confirmed, Refreshed and Bound change a session of an SDK in the tables. The parameter answer
-	// means the same as for Joined. An error ends the link. If answer is false, a long answer is
-	// drained at once.
+	// means the same as for Joined. An error ends the link. If answer is false, the Feed says
+	// Drained of a long answer at once. The text of a Refreshed is never a long answer.
 	Confirmed(f link.Confirmed, answer bool) error
 	Refreshed(f link.Refreshed, answer bool) error
 	Bound(f link.Bound, answer bool) error

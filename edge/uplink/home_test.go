@@ -135,8 +135,8 @@ func TestAnEdgeReturnsIfTheNearerRelayIsNoBetter(t *testing.T) {
 	})
 }
 
-// The edge is offered a link, because its relay is better than some other relay. But the edge does
-// not use that other relay any more. The edge must stay where it is, and close the offered link.
+// The edge is offered a link to a relay that is better than some other relay. But the edge does not
+// use that other relay any more. The edge must stay where it is, and close the offered link.
 func TestAnOfferForAnotherRelayIsNotTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

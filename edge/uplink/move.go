@@ -183,7 +183,7 @@ type patience struct {
 	since  time.Time // when factor changed last
 }
 
-// The method now halves the factor once for each span of calmAfter that has passed since the
+// patience.now halves the factor once for each span of calmAfter that has passed since the
 // factor's last change, but not below 1. Then it returns the factor.
 func (p *patience) now(at time.Time) int {
 	for p.factor > 1 && at.Sub(p.since) >= calmAfter {

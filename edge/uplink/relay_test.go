@@ -213,8 +213,8 @@ func (r *fakeRelay) links() []*fakeLink {
 	return slices.Clone(r.accepted)
 }
 
-// The method last waits until all goroutines of the bubble are blocked, and returns the relay's
-// last link. The test fails if the relay has not had n links.
+// fakeRelay.last waits until all goroutines of the bubble are blocked, and returns the relay's last
+// link. The test fails if the relay has not had n links.
 func (r *fakeRelay) last(n int) *fakeLink {
 	r.t.Helper()
 	synctest.Wait()

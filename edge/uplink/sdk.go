@@ -127,7 +127,7 @@ func (l *Link) handleConfirmed(f link.Confirmed) error {
 // handleClose notes in the log that the relay has closed a session. The next relay does not know of
 // the close. Without this note, that relay would read what the client sent after the close.
 func (l *Link) handleClose(f link.Close) {
-	if f.Within == 0 { // otherwise the relay reads the session until its close
+	if f.Within == 0 { // otherwise the relay reads the session until the edge closes it
 		l.links.mu.Lock()
 		l.links.log.Close(f.Session)
 		l.links.mu.Unlock()

@@ -102,8 +102,8 @@ func TestReplayLeavesOutWhatIsFinished(t *testing.T) {
 	})
 }
 
-// TestAnswersOnce sends each answer of a relay twice, on two links. Each answer must be passed on
-// to a client once.
+// TestAnswersOnce sends each answer of a relay once on a first link, and twice on a second link.
+// Each answer must be passed on to a client once.
 func TestAnswersOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -92,7 +92,7 @@ type Hello struct {
 	Proof    []byte // HMAC-SHA256; the function prove returns it
 	Features uint64 // the features that the edge has
 	// Generation ranks the edge's links. The rank of a link has an effect once the edge has sent
-	// a frame behind Welcome. If two such links are of one instance, the relay keeps the link with
+	// a frame after Welcome. If two such links are of one instance, the relay keeps the link with
 	// the higher generation. A Generation of 0 means that the edge only asks who the relay is.
 	Generation uint64
 	// LogSize bounds the unfinished Messages that the edge has sent, in bytes.

@@ -87,9 +87,9 @@ type Bound struct {
 	Session uint64
 	Topic   uint64
 	Keep    []byte // the membership's keep
-	// Position is the last publication before the membership. The client has all publications up to
-	// it, or Text tells the client that it may not. If it is zero or unplaced, the position is not
-	// known.
+	// Position is the position of the topic's last publication before the membership. The client
+	// has all publications up to this position, or Text tells the client that some are missing. If
+	// Position is zero or unplaced, the position is not known.
 	Position protocol.Position
 	Text     []byte
 }
