@@ -87,9 +87,9 @@ func TestSource(t *testing.T) {
 }
 
 // TestB2_WhoHoldsWhatAnybodyNeedsIsNotTheHeaviest first uses four owners that hold no more than
-// Little. Three of them hold next to nothing, and one holds more. Their members must give way in
-// the order in which they joined. Then a new owner joins that holds more than Little. Its member
-// must give way first, although another owner has an older member.
+// Little. Three of them hold next to nothing, and one holds more. The members of all four owners
+// must give way in the order in which the members joined. Then a new owner joins that holds more
+// than Little. Its member must give way first, although another owner has an older member.
 func TestB2_WhoHoldsWhatAnybodyNeedsIsNotTheHeaviest(t *testing.T) {
 	c := Crowd[int, int]{Little: 10}
 	flood := []*Member[int, int]{c.Join(1, 1, 1), c.Join(2, 2, 1)}

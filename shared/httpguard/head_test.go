@@ -129,8 +129,8 @@ func TestA1_TheBeginOfASecondRequestEndsTheIdlePhase(t *testing.T) {
 	}
 }
 
-// TestA1_LongHeadsAreBoundedTogether checks that the oldest unfinished head gives way when there
-// are too many long ones.
+// TestA1_LongHeadsAreBoundedTogether checks that the oldest long head gives way when there are too
+// many unfinished long heads. An older head that is short must stay.
 func TestA1_LongHeadsAreBoundedTogether(t *testing.T) {
 	long := "GET /livez HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("x", 6<<10)
 	onSite(t, Config{Handler: live}, func(s site) {

@@ -19,8 +19,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
-// pipes is a listener whose connections have no buffers. A write to a peer that does not read
-// blocks.
+// pipes is a listener whose connections have no buffers. A write blocks until the peer reads.
 type pipes chan net.Conn
 
 func (p pipes) Accept() (net.Conn, error) {

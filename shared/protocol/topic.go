@@ -32,9 +32,9 @@ func (t Topic) IsUser() bool { return strings.HasPrefix(string(t), userPrefix) }
 // IsGroup reports whether t is the topic of a group.
 func (t Topic) IsGroup() bool { return strings.HasPrefix(string(t), groupPrefix) }
 
-// Name returns what follows "user:" or "group:" in the name of t, and "" for any other topic. The
-// result is the id of the user or group that t belongs to. If the result is no valid id, t is a
-// topic of SDK clients alone.
+// Name returns what follows "user:" or "group:" in the name of t: the id of the user or group that
+// t belongs to. If this id is not valid, t is a topic of SDK clients alone. For a topic with
+// neither prefix, Name returns "".
 func (t Topic) Name() string {
 	for _, prefix := range [...]string{userPrefix, groupPrefix} {
 		if name, ok := strings.CutPrefix(string(t), prefix); ok {

@@ -16,7 +16,7 @@ import (
 // test binary in this way, since signals need a process of their own.
 func TestMain(m *testing.M) {
 	if how := os.Getenv("SIGNAL_TEST_PROGRAM"); how != "" {
-		if how != "ignores" { // Notify undoes that SIGHUP is ignored, as under nohup
+		if how != "ignores" { // under nohup, SIGHUP is ignored until Notify is called
 			signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 		}
 		program(func(ctx context.Context, _ sample, _ Process) error {

@@ -30,9 +30,9 @@ func needRedis(t *testing.T) {
 
 var tiny = scale{sessions: 500, time: 40}
 
-// TestBench runs the bench with few sessions, without the scenarios link and restart. Exactly the
-// scenarios that the options select must be in the table. Rows for CPU time must be above 0, and
-// rows with Redis above the same rows without it.
+// TestBench runs the bench with few sessions, without the scenarios link, restart and resume.
+// Exactly the scenarios that the options select must be in the table. Rows for CPU time must be
+// above 0, and rows with Redis above the same rows without Redis.
 func TestBench(t *testing.T) {
 	long.Only(t, "it runs the bench, which takes minutes")
 	needRedis(t)
@@ -95,7 +95,8 @@ func TestBench(t *testing.T) {
 }
 
 // TestGrow measures along all axes, with few sessions and topics and for a short time. It checks
-// that no cost is 0, and that each figure has its chart.
+// that each figure that names a chart has this chart, and that each cost is above 0. Only the CPU
+// time at rest may be 0.
 func TestGrow(t *testing.T) {
 	long.Only(t, "it runs the bench, which takes minutes")
 	needRedis(t)

@@ -66,10 +66,10 @@ func growResync(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	return []growth.Figure{f}, err
 }
 
-// bench.told adds to f what a restart of the relay costs while there are n topics or sessions. The
-// relay is killed and started again, and then each stream sends one message. The first figure is
-// the time until all these messages have reached their receivers. The other two figures are CPU
-// times, which also include up to one second after that moment.
+// bench.told adds to f what a restart of the relay costs while there are n topics or sessions. When
+// the relay is killed, each stream sends one message, and the relay is started again at once. The
+// first figure is the time until all these messages have reached their receivers. The other two
+// figures are CPU times, which also include up to one second after that moment.
 //
 // Each figure is the smaller of the values of two rounds. There are only two rounds, because before
 // each round it takes seconds until the edges count their links as settled.

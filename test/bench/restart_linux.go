@@ -119,8 +119,8 @@ func (o *outages) fromHistory(ctx context.Context) map[int]float64 {
 }
 
 // The function since returns how many publications the relays sent from history between two calls
-// of fromHistory. Its first argument is the result of the later call, and its second argument that
-// of the earlier one. Relays that ended between the calls are left out.
+// of fromHistory. Its first argument is the result of the later call. Its second argument is the
+// result of the earlier call. Relays that ended between the calls are left out.
 func since(now, before map[int]float64) (n float64) {
 	for process, sent := range now {
 		n += max(0, sent-before[process])

@@ -30,7 +30,8 @@ type storm struct {
 
 const busyPace = 500
 
-// The functions below return the names of the cases. The goals in goals_linux.go refer to them.
+// The functions below return the names of the cases. The goals in goals_linux.go refer to these
+// names.
 func hotCase(clients int) string { return fmt.Sprintf("%d sessions come back to one topic", clients) }
 func ownCase(clients int) string {
 	return fmt.Sprintf("%d sessions come back, each to a topic of its own and to one of 10 members", clients)
@@ -95,7 +96,8 @@ func (b *bench) storm(ctx context.Context, s *site, l *load.Loop, c storm, r row
 			}
 		}
 	}
-	// Each of several users sends to some of the topics, since a user may not send to any number.
+	// A user may send only to a limited number of topics. So there are several users, and each of
+	// them sends to some of the topics.
 	var err error
 	if w.speakers, err = w.open(ctx, s, l, "speaker", 20); err != nil {
 		return err
@@ -189,7 +191,8 @@ func (b *bench) comesBack(ctx context.Context, s *site, l *load.Loop, w *crowd, 
 	r.add("CPU of Redis per resume", "µs", micros(t.redis, n), 0)
 	r.add("messages per resume", "", float64(publications)/float64(n), 0)
 	r.add("LRANGE and XRANGE in Redis, those in scripts included", "", float64(read), 0)
-	// A page of a busy topic's history takes several of these commands, and is one of many.
+	// A busy topic has many pages of history, and each page takes several of these commands. So
+	// this check is not for the busy topic.
 	if s.cluster != nil && len(w.all) == 1 && !w.busy && read > n/10 {
 		return fmt.Errorf("the history of one topic was read by %d commands for %d sessions", read, n)
 	}
@@ -247,7 +250,7 @@ func (w *crowd) message(s *site, t load.Topic) string {
 }
 
 // crowd.talk sends busyPace messages a second to the topic, by a session of its own in a goroutine.
-// The returned function ends that, and may be called twice.
+// The returned function ends the sending, and may be called twice.
 func (w *crowd) talk(ctx context.Context, s *site) (stop func() error, err error) {
 	l, err := load.NewLoop(s.form.dialect)
 	if err != nil {

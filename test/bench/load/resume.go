@@ -14,8 +14,8 @@ func Subscribe(id int, t Topic) string {
 	return fmt.Sprintf(`{"id":%d,"subscribe":{"channel":"%s","flag":1}}`, id, t.channel())
 }
 
-// Resume returns the command that subscribes to a topic, and asks for all that came after a
-// position. Otherwise the command is that of Subscribe.
+// Resume returns the command of Subscribe with one addition: the command also asks for all that
+// came after a position.
 func Resume(id int, t Topic, after Position) string {
 	return fmt.Sprintf(`{"id":%d,"subscribe":{"channel":"%s","recover":true,"epoch":"%s","offset":%s,"flag":1}}`,
 		id, t.channel(), after.Epoch, after.Offset)

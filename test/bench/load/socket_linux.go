@@ -45,7 +45,7 @@ func (l *Loop) take(s *Socket) error {
 	buf := append(l.buf[:0], s.partial...)
 	if len(buf) == cap(buf) {
 		buf = append(buf, make([]byte, len(buf))...)[:len(buf)]
-		l.buf = buf[:0] // so that the next long frame needs no further one
+		l.buf = buf[:0] // so that the next long frame needs no further buffer
 	}
 	n, err := unix.Read(s.fd, buf[len(buf):cap(buf)])
 	switch {
