@@ -64,7 +64,7 @@ func TestOpenOnlyOnLoopback(t *testing.T) {
 		{"EDGE_ADDR=[::]:8080", said},
 		{"EDGE_ADDR=example.com:8080", said},
 		{"EDGE_ADDR=:8080 JWT_KEYS=k:0123456789abcdef", said},
-		{"EDGE_ADDR=28080", `EDGE_ADDR: "28080" is not an address`}, // and not a word of EDGE_AUTH
+		{"EDGE_ADDR=28080", `EDGE_ADDR: "28080" is not an address`}, // no error about EDGE_AUTH
 		{"EDGE_ADDR=:8080 EDGE_AUTH=open", ""},
 		{"EDGE_ADDR=:8080 EDGE_AUTH=jwt JWT_KEYS=k:0123456789abcdef", ""},
 		{"EDGE_ADDR=:8080 EDGE_AUTH=jwt", "JWT_KEYS: is required"},

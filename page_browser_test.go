@@ -136,8 +136,8 @@ func TestTheSDKTabAnswersPings(t *testing.T) {
 const screenshot = "EDGERELAY_SCREENSHOT"
 
 // The variable tabs is a page that shows the product's page twice, side by side, in two iframes
-// that look like tabs of a browser. Each iframe stands for a tab. If the URL of that page has ?sdk,
-// the second iframe shows the SDK tab.
+// that look like tabs of a browser. Each iframe stands for a tab. If the URL of the page tabs has
+// ?sdk, the second iframe shows the SDK tab.
 //
 //go:embed testdata/tabs.html
 var tabs []byte

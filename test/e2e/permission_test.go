@@ -68,10 +68,10 @@ func namesLike(name string) []string {
 	}
 }
 
-// In TestP14_NoNameIsAWayAroundTheRules, a user called eve may neither read nor write some
-// channels. Eve tries names that are similar to the names of these channels, and frames that name
-// two channels. Eve does so as a client of the chat, and as a client of an SDK. Two other users may
-// use the channels, since their tokens name these channels. No message of these users may come to
+// In TestP14_NoNameIsAWayAroundTheRules, a user called eve may not write to some channels, and may
+// read only one of them, news. Eve tries names that are similar to the names of these channels, and
+// frames that name two channels. Eve does so as a client of the chat, and as a client of an SDK.
+// The tokens of two other users name most of these channels. No message of these users may come to
 // eve, and no message of eve may come to them. Then the relay is killed and starts again. The new
 // boot judges the same clients, and the same must hold.
 func TestP14_NoNameIsAWayAroundTheRules(t *testing.T) {

@@ -48,8 +48,9 @@ func (c sdkRaw) send(first byte, message string) {
 	}
 }
 
-// sdkRaw.next returns the next text that is no ping, without what place matches. If a close frame
-// comes, it returns "close" with the code. It answers the pings that come before.
+// sdkRaw.next returns the next text that is no ping. It removes the matches of the variable place
+// from the text. If a close frame comes, sdkRaw.next returns "close" with the code. It answers the
+// pings that come before.
 func (c sdkRaw) next() string {
 	c.t.Helper()
 	c.SetReadDeadline(time.Now().Add(client.Patience))

@@ -29,8 +29,8 @@ func TestP7_AnEdgeOnASlowLinkIsBehindAndCostsNobodyElse(t *testing.T) {
 		}
 		slow.Links()[0].Throttle(10 << 10)
 		text := func(i int) string { return fmt.Sprintf("%d %s", i, strings.Repeat("x", 16<<10)) }
-		// The slow edge falls behind when the relay's buffer for it, 4 MiB, and the sockets on the
-		// way are full.
+		// The slow edge falls behind when the sockets on the way are full, and the relay's buffer
+		// of 4 MiB for this edge is full too.
 		n := 0
 		for ; n < 2500 && (n%100 > 0 || r.Metrics().Sum(metricBehind) == 0); n++ {
 			a.Send(chat.Group(g, text(n)))

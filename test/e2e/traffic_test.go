@@ -16,7 +16,7 @@ import (
 
 // traffic is a set of users who send numbered messages until finish is called. They send direct
 // messages, group messages and broadcasts. Each user must get exactly the messages that are meant
-// for this user. The user must get each of them once, and in order within the message's stream.
+// for this user, each of them once. The messages of one stream must come in order.
 type traffic struct {
 	t     *testing.T
 	group string

@@ -77,7 +77,7 @@ func (s *Server) identify(how *TLS) {
 	})
 }
 
-// Client returns a client of the server. When the client needs a connection it dials once, while
+// Client returns a client of the server. When the client needs a connection, it dials once, while
 // go-redis by default dials up to five times. The client is closed at the end of the test, and by
 // RestartTLS.
 func (s *Server) Client() *redis.Client { return s.client }

@@ -40,7 +40,7 @@ type Client struct {
 
 	mu       sync.Mutex
 	messages []Message
-	ended    error         // why reading ended; after the end of reading it needs no mutex
+	ended    error         // why reading ended; no mutex is needed once done is closed
 	arrived  chan struct{} // closed by the next arrival, or when reading ends
 	next     int           // index of the first message that is not seen yet
 }

@@ -40,7 +40,7 @@ type Line struct {
 	Connect *Connected `json:"connect"`
 	Push    *Push      `json:"push"`
 
-	results map[string]json.RawMessage // all members of the object
+	results map[string]json.RawMessage // all members of an answer; nil for other lines
 }
 
 // Failure is the answer to a command that failed.
@@ -66,7 +66,7 @@ func (c *Connected) Subscribed(channel string) bool {
 	return ok
 }
 
-// Push is a message about a channel that the server sends without being asked. Pub is nil if the
+// Push is a message about a channel. The server sends a push without being asked. Pub is nil if the
 // push is no publication.
 type Push struct {
 	Channel string `json:"channel"`

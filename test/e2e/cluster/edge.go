@@ -24,9 +24,9 @@ func (c *Cluster) StartEdge(env Env, relays ...*Relay) *Edge {
 	return e
 }
 
-// Edge.settle waits until the edge does not list the broker as degraded. On a busy machine Redis,
-// and the relays that check Redis, need time to start. After 5 s Edge.settle gives up, since the
-// test may have taken Redis away.
+// Edge.settle waits until the edge does not list the broker as degraded. On a busy machine,
+// Redis and the relays that check Redis need time to start. After 5 s Edge.settle gives up, since
+// the test may have taken Redis away.
 func (e *Edge) settle() {
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
 		if _, body := e.Ready(); !strings.Contains(body, `"broker"`) {

@@ -8,7 +8,7 @@ type part struct {
 
 	c     *Cluster
 	env   Env
-	addr  string // address for clients or links at which the last boot itself listens
+	addr  string // address where the last boot itself listens, for clients or for links
 	admin string
 	links []*Proxy
 	run   server

@@ -19,7 +19,7 @@ func NeedRedis(t testing.TB) {
 	redistest.Need(t)
 }
 
-// With the options durable, Redis hands every write to the kernel before it answers. A kill then
+// With these options, Redis hands every write to the kernel before it answers. A kill then
 // loses nothing that was acknowledged. Redis does not wait for the disk, since a busy disk can
 // silence Redis for seconds.
 var durable = []string{"--appendonly", "yes", "--appendfsync", "no"}

@@ -97,7 +97,7 @@ func (l *ledger) audit() (a audit) {
 			}
 		}
 	})
-	refused := map[stream]map[int64]bool{} // missing numbers that the sender's refusals may explain
+	refused := map[stream]map[int64]bool{} // missing numbers that a refusal may explain
 	for _, u := range l.users {
 		before := map[stream]int64{} // by stream: last number that came in the user's earlier lives
 		b := &a.clients[u.index]

@@ -473,7 +473,7 @@ func (n *life) has(due map[stream]int64) {
 	}
 }
 
-// ledger.begin makes silences, and waits for answers, count only from now on.
+// ledger.begin forgets the silences so far, and how long answers took so far.
 func (l *ledger) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

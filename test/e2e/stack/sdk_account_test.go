@@ -219,10 +219,10 @@ func (b *sdkBooks) delay(d delay) {
 	}
 }
 
-// life.knock subscribes to a channel called door, or unsubscribes from it if the user is
-// subscribed. So the SDK users of a group come and go there, again and again. Nothing is published
-// there. The books only want the answers to these commands in time. life.knock does not wait for
-// the answer, and does nothing while an earlier command of life.knock is not answered.
+// life.knock subscribes to the channel door:GROUP of the user's group, or unsubscribes from it if
+// the user is subscribed. So the SDK users of a group come and go there, again and again. Nothing
+// is published there. The books only want the answers to these commands in time. life.knock does
+// not wait for the answer, and does nothing while an earlier command of life.knock is not answered.
 func (n *life) knock() {
 	n.mu.Lock()
 	method := "subscribe"
