@@ -89,9 +89,10 @@ func TestTheGoProgramOfTheAppsPageTalks(t *testing.T) {
 }
 
 // TestTheGoProgramOfTheAppsPageLoadsWhatItMissed runs the second Go program of docs/apps.md, with a
-// back end that knows how many publications there are. The program is cut off twice. It must load
-// the state at its start, must not load it again when it is given all that it missed, and must load
-// it when it missed more than history keeps.
+// back end that knows how many publications there are. The program must load the state at its
+// start. Then the program is cut off twice. The first time, history keeps all that the program
+// misses, and the program must not load the state again. The second time, the program misses more
+// than history keeps, and must load the state.
 func TestTheGoProgramOfTheAppsPageLoadsWhatItMissed(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))

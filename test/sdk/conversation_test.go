@@ -67,8 +67,8 @@ type conversation struct {
 type place struct {
 	known bool // it has a position
 	position
-	// ahead counts publications that came without an offset. Such a publication may take the place
-	// of one that has an offset, and then comes only once.
+	// ahead counts publications that came without an offset. Such a publication may have an offset
+	// in the history. It does not come again with that offset, so the offset may be missing.
 	ahead uint64
 }
 
@@ -103,7 +103,7 @@ func (c *conversation) answers(message []byte) (problem string) {
 func (c *conversation) line(line []byte) string {
 	var r reply
 	if json.Unmarshal(line, &r) != nil {
-		return "" // the function problem says so
+		return "" // the function problem reports such a line
 	}
 	if p := r.Push; p != nil {
 		if p.Unsubscribe != nil {

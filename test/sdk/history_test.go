@@ -152,7 +152,8 @@ func TestP11_LongHistoriesAreReadInParts(t *testing.T) {
 	bob.stood()
 }
 
-// since returns what to ask for behind a position; nil stands for the beginning.
+// since returns the position to name in a history command that asks for what follows the given
+// position. The result is nil if the given offset is 0.
 func since(at centrifuge.StreamPosition) *centrifuge.StreamPosition {
 	if at.Offset == 0 {
 		return nil

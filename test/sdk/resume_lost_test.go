@@ -40,7 +40,7 @@ func restored(t *testing.T, _ func(addr string)) oldData {
 }
 
 // promoted returns a Redis that dies. Its replica takes its place, and lacks the newest data. The
-// function moves leads the relays to another server.
+// parameter moves is a function that leads the relays to another server.
 func promoted(t *testing.T, moves func(addr string)) oldData {
 	master := redistest.Start(t)
 	stream := cluster.NewProxy(t, loopback.FreeAddr(t), master.Addr)
@@ -65,12 +65,12 @@ func promoted(t *testing.T, moves func(addr string)) oldData {
 	}}
 }
 
-// TestP11_WhatRedisHasLostIsNotCalledRecovered cuts two clients off. The first one has got what
-// Redis still has later, and the second one more than that. Then Redis loses its newest data. Both
-// clients come to another relay, before or after the next publication. Both must be told that
-// something may be lost, and must get what is published from then on. A third client comes back to
-// the relay that it had before. That relay may know all that was published, until it hears of a new
-// epoch. A fourth client stays there, and must get everything.
+// TestP11_WhatRedisHasLostIsNotCalledRecovered cuts two clients off: the first before the call of
+// oldData.keep, and the second after that call. Then Redis loses its newest data. Both clients come
+// to another relay, before or after the next publication. Both must be told that something may be
+// lost, and must get what is published from then on. A third client comes back to the relay that it
+// had before. That relay may know all that was published, until it hears of a new epoch. A fourth
+// client stays at that relay, and must get everything.
 func TestP11_WhatRedisHasLostIsNotCalledRecovered(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]func(*testing.T, func(string)) oldData{

@@ -170,9 +170,10 @@ func TestP11_AClientThatWasCutOffGetsWhatItMissed(t *testing.T) {
 	}
 }
 
-// TestP11_TheSubsOfAConnectAreRecovered connects with two channels in the field subs, as a client
-// does whose server once subscribed it to them. One channel was published to since. Both must be
-// recovered, and the publications must be in the reply.
+// TestP11_TheSubsOfAConnectAreRecovered connects with two channels in the field subs. SDKs do so
+// with channels to which the server has subscribed them at an earlier connect. While the client was
+// away, one of the channels got publications. Both channels must be recovered, and the publications
+// must be in the reply.
 func TestP11_TheSubsOfAConnectAreRecovered(t *testing.T) {
 	t.Parallel()
 	_, edges := twoEdges(t, cluster.Env{"RELAY_CHANNELS": openRules})
@@ -208,9 +209,10 @@ func TestP11_TheSubsOfAConnectAreRecovered(t *testing.T) {
 	}
 }
 
-// TestP11_AChannelThatWasSilentIsRecovered subscribes to channels to which nobody has published
-// yet. The client is cut off before the first publication, or behind it, or nothing is ever
-// published. It must get everything in each case.
+// TestP11_AChannelThatWasSilentIsRecovered subscribes to three channels to which nobody has
+// published yet. The first publication of one channel comes before the client is cut off. The first
+// publication of another channel comes while the client is away. The third channel gets none until
+// the client has come back. The client must get everything.
 func TestP11_AChannelThatWasSilentIsRecovered(t *testing.T) {
 	t.Parallel()
 	_, edges := twoEdges(t, cluster.Env{"RELAY_CHANNELS": openRules})
@@ -367,9 +369,10 @@ func TestP11_ClientsComeAndGoWhileOthersTalk(t *testing.T) {
 	t.Logf("%d publications, %d clients came back %d times", pub.next, clients, again)
 }
 
-// TestP11_ATrimmedHistoryIsNotCalledRecovered publishes more than the history of a channel keeps
-// while a client is cut off, and as much as it keeps while the client is cut off again. The first
-// time the client must be told that something is lost. The second time it must get everything.
+// TestP11_ATrimmedHistoryIsNotCalledRecovered cuts a client off twice. The first time, more is
+// published than the history of the channel keeps, and the client must be told that something is
+// lost. The second time, as much is published as the history keeps, and the client must get
+// everything.
 func TestP11_ATrimmedHistoryIsNotCalledRecovered(t *testing.T) {
 	t.Parallel()
 	for name, env := range map[string]cluster.Env{
@@ -408,8 +411,8 @@ func TestP11_ATrimmedHistoryIsNotCalledRecovered(t *testing.T) {
 }
 
 // TestP11_APositionIsNeverBelieved names positions that the server never gave: of the future, of
-// another channel, and with epochs that are none. Nothing may be recovered, and the channel must go
-// on where it was.
+// another channel, and with epochs that never were. Nothing may be recovered, and the channel must
+// go on where it was.
 func TestP11_APositionIsNeverBelieved(t *testing.T) {
 	t.Parallel()
 	_, edges := twoEdges(t, cluster.Env{"RELAY_CHANNELS": openRules})

@@ -15,7 +15,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// reads returns how often a Redis was asked for a part of a list. Relays read histories so.
+// reads returns how often a Redis was asked for a part of a list. Relays read histories with
+// such requests.
 func reads(t *testing.T, r *redistest.Server) int {
 	t.Helper()
 	text := r.Client().InfoMap(t.Context(), "commandstats").Item("Commandstats", "cmdstat_lrange")
@@ -27,13 +28,14 @@ func reads(t *testing.T, r *redistest.Server) int {
 	return n
 }
 
-// TestP11_AStormOfClientsIsRecovered lets 300 clients leave and come back at once: to one channel
-// in which they missed many publications, and each to a channel of its own. Nothing may be lost, no
-// connection may end, and the channel of all may not be read once for each client.
+// TestP11_AStormOfClientsIsRecovered lets 300 clients leave and come back at once. In one run all
+// clients are in one channel, in which they missed many publications. In the other run each client
+// is in a channel of its own. Nothing may be lost, and no connection may end. The history of the
+// one channel may not be read once for each client.
 func TestP11_AStormOfClientsIsRecovered(t *testing.T) {
 	const clients = 300
 	config := centrifuge.Config{
-		WriteTimeout: patienceOfSDKs, HandshakeTimeout: patienceOfSDKs, // as for a crowd
+		WriteTimeout: patienceOfSDKs, HandshakeTimeout: patienceOfSDKs, // for busy machines, as in gather
 		NetDialContext: (&net.Dialer{}).DialContext,
 	}
 	for _, c := range []struct {
@@ -99,7 +101,7 @@ func TestP11_AStormOfClientsIsRecovered(t *testing.T) {
 			for i, u := range crowd {
 				u.whole(c.channel(i), 0, c.missed+1)
 				u.mu.Lock()
-				if len(u.ended) != 2 || u.connected != 2 { // of Disconnect and Connect
+				if len(u.ended) != 2 || u.connected != 2 { // Disconnect and Connect add one each
 					t.Errorf("%s was told %q", u.user, u.ended)
 				}
 				u.mu.Unlock()

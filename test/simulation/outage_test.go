@@ -95,8 +95,8 @@ func (w *world) newcomers() {
 
 // servedBy checks that each frame has reached every member on the sender's relay who must get it,
 // and that the frame is not published yet. It also checks that every session of the chat is a
-// member of some topic, and that every session of an SDK is confirmed, unless its connect is not in
-// the log. In the first outage, and after a failure, servedBy checks nothing.
+// member of some topic. A session of an SDK must be confirmed if its connect is in the log. In the
+// first outage, and after a failure, servedBy checks nothing.
 func (w *world) servedBy(said []*frame) {
 	if !w.settledOnce || w.failure != "" {
 		return

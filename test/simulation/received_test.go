@@ -21,9 +21,9 @@ func (m *model) late(i *interest, c cause, text string) bool {
 }
 
 // stale reports whether an entry that Redis lost may reach a session that came after the loss.
-// There are two cases. In the first case, Redis has the entry again. A session that came while
-// Redis lacked the entry then has no position. In the second case, a relay without Redis has the
-// entry in its tail, and does not know of the loss.
+// There are two cases. In the first case, Redis has the entry again. The session came while Redis
+// lacked the entry, and has no position. In the second case, a relay without Redis has the entry in
+// its tail, and does not know of the loss.
 func (m *model) stale(e *entry) bool {
 	return e.restored || e.gone && !m.awaySince(m.w.now).IsZero()
 }
@@ -94,7 +94,7 @@ func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 			case x.id != id:
 			case s.sdk == nil:
 				x.class = mustNot
-			case x.class == must: // its place may be before the publication
+			case x.class == must: // the client's place may be before the publication
 				x.class = may
 			}
 		}
@@ -163,7 +163,7 @@ func (m *model) delivered(s *session, c cause, text string) {
 		m.w.fail("%s: %s/%d (%s) got %q (on %s at %v), %s", promise, s.e.name, s.id, s.user, text, c.topic, c.position, what)
 	}
 	if s.leaving && !c.position.IsZero() {
-		return // an edge with sockets does not give it to the session
+		return // a real edge gives no publication with a position to such a session
 	}
 	if s.sdk != nil {
 		if c.lost {
@@ -188,8 +188,8 @@ func (m *model) delivered(s *session, c cause, text string) {
 	case s.interests[c.topic] == nil:
 		fail("P6", "and has nothing to do with that topic")
 	case s.sdk != nil && s.had[c.id] && !c.ahead && m.cameBehind(s, c.topic, c.id):
-		// It was given the message ahead, and has become a member anew since. The method followed
-		// has checked the position.
+		// The client was given the message ahead, and has become a member anew since. The method
+		// model.followed has checked the position.
 	case c.id != 0 && !m.once(s, c, fail):
 	case c.ahead:
 		m.deliveredAhead(s, c, text, fail)
@@ -227,8 +227,8 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 }
 
 // cameBehind reports whether a client of an SDK has become a member after its edge was given a
-// message ahead. The client gets that message when it is published, since its place is before the
-// publication.
+// message ahead. The place of such a client is before the publication of the message. So the client
+// gets the publication.
 func (m *model) cameBehind(s *session, t protocol.Topic, id uint64) bool {
 	at := m.edges[s.e.instance].aheadAt[id]
 	return !at.IsZero() && !s.interests[t].since.Before(at)

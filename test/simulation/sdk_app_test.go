@@ -31,8 +31,8 @@ type trail struct {
 	wanted   bool // the app has asked to be subscribed
 	served   bool // the last connect has subscribed the app
 
-	// The fields from here on belong to the model. If the field known is true, the field at is the
-	// last publication that the app has got, or was told of as its place.
+	// The fields from here on belong to the model. If trail.known is true, trail.at is the place
+	// that the last reply named, or the position of a publication that came later.
 	at      protocol.Position
 	known   bool
 	resumed bool            // the last reply said that nothing was lost
@@ -176,7 +176,7 @@ func (w *world) asksFor(a *app, t protocol.Topic, plain bool) ask {
 	return k
 }
 
-// forge replaces the position that an app names by another one.
+// forge changes the position that an app names.
 func (w *world) forge(a *app, t protocol.Topic, k *ask) {
 	k.resume = true
 	w.count("positions that are not the app's own")

@@ -148,7 +148,7 @@ func (f *feed) Close(n link.Close) {
 }
 
 // strand takes note of the sessions that the edge has closed, since no link will bring what they
-// lack. Each of them must have been bound behind its topic.
+// lack. The run fails if the field late of such a session is false.
 func (e *edge) strand() {
 	for _, s := range slices.Clone(e.sessions) {
 		if reason, ending := s.Reason(); s.sdk != nil && ending && reason == gateway.ReasonBehind {

@@ -23,7 +23,7 @@ type reading struct {
 // shelf is what Redis keeps of a topic at one moment.
 type shelf struct {
 	top   protocol.Position
-	items []protocol.Position // of the epoch of top
+	items []protocol.Position // positions of the kept publications in the epoch of top
 }
 
 // mostRead is the largest number of publications in the answer to a history command.
@@ -195,7 +195,7 @@ func (m *model) isRead(f *frame, r *readings, fail func(string)) {
 	}
 }
 
-// same reports whether Redis kept the same all the time.
+// same reports whether all shelves of the command are equal.
 func (q *reading) same() bool {
 	for _, s := range q.shelves {
 		if s.top != q.shelves[0].top || !slices.Equal(s.items, q.shelves[0].items) {
@@ -205,8 +205,8 @@ func (q *reading) same() bool {
 	return true
 }
 
-// selects returns what the command asks for of a shelf. The argument most is the number of the
-// newest publications that clients may see.
+// selects returns the positions on a shelf that the command asks for. Clients may see only the
+// newest publications of a topic: the parameter most says how many.
 func (q *reading) selects(s shelf, most int) (want []protocol.Position) {
 	limit := q.limit
 	if limit < 0 || limit > mostRead {

@@ -90,9 +90,9 @@ func (m *model) placed(e *edge, number uint64, places map[protocol.Topic]protoco
 	}
 }
 
-// hadBy takes note that a reply has brought an entry to a session. A publication of the entry is
-// then one that the session must not get. The message may still be given ahead, as one that was
-// published before the session came: see deliveredLate.
+// hadBy takes note that a reply has brought an entry to a session. From then on the session must
+// not get the publication of the entry. The message may still be given ahead, like a message that
+// was published before the session came: see deliveredLate.
 func (m *model) hadBy(s *session, t protocol.Topic, e *entry) {
 	if f := m.ids[e.id]; f != nil {
 		s.heard[hearing{f.s, t}] = max(s.heard[hearing{f.s, t}], f.number)
@@ -122,8 +122,8 @@ func (s *stream) at(p protocol.Position) *entry {
 	return nil
 }
 
-// recovered checks a reply which says that the client has been sent, or is sent in the reply, all
-// up to its place.
+// recovered checks a reply which says that the client has everything up to its place when it has
+// taken the publications in the reply.
 func (m *model) recovered(a ask, t protocol.Topic, place protocol.Position, r *subscribed, f *frame, fail func(string, ...any)) {
 	since, ok := a.since()
 	switch {
@@ -207,8 +207,8 @@ func (m *model) countResume(s *session, f *frame, a ask, t protocol.Topic, r *su
 	m.w.count(what)
 }
 
-// keeps reports whether Redis kept all publications of a topic after a position at the given time,
-// and is known to have lost none of them.
+// keeps reports whether, at the given time, Redis kept all publications of a topic after a
+// position, and is known to have lost none of them.
 func (m *model) keeps(t protocol.Topic, since protocol.Position, when time.Time) bool {
 	s := m.stream(t)
 	n := len(s.entries)

@@ -111,7 +111,7 @@ func (e *edge) takesSDK() bool {
 	return !e.old && e.alive && ever && e.links.KnowsSDK()
 }
 
-// connectSDK opens a session of some app at an edge, as the method comes does. It may be an app
+// connectSDK opens a session of some app at an edge, by a call of world.comes. The app may be one
 // that was there before.
 func (w *world) connectSDK(e *edge, late bool) *session {
 	if !e.takesSDK() || len(e.sessions) >= 14 {
@@ -122,8 +122,8 @@ func (w *world) connectSDK(e *edge, late bool) *session {
 
 // comes opens a session of an app at an edge. The client sends its connect at once, or within half
 // a second. If the parameter late is true, it does not send its connect at once. If the edge takes
-// no such clients now, comes returns nil. If the parameter plain is true, the app does nothing but
-// what an SDK does by itself, and there is room for it.
+// no such clients now, or has 14 sessions already, comes returns nil. If the parameter plain is
+// true, the app does only what an SDK does by itself, and the number of sessions does not matter.
 func (w *world) comes(e *edge, a *app, late, plain bool) *session {
 	if !e.takesSDK() || len(e.sessions) >= 14 && !plain {
 		return nil
@@ -227,7 +227,7 @@ func (w *world) connectLine(s *session, plain bool) (string, *frame) {
 		add(channel)
 	}
 	var subs []string
-	for _, t := range sortedKeys(c.app.trails) { // as an SDK asks for what a connect has given it
+	for _, t := range sortedKeys(c.app.trails) { // an SDK names the channels of its last connect
 		if r := c.app.trails[t]; r.served && r.recovers {
 			k.asks[t] = w.asksFor(c.app, t, plain)
 			subs = append(subs, fmt.Sprintf(`%q:{%s}`, t, k.asks[t].fields()))
@@ -316,7 +316,7 @@ func (w *world) subscribeLine(s *session, channel string, come bool) line {
 	return line{fmt.Sprintf(`{"unsubscribe":{"channel":%q},"id":%d}`, channel, k.id), &frame{topic: protocol.Topic(channel), sdk: k}}
 }
 
-// subscription returns a subscribe that asks for the given.
+// subscription returns a subscribe to a channel. The parameter a says what the client asks for.
 func (w *world) subscription(s *session, channel string, a ask) line {
 	t := protocol.Topic(channel)
 	k := &command{method: "subscribe", id: s.sdk.nextID(), asks: map[protocol.Topic]ask{t: a}}
@@ -468,7 +468,7 @@ func (w *world) read(s *session) {
 			w.introduced(s, l, confirmed)
 			return
 		}
-		if !w.accept(s, l) && w.plain { // here no line is dropped
+		if !w.accept(s, l) && w.plain { // while world.plain is true, no line is dropped
 			w.after(20*time.Millisecond, func() { w.read(s) })
 			return
 		}
