@@ -54,7 +54,7 @@ func TestOriginalServersOnTheSameRedis(t *testing.T) {
 		a, g := channel(t, e, chat.Unique("a")), chat.Unique("g")
 		a.join(t, g)
 		b := onlyGroup(t, f, g, chat.Unique("b"))
-		notice := "user 【9】 add to  group 【" + g + "】" // two spaces, unlike our own notice
+		notice := "user 【9】 add  to group 【" + g + "】" // two spaces, unlike our own notice
 		peer.Publish("group:"+g, seedpeer.Envelope{FromId: "9", ToId: g, Msg: notice})
 		peer.Publish("group:"+g, seedpeer.Envelope{FromId: "9", ToId: g, Msg: "Hi"})
 		for _, u := range []*user{a, b} {
