@@ -260,11 +260,10 @@ const (
 	givenEarly = 4096
 )
 
-// given remembers ids of messages. A message that comes again under another position, or without a
-// position, is recognised by its id. A message that was given ahead comes again when it is
-// published. A published message may be given ahead by a relay that does not know of its
-// publication. A message that Redis has lost may be published once more. The type given is a plain
-// structure, stepped under the Hub's lock.
+// given remembers ids of messages. By its id the Hub recognises a message that comes again under
+// another position, or without one. There are three cases. A message that was given ahead is
+// published. A relay that does not know of a publication gives its message ahead. A message that
+// Redis has lost is published once more. The methods of given are called under the Hub's lock.
 type given struct {
 	// The field given.ahead has the number of each recorded id: the value of given.count when the
 	// id was recorded. Members that were bound after that have not been given the message. The

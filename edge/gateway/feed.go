@@ -21,8 +21,8 @@ type Feed struct {
 	bytes   int                // bytes of the texts that were fanned out since the last release
 	drained func(link.Drained) // see OnDrained; guarded by Hub.mu
 	// dropped has, by topic number, the position of the last frame that was dropped because
-	// lacksLocked returned true. The entry is removed when the topic has reached that position and
-	// no member lacks a text.
+	// lacksLocked returned true. The entry is removed at the next frame that has a text for each
+	// member, once the topic has reached that position.
 	dropped map[uint64]protocol.Position
 }
 

@@ -75,9 +75,9 @@ func (r *Router) flushed(ev broker.Flushed) {
 	r.heardOut(ev)
 }
 
-// leave ends the link for which Router.moved sent the broker a Flush with this token: Router.flush
-// closes that link at the end of the step. If there is no such link, or leave was already called
-// with this token, leave does nothing.
+// leave ends a link that its edge has left. Router.moved has asked the broker for a Flush on behalf
+// of that link, and the argument is the token of that request. The link is closed at the end of the
+// step. If there is no such link, or leave was already called with this token, leave does nothing.
 func (r *Router) leave(token uint64) {
 	if m := asker[mover](&r.requests, token); m.Link != nil {
 		r.left = append(r.left, m.Link)

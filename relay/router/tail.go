@@ -156,9 +156,9 @@ func (ts *tails) expire(r *Router) {
 	}
 }
 
-// tails.oldest takes the first entry off tails.order. If the item of that entry is still in its
-// tail, it is the first item there. It is then removed too, and the result is its topic. Otherwise
-// the result is nil.
+// tails.oldest takes the first entry off tails.order. If the entry's item is still in a tail,
+// tails.oldest removes the item too, and returns the topic of that tail. The item is always the
+// first one of its tail. If the item has left its tail before, the result is nil.
 func (ts *tails) oldest() *topic {
 	t := ts.order[ts.head].topic
 	if t != nil {

@@ -32,8 +32,8 @@ const (
 	spareFiles = httpguard.SpareFiles
 )
 
-// These are example values of settings that a process needs, and that a file may leave to the
-// operator.
+// These are example values of settings that a process needs. A deployment's file may leave them to
+// the operator.
 var (
 	edgeSecrets = map[string]string{
 		"EDGE_RELAY_URLS": "dns://relay.internal:9000", "LINK_KEYS": "k1:0123456789abcdef", "JWT_KEYS": "k1:0123456789abcdef",

@@ -28,7 +28,7 @@ type earlier struct {
 	asked chan struct{} // closed once a prober has read the name, or has found that there is none
 
 	mu     sync.Mutex       // guards the following
-	name   string           // name that relays of the earlier layout gave; "" if none is left
+	name   string           // the back end's name in the earlier layout; "" if none is left
 	done   map[*prober]bool // whether each prober's part of this round has ended
 	busy   bool             // another round must follow this one
 	over   bool             // all keys are taken over

@@ -69,8 +69,8 @@ func TestPacingCountsFromWhenMessagesAreDue(t *testing.T) {
 }
 
 // TestPacingSendsABurstAtOnce calls pacing.next for bursts of three messages. The messages of a
-// burst must be due at the same time. With a window of two bursts, the servers must count as behind
-// when the oldest message is as old as two bursts take.
+// burst must be due at the same time. The window has room for two bursts. So the servers must count
+// as behind when the oldest message is two periods old.
 func TestPacingSendsABurstAtOnce(t *testing.T) {
 	const every = 10 * time.Millisecond
 	p := &pacing{Pace: Pace{Messages: 100, Burst: 3, Every: every}, began: time.Second, window: 6}
