@@ -70,9 +70,9 @@ func TestA8_OnLoopbackOnlyItsNamesAreServed(t *testing.T) {
 }
 
 // TestA8_NamedHostsAreServedAndOtherListenersServeAll checks which hosts a server refuses in a
-// request's Host header. A server that listens on loopback and has Config.OtherHosts serves names of
-// loopback and the hosts that OtherHosts names, and refuses all others. Every other server takes any
-// host, since it cannot know by which names proxies and probes reach it.
+// request's Host header. A server that listens on loopback and has Config.OtherHosts serves names
+// of loopback and the hosts that OtherHosts names, and refuses all others. Every other server takes
+// any host, since it cannot know by which names proxies and probes reach it.
 func TestA8_NamedHostsAreServedAndOtherListenersServeAll(t *testing.T) {
 	named := func(host string) bool { return strings.HasPrefix(host, "chat.example") }
 	all := append(append([]string{"chat.example:8080"}, loopbackHosts...), foreignHosts...)
