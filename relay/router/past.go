@@ -213,7 +213,7 @@ func (r *Router) recalled(c *comeback, ev broker.History) {
 		return
 	case looking:
 		c.looked, c.top = max(r.clock, 1), ev.Top
-		if ev.Genuine && ev.Top == t.top {
+		if ev.Genuine && ev.Top.Epoch == t.top.Epoch && !ev.Top.Before(t.top) {
 			t.vouched = t.top.Epoch
 		}
 		r.wake(c)

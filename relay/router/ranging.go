@@ -19,9 +19,11 @@ type ranging struct {
 	last    uint64            // offset of the last publication in the range
 	pubs    []dialect.Published
 	bytes   int
+	again   int // number of times that the range was begun anew
 }
 
 const (
+	rangeAgain   = 3         // largest number of times that a range is begun anew
 	rangesAtOnce = 8         // largest number of History commands of an edge that read at once
 	maxRange     = 256 << 10 // largest text of the publications in one answer, in bytes
 )
@@ -136,6 +138,16 @@ func (r *Router) beginRange(g *ranging, ev broker.History) {
 // takePage takes the publications of a page that are in the range.
 func (r *Router) takePage(g *ranging, ev broker.History) {
 	asked := g.frame.command.Terms.Range
+	// If the top has moved since it was read, publications in the range may have left history. The
+	// answer must be true of the moment at which its first page was read.
+	switch moved := ev.Top != g.top && len(g.pubs) == 0; {
+	case moved && !asked.Reverse && ev.Top.Epoch == g.top.Epoch:
+		g.top, g.last = ev.Top, ev.Top.Offset
+	case moved && g.again < rangeAgain:
+		g.again++
+		r.beginRange(g, ev)
+		return
+	}
 	full := false
 	for i := range ev.Publications {
 		pub := &ev.Publications[i]
