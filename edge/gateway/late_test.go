@@ -100,8 +100,8 @@ func TestALateMemberIsGivenWhatItLacks(t *testing.T) {
 		t.Errorf("the topic is at %v", at)
 	}
 	// The older link has repeated 7, 8 and 9. The newer link has brought 6 twice after the older
-	// link. Of the newer link's other publications, the second 7, and 10, were dropped. A publication
-	// that is given to a late member does not count as a repeat.
+	// link. Of the newer link's other publications, the second 7, and 10, were dropped. A
+	// publication that is given to a late member does not count as a repeat.
 	if n := testutil.ToFloat64(m.metrics.dropped[dropRepeated]); n != 7 {
 		t.Errorf("%v repeats are counted", n)
 	}

@@ -44,8 +44,8 @@ func TestP7_TheSourceThatHasMostGuestsLosesItsOldest(t *testing.T) {
 		}
 		b.connectFrom("198.51.100.1:1")
 		flood[20].wantCode(3004)
-		// After giveWayWait the sockets of the guests that gave way are closed, though no client has
-		// answered.
+		// After giveWayWait the sockets of the guests that gave way are closed, though no client
+		// has answered.
 		time.Sleep(giveWayWait)
 		synctest.Wait()
 		if n := b.metric("sessions_ended_total", "guests"); n != 21 || b.server.Active() != most {

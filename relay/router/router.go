@@ -39,8 +39,8 @@ type Config struct {
 	History int
 	// HistoryAge is how long the broker keeps a topic's publications after the last one; default
 	// 120 s. MaxAddressed is how many topics one user may address through one edge in one window;
-	// default 4,096. A window lasts for HistoryAge. A new window begins when the user next addresses
-	// a topic after the end of the old window. Leaves are never refused for this bound.
+	// default 4,096. A window lasts for HistoryAge. A new window begins when the user next
+	// addresses a topic after the end of the old window. Leaves are never refused for this bound.
 	HistoryAge   time.Duration
 	MaxAddressed int
 	// TopicRate bounds what all senders together publish to one topic, in bytes a second. Messages

@@ -31,7 +31,7 @@ func tickOf(connects int) time.Duration { return time.Duration(connects) * 100 *
 // The type config says how many edges, sessions and messages a run has, and how long it idles.
 type config struct {
 	edges, sessions        int // sessions are those of all edges together
-	pieces                 int // sessions in each measurement of pieces but the first; 0: none is made
+	pieces                 int // sessions in each measurement of pieces but the first; 0: none
 	directs, broadcasts    int // messages of each kind
 	groups, size, messages int // number of groups, members of each group, messages in each group
 	relinks                int // edges that lose their link

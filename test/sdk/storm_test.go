@@ -35,7 +35,7 @@ func reads(t *testing.T, r *redistest.Server) int {
 func TestP11_AStormOfClientsIsRecovered(t *testing.T) {
 	const clients = 300
 	config := centrifuge.Config{
-		WriteTimeout: patienceOfSDKs, HandshakeTimeout: patienceOfSDKs, // for busy machines, as in gather
+		WriteTimeout: patienceOfSDKs, HandshakeTimeout: patienceOfSDKs, // for busy machines
 		NetDialContext: (&net.Dialer{}).DialContext,
 	}
 	for _, c := range []struct {

@@ -106,7 +106,7 @@ type session struct {
 	sdk       *client // nil: a client of the chat
 	ready     bool    // its upgrade was answered, with or without an Opened
 	gone      bool    // the session has ended, or its edge has died
-	late      bool    // an answer named a place for it that is before its edge's position in the topic
+	late      bool    // an answer named a place before its edge's position in the topic
 	leaving   bool    // its relay has closed it because of a loss, and it goes on for a while
 	interests map[protocol.Topic]*interest
 	bares     map[*entry]int

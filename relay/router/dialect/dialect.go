@@ -95,9 +95,9 @@ const (
 	// command.
 	InOrder Order = iota
 	// ByTopic means that answers name their commands. A command waits for earlier commands of its
-	// session on its own topic, as docs/design/sdk.md says. Only a Close waits for commands on other
-	// topics too. The verbs from Confirm on are for this order. The verbs Join and Leave are for
-	// InOrder. An edge tells of the sessions of such a dialect with link.Client frames.
+	// session on its own topic, as docs/design/sdk.md says. Only a Close waits for commands on
+	// other topics too. The verbs from Confirm on are for this order. The verbs Join and Leave are
+	// for InOrder. An edge tells of the sessions of such a dialect with link.Client frames.
 	ByTopic
 )
 
