@@ -89,15 +89,16 @@ func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
 	places = make([]dialect.Place, len(fr.bindings()))
 	size, waits := 0, 0
 	for i, b := range fr.bindings() {
+		if waits == readsOfFrame {
+			break
+		}
 		asked := b.Range
 		if size > maxMissed { // no room is left, so publications of further topics are not read
 			asked.Asked = false
 		}
 		place, w := r.placeIn(fr, r.directory.follower(e, b.Topic), asked)
 		if w != nil && !late {
-			if wait = cmp.Or(wait, w); waits == readsOfFrame {
-				break
-			}
+			wait = cmp.Or(wait, w)
 			waits++
 		}
 		if n := sizeOf(place.Missed); size+n > maxMissed {
@@ -123,7 +124,7 @@ func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
 	return places, nil
 }
 
-// At most readsOfFrame topics of one frame, and one more, are asked about at once.
+// readsOfFrame bounds the topics of one frame that are asked about at once.
 const readsOfFrame = 8
 
 // user returns the user of a frame's session. For a Confirm it is the user that the session will

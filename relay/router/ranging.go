@@ -149,9 +149,13 @@ func (r *Router) takePage(g *ranging, ev broker.History) {
 		return
 	}
 	full := false
+	low := g.top.Offset - min(g.top.Offset, uint64(asked.Most)) // nothing up to it is shown
 	for i := range ev.Publications {
 		pub := &ev.Publications[i]
 		at := pub.Position
+		if at.Epoch == g.top.Epoch && at.Offset <= low {
+			continue
+		}
 		if at.Epoch != g.top.Epoch || at.Offset > g.last || !asked.Reverse && len(g.pubs) == asked.Limit {
 			full = true
 			break
