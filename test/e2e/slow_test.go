@@ -9,7 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// TestP7_AnEdgeOnASlowLinkIsBehindAndCostsNobodyElse limits a link to 10 KiB a second, so that its
+// TestP7_AnEdgeOnASlowLinkIsBehindAndCostsNobodyElse limits a link to 64 KiB a second, so that its
 // edge falls behind the topic. Clients of another edge must not wait for the slow edge, and the
 // slow link must stay up. Once the link is fast again, the client of the slow edge must get the
 // messages in order.
@@ -27,7 +27,7 @@ func TestP7_AnEdgeOnASlowLinkIsBehindAndCostsNobodyElse(t *testing.T) {
 				other.Expect(chat.InGroup(g, u.id, chat.Joined(u.id, g)))
 			}
 		}
-		slow.Links()[0].Throttle(10 << 10)
+		slow.Links()[0].Throttle(64 << 10)
 		text := func(i int) string { return fmt.Sprintf("%d %s", i, strings.Repeat("x", 16<<10)) }
 		// The slow edge falls behind when the sockets on the way are full, and the relay's buffer
 		// of 4 MiB for this edge is full too.
