@@ -104,6 +104,7 @@ type Router struct {
 	rates     topicRates
 	stalled   map[protocol.Topic][]*lane // waiting lanes, see stall
 	later     timers
+	waitings  waitings
 	comebacks map[*topic]*comeback
 	pasts     pasts
 	jobs      []job // under way, the oldest first
@@ -207,6 +208,7 @@ func (r *Router) Step(now time.Time, inputs []Input) {
 		in.apply(r)
 	}
 	r.later.due(now)
+	r.lateFrames()
 	r.work()
 	r.releaseFreed()
 	r.sweepRates()
