@@ -11,23 +11,22 @@ import (
 // session. An SDK gives up after 5 s.
 const bindWait = 4 * time.Second
 
-// waitings are the frames that bindWait bounds, in the order in which they came. A timer for each
-// of them would keep a frame in memory for bindWait, though nearly all frames are finished within
-// milliseconds. Here a frame stays until it is finished and has no unfinished frame before it.
-type waitings []waiting
-
-type waiting struct {
+// deadline is the moment at which a frame is late. Router.deadlines has those of the frames that
+// bindWait bounds, in the order in which the frames came. A timer for each frame would keep the
+// frame in memory for bindWait, though nearly all frames are finished within milliseconds. In the
+// list a frame stays until it is finished, and no frame before it is unfinished.
+type deadline struct {
 	frame *frame
-	late  time.Duration // Router.clock when the frame is late
+	at    time.Duration // Router.clock
 }
 
-// limitWait makes lateFrames look at a frame when bindWait has passed. It does nothing for a frame
-// that is finished, or that bindWait does not bound.
-func (r *Router) limitWait(fr *frame) {
+// setDeadline makes lateFrames look at a frame when bindWait has passed. It does nothing for a
+// frame that is finished, or that bindWait does not bound.
+func (r *Router) setDeadline(fr *frame) {
 	switch fr.command.Verb {
 	case dialect.Confirm, dialect.Bind, dialect.History:
 		if fr.effect < effectFinished {
-			r.waitings = append(r.waitings, waiting{fr, r.clock + bindWait})
+			r.deadlines = append(r.deadlines, deadline{fr, r.clock + bindWait})
 		}
 	}
 }
@@ -35,18 +34,18 @@ func (r *Router) limitWait(fr *frame) {
 // lateFrames handles the frames that have become late, and forgets the oldest frames up to the
 // first one that is neither finished nor late.
 func (r *Router) lateFrames() {
-	for len(r.waitings) > 0 {
-		first := r.waitings[0]
+	for len(r.deadlines) > 0 {
+		first := r.deadlines[0]
 		if first.frame.effect < effectFinished {
-			if r.clock < first.late {
+			if r.clock < first.at {
 				return
 			}
 			r.late(first.frame)
 		}
-		r.waitings[0] = waiting{}
-		r.waitings = r.waitings[1:]
+		r.deadlines[0] = deadline{}
+		r.deadlines = r.deadlines[1:]
 	}
-	r.waitings = nil
+	r.deadlines = nil
 }
 
 func (r *Router) late(fr *frame) {

@@ -78,7 +78,7 @@ func (r *Router) awaitByTopic(fr *frame) {
 		}
 		w.parked = append(w.parked, fr)
 	}
-	r.limitWait(fr)
+	r.setDeadline(fr)
 }
 
 // judgeByTopic judges a frame whose turn has come.

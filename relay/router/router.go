@@ -104,7 +104,7 @@ type Router struct {
 	rates     topicRates
 	stalled   map[protocol.Topic][]*lane // waiting lanes, see stall
 	later     timers
-	waitings  waitings
+	deadlines []deadline // ascending, see setDeadline
 	comebacks map[*topic]*comeback
 	pasts     pasts
 	jobs      []job // under way, the oldest first
