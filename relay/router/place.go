@@ -136,17 +136,18 @@ func (fr *frame) user() string {
 	return fr.session.user
 }
 
-// sizeOf returns the length of the texts of publications, or a little more.
+// sizeOf returns the length of the texts of publications in an answer, with a separator for each.
 func sizeOf(pubs []dialect.Published) (size int) {
-	for _, p := range pubs {
-		size += p.Size
+	for i := range pubs {
+		size += len(pubs[i].Text) + 1
 	}
 	return size
 }
 
-// shown returns a publication as answers to clients of SDKs have it.
-func (r *Router) shown(at protocol.Position, c *protocol.Content) dialect.Published {
-	return dialect.Published{Position: at, Content: c, Size: r.dialects[len(r.dialects)-1].PubSize(c)}
+// past returns a publication as answers to clients of SDKs have it.
+func (r *Router) past(at protocol.Position, c *protocol.Content) dialect.Published {
+	r.scratch.text = r.dialects[len(r.dialects)-1].Past(r.scratch.text[:0], at, c)
+	return dialect.Published{Position: at, Text: string(r.scratch.text)}
 }
 
 // placeIn returns the place of a frame's session if the session becomes a member at f now. The
@@ -236,7 +237,7 @@ func (r *Router) inTail(t *topic, pubs []dialect.Published, since, at protocol.P
 	for i := range t.recent.tail.items {
 		item := &t.recent.tail.items[i]
 		if since.Before(item.position) && !at.Before(item.position) {
-			pubs = append(pubs, r.shown(item.position, &item.said.content))
+			pubs = append(pubs, r.pastOf(item.said))
 		}
 	}
 	return pubs
