@@ -115,7 +115,14 @@ func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
 	for i := range places {
 		size += sizeOf(places[i].Missed)
 	}
-	if wait = r.mayAnswer(e, fr.user(), size); wait == nil || !late {
+	if size > 0 && r.told >= toldMost && !late {
+		r.answerNext(e)
+		return nil, &e.answers.waiting
+	}
+	if wait = r.mayAnswer(e, fr.user(), size); wait == nil && size > 0 {
+		r.told += max(size, toldLeast)
+	}
+	if wait == nil || !late {
 		return places, wait
 	}
 	for i := range places {
@@ -404,20 +411,18 @@ type waking struct {
 func (j *waking) do(r *Router, pieces int) (left int, done bool) {
 	c := j.comeback
 	for ; j.left > 0 && c.waiting.first != nil; j.left-- {
-		if pieces <= 0 {
+		if pieces == 0 || r.told >= toldMost {
 			return 0, false
 		}
 		fr := c.waiting.first
 		c.waiting.remove(fr)
 		c.used = r.clock
-		pieces -= 1 + r.tryBind(fr)/wakingCost
+		r.tryBind(fr)
+		pieces--
 	}
 	c.waking = nil
-	return max(pieces, 0), true
+	return pieces, true
 }
-
-// wakingCost is the number of publications in an answer that count as one piece of a job.
-const wakingCost = 8
 
 // len returns the number of frames in the list.
 func (b *binders) len() (n int) {
@@ -436,7 +441,7 @@ func (r *Router) mayAnswer(e *edge, user string, size int) *binders {
 		return nil
 	case long && !a.roomOf(user, size):
 		return &a.user(user).waiting
-	case long && !a.room(size) || !r.room(e, size):
+	case long && !a.room(size) || !r.roomToAnswer(e):
 		return &a.waiting
 	}
 	return nil
