@@ -6,7 +6,7 @@ import (
 )
 
 // crowd makes clients ask at once for 60 publications of 200 bytes, and returns the number of steps
-// after which all have their answers. Other commands may be said beforehand.
+// after which all have their answers.
 func (s *resumes) crowd(ids []uint64) (steps int) {
 	s.t.Helper()
 	for _, id := range ids {
@@ -37,12 +37,12 @@ func (s *resumes) crowd(ids []uint64) (steps int) {
 func TestP11_OthersPassBetweenTheAnswersOfACrowd(t *testing.T) {
 	for _, length := range []int{64, 10} {
 		s := resuming(t, Config{TailLength: length}, 1)
-		s.stay()
+		s.come(500)
+		s.say(500, "bind 1 big") // so that the topic has a tail
+		s.settle()
 		for range 60 {
 			s.publishText("big", strings.Repeat("m", 200))
 		}
-		s.come(500)
-		s.say(500, "bind 1 big") // so that the topic has a tail
 		s.settle()
 		var ids []uint64
 		for id := uint64(100); id < 200; id++ {
@@ -91,8 +91,8 @@ func TestP11_AStepMakesFewAnswers(t *testing.T) {
 }
 
 // TestP11_AnswersWaitForAShortQueue has an edge whose link's buffer holds a sixteenth of
-// Config.Outgoing. No answer with publications may be appended. When the buffer is a little shorter,
-// the answer must come.
+// Config.Outgoing. No answer with publications may be appended. When the buffer is a little
+// shorter, the answer must come.
 func TestP11_AnswersWaitForAShortQueue(t *testing.T) {
 	s := resuming(t, Config{Outgoing: 1 << 20}, 1)
 	s.publish("x", 3)

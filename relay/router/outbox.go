@@ -75,8 +75,8 @@ func (r *Router) room(e *edge, size int) bool {
 
 // roomToAnswer reports whether e's outgoing buffer has room for an answer with publications. At the
 // last look at the buffer it must have held less than a sixteenth of Config.Outgoing. So others'
-// messages do not stand behind many answers. If there is no room, Writable or lookAgain goes on with
-// what waits for it.
+// messages do not stand behind many answers. If there is no room, Writable or lookAgain goes on
+// with what waits for it.
 func (r *Router) roomToAnswer(e *edge) bool {
 	e.outbox.waiting()
 	r.touch(e) // so that flush clears outbox.sampled

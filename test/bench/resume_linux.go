@@ -50,8 +50,8 @@ const (
 // resume lets sessions leave, sends messages that they miss, and lets all of them come back at
 // once. The sockets are opened and the connects are answered first. The time runs from the first
 // command that asks for what was missed until the last answer. All answers must say that nothing is
-// lost, no session may be closed, and the edges of a cluster must keep their links. Other users send
-// messages meanwhile.
+// lost, no session may be closed, and the edges of a cluster must keep their links. Other users
+// send messages meanwhile.
 func resume(ctx context.Context, b *bench, f *form) error {
 	n, busy := b.sessions(comeBack), b.sessions(comeBackBusy)
 	for _, c := range []storm{
