@@ -104,7 +104,7 @@ func (f *Feed) serveLocked(p *link.Publication, r *renderings) (served bool) {
 			continue
 		}
 		served = true
-		if !s.dead && !repeated && r.has[link.FormJSON] && !slices.Contains(m.had, p.ID) {
+		if !s.dead && !s.leaves() && !repeated && r.has[link.FormJSON] && !slices.Contains(m.had, p.ID) {
 			if frame == nil {
 				frame = textFrame(r.texts[link.FormJSON])
 				f.bytes += len(frame)
