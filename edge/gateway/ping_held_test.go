@@ -40,6 +40,10 @@ func TestHowLongAPingIsHeld(t *testing.T) {
 			q.take(nil)
 		}, func(*queue) {}},
 		{"the frame is written", 1, func(q *queue) { q.push(small) }, write},
+		{"the frame is written at once", 1, func(q *queue) {
+			q.push(small)
+			q.push(small)
+		}, func(q *queue) { q.written(q.take(nil)) }},
 		{"the frame is written, and the ping waits for the next write", heldMost, func(q *queue) {
 			q.push(small)
 			q.take(nil)
