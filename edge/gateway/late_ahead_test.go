@@ -39,6 +39,18 @@ func TestLateMembersAndWhatIsGivenAhead(t *testing.T) {
 	}
 }
 
+// TestALateMemberIsGivenWhatWasGivenAheadToNobody records the id of a message without giving it. A
+// late member must then get its publication.
+func TestALateMemberIsGivenWhatWasGivenAheadToNobody(t *testing.T) {
+	m := newMoving(t, pos(1, 5))
+	give(m.older, 6)
+	late := m.bound(m.newer, pos(1, 5))
+	m.newer.AheadForms(link.AheadForms{Topic: 1, ID: 7, Texts: []link.Rendering{{Form: link.FormJSON}}})
+	give(m.older, 7)
+	give(m.newer, 6, 7)
+	wantTexts(t, late, "6", "7")
+}
+
 // TestWhoComesBehindAMessageGivenAheadIsGivenIt gives a message ahead, and then binds a session of
 // an SDK at a place before the message. When the message is published, that session must get it,
 // and nobody else may.

@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -41,6 +43,10 @@ func TestALateMemberIsGivenWhatItLacks(t *testing.T) {
 	// publication that is given to a late member does not count as a repeat.
 	if n := testutil.ToFloat64(m.metrics.dropped[dropRepeated]); n != 7 {
 		t.Errorf("%v repeats are counted", n)
+	}
+	// Two members have got six texts each, and the late member has got five.
+	if n := testutil.ToFloat64(m.metrics.deliveries); n != 17 {
+		t.Errorf("%v deliveries are counted", n)
 	}
 }
 
@@ -90,11 +96,56 @@ func TestAMessageThatIsPublishedTwiceIsNotForLateMembers(t *testing.T) {
 	giveAt(m.older, pos(2, 1), 100)
 	giveAt(m.older, pos(2, 2), 6)
 	giveAt(m.older, pos(2, 3), 101)
-	s := m.bound(m.newer, pos(2, 0))
+	earlier, s := m.bound(m.newer, pos(1, 5)), m.bound(m.newer, pos(2, 0))
+	giveAt(m.newer, pos(1, 6), 6)
 	giveAt(m.newer, pos(2, 1), 100)
 	giveAt(m.newer, pos(2, 2), 6)
 	giveAt(m.newer, pos(2, 3), 101)
 	wantTexts(t, s, "1", "3")
-	wantTexts(t, m.sdk, "6", "1", "3")
+	for _, other := range []*Session{m.sdk, earlier} {
+		wantTexts(t, other, "6", "1", "3")
+	}
+	m.wantLate(0)
+	// So late in an epoch, no message is published again.
+	late := pos(2, givenEarly)
+	m.older.Gap(link.Gap{Topic: 1, Position: late})
+	m.newer.Gap(link.Gap{Topic: 1, Position: late})
+	for _, f := range []*Feed{m.older, m.newer} {
+		if f == m.newer {
+			s = m.bound(m.newer, late)
+		}
+		giveAt(f, pos(2, givenEarly+1), 7)
+		giveAt(f, pos(2, givenEarly+2), 7)
+	}
+	wantTexts(t, s, fmt.Sprint(givenEarly+1), fmt.Sprint(givenEarly+2))
+	wantTexts(t, m.sdk, fmt.Sprint(givenEarly+1), fmt.Sprint(givenEarly+2))
+}
+
+// TestOneIDDoesNotMakeARepeatWithoutALoss publishes two messages with the same id in one epoch. No
+// epoch has changed, so Redis has lost nothing, and all members get both publications.
+func TestOneIDDoesNotMakeARepeatWithoutALoss(t *testing.T) {
+	m := newMoving(t, pos(1, 5))
+	m.given.epochChanged = time.Time{} // the harness has numbered the topic anew
+	var late *Session
+	for _, f := range []*Feed{m.older, m.newer} {
+		if f == m.newer {
+			late = m.bound(m.newer, pos(1, 5))
+		}
+		giveAt(f, pos(1, 6), 6)
+		giveAt(f, pos(1, 7), 6)
+	}
+	wantTexts(t, late, "6", "7")
+	wantTexts(t, m.sdk, "6", "7")
+}
+
+// TestALateMemberIsPastATextThatIsNotForIt brings a publication that has no text for clients of
+// SDKs. A late member must get nothing, and go on behind that publication.
+func TestALateMemberIsPastATextThatIsNotForIt(t *testing.T) {
+	m := newMoving(t, pos(1, 5))
+	give(m.older, 6, 7)
+	late := m.bound(m.newer, pos(1, 5))
+	m.newer.Publication(link.Publication{Topic: 1, Position: pos(1, 6), Payload: []byte("6")})
+	give(m.newer, 7)
+	wantTexts(t, late, "7")
 	m.wantLate(0)
 }

@@ -107,7 +107,10 @@ func TestALateMemberIsToldOfALossByTheRelay(t *testing.T) {
 	m := newMoving(t, pos(1, 5))
 	give(m.older, 6, 7, 8)
 	s, level := m.bound(m.newer, pos(1, 5)), m.bound(m.newer, pos(1, 6))
+	m.older.Gap(link.Gap{Topic: 1, Position: pos(1, 8), Lost: 3}) // this link serves neither
+	m.wantLate(2)
 	m.newer.Gap(link.Gap{Topic: 1, Position: pos(1, 7), Lost: 2})
+	m.newer.Gap(link.Gap{Topic: 1, Position: pos(1, 6), Lost: 1}) // takes nobody back
 	give(m.newer, 6, 7, 8)
 	wantTexts(t, s, "8")
 	wantTexts(t, level, "8")

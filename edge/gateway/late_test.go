@@ -115,6 +115,7 @@ func TestALateMemberMayLeave(t *testing.T) {
 		"ended": func(m *moving, s *Session) {
 			m.End(s, &fakeUpstream{})
 			give(m.newer, 6)
+			wantTexts(m.t, s)
 			m.Forget(s.info.ID)
 		},
 	} {
