@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
@@ -70,5 +72,33 @@ func TestWhoComesBehindAMessageGivenAheadIsGivenIt(t *testing.T) {
 	wantTexts(t, m.chat)
 	for _, s := range []*Session{m.sdk, later} {
 		wantTexts(t, s, "7")
+	}
+}
+
+// TestWhoIsNotGivenWhatWasGivenAhead gives messages ahead, and then binds sessions that have ended,
+// or that are about to be closed after a loss. Neither may get the publication of a message, and
+// nobody may get a publication that has no text for it. A message that was given ahead before Redis
+// came back is treated like any other.
+func TestWhoIsNotGivenWhatWasGivenAhead(t *testing.T) {
+	m := newMoving(t, pos(1, 5))
+	text := []link.Rendering{{Form: link.FormChat, Text: []byte("ahead")}, {Form: link.FormJSON, Text: []byte("ahead")}}
+	for _, id := range []uint64{77, 78} {
+		m.newer.AheadForms(link.AheadForms{Topic: 1, ID: id, Texts: text})
+	}
+	m.newer.BrokerBack()
+	later, dead, leaving := m.bound(m.newer, pos(1, 5)), m.bound(m.newer, pos(1, 5)), m.bound(m.newer, pos(1, 5))
+	m.End(dead, &fakeUpstream{})
+	leaving.sdk.leave.Store(&leave{})
+	before := testutil.ToFloat64(m.metrics.deliveries)
+	giveAt(m.newer, pos(1, 6), 77)
+	if n := testutil.ToFloat64(m.metrics.deliveries) - before; n != 1 {
+		t.Errorf("%v deliveries are counted", n)
+	}
+	m.newer.Publication(link.Publication{Topic: 1, Position: pos(1, 7), ID: 78, Payload: []byte("7")})
+	wantTexts(t, later, "6")
+	wantTexts(t, dead)
+	wantTexts(t, leaving)
+	for _, s := range []*Session{m.chat, m.sdk} {
+		wantTexts(t, s, "ahead", "ahead")
 	}
 }

@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -16,7 +19,8 @@ func TestWhoLeavesGetsNoPositions(t *testing.T) {
 	m.sdk.sdk.leave.Store(&leave{})
 	give(m.newer, 7)
 	giveAt(m.newer, protocol.Position{}, 0)
-	wantTexts(t, m.sdk, "6", "0")
+	m.newer.AheadForms(link.AheadForms{Topic: 1, ID: 9, Texts: []link.Rendering{{Form: link.FormJSON, Text: []byte("ahead")}}})
+	wantTexts(t, m.sdk, "6", "0", "ahead")
 	wantTexts(t, m.chat, "6", "7", "0")
 }
 
@@ -36,4 +40,41 @@ func TestALateMemberThatLeavesGetsNoPositions(t *testing.T) {
 	wantTexts(t, late, "6", "0")
 	m.wantLate(0)
 	wantTexts(t, m.sdk, "6", "7", "8", "9", "0", "10")
+}
+
+// TestTheEarliestEndHolds sets the end of a session several times. The session must go on until the
+// earliest of these moments, also if pings come before it, and end then.
+func TestTheEarliestEndHolds(t *testing.T) {
+	inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {
+		replaced := false
+		for n := range 20 {
+			user := fmt.Sprint(n)
+			c := b.confirmed(user)
+			s := b.only()
+			var earliest time.Duration
+			for range 3 {
+				b.hub.Close(link.Close{Session: s.info.ID, Code: 3010, Reason: "insufficient state", Within: link.MaxWithin})
+				at := s.sdk.leave.Load().at
+				if earliest != 0 && at > earliest {
+					t.Fatal("a later end has taken the place of an earlier one")
+				}
+				if earliest != 0 && at < earliest {
+					replaced = true
+				}
+				earliest = at
+			}
+			_, code := c.lives(time.Hour, time.Now())
+			if late := b.server.now() - earliest; code != 3010 || late < 0 || late > 2*wheelTick {
+				t.Fatalf("it ends with %d, %v behind its moment", code, late)
+			}
+			c.Close()
+			synctest.Wait()
+			time.Sleep(closeWait)
+			synctest.Wait()
+			b.hub.Forget(s.info.ID)
+		}
+		if !replaced {
+			t.Error("no earlier end has taken the place of a later one")
+		}
+	})
 }
