@@ -270,8 +270,9 @@ func TestWhatIsBehindACloseIsNotReplayed(t *testing.T) {
 	}
 }
 
-// TestWhatIsBehindALaterCloseIsReplayed brings a Close that gives the edge some time. Until the edge
-// has closed the session, the relay reads the session's messages. So the next link must have them.
+// TestWhatIsBehindALaterCloseIsReplayed brings a Close that gives the edge some time. Until the
+// edge has closed the session, the relay reads the session's messages. So the next link must have
+// them.
 func TestWhatIsBehindALaterCloseIsReplayed(t *testing.T) {
 	s := NewLinks(LinksConfig{}, &fakeHub{})
 	l := NewLink(s, link.FeatureSDK, func() {})
