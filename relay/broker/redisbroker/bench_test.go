@@ -62,7 +62,7 @@ func benchmarkPublish(b *testing.B, flight, topics int, bare bool) {
 	names := make([]protocol.Topic, topics)
 	for i := range names {
 		names[i] = protocol.UserTopic(fmt.Sprint(i))
-		r.Subscribe(names[i], 1)
+		r.Subscribe(names[i], 1, false)
 	}
 	ctx, cancel := context.WithCancel(b.Context())
 	answered, received, subscribed := make(chan struct{}, flight), make(chan struct{}, flight), make(chan struct{}, topics)
@@ -154,7 +154,7 @@ func benchmarkResubscribe(b *testing.B, topics int) {
 		b.Fatal(err)
 	}
 	for i := range topics {
-		r.Subscribe(protocol.UserTopic(fmt.Sprint(i)), 1)
+		r.Subscribe(protocol.UserTopic(fmt.Sprint(i)), 1, false)
 	}
 	ctx, cancel := context.WithCancel(b.Context())
 	subscribed, published := make(chan struct{}, topics), make(chan struct{}, topics)
