@@ -326,10 +326,10 @@ func TestP11_AConnectDoesNotWaitForEver(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_AConnectBeginsItsTopics connects clients of SDKs, and one of the chat, whose topics nobody
-// has published to. Each topic of a client of an SDK must have an epoch, its user's own among them,
-// and no request but the Subscribe may be needed. A topic whose history the client is not shown
-// must have none, and neither must those of the chat.
+// TestP11_AConnectBeginsItsTopics connects clients of SDKs, and one of the chat. Nobody has
+// published to their topics. Each topic of a client of an SDK must have an epoch, its user's own
+// among them, and no request but the Subscribe may be needed. A topic whose history the client is
+// not shown must have none, and neither must those of the chat.
 func TestP11_AConnectBeginsItsTopics(t *testing.T) {
 	s := resuming(t, Config{})
 	s.e.guest(1)
@@ -353,9 +353,9 @@ func TestP11_AConnectBeginsItsTopics(t *testing.T) {
 	s.finish()
 }
 
-// TestP7_WhoBeginsManyEpochsIsToldNone lets a user connect with more silent topics than the user may
-// address. The epochs of the first ones must be begun, and the others must have none. Other users
-// must not be touched by that.
+// TestP7_WhoBeginsManyEpochsIsToldNone lets a user connect with more silent topics than the user
+// may address. The epochs of the first ones must be begun, and the others must have none. Other
+// users must not be touched by that.
 func TestP7_WhoBeginsManyEpochsIsToldNone(t *testing.T) {
 	s := resuming(t, Config{MaxAddressed: 2})
 	for id, user := range map[uint64]string{1: "ann", 2: "bob"} {

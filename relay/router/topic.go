@@ -52,8 +52,8 @@ func (r *Router) follow(e *edge, name protocol.Topic) *follower {
 	return f
 }
 
-// subscribe enters a topic in the directory, and subscribes to it. The argument begin says whether the
-// broker is to begin the topic's epoch. The caller must call follow next.
+// subscribe enters a topic in the directory, and subscribes to it. The argument begin says whether
+// the broker is to begin the topic's epoch. The caller must call follow next.
 func (r *Router) subscribe(name protocol.Topic, begin bool) *topic {
 	t := &topic{name: name, number: r.requests.token()}
 	r.directory.topics[name] = t
