@@ -29,7 +29,8 @@ func TestP1P2P4_AnySchedule(t *testing.T) {
 // Sessions from 3 on come and go.
 func schedule(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 1))
-	w := newRandomWorld(t, rnd, Config{Pieces: rnd.IntN(8)}, chat.Dialect{}) // 0 Pieces: Config's default
+	cfg := Config{Pieces: rnd.IntN(8)} // 0: Config's default
+	w := newRandomWorld(t, rnd, cfg, chat.Dialect{})
 	edges := w.edges
 	for _, e := range edges {
 		for id := uint64(1); id <= 2; id++ {
