@@ -229,3 +229,27 @@ func TestP11_APastThatTakesTheTailInIsBounded(t *testing.T) {
 	}
 	s.finish()
 }
+
+// TestP11_AFullPastThatTakesTheTailInIsNotWhole lets a topic go on when its past is full. So the
+// past drops what a client asks for, when it takes the tail in. The client may not be recovered.
+func TestP11_AFullPastThatTakesTheTailInIsNotWhole(t *testing.T) {
+	s := resuming(t, Config{TailLength: 10}, 1, 2)
+	text := strings.Repeat("m", 10_000)
+	for range 100 {
+		s.publishText("x", text)
+	}
+	s.say(1, "bind 1 x k most=1000 since=A-0")
+	s.settle()
+	if got := s.e.received[1]; len(got) != 1 || strings.Count(got[0], text) != 100 {
+		t.Errorf("got %.80q", got)
+	}
+	for range 10 {
+		s.publishText("x", text)
+	}
+	s.settle()
+	delete(s.e.received, 1)
+	s.say(2, "bind 1 x k most=1000 since=A-0")
+	s.settle()
+	s.saw(2, "1 done A-110")
+	s.finish()
+}
