@@ -104,6 +104,7 @@ type Router struct {
 	rates     topicRates
 	stalled   map[protocol.Topic][]*lane // waiting lanes, see stall
 	later     timers
+	deadlines []deadline // ascending, see setDeadline
 	comebacks map[*topic]*comeback
 	pasts     pasts
 	jobs      []job // under way, the oldest first
@@ -209,6 +210,7 @@ func (r *Router) Step(now time.Time, inputs []Input) {
 		in.apply(r)
 	}
 	r.later.due(now)
+	r.lateFrames()
 	r.work()
 	r.releaseFreed()
 	r.sweepRates()
