@@ -112,7 +112,7 @@ func TestP11_WhoseRuleShowsNoHistoryIsNotPlaced(t *testing.T) {
 	s.publish("x", 10)
 	s.saw(1, "x 9: m1 at A-1", "x 9: m2 at A-2", "x 9: m3 at A-3", "x 9: m4 at A-4", "x 9: m5 at A-5",
 		"x 9: m6 at A-6", "x 9: m7 at A-7", "x 9: m8 at A-8", "x 9: m9 at A-9", "x 9: m10 at A-10")
-	s.say(2, "bind 1 x k since=A-3")
+	s.say(2, "bind 1 x k since=A-11")
 	s.say(3, "bind 1 x k most=6 since=A-3")
 	s.say(4, "bind 1 x k most=7 since=A-3")
 	s.settle()
@@ -172,6 +172,136 @@ func TestP11_BeginningIsTriedAgain(t *testing.T) {
 		s.wait(askAgainAfter)
 	}
 	s.saw(3, "1 done 0-0")
+	s.finish()
+}
+
+// TestP11_WhoseEpochIsUnknownIsNotLookedFor resumes on a silent topic whose epoch cannot be begun.
+// The client must be told that its place is not known, and history must not be asked.
+func TestP11_WhoseEpochIsUnknownIsNotLookedFor(t *testing.T) {
+	s := resuming(t, Config{}, 1)
+	s.publish("other", 1)
+	s.change(func(ev broker.Event) broker.Event {
+		switch ev := ev.(type) {
+		case broker.Subscribed:
+			ev.Begun = 0
+			return ev
+		case broker.Began:
+			return broker.Began{Token: ev.Token, Topic: ev.Topic, Err: errors.New("it fails")}
+		}
+		return ev
+	})
+	s.say(1, "bind 1 x k most=10 since=A-5")
+	s.settle()
+	for range beginsMost {
+		s.wait(askAgainAfter)
+	}
+	s.saw(1, "1 done 0-0")
+	if n := s.rl.broker.histories; n > 0 {
+		t.Errorf("history was asked %d times", n)
+	}
+	s.rl.broker.onEvent = nil
+	s.wait(comebackAge) // then the broker is asked again
+	s.come(2)
+	s.say(2, "bind 1 x k most=10")
+	s.settle()
+	s.saw(2, "1 done B-0")
+	s.finish()
+}
+
+// TestP11_APublicationMayBeTheAnswerToBegin subscribes to a topic whose first publication is made
+// before its epoch is asked for. The client's place is at that publication, as soon as this relay
+// has heard of it.
+func TestP11_APublicationMayBeTheAnswerToBegin(t *testing.T) {
+	for _, heard := range []bool{false, true} {
+		s := resuming(t, Config{}, 1, 2)
+		s.say(1, "bind 1 x k")
+		s.settle()
+		s.saw(1, "1 done")
+		var answer broker.Event
+		s.rl.broker.onEvent = func(ev broker.Event) bool {
+			if _, ok := ev.(broker.Began); ok && answer == nil {
+				answer = ev
+				return false
+			}
+			return true
+		}
+		s.rl.broker.slow = true
+		s.publish("x", 1)
+		s.say(2, "bind 1 x k most=10")
+		s.settle()
+		s.rl.broker.slow = !heard
+		s.settle()
+		s.rl.inputs = append(s.rl.inputs, FromBroker{answer})
+		s.settle()
+		if !heard {
+			for range beginsMost + 1 {
+				s.wait(askAgainAfter)
+			}
+			s.saw(2)
+			s.rl.broker.slow = false
+			s.wait(askAgainAfter)
+		}
+		s.saw(2, "1 done A-1")
+		s.saw(1, "x 9: m1 at A-1")
+		s.finish()
+	}
+}
+
+// TestP11_ABegunEpochMustBeGenuine begins an epoch at a broker whose servers do not tell who they
+// are. The client is told the epoch, and nothing may be recovered in it.
+func TestP11_ABegunEpochMustBeGenuine(t *testing.T) {
+	s := resuming(t, Config{})
+	s.change(func(ev broker.Event) broker.Event {
+		switch ev := ev.(type) {
+		case broker.Subscribed:
+			ev.Genuine, ev.Begun = false, 0
+			return ev
+		case broker.Began:
+			ev.Genuine = false
+			return ev
+		case broker.History:
+			ev.Genuine = false
+			return ev
+		}
+		return ev
+	})
+	s.come(1)
+	s.say(1, "bind 1 x k most=10")
+	s.settle()
+	s.saw(1, "1 done A-0")
+	s.resume(2, "A-0", "1 done A-0")
+	s.rl.broker.onEvent = nil
+	s.finish()
+}
+
+// TestP11_FailuresToBeginAreCountedInARow makes Begin fail twice, for one epoch and then for the
+// next one. The clients must be told both epochs.
+func TestP11_FailuresToBeginAreCountedInARow(t *testing.T) {
+	s := resuming(t, Config{}, 1, 2)
+	fails := 0
+	s.change(func(ev broker.Event) broker.Event {
+		switch ev := ev.(type) {
+		case broker.Subscribed:
+			ev.Begun = 0
+			return ev
+		case broker.Began:
+			if fails--; fails >= 0 {
+				return broker.Began{Token: ev.Token, Topic: ev.Topic, Err: errors.New("it fails")}
+			}
+		}
+		return ev
+	})
+	for i, want := range []string{"1 done A-0", "1 done B-0"} {
+		fails = beginsMost - 1
+		s.say(uint64(1+i), "bind 1 x k most=10")
+		s.settle()
+		for range beginsMost - 1 {
+			s.wait(askAgainAfter)
+		}
+		s.saw(uint64(1+i), want)
+		s.store.Load(brokertest.Saved{})
+		s.relisten()
+	}
 	s.finish()
 }
 
