@@ -107,6 +107,35 @@ func TestALateMemberIsGivenWhatItLacks(t *testing.T) {
 	}
 }
 
+// TestAnOlderLinkDoesNotLeaveAHole lets the older link take a topic further after the members have
+// gone. The newer link then makes somebody a member at an earlier position. That member must get
+// each publication behind its position once and in order, although the older link goes on. The
+// mirror has seen an epoch change, so publications are looked up among those that came lately.
+func TestAnOlderLinkDoesNotLeaveAHole(t *testing.T) {
+	for name, at := range map[string]protocol.Position{"earlier": pos(1, 6), "unknown": {}} {
+		t.Run(name, func(t *testing.T) {
+			m := newMoving(t, pos(1, 5))
+			for _, s := range []*Session{m.chat, m.sdk} {
+				m.End(s, &fakeUpstream{})
+			}
+			give(m.older, 6, 7, 8)
+			m.newer.Topic(link.TopicNumber{ID: 1, Topic: "all", Position: at})
+			s := m.bound(m.newer, at)
+			m.wantLate(0)
+			give(m.older, 9)
+			giveAt(m.older, protocol.Position{}, 0)
+			give(m.newer, 7, 8, 9, 10)
+			give(m.older, 10, 11)
+			m.older.Untopic(link.Untopic{ID: 1})
+			give(m.newer, 11)
+			wantTexts(t, s, "7", "8", "9", "10", "11")
+			m.older.Down()
+			give(m.newer, 12)
+			wantTexts(t, s, "12")
+		})
+	}
+}
+
 // TestALateMemberFollowsAcrossEpochs binds a session in an epoch that the topic has left. It must
 // get the publications of both epochs in order.
 func TestALateMemberFollowsAcrossEpochs(t *testing.T) {
@@ -304,14 +333,14 @@ func TestALateMemberIsNotTakenPastALoss(t *testing.T) {
 			skip(m)
 			give(m.newer, 8, 10)
 			wantTexts(t, s, "6")
-			if r, _ := s.Reason(); r != ReasonBehind {
+			if r := s.leavesFor(); r != ReasonBehind {
 				t.Errorf("it ends: %v", r)
 			}
 			if late := m.late[m.topics["all"]][s]; late == nil || late.at != pos(1, 6) || late.feed != nil {
 				t.Errorf("it is still served: %+v", late)
 			}
-			if r, ended := m.sdk.Reason(); ended {
-				t.Errorf("another member ends: %v", r)
+			if m.sdk.leaves() {
+				t.Errorf("another member ends: %v", m.sdk.leavesFor())
 			}
 		})
 	}
@@ -547,7 +576,7 @@ func (w *lateWorld) end(l *lateLink) {
 		if m.link != l {
 			continue
 		}
-		if r, _ := m.Reason(); r != ReasonBehind {
+		if r := m.leavesFor(); r != ReasonBehind {
 			w.t.Errorf("session %d is late without a link, and its end is %v", m.info.ID, r)
 		}
 		w.stranded++
@@ -614,4 +643,13 @@ func TestWhoLeavesGetsNoPositions(t *testing.T) {
 	giveAt(m.newer, protocol.Position{}, 0)
 	wantTexts(t, m.sdk, "6", "0")
 	wantTexts(t, m.chat, "6", "7", "0")
+}
+
+// leavesFor returns the reason for which a session is to end within some seconds. If it is not to
+// end, leavesFor returns reasonNone.
+func (s *Session) leavesFor() Reason {
+	if l := s.sdk.leave.Load(); l != nil {
+		return l.reason
+	}
+	return reasonNone
 }
