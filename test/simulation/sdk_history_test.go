@@ -64,6 +64,10 @@ func (m *model) reads(s *session, f *frame) {
 		f.sdk.code = 103
 		return
 	}
+	if m.w.shows(f.topic) == 0 {
+		f.sdk.code = 108
+		return
+	}
 	t := m.stream(f.topic)
 	t.reads = append(t.reads, f)
 	m.look(f.topic)
