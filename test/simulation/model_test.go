@@ -29,7 +29,7 @@ type numbered struct {
 	at     map[protocol.Topic]protocol.Position
 
 	unplaced map[protocol.Topic]bool // topics whose position is not known yet at the edge
-	adopted  map[protocol.Topic]bool // those of them that the edge has told with members on its link
+	adopted  map[protocol.Topic]bool // topics told with members and without a position on the link
 	ahead    map[uint64]bool         // IDs of messages that came ahead
 	aheadAt  map[uint64]time.Time    // when they came
 	given    uint64                  // ID of the last message that a session got ahead
