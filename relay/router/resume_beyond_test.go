@@ -137,7 +137,7 @@ func TestP11_WhoWaitsForAPublicationLearnsOfItBySubscribed(t *testing.T) {
 	s.rl.broker.onEvent = nil
 	s.rl.broker.held = append(s.rl.broker.held, broker.Deaf{Topic: "x"})
 	s.rl.broker.Unsubscribe("x")
-	s.rl.broker.Subscribe("x", s.rl.router.directory.topics["x"].number)
+	s.rl.broker.Subscribe("x", s.rl.router.directory.topics["x"].number, false)
 	s.settle()
 	s.saw(1, "1 done A-15 recovered")
 	delete(s.e.received, 999)

@@ -118,5 +118,9 @@ func TestWhatIsBegunIsSavedAndLoaded(t *testing.T) {
 		if e := begun(); e.Top != at || e.Genuine {
 			t.Errorf("%+v, given by another server", e)
 		}
+		h.ReadHistory("all", protocol.Position{}, 3)
+		if page := h.Take()[0].(broker.History); page.Top != at || page.Genuine {
+			t.Errorf("a page of what another server gave: %+v", page)
+		}
 	}
 }
