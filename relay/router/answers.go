@@ -60,11 +60,19 @@ func (a *answers) user(user string) *userAnswers {
 	return u
 }
 
+// reply sends the edge of s an Answer, an Answered, a Bound or a Confirmed, which has a text for the
+// client of s. It counts the text if that is a long answer.
+func (r *Router) reply(s *session, text []byte, frame func([]byte) []byte) {
+	s.edge.answers.answered(s, text)
+	r.send(s.edge, frame)
+}
+
 // answered counts an answer that is sent to a session, if it is a long answer.
-func (a *answers) answered(s *session, size int) {
-	if size <= link.LongAnswer || s.client() == nil || !s.edge.outbox.ready {
+func (a *answers) answered(s *session, text []byte) {
+	if !link.IsLong(text) || s.client() == nil || !s.edge.outbox.ready {
 		return
 	}
+	size := len(text)
 	if a.pending == nil {
 		a.pending = make(map[uint64]pending)
 	}

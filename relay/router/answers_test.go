@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/edgerelay/edgerelay/relay/chat"
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
@@ -231,4 +232,37 @@ func TestP11_AFullLinkTakesNoAnswers(t *testing.T) {
 	s.saw(1, missedTo("A-200", 11, 200))
 	s.saw(2, "1 done A-200 1:m1 2:m2 3:m3")
 	s.finish()
+}
+
+// TestP11_EveryLongAnswerCounts brings long texts in each kind of answer: in an Answer to a publish,
+// in one that refuses, in a Bound, in a Confirmed, and in an Answered while the broker is away. The
+// relay must count each of them, as the edge does, and nothing may be left when all are drained.
+func TestP11_EveryLongAnswerCounts(t *testing.T) {
+	w := newWorld(t, 0)
+	s := &resumes{world: w, rl: w.addSpeaking(Config{}, chat.Dialect{}, lines{most: 8, pads: link.LongAnswer + 1})}
+	s.e = w.edge("a")
+	s.e.linkTo(s.rl)
+	s.e.undrained = new([]link.Drained)
+	s.come(1)
+	s.e.guest(2)
+	commands := []string{"bind 1 x", "say 2 x Hello", "tell 3 y refused"}
+	for i, command := range commands {
+		s.e.say(1, command)
+		s.settle()
+		s.underway((i + 1) * (link.LongAnswer + 1))
+	}
+	s.e.say(2, "connect 1 u2 0 keep z")
+	s.settle()
+	s.underway(4 * (link.LongAnswer + 1))
+	s.rl.leave(false)
+	s.settle()
+	s.e.say(1, "say 4 x Hello")
+	s.settle()
+	s.underway(5 * (link.LongAnswer + 1))
+	s.rl.comeBack()
+	s.settle()
+	s.wait(paceFor)
+	s.e.drain()
+	s.settle()
+	s.underway(0)
 }

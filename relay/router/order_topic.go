@@ -81,7 +81,11 @@ func (r *Router) awaitByTopic(fr *frame) {
 		w.parked = append(w.parked, fr)
 	}
 	if v := fr.command.Verb; (v == dialect.Bind || v == dialect.Confirm) && fr.effect < effectFinished {
-		r.after(bindWait, func() { r.bindLate(fr) })
+		wait := bindWait
+		if v == dialect.Confirm {
+			wait = placeWait
+		}
+		r.after(wait, func() { r.bindLate(fr) })
 	}
 }
 
@@ -165,6 +169,12 @@ func (r *Router) releaseFreed() {
 	}
 }
 
-// bindWait bounds the time from the arrival of a Bind to its binding. It also bounds the time for
-// which a Confirm waits for the places of its session. An SDK gives up after 5 s.
-const bindWait = 4 * time.Second
+const (
+	// bindWait bounds the time from the arrival of a Bind to its binding. An SDK gives up after
+	// 5 s.
+	bindWait = 4 * time.Second
+	// placeWait bounds the time from the arrival of a Confirm for which it waits for the places of
+	// its session. An edge closes a guest whose connect is not confirmed 4 s after its first line.
+	// So the answer has a second for its way, and the line had one for its way.
+	placeWait = 3 * time.Second
+)

@@ -260,7 +260,7 @@ func TestP11_AnAnswerHasAMebibyteAtMost(t *testing.T) {
 
 // TestP11_AConnectDoesNotWaitForEver connects a client whose topic the broker does not
 // begin, and one whose position this relay does not hear of. Both must be confirmed within
-// bindWait. The first client must be told that its place in that topic is not known, and the second
+// placeWait. The first client must be told that its place in that topic is not known, and the second
 // one that nothing is recovered.
 func TestP11_AConnectDoesNotWaitForEver(t *testing.T) {
 	s := resuming(t, Config{})
@@ -286,7 +286,7 @@ func TestP11_AConnectDoesNotWaitForEver(t *testing.T) {
 		s.wait(askAgainAfter)
 	}
 	s.saw(1, "1 done A-10 recovered; 0-0")
-	for range bindWait/time.Second - 1 {
+	for range placeWait/time.Second - 1 {
 		s.saw(2)
 		s.wait(time.Second)
 	}
