@@ -15,8 +15,8 @@ func (s *resumes) waitsNowhere() {
 	s.t.Helper()
 	r := s.rl.router
 	for t, c := range r.comebacks {
-		if c.waiting.first != nil {
-			s.t.Errorf("number %d waits at topic %s", c.waiting.first.number, t.name)
+		if c.awaited() {
+			s.t.Errorf("frames wait at topic %s: %+v", t.name, c)
 		}
 	}
 	for _, e := range r.directory.edges {
