@@ -37,10 +37,19 @@ type pending struct {
 const (
 	maxAnswers     = 64 << 20
 	maxUserAnswers = 4 << 20
+	// answersShare is a divisor: a user may have 1/answersShare of what all other users leave free
+	// of maxAnswers. So users who take nothing leave room for others, and most for short answers.
+	answersShare = 4
 )
 
-// room reports whether there is room for an answer of the given size among all answers.
-func (a *answers) room(size int) bool { return a.bytes == 0 || a.bytes+size <= maxAnswers }
+// room reports whether there is room for an answer of the given size to a user among all answers.
+func (a *answers) room(user string, size int) bool {
+	of := 0
+	if u := a.users[user]; u != nil {
+		of = u.bytes
+	}
+	return a.bytes == 0 || of+size <= (maxAnswers-(a.bytes-of))/answersShare
+}
 
 // roomOf reports whether there is room for an answer of the given size among those of a user.
 func (a *answers) roomOf(user string, size int) bool {

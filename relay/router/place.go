@@ -469,7 +469,7 @@ func (r *Router) mayAnswer(e *edge, user string, size int) *binders {
 		return nil
 	case long && !a.roomOf(user, size):
 		return &a.user(user).waiting
-	case long && !a.room(size) || !r.room(e, size):
+	case long && !a.room(user, size) || !r.room(e, size):
 		return &a.waiting
 	}
 	return nil

@@ -51,7 +51,7 @@ func (r *Router) rangeOn(e *edge) {
 		fr := g.frame
 		if fr.effect < effectFinished && !r.outage.away {
 			size := (a.reading + 1) * maxRange
-			if !a.roomOf(fr.session.user, size) {
+			if user := fr.session.user; !a.roomOf(user, size) || !a.room(user, size) {
 				i++
 				continue
 			}
