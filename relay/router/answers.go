@@ -69,8 +69,8 @@ func (a *answers) user(user string) *userAnswers {
 	return u
 }
 
-// reply sends the edge of s an Answer, an Answered, a Bound or a Confirmed, which has a text for the
-// client of s. It counts the text if that is a long answer.
+// reply sends the edge of s an Answer, an Answered, a Bound or a Confirmed, which has a text for
+// the client of s. It counts the text if that is a long answer.
 func (r *Router) reply(s *session, text []byte, frame func([]byte) []byte) {
 	s.edge.answers.answered(s, text)
 	r.send(s.edge, frame)

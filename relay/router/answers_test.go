@@ -234,9 +234,10 @@ func TestP11_AFullLinkTakesNoAnswers(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_EveryLongAnswerCounts brings long texts in each kind of answer: in an Answer to a publish,
-// in one that refuses, in a Bound, in a Confirmed, and in an Answered while the broker is away. The
-// relay must count each of them, as the edge does, and nothing may be left when all are drained.
+// TestP11_EveryLongAnswerCounts brings long texts in each kind of answer: in an Answer to a
+// publish, in one that refuses, in a Bound, in a Confirmed, and in an Answered while the broker is
+// away. The relay must count each of them, as the edge does, and nothing may be left when all are
+// drained.
 func TestP11_EveryLongAnswerCounts(t *testing.T) {
 	w := newWorld(t, 0)
 	s := &resumes{world: w, rl: w.addSpeaking(Config{}, chat.Dialect{}, lines{most: 8, pads: link.LongAnswer + 1})}

@@ -197,8 +197,9 @@ func (r *Router) bindNow(fr *frame, places []dialect.Place) {
 }
 
 // bindLate is called for a Bind when bindWait or more has passed since the Bind came, and for a
-// Confirm when placeWait has passed. If a Bind waits at its follower, bindLate refuses it. If the Bind is still parked, bindLate only sets
-// frame.late. When the turn of the Bind comes, it is then bound at once or refused.
+// Confirm when placeWait has passed. If a Bind waits at its follower, bindLate refuses it. If the
+// Bind is still parked, bindLate only sets frame.late. When the turn of the Bind comes, it is then
+// bound at once or refused.
 //
 // While a Bind waits at its follower, its session may publish as a member. So bindLate refuses the
 // Bind only when these publishes are finished or granted. Otherwise a replay of such a publish

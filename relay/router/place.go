@@ -227,10 +227,10 @@ func (r *Router) missedSince(t *topic, asked dialect.Range, at protocol.Position
 	return r.inTail(t, nil, since, at), true, nil
 }
 
-// hasAway reports, while the broker is away, whether the topic's tail has all that a client misses up
-// to its place at. What is after the place comes to the client as to any member at that place, be it
-// known here or not: from history, when the broker is back. What was given ahead before the client
-// came is no publication yet, and must not be unpublished.
+// hasAway reports, while the broker is away, whether the topic's tail has all that a client misses
+// up to its place at. What is after the place comes to the client as to any member at that place,
+// be it known here or not: from history, when the broker is back. What was given ahead before the
+// client came is no publication yet, and must not be unpublished.
 func (r *Router) hasAway(t *topic, asked dialect.Range, at protocol.Position) bool {
 	since := asked.Since
 	return t.vouched == since.Epoch && since.Epoch == at.Epoch &&

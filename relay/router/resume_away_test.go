@@ -188,10 +188,10 @@ func TestP11_WhatEndsAWait(t *testing.T) {
 }
 
 // TestP11_WhileRedisIsAwayTheTailIsRecovered resumes while Redis is away. Each client must be bound
-// at once. What the tail has is recovered, until a message is given ahead: a client that comes later
-// might miss that. A position before the tail or beyond the top is not recovered. Another relay
-// publishes meanwhile, and this one cannot hear it. When Redis is back, each client must get that,
-// and nothing twice.
+// at once. What the tail has is recovered, until a message is given ahead: a client that comes
+// later might miss that. A position before the tail or beyond the top is not recovered. Another
+// relay publishes meanwhile, and this one cannot hear it. When Redis is back, each client must get
+// that, and nothing twice.
 func TestP11_WhileRedisIsAwayTheTailIsRecovered(t *testing.T) {
 	s := resuming(t, Config{TailLength: 8}, 1, 2)
 	s.stay()

@@ -258,10 +258,10 @@ func TestP11_AnAnswerHasAMebibyteAtMost(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_AConnectDoesNotWaitForEver connects a client whose topic the broker does not
-// begin, and one whose position this relay does not hear of. Both must be confirmed within
-// placeWait. The first client must be told that its place in that topic is not known, and the second
-// one that nothing is recovered.
+// TestP11_AConnectDoesNotWaitForEver connects a client whose topic the broker does not begin, and
+// one whose position this relay does not hear of. Both must be confirmed within placeWait. The
+// first client must be told that its place in that topic is not known, and the second one that
+// nothing is recovered.
 func TestP11_AConnectDoesNotWaitForEver(t *testing.T) {
 	s := resuming(t, Config{})
 	s.stay()

@@ -205,7 +205,7 @@ func TestP11_ManyThatComeBackCostOneReading(t *testing.T) {
 		}
 		delete(b.received, id)
 	}
-	if n := s.rl.broker.histories; n != 2 { // pages after offsets 72 and 8; the tail begins after 136
+	if n := s.rl.broker.histories; n != 2 { // after offsets 72 and 8; the tail begins after 136
 		t.Errorf("%d pages were read", n)
 	}
 	s.publish("x", 1)
@@ -253,7 +253,8 @@ func TestP11_ThePastServesThoseThatComeLater(t *testing.T) {
 }
 
 // TestP11_PastsAreBounded brings clients back to many topics, one after another. All pasts together
-// may take at most a quarter of Config.TailBytes, or what one past may take. Every client must get all that it missed.
+// may take at most a quarter of Config.TailBytes, or what one past may take. Every client must get
+// all that it missed.
 func TestP11_PastsAreBounded(t *testing.T) {
 	long := strings.Repeat("m", 4000)
 	for _, most := range []int{4 << 10, 1 << 20} {

@@ -341,7 +341,8 @@ func (f *frame) settle() {
 	}
 }
 
-// replayed reports whether the edge sent a frame again on the link that it uses now, or has no link.
+// replayed reports whether the edge sent a frame again on the link that it uses now, or has no
+// link.
 func (f *frame) replayed() bool { a := f.s.e.used; return a == nil || a.began.After(f.at) }
 
 func (m *model) answeredPublish(f *frame, as answer, r reply, fail func(string)) {
