@@ -105,24 +105,20 @@ func (r *Router) mayBind(f *follower) bool {
 	return f.bindable() || r.outage.away && f.edge.outbox.ready
 }
 
-// tryBind binds the session of a Bind or a Confirm, or makes the frame wait. The result is the
-// number of publications in the answer.
-func (r *Router) tryBind(fr *frame) (missed int) {
+// tryBind binds the session of a Bind or a Confirm, or makes the frame wait.
+func (r *Router) tryBind(fr *frame) {
 	for _, b := range fr.bindings() {
 		if f := r.directory.follower(fr.session.edge, b.Topic); !r.mayBind(f) {
 			f.rare.binders.add(fr)
-			return 0
+			return
 		}
 	}
 	places, wait := r.places(fr)
 	if wait != nil {
 		wait.add(fr)
-		return 0
+		return
 	}
 	r.endWait(fr)
-	for i := range places {
-		missed += len(places[i].Missed)
-	}
 	bindings := fr.bindings()
 	switch {
 	case fr.command.Verb == dialect.Confirm:
@@ -138,7 +134,6 @@ func (r *Router) tryBind(fr *frame) (missed int) {
 	for _, b := range bindings {
 		r.wakeAhead(b.Topic) // lanes may be waiting for a follower of the topic
 	}
-	return missed
 }
 
 // tryBinders tries to bind the sessions of the frames that wait at f. It stops when f cannot take

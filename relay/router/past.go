@@ -18,7 +18,7 @@ type past struct {
 	known    bool // the fields from, to and items say something
 	from, to protocol.Position
 	items    []dialect.Published // all publications after past.from, up to past.to
-	bytes    int                 // size of their contents
+	bytes    int                 // length of their texts
 	cut      bool                // the publications up to past.from cannot be had
 	asked    bool                // a page of history is asked for
 	looking  bool                // of that page, only the top is needed
@@ -34,7 +34,7 @@ const pastsAtOnce = 64
 // pageGuess is how many bytes each page that is asked for counts in advance. Few pages have more.
 const pageGuess = 128 << 10
 
-// pastMost bounds the contents in the past of one topic, in bytes.
+// pastMost bounds the texts in the past of one topic, in bytes.
 const pastMost = maxMissed
 
 // recall returns the publications of t after the position since, up to the position at. The
@@ -101,7 +101,7 @@ func (r *Router) keepTail(c *comeback) {
 	n := len(p.items)
 	p.items = r.inTail(t, p.items, p.to, t.top)
 	for _, pub := range p.items[n:] {
-		r.pasts.grow(c, pub.Content.Size())
+		r.pasts.grow(c, len(pub.Text))
 	}
 	p.to = t.top
 	r.boundPast(c)
@@ -115,13 +115,13 @@ func (r *Router) boundPast(c *comeback) {
 	r.pasts.bound(most+max(p.bytes-pastMost, 0), c)
 	for p.bytes > pastMost || r.pasts.bytes > most && len(p.items) > 0 {
 		p.from, p.cut = p.items[0].Position, true
-		r.pasts.grow(c, -p.items[0].Content.Size())
+		r.pasts.grow(c, -len(p.items[0].Text))
 		p.items[0] = dialect.Published{}
 		p.items = p.items[1:]
 	}
 }
 
-// pastsMost returns the bound of the contents in all pasts together, in bytes.
+// pastsMost returns the bound of the texts in all pasts together, in bytes.
 func (r *Router) pastsMost() int { return max(r.cfg.TailBytes/4, pastMost) }
 
 // mayAskPast reports whether it is the turn of c to ask for a page. While pasts that are in use
@@ -154,8 +154,8 @@ func (r *Router) askPast(c *comeback) {
 type pasts struct {
 	asked   int         // pages that are asked for
 	waiting []*comeback // those that wait for their turn to ask
-	bytes   int         // contents of all pasts
-	// The comebacks whose pasts have contents are in a linked list, in the order of their last use.
+	bytes   int         // texts of all pasts
+	// The comebacks whose pasts have texts are in a linked list, in the order of their last use.
 	first, last *comeback
 }
 
@@ -187,7 +187,7 @@ func (q *pasts) remove(c *comeback) {
 	c.prev, c.next, c.listed = nil, nil, false
 }
 
-// grow adds a number of bytes to the size of the contents of a past.
+// grow adds a number of bytes to the length of the texts of a past.
 func (q *pasts) grow(c *comeback, bytes int) {
 	c.past.bytes += bytes
 	q.bytes += bytes
@@ -274,8 +274,9 @@ func (r *Router) takePast(c *comeback, ev broker.History, after protocol.Positio
 	}
 	items := make([]dialect.Published, 0, end-begin)
 	for i := begin; i < end; i++ {
-		items = append(items, r.shown(pubs[i].Position, &pubs[i].Content))
-		r.pasts.grow(c, pubs[i].Content.Size())
+		pub := r.past(pubs[i].Position, &pubs[i].Content)
+		items = append(items, pub)
+		r.pasts.grow(c, len(pub.Text))
 	}
 	p.items = slices.Insert(p.items, 0, items...)
 	p.from, p.cut = from, after.Before(from)

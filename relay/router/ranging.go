@@ -159,8 +159,8 @@ func (r *Router) takePage(g *ranging, ev broker.History) {
 			full = true
 			break
 		}
-		g.pubs = append(g.pubs, r.shown(at, &pub.Content))
-		g.bytes += g.pubs[len(g.pubs)-1].Size
+		g.pubs = append(g.pubs, r.past(at, &pub.Content))
+		g.bytes += len(g.pubs[len(g.pubs)-1].Text) + 1
 		for g.bytes > maxRange && len(g.pubs) > 1 {
 			drop := len(g.pubs) - 1
 			if asked.Reverse {
@@ -168,7 +168,7 @@ func (r *Router) takePage(g *ranging, ev broker.History) {
 			} else {
 				full = true
 			}
-			g.bytes -= g.pubs[drop].Size
+			g.bytes -= len(g.pubs[drop].Text) + 1
 			g.pubs = slices.Delete(g.pubs, drop, drop+1)
 		}
 		if full {
