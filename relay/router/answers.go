@@ -14,7 +14,7 @@ type answers struct {
 	bytes   int
 	users   map[string]*userAnswers
 	pending map[uint64]pending
-	waiting binders    // Binds and Confirms that wait for a step, or for room
+	waiting binders    // Binds and Confirms that wait for a step, the link, or room here
 	ranges  []*ranging // History commands that wait for room, or for their turn to read
 	reading int        // number of History commands that read now
 	turn    bool       // in the last advanceAll, what waits here had its turn before the followers

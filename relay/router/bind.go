@@ -25,7 +25,7 @@ func (r *Router) bindTo(fr *frame) {
 		r.follow(s.edge, b.Topic).noticed(+1)
 	}
 	s.edge.tables.count(s.client(), fr.keepBytes())
-	s.client().coming += len(fr.bindings())
+	s.client().coming += int32(len(fr.bindings()))
 	r.tryBind(fr)
 	switch {
 	case fr.effect >= effectFinished:
@@ -68,7 +68,7 @@ func (r *Router) noRoom(fr *frame) dialect.Verdict {
 	if fr.command.Verb == dialect.Bind && r.bound(s, fr.topic()) {
 		return dialect.Verdict{Reason: dialect.AlreadyMember}
 	}
-	if most := r.most[s.form]; s.memberships()+s.client().coming+len(fr.bindings()) > most {
+	if most := r.most[s.form]; s.memberships()+int(s.client().coming)+len(fr.bindings()) > most {
 		return dialect.Verdict{Reason: dialect.ManyTopics, Most: most}
 	}
 	user := s.user
@@ -87,7 +87,7 @@ func (r *Router) noRoom(fr *frame) dialect.Verdict {
 // bytes. The reason Done means that there is room.
 func (r *Router) noRoomFor(s *session, more int) dialect.Verdict {
 	switch {
-	case s.client().bytes+more > link.MaxKeeps:
+	case int(s.client().bytes)+more > link.MaxKeeps:
 		return dialect.Verdict{Reason: dialect.ManyKeeps, Most: link.MaxKeeps}
 	case more > 0 && s.edge.tables.keeps+more > r.cfg.KeepBytes:
 		r.m.dropped("keeps", 1)
@@ -160,7 +160,7 @@ func (r *Router) endWait(fr *frame) {
 		r.directory.follower(s.edge, b.Topic).noticed(-1)
 	}
 	s.edge.tables.count(s.client(), -fr.keepBytes())
-	s.client().coming -= len(fr.bindings())
+	s.client().coming -= int32(len(fr.bindings()))
 	if s.client().confirming == fr {
 		s.client().confirming = nil
 	}

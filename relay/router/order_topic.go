@@ -1,8 +1,6 @@
 package router
 
 import (
-	"time"
-
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -80,13 +78,7 @@ func (r *Router) awaitByTopic(fr *frame) {
 		}
 		w.parked = append(w.parked, fr)
 	}
-	if v := fr.command.Verb; (v == dialect.Bind || v == dialect.Confirm) && fr.effect < effectFinished {
-		wait := bindWait
-		if v == dialect.Confirm {
-			wait = placeWait
-		}
-		r.after(wait, func() { r.bindLate(fr) })
-	}
+	r.setDeadline(fr)
 }
 
 // judgeByTopic judges a frame whose turn has come.
@@ -168,13 +160,3 @@ func (r *Router) releaseFreed() {
 		r.freed = nil
 	}
 }
-
-const (
-	// bindWait bounds the time from the arrival of a Bind to its binding. An SDK gives up after
-	// 5 s.
-	bindWait = 4 * time.Second
-	// placeWait bounds the time from the arrival of a Confirm for which it waits for the places of
-	// its session. An edge closes a guest whose connect is not confirmed 4 s after its first line.
-	// So the answer has a second for its way, and the line had one for its way.
-	placeWait = 3 * time.Second
-)

@@ -31,14 +31,14 @@ const (
 func (r *Router) askRange(fr *frame) {
 	e := fr.session.edge
 	e.answers.ranges = append(e.answers.ranges, &ranging{frame: fr})
-	r.after(bindWait, func() {
-		if fr.effect < effectFinished {
-			r.m.dropped("late", 1)
-			r.deny(fr, dialect.Verdict{Reason: dialect.Late})
-			r.rangeOn(e)
-		}
-	})
 	r.rangeOn(e)
+}
+
+// rangeLate refuses a History that is not answered within bindWait.
+func (r *Router) rangeLate(fr *frame) {
+	r.m.dropped("late", 1)
+	r.deny(fr, dialect.Verdict{Reason: dialect.Late})
+	r.rangeOn(fr.session.edge)
 }
 
 // rangeOn begins to read for those History commands of an edge that wait and may go on. The

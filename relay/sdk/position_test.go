@@ -249,6 +249,19 @@ func TestPositionsOfPublications(t *testing.T) {
 	}
 }
 
+// TestAPushWithoutHistoryHasNoPosition renders publications of a channel whose rule says history=0.
+// The pushes must have no offset and no epoch, or an SDK would take them for its position. A push
+// of another channel has them.
+func TestAPushWithoutHistoryHasNoPosition(t *testing.T) {
+	d := withRules(t, "shut read=any write=any history=0; * read=any write=any")
+	for channel, want := range map[protocol.Topic]string{"shut": ``, "open": `,"offset":1,"epoch":"7"`} {
+		push, _ := d.Render(nil, channel, protocol.Position{Epoch: 7, Offset: 1}, &protocol.Content{Msg: "1", JSON: true})
+		if string(push) != fmt.Sprintf(`{"push":{"channel":%q,"pub":{"data":1%s}}}`, channel, want) {
+			t.Errorf("a push of %s is %s", channel, push)
+		}
+	}
+}
+
 // TestALongReplyIsAllocatedOnce checks the buffers of replies with many publications.
 func TestALongReplyIsAllocatedOnce(t *testing.T) {
 	list := missedTexts(2000, 1000)
