@@ -321,8 +321,8 @@ func (r *Router) look(t *topic) *binders {
 	return &c.waiting
 }
 
-// begin asks the broker for the epoch of the topic of f, which has no top. It returns the list in
-// which to wait for the answer.
+// begin asks the broker for the epoch of the topic of f, which has no top, and which was subscribed
+// without that wish. It returns the list in which to wait for the answer.
 func (r *Router) begin(f *follower) *binders {
 	if t := f.topic; !t.beginning {
 		t.beginning = true
@@ -368,20 +368,21 @@ func (r *Router) beginsOn(t *topic) {
 	}
 }
 
-// mayBegin reports whether the broker is to be asked for the epoch of a topic. A begun epoch costs
-// the broker a record. So the topic counts in Config.MaxAddressed, as if the user had addressed it.
-// If the broker fails beginsMost times, it is asked again only after comebackAge. A connect does
-// not ask for the epoch of its user's own topic, since then nearly every connect would cost the
-// broker a command. A member without an epoch is told that its place is not known.
+// mayBegin reports whether the broker is to be asked for the epoch of a topic. If the broker fails
+// beginsMost times, it is asked again only after comebackAge. A member without an epoch is told
+// that its place is not known.
 func (r *Router) mayBegin(fr *frame, t *topic) bool {
-	user := fr.user()
-	switch {
-	case fr.command.Verb == dialect.Confirm && isOf(t.name, user):
-		return false
-	case t.failures > 0 || t.beginning:
+	if t.failures > 0 || t.beginning {
 		return t.failures < beginsMost
 	}
-	return r.addressedBy(fr.session.edge, user).take(t.name, r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
+	return r.mayMake(fr, t.name)
+}
+
+// mayMake reports whether the epoch of a topic may be begun for the user of a Bind or a Confirm. A
+// begun epoch costs the broker a record. So the topic counts in Config.MaxAddressed, as if the user
+// had addressed it.
+func (r *Router) mayMake(fr *frame, name protocol.Topic) bool {
+	return r.addressedBy(fr.session.edge, fr.user()).take(name, r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
 }
 
 // beginsMost is the number of times in a row that the broker is asked to begin a topic's epoch

@@ -245,7 +245,7 @@ func memberSchedule(t *testing.T, seed uint64) {
 				if rnd.IntN(2) == 0 {
 					rl.broker.held = append(rl.broker.held, broker.Deaf{Topic: name})
 					rl.broker.Unsubscribe(name)
-					rl.broker.Subscribe(name, topic.number)
+					rl.broker.Subscribe(name, topic.number, false)
 				}
 			}
 		case n < 80:

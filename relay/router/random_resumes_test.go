@@ -90,7 +90,7 @@ func resumeSchedule(t *testing.T, seed uint64) (recovered, asked int) {
 	cfg := Config{Pieces: rnd.IntN(8), TailLength: 1 + rnd.IntN(40)}
 	c.witness = c.w.store.Broker()
 	for _, name := range []protocol.Topic{"p", "q"} {
-		c.witness.Subscribe(name, 1)
+		c.witness.Subscribe(name, 1, false)
 	}
 	for range 2 {
 		c.w.addSpeaking(cfg, showing()...)

@@ -194,7 +194,7 @@ func schedule(t *testing.T, seed uint64) {
 			for _, name := range sorted(rl.router.directory.topics) {
 				topic := rl.router.directory.topics[name]
 				rl.broker.Unsubscribe(name)
-				rl.broker.Subscribe(name, topic.number)
+				rl.broker.Subscribe(name, topic.number, false)
 			}
 		case n < 88:
 			e.deaf = true

@@ -112,7 +112,7 @@ func TestP11_AHistoryHasOneEpoch(t *testing.T) {
 	s.say(1, "bind 1 silent k most=5")
 	s.say(1, "history 1 silent most=100 limit=5")
 	s.settle()
-	s.saw(1, "1 done 0-0", "1 done C-0")
+	s.saw(1, "1 done C-0", "1 done C-0")
 	s.say(1, "history 1 silent most=100 limit=5 since=C-0")
 	s.settle()
 	s.saw(1, "1 done C-0")

@@ -155,6 +155,7 @@ func TestP11_WhatEndsAWait(t *testing.T) {
 			s.publish("x", 200)
 			s.publish("y", 10)
 			s.fill()
+			s.hush("silent", 8)
 			bring := s.withhold()
 			s.publish("y", 5)
 			s.say(1, "bind 1 x k most=1000 since=A-20")

@@ -47,6 +47,15 @@ func (s *resumes) come(clients ...uint64) {
 	s.settle()
 }
 
+// hush makes a client a member that is not shown any history of a silent topic. So the topic is
+// subscribed, and nobody has begun its epoch.
+func (s *resumes) hush(name protocol.Topic, id uint64) {
+	s.come(id)
+	s.say(id, "bind 1 "+string(name))
+	s.settle()
+	s.e.saw(id, "1 done")
+}
+
 // stay makes client 999 a lasting member of topic x. So the relay keeps a tail of x.
 func (s *resumes) stay() {
 	s.come(999)
