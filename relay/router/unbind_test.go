@@ -30,8 +30,8 @@ func TestAnUnsubscribeWaitsForTheSubscribeBeforeIt(t *testing.T) {
 
 // In TestAnUnsubscribeWaitsForWhatWasPublishedBefore, a client publishes and then unsubscribes. The
 // broker's answer to the publish is lost. Then the link or the relay is lost. In the replay the
-// publish must be judged as a member's. The one behind the unsubscribe is a replay, too, so it is not
-// refused for good.
+// publish must be judged as a member's. The one behind the unsubscribe is a replay, too, so it is
+// not refused for good.
 func TestAnUnsubscribeWaitsForWhatWasPublishedBefore(t *testing.T) {
 	for _, dies := range []bool{false, true} {
 		w, e := serving(t, 2)
