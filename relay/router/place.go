@@ -2,6 +2,7 @@ package router
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -22,10 +23,11 @@ const maxMissed = 1 << 20
 // forgotten once it was not needed for comebackAge.
 type comeback struct {
 	topic   *topic
-	waiting binders       // frames that wait for the broker's answer, or for the topic's top
-	waking  *waking       // the job that tries these frames again; nil: none
-	hearing bool          // some of the frames wait for the topic's next publication
-	looked  time.Duration // Router.clock when the broker last told the top in comeback.top
+	waiting binders             // frames that wait for the broker's answer, or for the topic's top
+	deep    map[uint64]*binders // frames that wait for the past to reach back, see deeper
+	waking  *waking             // the job that tries these frames again; nil: none
+	hearing bool                // some of the frames wait for the topic's next publication
+	looked  time.Duration       // Router.clock when the broker last told the top in comeback.top
 	top     protocol.Position
 	past    past
 	used    time.Duration // Router.clock when the comeback was last needed
@@ -61,7 +63,7 @@ func (r *Router) comeback(t *topic) *comeback {
 // the given time.
 func (r *Router) retire(c *comeback, after time.Duration) {
 	r.after(after, func() {
-		if idle := r.clock - c.used; c.waiting.first != nil || idle < comebackAge {
+		if idle := r.clock - c.used; c.awaited() || idle < comebackAge {
 			r.retire(c, max(comebackAge-idle, askAgainAfter))
 		} else {
 			r.forgetComeback(c.topic)
@@ -80,10 +82,11 @@ func (r *Router) forgetComeback(t *topic) {
 // places returns the place of each topic of a Bind or a Confirm, as if its session became a member
 // now. If the frame has to wait, the second result is the list in which it waits. The broker is
 // then asked for what is not known. A Confirm that is late does not wait: a topic whose
-// publications are not at hand by then counts as not recovered.
+// publications are not at hand by then counts as not recovered. While the broker is away no frame
+// waits.
 func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
 	e := fr.session.edge
-	late := fr.late && fr.command.Verb == dialect.Confirm
+	late := fr.late && fr.command.Verb == dialect.Confirm || r.outage.away
 	places = make([]dialect.Place, len(fr.bindings()))
 	size, waits := 0, 0
 	for i, b := range fr.bindings() {
@@ -202,7 +205,12 @@ func (f *follower) entry() protocol.Position {
 func (r *Router) missedSince(t *topic, asked dialect.Range, at protocol.Position) (pubs []dialect.Published, ok bool, wait *binders) {
 	since := asked.Since
 	switch {
-	case at.Epoch == 0, r.outage.away:
+	case at.Epoch == 0:
+		return nil, false, nil
+	case r.outage.away:
+		if r.hasAway(t, asked, at) {
+			return r.inTail(t, nil, since, at), true, nil
+		}
 		return nil, false, nil
 	case at.Before(since):
 		return nil, false, r.beyond(t, since)
@@ -219,6 +227,17 @@ func (r *Router) missedSince(t *topic, asked dialect.Range, at protocol.Position
 		return r.recall(t, since, at)
 	}
 	return r.inTail(t, nil, since, at), true, nil
+}
+
+// hasAway reports, while the broker is away, whether the topic's tail has all that a client misses
+// up to its place at. What is after the place comes to the client as to any member at that place,
+// be it known here or not: from history, when the broker is back. What was given ahead before the
+// client came is no publication yet, and must not be unpublished.
+func (r *Router) hasAway(t *topic, asked dialect.Range, at protocol.Position) bool {
+	since := asked.Since
+	return t.vouched == since.Epoch && since.Epoch == at.Epoch &&
+		!at.Before(since) && !t.top.Before(at) && !since.Before(t.tailFrom()) &&
+		at.Offset-since.Offset <= uint64(min(asked.Most, maxRecalled)) && !t.recent.lost(at.Epoch) && !t.recent.gaveAhead()
 }
 
 // maxRecalled bounds the publications in one answer. No more have room in maxMissed.
@@ -251,6 +270,9 @@ func (r *Router) inTail(t *topic, pubs []dialect.Published, since, at protocol.P
 func (n *recent) lost(epoch uint64) bool {
 	return n != nil && slices.ContainsFunc(n.rewinds, func(w rewind) bool { return w.to.Epoch == epoch })
 }
+
+// gaveAhead reports whether messages that were given ahead may be unpublished.
+func (n *recent) gaveAhead() bool { return n != nil && (n.tail.ahead > 0 || n.tail.torn) }
 
 // tailFrom returns the position after which the topic's tail has all publications, with what they
 // say.
@@ -362,26 +384,39 @@ func (r *Router) mayMake(fr *frame, name protocol.Topic) bool {
 // while it fails.
 const beginsMost = 3
 
-// wakeLater tries the frames that wait at c again, after a pause.
+// wakeLater tries all frames that wait at c again, after a pause.
 func (r *Router) wakeLater(c *comeback) {
-	r.after(askAgainAfter, func() { r.wake(c) })
+	r.after(askAgainAfter, func() { r.wakeAll(c) })
 }
 
-// wakeTopic tries the frames that wait for a place in t again.
+// wakeTopic tries all frames that wait for a place in t again.
 func (r *Router) wakeTopic(t *topic) {
 	if c := r.comebacks[t]; c != nil {
-		r.wake(c)
+		r.wakeAll(c)
 	}
+}
+
+// wakeAll tries all frames that wait at c again, in a job.
+func (r *Router) wakeAll(c *comeback) {
+	for _, depth := range slices.Sorted(maps.Keys(c.deep)) {
+		c.rise(depth)
+	}
+	r.wake(c)
 }
 
 // heardMore is called when a publication of t has come.
 func (r *Router) heardMore(t *topic) {
-	if c := r.comebacks[t]; c != nil && c.hearing {
+	c := r.comebacks[t]
+	if c == nil {
+		return
+	}
+	r.keepTail(c)
+	if c.hearing {
 		r.wake(c)
 	}
 }
 
-// wake tries the frames that wait at c again, in a job.
+// wake tries the frames of comeback.waiting again, in a job.
 func (r *Router) wake(c *comeback) {
 	c.hearing = false
 	if c.waiting.first == nil {
@@ -435,7 +470,7 @@ func (r *Router) mayAnswer(e *edge, user string, size int) *binders {
 		return nil
 	case long && !a.roomOf(user, size):
 		return &a.user(user).waiting
-	case long && !a.room(size) || !r.roomToAnswer(e):
+	case long && !a.room(user, size) || !r.roomToAnswer(e):
 		return &a.waiting
 	}
 	return nil
