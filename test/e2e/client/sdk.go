@@ -58,7 +58,7 @@ type Connected struct {
 	Client string                  `json:"client"` // the connection's id
 	Ping   int                     `json:"ping"`   // seconds between two pings
 	Pong   bool                    `json:"pong"`   // each ping is to be answered
-	Subs   map[string]Subscription `json:"subs"`   // by channel: the server has subscribed the client
+	Subs   map[string]Subscription `json:"subs"`   // by channel: the server's subscriptions
 }
 
 // Subscribed reports whether the server has subscribed the client to a channel.
@@ -114,7 +114,7 @@ func ReadLine(at time.Time, text string) Line {
 // Ping reports whether the line is a ping.
 func (l *Line) Ping() bool { return l.Text == "{}" }
 
-// TrySDK connects to a ws:// URL as Try does, and sends nothing yet. The sink gets every line except
+// TrySDK connects to a ws:// URL as Try does, and sends nothing yet. The sink gets every line but
 // the usable answers to commands, in the order of arrival and on the reading goroutine. TrySDK does
 // not use Options.Sink.
 func TrySDK(t testing.TB, url string, o Options, sink func(Line)) (*SDK, *http.Response, error) {

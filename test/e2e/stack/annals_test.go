@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -14,8 +15,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// annals are the publications of one channel, as they are in the channel's history on Redis. They
-// are read from there again and again, so that they also have what the history has lost since.
+// annals are the publications of one channel. They are read from the channel's history on Redis,
+// again and again, so that they also have what the history does not keep any more.
 type annals struct {
 	entries []entry          // in the order of their positions
 	with    map[string][]int // by text: indices of the entries with this text
@@ -34,20 +35,7 @@ func (p position) String() string { return fmt.Sprintf("%d-%d", p.epoch, p.offse
 
 // position.compare returns a negative number if p is before q, and 0 if they are equal.
 func (p position) compare(q position) int {
-	if p.epoch != q.epoch {
-		return compare(p.epoch, q.epoch)
-	}
-	return compare(p.offset, q.offset)
-}
-
-func compare(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+	return cmp.Or(cmp.Compare(p.epoch, q.epoch), cmp.Compare(p.offset, q.offset))
 }
 
 // parsePosition parses a position as relays write it on Redis.
@@ -86,7 +74,7 @@ func (a *annals) after(at position) int {
 func (a *annals) find(text string, offset uint64, from int) int {
 	found := -1
 	for _, i := range a.with[text] {
-		if a.entries[i].offset == offset && (found < from) {
+		if a.entries[i].offset == offset && found < from {
 			found = i
 		}
 	}
@@ -183,10 +171,9 @@ func textOf(data []byte) string {
 	return one.text(data)
 }
 
-// Every text of a ledger is sent once, except for the notices of joins.
-
 // chronicle.twice returns a description of a message that is in a history twice. It returns "" if
-// there is none. The parameter sent reports whether a text is a message.
+// there is none. The parameter sent reports whether a text is a message. Other texts are notices of
+// joins, which may be there more than once.
 func (c *chronicle) twice(sent func(text string) bool) string {
 	for channel, a := range c.channels {
 		for text, at := range a.with {

@@ -38,7 +38,7 @@ type comerBooks struct {
 	delivered int64          // publications that came, in answers or behind them
 	ahead     int64          // publications given ahead
 	again     int64          // publications that came again, after they had been given ahead
-	older     int64          // publications that came again, since the comer was given an older place
+	older     int64          // publications that came again, behind an older place
 	missed    int64          // publications that a comer was told it may have missed
 	before    int64          // publications given ahead at an edge before the comer came there
 	wrong     int64          // answers with recovered true that are a lie
@@ -401,7 +401,7 @@ func (w *walk) reason(e *event, place position) reason {
 	since := position{epochOf(b.since.epoch), b.since.offset}
 	restart, restarted := w.anew(e.at)
 	switch {
-	case since.epoch == 0 && w.r.channel == w.m.own() && b.connect && !w.withoutRedis(w.last.at):
+	case since.epoch == 0 && w.r.channel == w.m.own() && b.connect && !w.withoutRedis(w.last.at) && w.silentAt(w.last.at):
 		return silent
 	case since.epoch == 0 && w.withoutRedis(w.last.at):
 		return noEpoch
@@ -423,6 +423,11 @@ func (w *walk) reason(e *event, place position) reason {
 
 // connectWait is how long a relay lets a connect wait for what was missed.
 const connectWait = 4 * time.Second
+
+// silentAt reports whether nothing had been published on the channel at a given time.
+func (w *walk) silentAt(at time.Time) bool {
+	return len(w.h.entries) == 0 || w.sent(w.h.entries[0].text).After(at.Add(-time.Second))
+}
 
 // quiet reports whether nothing was published on the channel between a position and some time.
 func (w *walk) quiet(at position, until time.Time) bool {

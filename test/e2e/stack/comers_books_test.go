@@ -2,6 +2,7 @@ package stack
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,16 +27,15 @@ var caseHistory = []string{"7-1", "7-2", "7-3", "7-4", "7-5", "8-1", "8-2"}
 //
 // An answer comes half a minute after the last publication was sent of those that have come before.
 type comerCase struct {
-	name    string
-	steps   string
-	sdkGo   bool       // the comer is one with the SDK for Go
-	own     bool       // the channel is the comer's own, and the answers are those to connects
-	shows   uint64     // of the channel; 0: all
-	away    [2]float64 // in minutes: from when to when the relay was without Redis
-	until   int        // number of publications; 0: five, so that there is one epoch
-	want    comerBooks
-	not     map[reason]int64
-	strange int
+	name  string
+	steps string
+	sdkGo bool       // the comer is one with the SDK for Go
+	own   bool       // the channel is the comer's own, and the answers are those to connects
+	shows uint64     // of the channel; 0: all
+	away  [2]float64 // in minutes: from when to when the relay was without Redis
+	until int        // number of publications; 0: five, so that there is one epoch
+	want  comerBooks
+	not   map[reason]int64
 }
 
 // TestComerBooks checks what comers.audit counts in small cases.
@@ -78,6 +78,7 @@ func TestComerBooks(t *testing.T) {
 		{name: "given ahead to others before it came", steps: "sub 7-0 1 2 3 wait false 7-3 5", away: [2]float64{3, 5}, want: comerBooks{delivered: 4, resumes: 1, before: 1}, not: map[reason]int64{redisAway: 1}},
 		{name: "sent when it had come", steps: "sub 7-0 1 2 3 false 7-3 5", away: [2]float64{3, 5}, want: comerBooks{delivered: 4, resumes: 1, lost: 1}, not: map[reason]int64{redisAway: 1}},
 		{name: "its own silent channel", steps: "sub 0-0 false 7-0 1 2 3 4 5", own: true, want: comerBooks{delivered: 5, resumes: 1, byConnect: 1}, not: map[reason]int64{silent: 1}},
+		{name: "its own channel, which was not silent", steps: "wait sub 0-0 false 7-1 2 3 4 5", own: true, want: comerBooks{delivered: 4, resumes: 1, byConnect: 1}, not: map[reason]int64{needless: 1}},
 		{name: "what is not in the history", steps: "sub 7-0 1 2 3 4 5 7", want: comerBooks{delivered: 5, wrong: 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.check(t) })
@@ -168,7 +169,26 @@ func (c *comerCase) check(t *testing.T) {
 	for why, n := range c.not {
 		c.want.not[why] = n
 	}
-	if got := a.clients[0]; got != c.want || len(a.notes.strange) != c.strange {
+	if got := a.clients[0]; got != c.want || len(a.notes.strange) > 0 {
 		t.Errorf("the books are\n%v%q\n%q, want\n%v", &got, a.notes.firsts, a.notes.strange, &c.want)
+	}
+}
+
+// TestAbsences reads when a relay was without Redis in a relay's log.
+func TestAbsences(t *testing.T) {
+	const log = `time=2026-11-30T10:00:00.000Z level=INFO msg=starting program=relay
+time=2026-11-30T10:00:01.500Z level=WARN msg="redis is away" redis=redis:6379 err=EOF
+time=2026-11-30T10:00:02.000Z level=WARN msg="redis is still away" redis=redis:6379 err=EOF after=5s
+time=2026-11-30T10:00:03.000Z level=INFO msg="redis is back" redis=redis:6379 after=1.5s
+no line of a log
+time=2026-11-30T10:00:04.000Z level=WARN msg="redis is away" redis=redis:6379 err=EOF
+time=2026-11-30T10:00:06.000Z level=INFO msg=starting program=relay
+time=2026-11-30T10:00:07.000Z level=WARN msg="redis is away" redis=redis:6379 err=EOF
+`
+	begin := time.Date(2026, 11, 30, 10, 0, 0, 0, time.UTC)
+	after := func(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
+	got, want := absencesIn(log), []absence{{after(1500), after(3000)}, {after(4000), after(6000)}, {after(7000), after(7000).Add(24 * time.Hour)}}
+	if !slices.Equal(got, want) {
+		t.Errorf("the absences are %v, want %v", got, want)
 	}
 }

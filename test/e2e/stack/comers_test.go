@@ -66,7 +66,9 @@ type comer struct {
 // trail is a comer's part in one channel, over all its connections.
 type trail struct {
 	channel string
-	served  bool // the comer names the channel in its connects, as SDKs do for the server's channels
+	// served is set if the comer names the channel in its connects. SDKs do so with channels to
+	// which the server has subscribed them.
+	served bool
 	// shows is how many publications a resume may bring, by the rule of the channel.
 	shows uint64
 
@@ -195,7 +197,7 @@ func (m *comer) roam() {
 			if m.stays(conn) {
 				return
 			}
-			m.pause(between(away))
+			m.pause(upTo(away))
 		case time.Since(begin) > client.Patience:
 			m.of.t.Errorf("%s: cannot connect any more", m.user)
 			return
@@ -205,17 +207,14 @@ func (m *comer) roam() {
 	}
 }
 
-// The type span is a time of random length. The length is at most the last of the limits, and all
-// of the limits are equally likely bounds.
-type span []time.Duration
-
-// These spans say how long a comer is away, and how long it stays.
+// These lists have bounds for how long a comer is away, and for how long it stays.
 var (
-	away    = span{0, 0, 200 * time.Millisecond, time.Second, 4 * time.Second, 6 * time.Second}
-	staying = span{50 * time.Millisecond, time.Second, 3 * time.Second, 5 * time.Second}
+	away    = []time.Duration{0, 0, 200 * time.Millisecond, time.Second, 4 * time.Second, 6 * time.Second}
+	staying = []time.Duration{50 * time.Millisecond, time.Second, 3 * time.Second, 5 * time.Second}
 )
 
-func between(s span) time.Duration { return rand.N(s[rand.N(len(s))] + 1) }
+// upTo returns a random time, up to one of the given bounds.
+func upTo(bounds []time.Duration) time.Duration { return rand.N(bounds[rand.N(len(bounds))] + 1) }
 
 // comer.pause waits for the given time, or until the comers stay.
 func (m *comer) pause(d time.Duration) {
@@ -370,7 +369,7 @@ const sayEvery = 600 * time.Millisecond
 // comer.stays lets the comer talk for a while, and then leave. It returns true, with the comer
 // still connected, if the comers are to stay.
 func (m *comer) stays(conn *client.SDK) (still bool) {
-	leaves, tick := time.After(between(staying)), time.NewTicker(sayEvery)
+	leaves, tick := time.After(upTo(staying)), time.NewTicker(sayEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -389,7 +388,7 @@ func (m *comer) stays(conn *client.SDK) (still bool) {
 			if m.leaves(conn) {
 				return false
 			}
-			leaves = time.After(between(staying))
+			leaves = time.After(upTo(staying))
 		}
 	}
 }
@@ -430,7 +429,7 @@ func (m *comer) rejoins(conn *client.SDK) bool {
 		conn.Drop()
 		return false
 	}
-	m.pause(between(away))
+	m.pause(upTo(away))
 	if !m.subscribe(conn, r.channel) {
 		conn.Drop()
 		return false

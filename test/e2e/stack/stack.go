@@ -49,7 +49,7 @@ type stack struct {
 //   - Every port that a test needs is published on a free port of loopback: the ports of nginx, the
 //     admin ports and the port of Redis.
 //   - Files are mounted from a copy, so that a test can change them.
-//   - Relays have the given rules as RELAY_CHANNELS. If rules is empty, they have the default rules.
+//   - Relays have the given rules as RELAY_CHANNELS, or the default rules if rules is empty.
 //
 // The methods of a Stack belong to the goroutine of one test, and fail that test when docker fails.
 // The method For returns the same stack for another test.
