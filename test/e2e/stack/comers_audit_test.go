@@ -41,6 +41,7 @@ type comerBooks struct {
 	older     int64          // publications that came again, behind an older place
 	missed    int64          // publications that a comer was told it may have missed
 	before    int64          // publications given ahead at an edge before the comer came there
+	unplaced  int64          // publications before Redis was back, and no place
 	wrong     int64          // answers with recovered true that are a lie
 	lost      int64
 	doubled   int64
@@ -53,8 +54,8 @@ func (b *comerBooks) columns() (names []string, counts []*int64) {
 	for r := range needless {
 		names, counts = append(names, "not: "+r.String()), append(counts, &b.not[r])
 	}
-	return append(names, "not: needless", "delivered", "given ahead", "of these again", "again, behind an older place", "missed, and told", "ahead before it came", "wrong", "lost", "doubled", "out of order"),
-		append(counts, &b.not[needless], &b.delivered, &b.ahead, &b.again, &b.older, &b.missed, &b.before, &b.wrong, &b.lost, &b.doubled, &b.late)
+	return append(names, "not: needless", "delivered", "given ahead", "of these again", "again, behind an older place", "missed, and told", "ahead before it came", "before its place", "wrong", "lost", "doubled", "out of order"),
+		append(counts, &b.not[needless], &b.delivered, &b.ahead, &b.again, &b.older, &b.missed, &b.before, &b.unplaced, &b.wrong, &b.lost, &b.doubled, &b.late)
 }
 
 // comerBooks.cells formats the counts one after the other.
@@ -151,6 +152,18 @@ func (a *comerAudit) disturbed(from, to time.Time) bool {
 // before. When Redis is back, what was given ahead is still to be published.
 func (a *comerAudit) withoutRedis(at time.Time) bool {
 	return slices.ContainsFunc(a.absences, func(w absence) bool { return w.from.Before(at) && at.Before(w.to.Add(tailing)) })
+}
+
+// comerAudit.back returns when Redis was back, if a relay was without it at a given time. Otherwise
+// it returns that time.
+func (a *comerAudit) back(at time.Time) time.Time {
+	back := at
+	for _, w := range a.absences {
+		if w.from.Before(at) && back.Before(w.to) {
+			back = w.to
+		}
+	}
+	return back
 }
 
 // comerAudit.anew returns the last moment before a given time at which Redis was started anew. The
@@ -360,6 +373,9 @@ func (w *walk) lacks(end int, at time.Time, how string) {
 		before := !sent.After(w.last.at)
 		switch {
 		case !w.known && before:
+		case !w.known && sent.Before(w.back(w.last.at).Add(time.Second)):
+			// By the end of promise P6, the answer was in force on one relay until Redis was back.
+			w.unplaced++
 		case before && !w.last.answer.recovered && w.withoutRedis(w.last.at):
 			// The message was given ahead at the comer's edge before the comer came.
 			w.before++

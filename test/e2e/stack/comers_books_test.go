@@ -66,6 +66,7 @@ func TestComerBooks(t *testing.T) {
 		{name: "no place, and none before", steps: "sub 7-0 1 2 3 false 0-0 false 7-5", away: [2]float64{3.2, 3.6}, want: comerBooks{delivered: 3, resumes: 2}, not: map[reason]int64{redisAway: 1, noEpoch: 1}},
 		{name: "no place, and what was sent since came", steps: "sub 7-0 1 false 0-0 2 3 4 5", away: [2]float64{1.2, 1.6}, want: comerBooks{delivered: 5, resumes: 1}, not: map[reason]int64{redisAway: 1}},
 		{name: "no place, and what was sent since is lost", steps: "sub 7-0 1 false 0-0 3 4 5", away: [2]float64{1.2, 1.6}, want: comerBooks{delivered: 4, lost: 1, resumes: 1}, not: map[reason]int64{redisAway: 1}},
+		{name: "no place, and one was sent before Redis was back", steps: "sub 7-0 1 false 0-0 3 4 5", away: [2]float64{1.2, 2.5}, want: comerBooks{delivered: 4, unplaced: 1, resumes: 1}, not: map[reason]int64{redisAway: 1}},
 		{name: "a new epoch", steps: "sub 7-0 1 2 3 4 5 false 8-2", until: 7, want: comerBooks{delivered: 5, missed: 2, resumes: 1}, not: map[reason]int64{epochChanged: 1}},
 		{name: "a new epoch came before", steps: "sub 7-0 1 2 3 4 5 6 true 7", until: 7, want: comerBooks{delivered: 7, resumes: 1, recovered: 1, some: 1, pubs: 1}},
 		{name: "a new epoch came before to an SDK for Go", steps: "sub 7-0 1 2 3 4 5 6 7 false 8-2", until: 7, sdkGo: true, want: comerBooks{delivered: 7, resumes: 1}, not: map[reason]int64{goEpoch: 1}},
