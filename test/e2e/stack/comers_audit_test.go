@@ -58,16 +58,6 @@ func (b *comerBooks) columns() (names []string, counts []*int64) {
 		append(counts, &b.not[needless], &b.delivered, &b.ahead, &b.again, &b.older, &b.missed, &b.before, &b.unplaced, &b.wrong, &b.lost, &b.doubled, &b.late)
 }
 
-// comerBooks.cells formats the counts one after the other.
-func (b *comerBooks) cells(format string) string {
-	var s strings.Builder
-	_, counts := b.columns()
-	for _, c := range counts {
-		fmt.Fprintf(&s, format, *c)
-	}
-	return s.String()
-}
-
 func (b *comerBooks) String() string {
 	var s strings.Builder
 	names, counts := b.columns()
