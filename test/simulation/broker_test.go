@@ -140,7 +140,8 @@ type subscription struct {
 	topic protocol.Topic
 	token uint64
 	on    bool
-	epoch int // how often the subscription was lost
+	epoch int  // how often the subscription was lost
+	begin bool // the epoch is to be begun
 }
 
 var _ broker.Broker = (*relayBroker)(nil)
@@ -261,8 +262,8 @@ func (b *relayBroker) Flush(token uint64) {
 	})
 }
 
-func (b *relayBroker) Subscribe(t protocol.Topic, token uint64) {
-	s := &subscription{topic: t, token: token}
+func (b *relayBroker) Subscribe(t protocol.Topic, token uint64, begin bool) {
+	s := &subscription{topic: t, token: token, begin: begin}
 	b.subs[t] = s
 	b.order = append(b.order, s)
 	b.w.at(b.commands.next(b.w.now.Add(b.delay())), func() { b.establish(s) })
@@ -279,7 +280,8 @@ func (b *relayBroker) Unsubscribe(t protocol.Topic) {
 func (b *relayBroker) establish(s *subscription) {
 	if b.subs[s.topic] == s && !s.on && !b.unreachable && !b.dead {
 		s.on = true
-		b.handle.Subscribe(s.topic, s.token)
+		b.handle.Subscribe(s.topic, s.token, s.begin && !b.w.chance(b.store.trouble))
+		s.begin = false
 		b.store.spread()
 	}
 }

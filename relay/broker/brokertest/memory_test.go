@@ -78,7 +78,7 @@ func TestWhatIsBegunIsSavedAndLoaded(t *testing.T) {
 			return events[len(events)-1].(broker.Published).Position
 		}
 		subscribed := func() broker.Subscribed {
-			h.Subscribe("all", 1)
+			h.Subscribe("all", 1, false)
 			return h.Take()[0].(broker.Subscribed)
 		}
 		begun := func() broker.Began {
