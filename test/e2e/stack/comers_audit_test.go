@@ -16,7 +16,6 @@ const (
 	trimmed                    // more was missed than the rule shows
 	notVouched                 // Redis was started anew, and nothing was published since
 	noEpoch                    // the comer was told no position before, while Redis was away
-	silent                     // a connect does not begin the epoch of its user's silent channel
 	goEpoch                    // the SDK for Go takes no epoch from a publication
 	waited                     // a connect waits no longer than 4 s
 	needless                   // there is no reason
@@ -24,7 +23,7 @@ const (
 )
 
 func (r reason) String() string {
-	return [...]string{"new epoch", "no Redis", "trimmed", "not vouched for", "no place before", "own channel silent", "SDK for Go", "waited 4 s", "needless"}[r]
+	return [...]string{"new epoch", "no Redis", "trimmed", "not vouched for", "no place before", "SDK for Go", "waited 4 s", "needless"}[r]
 }
 
 // comerBooks are the counts of one comer, or the sums of several.
@@ -407,8 +406,6 @@ func (w *walk) reason(e *event, place position) reason {
 	since := position{epochOf(b.since.epoch), b.since.offset}
 	restart, restarted := w.anew(e.at)
 	switch {
-	case since.epoch == 0 && w.r.channel == w.m.own() && b.connect && !w.withoutRedis(w.last.at) && w.silentAt(w.last.at):
-		return silent
 	case since.epoch == 0 && w.withoutRedis(w.last.at):
 		return noEpoch
 	case w.withoutRedis(e.at) && (place.epoch == 0 || place.epoch == since.epoch):
@@ -429,11 +426,6 @@ func (w *walk) reason(e *event, place position) reason {
 
 // connectWait is how long a relay lets a connect wait for what was missed.
 const connectWait = 4 * time.Second
-
-// silentAt reports whether nothing had been published on the channel at a given time.
-func (w *walk) silentAt(at time.Time) bool {
-	return len(w.h.entries) == 0 || w.sent(w.h.entries[0].text).After(at.Add(-time.Second))
-}
 
 // quiet reports whether nothing was published on the channel between a position and some time.
 func (w *walk) quiet(at position, until time.Time) bool {
