@@ -85,6 +85,7 @@ func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 	}
 	n.ahead[id], n.aheadAt[id] = true, m.w.now
 	given := n.given == id
+	n.nobody[id] = !given
 	for _, s := range e.sessions {
 		i := s.interests[t]
 		if i == nil || s.had[id] {
@@ -233,11 +234,13 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 }
 
 // cameBehind reports whether a client of an SDK has become a member after its edge was given a
-// message ahead. The place of such a client is before the publication of the message. So the client
-// gets the publication.
+// message ahead, or whether nobody at its edge was given the message then, but the edge was told its
+// ID alone. The place of such a client is before the publication of the message. So the client gets
+// the publication.
 func (m *model) cameBehind(s *session, t protocol.Topic, id uint64) bool {
-	at := m.edges[s.e.instance].aheadAt[id]
-	return !at.IsZero() && !s.interests[t].since.Before(at)
+	n := m.edges[s.e.instance]
+	at := n.aheadAt[id]
+	return !at.IsZero() && (n.nobody[id] || !s.interests[t].since.Before(at))
 }
 
 // mayComeLate reports whether a message may come behind a later message of the same sender. There
