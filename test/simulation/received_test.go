@@ -234,9 +234,9 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 }
 
 // cameBehind reports whether a client of an SDK has become a member after its edge was given a
-// message ahead, or whether nobody at its edge was given the message then, but the edge was told its
-// ID alone. The place of such a client is before the publication of the message. So the client gets
-// the publication.
+// message ahead, or whether nobody at its edge was given the message then, but the edge was told
+// its ID alone. The place of such a client is before the publication of the message. So the client
+// gets the publication.
 func (m *model) cameBehind(s *session, t protocol.Topic, id uint64) bool {
 	n := m.edges[s.e.instance]
 	at := n.aheadAt[id]
