@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -360,7 +361,9 @@ func (m *model) deliveredAnswer(s *session, c cause, text string, fail func(prom
 
 // broughtLater reports whether the link in use may repeat a publication that has no position. The
 // edge cannot tell a repeat from another publication with the same text. Without a link,
-// broughtLater returns true. With a link, it returns true if all of these hold:
+// broughtLater returns true. So it does if an older link was up when the link in use began, and the
+// publication was made more than 2 s ago: the hub counts no longer. With a link, it also returns
+// true if all of these hold:
 //   - The link began after the publication was made.
 //   - The edge was not leaving its previous link when the publication was made. If it was, the hub
 //     counted the publication, and drops its repeats.
@@ -369,6 +372,9 @@ func (m *model) deliveredAnswer(s *session, c cause, text string, fail func(prom
 func (e *edge) broughtLater(bare *entry) bool {
 	a := e.used
 	if a == nil {
+		return true
+	}
+	if a.byMove && e.w.now.Sub(bare.at) > 2*time.Second {
 		return true
 	}
 	counted := !a.counted.IsZero() && a.counted.Before(bare.at)
