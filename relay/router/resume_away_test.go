@@ -242,10 +242,10 @@ func TestP11_WhileRedisIsAwayTheTailIsRecovered(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_WhileRedisTakesNothingNothingIsRecovered makes publishes fail while the subscriptions
-// stay in force. That counts as away. So nothing may be recovered, no epoch may be begun, and all
-// clients must be bound at once.
-func TestP11_WhileRedisTakesNothingNothingIsRecovered(t *testing.T) {
+// TestP11_WhileRedisTakesNothingItIsNotAsked makes publishes fail while the subscriptions stay in
+// force. That counts as away. So nothing may be read, no epoch may be begun, and all clients must be
+// bound at once. Only what the tail has is recovered, also if it is heard in that time.
+func TestP11_WhileRedisTakesNothingItIsNotAsked(t *testing.T) {
 	s := resuming(t, Config{}, 1, 2)
 	s.stay()
 	s.publish("x", 10)
@@ -254,8 +254,15 @@ func TestP11_WhileRedisTakesNothingNothingIsRecovered(t *testing.T) {
 	s.saw(1, "1 done")
 	s.rl.refuse()
 	s.settle()
-	s.resume(3, "A-9", "1 done A-10")
-	s.resume(4, "A-10", "1 done A-10")
+	s.resume(3, "A-9", "1 done A-10 recovered 10:m10")
+	s.resume(4, "A-10", "1 done A-10 recovered")
+	s.publish("x", 90)
+	for id := uint64(3); id <= 4; id++ {
+		delete(s.e.received, id)
+	}
+	s.resume(6, "A-36", missedTo("A-100", 37, 100))
+	s.resume(7, "A-35", "1 done A-100")
+	s.resume(8, "A-101", "1 done A-100")
 	s.say(2, "bind 1 silent k most=5")
 	s.settle()
 	s.saw(2, "1 done 0-0")
@@ -267,12 +274,12 @@ func TestP11_WhileRedisTakesNothingNothingIsRecovered(t *testing.T) {
 	}
 	s.rl.accept()
 	s.settle()
-	s.resume(5, "A-9", "1 done A-10 recovered 10:m10")
+	s.resume(5, "A-9", missedTo("A-100", 10, 100))
 	s.finish()
 }
 
 // TestP11_ALateConnectIsConfirmedWithoutPublications connects a client of a user who has no room
-// for long answers. When the connect has waited for bindWait, it must be confirmed without
+// for long answers. When the connect has waited for placeWait, it must be confirmed without
 // publications. Only the topic of which the client missed nothing is recovered.
 func TestP11_ALateConnectIsConfirmedWithoutPublications(t *testing.T) {
 	s := resuming(t, Config{})
@@ -288,8 +295,9 @@ func TestP11_ALateConnectIsConfirmedWithoutPublications(t *testing.T) {
 	s.e.guest(1)
 	s.say(1, "connect 1 u4 0 keep big;most=1000;since=B-40 x;most=10;since=A-10")
 	s.settle()
+	s.wait(placeWait - time.Millisecond)
 	s.saw(1)
-	s.wait(bindWait)
+	s.wait(time.Millisecond)
 	s.saw(1, "1 done B-100; A-10 recovered")
 	s.waitsNowhere()
 	s.e.drain()
@@ -405,15 +413,15 @@ func TestP11_AnEdgeThatIsFurther(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_ABoundNamesItsPlace resumes at an edge that two links serve for a while. The older link
-// has brought more than the newest link, so the client is a late member. The newest link must bring
-// what the client lacks, once.
-func TestP11_ABoundNamesItsPlace(t *testing.T) {
+// TestP11_BoundAndConfirmedNameThePlace resumes at an edge that two links serve for a while, by a
+// Bind and by a connect. The older link has brought more than the newest link, so both clients are
+// late members. The newest link must bring what the clients lack, once.
+func TestP11_BoundAndConfirmedNameThePlace(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	s.stay()
 	s.publish("x", 10)
-	there := s.addSpeaking(Config{}, showing()...)
-	there.broker.onEvent = func(ev broker.Event) bool {
+	here, there := s.rl, s.addSpeaking(Config{}, showing()...)
+	here.broker.onEvent = func(ev broker.Event) bool {
 		_, flushed := ev.(broker.Flushed)
 		return !flushed // so that the edge does not leave its older link
 	}
@@ -421,16 +429,27 @@ func TestP11_ABoundNamesItsPlace(t *testing.T) {
 	s.settle()
 	there.broker.slow = true
 	s.publish("x", 5) // the older link brings them
+	if at := s.e.topics["x"].position.Offset; at != 15 {
+		t.Fatalf("the edge is at offset %d", at)
+	}
 	s.say(1, "bind 1 x k most=100 since=A-8")
+	s.e.guest(2)
+	s.say(2, "connect 1 7 0 keep x;most=100;since=A-8")
 	s.settle()
-	s.saw(1, missedTo("A-10", 9, 10))
+	for id := uint64(1); id <= 2; id++ {
+		s.saw(id, missedTo("A-10", 9, 10))
+	}
 	there.broker.slow = false
 	s.settle()
-	s.saw(1, "x 9: m11 at A-11", "x 9: m12 at A-12", "x 9: m13 at A-13", "x 9: m14 at A-14", "x 9: m15 at A-15")
-	there.broker.onEvent = nil
+	for id := uint64(1); id <= 2; id++ {
+		s.saw(id, "x 9: m11 at A-11", "x 9: m12 at A-12", "x 9: m13 at A-13", "x 9: m14 at A-14", "x 9: m15 at A-15")
+	}
+	here.broker.onEvent = nil
 	s.e.letGo()
 	s.publish("x", 1)
-	s.saw(1, "x 9: m16 at A-16")
+	for id := uint64(1); id <= 2; id++ {
+		s.saw(id, "x 9: m16 at A-16")
+	}
 	s.rl = there
 	s.finish()
 }
