@@ -82,11 +82,10 @@ func (r *Router) forgetComeback(t *topic) {
 // places returns the place of each topic of a Bind or a Confirm, as if its session became a member
 // now. If the frame has to wait, the second result is the list in which it waits. The broker is
 // then asked for what is not known. A Confirm that is late does not wait: a topic whose
-// publications are not at hand by then counts as not recovered. While the broker is away no frame
-// waits.
+// publications are not at hand by then counts as not recovered.
 func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
 	e := fr.session.edge
-	late := fr.late && fr.command.Verb == dialect.Confirm || r.outage.away
+	late := fr.late && fr.command.Verb == dialect.Confirm
 	places = make([]dialect.Place, len(fr.bindings()))
 	size, waits := 0, 0
 	for i, b := range fr.bindings() {
@@ -205,12 +204,7 @@ func (f *follower) entry() protocol.Position {
 func (r *Router) missedSince(t *topic, asked dialect.Range, at protocol.Position) (pubs []dialect.Published, ok bool, wait *binders) {
 	since := asked.Since
 	switch {
-	case at.Epoch == 0:
-		return nil, false, nil
-	case r.outage.away:
-		if r.hasAway(t, asked, at) {
-			return r.inTail(t, nil, since, at), true, nil
-		}
+	case at.Epoch == 0, r.outage.away:
 		return nil, false, nil
 	case at.Before(since):
 		return nil, false, r.beyond(t, since)
@@ -227,17 +221,6 @@ func (r *Router) missedSince(t *topic, asked dialect.Range, at protocol.Position
 		return r.recall(t, since, at)
 	}
 	return r.inTail(t, nil, since, at), true, nil
-}
-
-// hasAway reports, while the broker is away, whether the topic's tail has all that a client misses
-// up to its place at. What is after the place comes to the client as to any member at that place,
-// be it known here or not: from history, when the broker is back. What was given ahead before the
-// client came is no publication yet, and must not be unpublished.
-func (r *Router) hasAway(t *topic, asked dialect.Range, at protocol.Position) bool {
-	since := asked.Since
-	return t.vouched == since.Epoch && since.Epoch == at.Epoch &&
-		!at.Before(since) && !t.top.Before(at) && !since.Before(t.tailFrom()) &&
-		at.Offset-since.Offset <= uint64(min(asked.Most, maxRecalled)) && !t.recent.lost(at.Epoch) && !t.recent.gaveAhead()
 }
 
 // maxRecalled bounds the publications in one answer. No more have room in maxMissed.
@@ -270,9 +253,6 @@ func (r *Router) inTail(t *topic, pubs []dialect.Published, since, at protocol.P
 func (n *recent) lost(epoch uint64) bool {
 	return n != nil && slices.ContainsFunc(n.rewinds, func(w rewind) bool { return w.to.Epoch == epoch })
 }
-
-// gaveAhead reports whether messages that were given ahead may be unpublished.
-func (n *recent) gaveAhead() bool { return n != nil && (n.tail.ahead > 0 || n.tail.torn) }
 
 // tailFrom returns the position after which the topic's tail has all publications, with what they
 // say.

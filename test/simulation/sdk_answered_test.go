@@ -190,6 +190,7 @@ func (m *model) answeredPublish(f *frame, as answer, r reply, fail func(string))
 		fail("in the wrong way")
 	case r.Publish != nil:
 		k.done = true
+		k.granted = f.stored == 0 && f.replayed() && s.e.used != nil && s.e.used.relay.broker.lately()
 	case k.answered == 100 && f.replayed():
 		// The edge sent the publish again on a new link, and its message is not in the history, or
 		// the session is no member now. Nobody knows whether the relay of the earlier link has
