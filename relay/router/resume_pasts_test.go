@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -200,6 +201,34 @@ func TestP11_ThePastOfAnEarlierEpochHindersNobody(t *testing.T) {
 	s.resume(3, "B-10", missedShift("B-100", 11, 100, 400))
 	delete(s.e.received, 1)
 	s.finish()
+}
+
+// TestP11_APublicationThatLetsAFollowerBindIsNotMissed resumes at an edge whose members lag behind,
+// since the link is full. The link gets room just before a publication comes, by which the members
+// catch up. So the client is bound while that publication is taken, and must be given it.
+func TestP11_APublicationThatLetsAFollowerBindIsNotMissed(t *testing.T) {
+	s := resuming(t, Config{}, 1)
+	s.stay()
+	b := s.edge("b")
+	b.linkTo(s.rl)
+	b.tellClient(link.Client{ID: 1, Confirmed: true, User: "b"})
+	s.publish("x", 200)
+	b.say(1, s.numbered("bind 1 x k most=1000 since=A-20")) // so the topic has a past
+	s.settle()
+	delete(b.received, 1)
+	s.e.stuck = 64 << 20
+	s.publish("x", 1)
+	s.say(1, "bind 1 x k most=1000 since=A-20")
+	s.settle()
+	s.saw(1)
+	s.e.stuck = 0
+	s.publish("x", 1)
+	s.wait(lookAgainAfter)
+	s.saw(1, missedTo("A-202", 21, 202))
+	delete(b.received, 1)
+	delete(s.e.received, 999)
+	s.finish()
+	s.done(b)
 }
 
 // TestP11_APastThatTakesTheTailInIsBounded lets a topic go on while clients come back to it, so
