@@ -374,6 +374,82 @@ func TestP11_UnplacedMembers(t *testing.T) {
 	s.finish()
 }
 
+// TestP11_WhereASearchHasGotToIsNoPlace subscribes while Redis is away, and the position of the
+// edge's members is being looked for in history. The client must be told that its place is not
+// known.
+func TestP11_WhereASearchHasGotToIsNoPlace(t *testing.T) {
+	s := resuming(t, Config{})
+	s.publish("x", 200)
+	s.rl.leave(false)
+	s.settle()
+	s.come(1)
+	s.say(1, "bind 1 x k most=10")
+	s.settle()
+	s.saw(1, "1 done 0-0")
+	s.rl = s.addSpeaking(Config{}, showing()...)
+	pages := 0
+	s.rl.broker.onEvent = func(ev broker.Event) bool {
+		if _, ok := ev.(broker.History); ok {
+			pages++
+			return pages != 2 // that one never comes
+		}
+		return true
+	}
+	s.e.linkTo(s.rl)
+	s.settle()
+	if pages != 2 {
+		t.Fatalf("%d pages were read", pages)
+	}
+	s.rl.leave(false)
+	s.settle()
+	s.come(2)
+	s.say(2, "bind 1 x k most=10")
+	s.settle()
+	s.saw(2, "1 done 0-0")
+	s.rl.comeBack()
+	s.settle()
+	s.e.linkTo(s.rl)
+	s.settle()
+	s.publish("x", 1)
+	s.saw(1, "x 9: m201 at A-201")
+	s.saw(2, "x 9: m201 at A-201")
+	s.finish()
+}
+
+// TestP11_NobodyWaitsForRoomWhileRedisIsAway makes Redis go away in a step that has made as many
+// answers as it may. Clients that wait for room for long answers must be bound all the same.
+func TestP11_NobodyWaitsForRoomWhileRedisIsAway(t *testing.T) {
+	s := resuming(t, Config{}, 1)
+	s.e.undrained = new([]link.Drained)
+	s.fill()
+	s.say(41, "history 2 big most=1000 limit=29")
+	s.settle()
+	delete(s.e.received, 41)
+	for id := uint64(50); id <= 52; id++ {
+		s.e.tellClient(link.Client{ID: id, Confirmed: true, User: "u4"})
+		s.say(id, "bind 1 big k most=1000 since=A-0")
+	}
+	s.settle()
+	for id := uint64(50); id <= 52; id++ {
+		s.saw(id)
+	}
+	s.say(1, "bind 1 big k most=1000 since=A-0")
+	s.rl.leave(false)
+	s.settle()
+	for id := uint64(50); id <= 52; id++ {
+		s.saw(id, "1 done A-100")
+	}
+	if got := s.e.received[1]; len(got) != 1 || !strings.Contains(got[0], " recovered ") {
+		t.Errorf("got %.80q", got)
+	}
+	delete(s.e.received, 1)
+	s.waitsNowhere()
+	s.rl.comeBack()
+	s.settle()
+	s.e.drain()
+	s.finish()
+}
+
 // TestP11_AnEdgeThatIsFurther links an edge to a relay that has not heard what the edge was given
 // by another relay. A client that resumes there must wait until the relay has heard of it.
 func TestP11_AnEdgeThatIsFurther(t *testing.T) {
