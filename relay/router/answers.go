@@ -49,7 +49,7 @@ func (a *answers) room(user string, size int) bool {
 	if u := a.users[user]; u != nil {
 		of = u.bytes
 	}
-	return a.bytes == 0 || of+size <= (maxAnswers-(a.bytes-of))/answersShare
+	return of+size <= (maxAnswers-(a.bytes-of))/answersShare
 }
 
 // roomOf reports whether there is room for an answer of the given size among those of a user.
@@ -186,11 +186,12 @@ func (j answering) do(r *Router, pieces int) (left int, done bool) {
 }
 
 // tryWaiting tries the frames of a list again, until answersTried of them still have to wait there.
-// It stops when the step has made as many answers as it may.
+// It stops when the step has made as many answers as it may. While the broker is away it tries all,
+// since no answer has publications then.
 func (r *Router) tryWaiting(list *binders) {
 	for refused := 0; refused < answersTried && list.first != nil; {
 		fr := list.first
-		if r.told >= toldMost {
+		if r.told >= toldMost && !r.outage.away {
 			r.answerNext(fr.session.edge)
 			return
 		}

@@ -47,6 +47,7 @@ func (r *Router) recall(t *topic, since, at protocol.Position) (pubs []dialect.P
 	if !p.known || p.to.Before(t.tailFrom()) {
 		r.beginPast(c)
 	}
+	r.keepTail(c) // a frame may be bound before heardMore is called for the newest publication
 	switch {
 	case !since.Before(p.from):
 		i, j := p.index(since), p.index(at)
@@ -88,7 +89,6 @@ func (r *Router) beginPast(c *comeback) {
 	r.pasts.drop(c)
 	p, from := &c.past, c.topic.tailFrom()
 	p.known, p.from, p.to, p.step = true, from, from, broker.PageSize
-	r.keepTail(c)
 }
 
 // keepTail adds the newest publications of the topic's tail to its past. It is called for each

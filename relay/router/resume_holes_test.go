@@ -85,11 +85,13 @@ var holes = []aHole{
 			h.Publications = nil
 		}
 	}, []resumed{{"A-10", "1 done A-200"}, {"A-150", missedTo("A-200", 151, 200)}}, 4},
-	{"no entry of the first page can be read", 200, func(h *broker.History) {
-		if h.Through.Offset == 80 {
+	{"no entry of the second page can be read", 200, func(h *broker.History) {
+		if h.Through.Offset == 72 {
 			h.Publications = nil
 		}
-	}, []resumed{{"A-80", missedTo("A-200", 81, 200)}, {"A-79", "1 done A-200"}}, 3},
+	}, []resumed{
+		{"A-72", missedTo("A-200", 73, 200)}, {"A-71", "1 done A-200"}, {"A-8", "1 done A-200"}, {"A-72", missedTo("A-200", 73, 200)},
+	}, 2},
 	{"entries that the tail has cannot be read", 200, func(h *broker.History) {
 		h.Publications = slices.DeleteFunc(h.Publications, func(p broker.Publication) bool { return p.Position.Offset > 150 })
 	}, []resumed{{"A-50", missedTo("A-200", 51, 200)}}, 3},

@@ -274,6 +274,49 @@ func TestP11_ABegunEpochMustBeGenuine(t *testing.T) {
 	s.finish()
 }
 
+// TestP11_WhatIsToldLastOfABegunEpochCounts subscribes anew while the answer to Begin is under way.
+// Subscribed says that the epoch is genuine, and then that answer says that it is not. From then on
+// nothing may be recovered.
+func TestP11_WhatIsToldLastOfABegunEpochCounts(t *testing.T) {
+	s := resuming(t, Config{}, 1)
+	s.hush("x", 999)
+	var began broker.Began
+	s.rl.broker.onEvent = func(ev broker.Event) bool {
+		b, ok := ev.(broker.Began)
+		if ok {
+			began = b
+		}
+		return !ok
+	}
+	s.say(1, "bind 1 x k most=10")
+	s.settle()
+	s.saw(1)
+	s.letter(fmt.Sprint(began.Top.Epoch))
+	s.change(func(ev broker.Event) broker.Event {
+		switch ev := ev.(type) {
+		case broker.Subscribed:
+			ev.Begun, ev.Genuine = began.Top.Epoch, true
+			return ev
+		case broker.History:
+			ev.Genuine = false
+			return ev
+		}
+		return ev
+	})
+	s.rl.broker.held = append(s.rl.broker.held, broker.Deaf{Topic: "x"})
+	s.rl.broker.Unsubscribe("x")
+	s.rl.broker.Subscribe("x", s.rl.router.directory.topics["x"].number, false)
+	s.settle()
+	s.saw(1, "1 done A-0")
+	s.resume(2, "A-0", "1 done A-0 recovered")
+	began.Genuine = false
+	s.rl.inputs = append(s.rl.inputs, FromBroker{began})
+	s.settle()
+	s.resume(3, "A-0", "1 done A-0")
+	s.rl.broker.onEvent = nil
+	s.finish()
+}
+
 // TestP11_FailuresToBeginAreCountedInARow makes Begin fail twice, for one epoch and then for the
 // next one. The clients must be told both epochs.
 func TestP11_FailuresToBeginAreCountedInARow(t *testing.T) {
