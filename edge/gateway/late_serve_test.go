@@ -80,8 +80,9 @@ func TestAnOlderLinkDoesNotLeaveAHole(t *testing.T) {
 }
 
 // TestATopicThatIsMadeAgainBringsWhatCameBefore removes a topic after an epoch has changed, and
-// makes it again at an earlier position, as a relay does that hears later than others. A member that
-// comes then must get the publications behind that position, although the edge has seen their ids.
+// makes it again at an earlier position, as a relay does that hears later than others. A member
+// that comes then must get the publications behind that position, although the edge has seen their
+// ids.
 func TestATopicThatIsMadeAgainBringsWhatCameBefore(t *testing.T) {
 	m := newMoving(t, pos(1, 5))
 	m.older.Down()
