@@ -231,8 +231,8 @@ func TestP11_WhileRedisIsAwayNothingIsRecovered(t *testing.T) {
 }
 
 // TestP11_WhileRedisTakesNothingItIsNotAsked makes publishes fail while the subscriptions stay in
-// force. That counts as away. So nothing may be read, no epoch may be begun, and all clients must be
-// bound at once. Nothing is recovered, though the tail may have it, and goes on.
+// force. That counts as away. So nothing may be read, no epoch may be begun, and all clients must
+// be bound at once. Nothing is recovered, though the tail may have it, and goes on.
 func TestP11_WhileRedisTakesNothingItIsNotAsked(t *testing.T) {
 	s := resuming(t, Config{}, 1, 2)
 	s.stay()
