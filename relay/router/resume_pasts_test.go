@@ -129,6 +129,52 @@ func TestP11_TheEndOfAnEpochMayBeMissing(t *testing.T) {
 	s.finish()
 }
 
+// TestP11_APastThatFindsNoRoomIsNotWhole resumes on a topic while the past of another topic, for
+// which a client waits, leaves no room for its tail. Neither past may be dropped. The client may
+// not be recovered, since its past is not whole, and the other one must be.
+func TestP11_APastThatFindsNoRoomIsNotWhole(t *testing.T) {
+	s := resuming(t, Config{TailBytes: 1 << 20}, 1)
+	text := strings.Repeat("m", 8000)
+	for range 140 {
+		s.publishText("big", text)
+	}
+	s.come(999)
+	s.say(999, "bind 1 x")
+	s.settle()
+	for range 70 {
+		s.publishText("x", text[:500])
+	}
+	s.settle()
+	delete(s.e.received, 999)
+	var third []Input
+	pages := 0
+	s.rl.broker.onEvent = func(ev broker.Event) bool {
+		if _, ok := ev.(broker.History); ok {
+			if pages++; pages == 3 {
+				third = append(third, FromBroker{ev})
+				return false
+			}
+		}
+		return true
+	}
+	s.say(1, "bind 1 big k most=1000 since=A-13")
+	s.come(3)
+	s.say(3, "bind 1 big k most=1000 since=A-0")
+	s.settle()
+	s.resume(2, "B-3", "1 done B-70")
+	if got := s.rl.router.pasts.bytes; got > pastMost || got < pastMost-1000 {
+		t.Errorf("the pasts have %d bytes", got)
+	}
+	s.rl.inputs = append(s.rl.inputs, third...)
+	s.settle()
+	if got := s.e.received[1]; len(got) != 1 || strings.Count(got[0], text) != 127 {
+		t.Errorf("got %.80q", got)
+	}
+	s.saw(3, "1 done A-140") // it has more than an answer may have
+	delete(s.e.received, 1)
+	s.finish()
+}
+
 // TestP11_APastStaysWhileItIsNeeded lets clients come back to a topic at intervals that are shorter
 // than comebackAge. History must be read once for all of them.
 func TestP11_APastStaysWhileItIsNeeded(t *testing.T) {
