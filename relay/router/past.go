@@ -129,12 +129,15 @@ func (r *Router) pastsMost() int { return max(r.cfg.TailBytes/4, pastMost) }
 // have the other half for their further pages.
 func (r *Router) mayAskPast(c *comeback) bool {
 	q := &r.pasts
-	if q.asked == 0 || q.asked < pastsAtOnce && len(c.past.items) > 0 {
+	switch {
+	case q.asked >= pastsAtOnce: // bound would walk for nothing
+		return false
+	case q.asked == 0 || len(c.past.items) > 0:
 		return true
 	}
 	most := r.pastsMost()/2 - (q.asked+1)*pageGuess
 	q.bound(most, c)
-	return q.asked < pastsAtOnce && q.bytes <= most
+	return q.bytes <= most
 }
 
 // askPast asks for the page of history that ends at past.from, or makes c wait for its turn.
