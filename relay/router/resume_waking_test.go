@@ -2,7 +2,6 @@ package router
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
@@ -87,7 +86,7 @@ func TestP11_WhoWaitsIsTriedInPieces(t *testing.T) {
 	}
 	s.publish("x", 1)
 	for id := uint64(1); id <= clients-5; id++ {
-		s.saw(id, fmt.Sprint("x 9: m13 at A-13"))
+		s.saw(id, "x 9: m13 at A-13")
 	}
 	s.finish()
 }
