@@ -355,9 +355,9 @@ func (r *Router) mayBegin(fr *frame, t *topic) bool {
 
 // mayMake reports whether the epoch of a topic may be begun for the user of a Bind or a Confirm. A
 // begun epoch costs the broker a record. So the topic counts in Config.MaxAddressed, as if the user
-// had addressed it.
+// had addressed it. The user's own topic does not count, since each user has one.
 func (r *Router) mayMake(fr *frame, name protocol.Topic) bool {
-	return r.addressedBy(fr.session.edge, fr.user()).take(name, r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
+	return isOf(name, fr.user()) || r.addressedBy(fr.session.edge, fr.user()).take(name, r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
 }
 
 // beginsMost is the number of times in a row that the broker is asked to begin a topic's epoch
