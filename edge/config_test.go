@@ -31,7 +31,7 @@ func TestConfigDefaults(t *testing.T) {
 func TestA9_DemandsOfTokensAreRead(t *testing.T) {
 	set := good("JWT_ISSUER=https://id.example/", "JWT_AUDIENCE=chat", "EDGE_STRICT_IDS=true")
 	c, err := Load(set)
-	if err != nil || c.Issuer != "https://id.example/" || c.Audience != "chat" || !c.StrictIDs {
+	if err != nil || c.Tokens.Issuer != "https://id.example/" || c.Tokens.Audience != "chat" || !c.StrictIDs {
 		t.Errorf("%v, %+v", err, c)
 	}
 	if lines := strings.Join(c.Warnings(), "\n"); strings.Contains(lines, "JWT_") {

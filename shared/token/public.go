@@ -104,6 +104,20 @@ func (p *PublicKeys) publish() {
 // State returns how the last fetches of the set ended.
 func (p *PublicKeys) State() SetState { return *p.set.Load() }
 
+// Stale reports whether there is a JWK Set whose last fetch has failed, or that was not fetched yet.
+// PublicKeys that are nil have no set.
+func (p *PublicKeys) Stale() bool {
+	return p != nil && p.sources.Set != "" && (p.State().Err != nil || p.State().Done == 0)
+}
+
+// Cause returns why the last fetch of the set has failed. It returns "" if it has not failed.
+func (p *PublicKeys) Cause() string {
+	if p == nil || p.State().Err == nil {
+		return ""
+	}
+	return p.State().Err.Error()
+}
+
 // Run reads the files again and again, and fetches the set. It returns when ctx is done. It may be
 // called once.
 func (p *PublicKeys) Run(ctx context.Context) error {
