@@ -84,6 +84,8 @@ func (f Fault) Error() string { return f.Text }
 
 const malformed = "malformed"
 
+var errLong = Fault{Text: fmt.Sprintf("longer than %d bytes", MaxBytes)}
+
 // errNoKeys and UnknownKey are no Faults. They mean that a key is missing here. While keys are
 // rotated, another process may have that key already. So the token may be good later.
 var errNoKeys = errors.New("no key is set here by which tokens could be judged")
@@ -144,7 +146,7 @@ func (j Judge) judge(text string, now time.Time, subscription bool) (Claims, err
 // verify returns the text of a token's claims if one of the keys has signed the token.
 func (j Judge) verify(text string) (claims []byte, err error) {
 	if len(text) > MaxBytes {
-		return nil, Fault{Text: fmt.Sprintf("longer than %d bytes", MaxBytes)}
+		return nil, errLong
 	}
 	parts := strings.SplitN(text, ".", 4)
 	if len(parts) != 3 || strings.ContainsAny(text, "\r\n") { // base64 decoders skip line breaks

@@ -118,21 +118,29 @@ func parsePrivate(text []byte) (crypto.Signer, error) {
 
 var errNoSigningKey = errors.New("no key to sign with")
 
-// Sign makes the token. It fails if k cannot sign, or if Info or Caps are no JSON.
+// Sign makes the token. It fails if k cannot sign, and with a Fault if a Judge would refuse the claims
+// for their form.
 func (d Draft) Sign(k SigningKey) (string, error) {
 	if k.key == nil {
 		return "", errNoSigningKey
 	}
 	claims := jwt.MapClaims{}
-	for name, value := range map[string]string{"sub": d.Subject, "iss": d.Issuer, "aud": d.Audience, "channel": d.Channel} {
+	for name, value := range map[string]string{"sub": d.Subject, "iss": d.Issuer, "channel": d.Channel} {
 		if value != "" {
 			claims[name] = value
 		}
 	}
+	if d.Audience != "" {
+		claims["aud"] = []string{d.Audience}
+	}
 	for name, value := range map[string]json.RawMessage{"info": d.Info, "caps": d.Caps} {
-		if len(value) > 0 {
-			claims[name] = value
+		if len(value) == 0 {
+			continue
 		}
+		if !json.Valid(value) {
+			return "", fmt.Errorf("%s is no JSON", name)
+		}
+		claims[name] = value
 	}
 	for name, value := range map[string]time.Time{"iat": d.Issued, "exp": d.Expires} {
 		if !value.IsZero() {
@@ -143,7 +151,18 @@ func (d Draft) Sign(k SigningKey) (string, error) {
 	if k.id != "" {
 		signed.Header["kid"] = k.id
 	}
-	return signed.SignedString(k.key)
+	text, err := signed.SignedString(k.key)
+	if err != nil {
+		return "", err
+	}
+	if len(text) > MaxBytes {
+		return "", errLong
+	}
+	made, err := json.Marshal(claims)
+	if err == nil {
+		_, err = readClaims(made)
+	}
+	return text, err
 }
 
 // Sign makes a token for the user with the id sub, with the first of j.Keys and HS256. The
