@@ -36,8 +36,8 @@ var (
 	errOtherUser = errors.New("sub is not the id in the path")
 )
 
-// undecidedError is the error for a request without a right token, if one of its tokens could not be
-// judged: a key is missing here. The same request may be right later, or at another edge.
+// undecidedError is the error for a request without a right token, if one of its tokens could not
+// be judged: a key is missing here. The same request may be right later, or at another edge.
 type undecidedError struct{ error }
 
 // check returns the time until which the client may stay connected as the given user. The zero time

@@ -72,8 +72,8 @@ func TestSubsAreRead(t *testing.T) {
 	}
 }
 
-// TestP14_ATokenIsForOneUse checks that the token of a connection is none of a subscription, and the
-// other way round.
+// TestP14_ATokenIsForOneUse checks that the token of a connection is none of a subscription, and
+// the other way round.
 func TestP14_ATokenIsForOneUse(t *testing.T) {
 	j := Judge{Keys: testKeys, Endless: true}
 	for claims, uses := range map[string]string{

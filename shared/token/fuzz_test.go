@@ -129,8 +129,8 @@ func FuzzSets(f *testing.F) {
 	})
 }
 
-// FuzzPEM checks that files of public keys are read without a panic, and that each key of them could
-// verify a token.
+// FuzzPEM checks that files of public keys are read without a panic, and that each key of them
+// could verify a token.
 func FuzzPEM(f *testing.F) {
 	for _, name := range []string{"rsa", "p256", "p384", "ed", "weak", "p521"} {
 		f.Add(publicPEM(f, name))

@@ -17,8 +17,8 @@ import (
 // Judge decides whether tokens are good. The zero Judge has no key, so it can decide about no
 // token. Several goroutines may use a Judge.
 type Judge struct {
-	// Keys are secrets. They verify tokens whose alg is HS256, HS384 or HS512. A token's kid selects
-	// the key. A token without a kid may be signed by any of the keys.
+	// Keys are secrets. They verify tokens whose alg is HS256, HS384 or HS512. A token's kid
+	// selects the key. A token without a kid may be signed by any of the keys.
 	Keys keyring.Keys
 	// Public verify tokens of all other algorithms. Nil: there are no such keys.
 	Public *PublicKeys

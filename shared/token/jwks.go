@@ -53,8 +53,8 @@ type publicKey struct {
 	key     crypto.PublicKey
 }
 
-// fetchSet fetches a JWK Set, and returns the keys of it that verify tokens. A redirect is an error:
-// the operator has to name the address itself.
+// fetchSet fetches a JWK Set, and returns the keys of it that verify tokens. A redirect is an
+// error: the operator has to name the address itself.
 func fetchSet(ctx context.Context, client *http.Client, address SetURL) ([]publicKey, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, string(address), nil)
 	if err != nil {
@@ -109,9 +109,9 @@ func parseSet(text []byte) (keys []publicKey, err error) {
 	return keys, nil
 }
 
-// parseKey reads one key of a JWK Set. If it does not verify tokens, ok is false. Only the members of
-// a public key are given to the library. So a certificate that it cannot read does no harm, and a
-// private key that was published by mistake is read as its public part.
+// parseKey reads one key of a JWK Set. If it does not verify tokens, ok is false. Only the members
+// of a public key are given to the library. So a certificate that it cannot read does no harm, and
+// a private key that was published by mistake is read as its public part.
 func parseKey(text json.RawMessage) (k publicKey, ok bool) {
 	m, err := membersOf(text)
 	if err != nil {

@@ -249,9 +249,9 @@ func TestP14_ARotationIsFollowed(t *testing.T) {
 	})
 }
 
-// TestP14_ForgedKidsDoNotEatTheFetchOfARotation forges tokens with new kids all the time, as fast as
-// the Judge takes them. The provider is asked once in fetchGap. After a rotation a token with the
-// new key is good within fetchGap.
+// TestP14_ForgedKidsDoNotEatTheFetchOfARotation forges tokens with new kids all the time, as fast
+// as the Judge takes them. The provider is asked once in fetchGap. After a rotation a token with
+// the new key is good within fetchGap.
 func TestP14_ForgedKidsDoNotEatTheFetchOfARotation(t *testing.T) {
 	inSet(t, func(p *provider, j Judge) {
 		forged := func(i int) string {

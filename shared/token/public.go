@@ -104,8 +104,8 @@ func (p *PublicKeys) publish() {
 // State returns how the last fetches of the set ended.
 func (p *PublicKeys) State() SetState { return *p.set.Load() }
 
-// Stale reports whether there is a JWK Set whose last fetch has failed, or that was not fetched yet.
-// PublicKeys that are nil have no set.
+// Stale reports whether there is a JWK Set whose last fetch has failed, or that was not fetched
+// yet. PublicKeys that are nil have no set.
 func (p *PublicKeys) Stale() bool {
 	return p != nil && p.sources.Set != "" && (p.State().Err != nil || p.State().Done == 0)
 }

@@ -24,8 +24,8 @@ type header struct {
 }
 
 // readHeader reads and checks a token's header. It refuses a name that occurs twice, and each alg
-// that is not one of Algorithms. It also refuses crit, the list of the extensions that a recipient must
-// understand (RFC 7515, 4.1.11). No extension is known here.
+// that is not one of Algorithms. It also refuses crit, the list of the extensions that a recipient
+// must understand (RFC 7515, 4.1.11). No extension is known here.
 func readHeader(text []byte) (h header, err error) {
 	m, err := membersOf(text)
 	if err != nil {

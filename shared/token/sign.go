@@ -118,8 +118,8 @@ func parsePrivate(text []byte) (crypto.Signer, error) {
 
 var errNoSigningKey = errors.New("no key to sign with")
 
-// Sign makes the token. It fails if k cannot sign, and with a Fault if a Judge would refuse the claims
-// for their form.
+// Sign makes the token. It fails if k cannot sign, and with a Fault if a Judge would refuse the
+// claims for their form.
 func (d Draft) Sign(k SigningKey) (string, error) {
 	if k.key == nil {
 		return "", errNoSigningKey
