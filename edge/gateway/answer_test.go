@@ -382,11 +382,18 @@ func TestABatchIsWrittenInPieces(t *testing.T) {
 				t.Errorf("%v: progress %d times, want %d", sizes, progress, pieces)
 			}
 		}
-		conn := &pipeConn{gate: make(chan error, 2)}
-		conn.gate <- nil
-		conn.gate <- errors.New("broken")
+		conn := &pipeConn{gate: make(chan error)}
 		b := &batch{frames: [][]byte{textOfSize(5 * pieceSize)}}
-		if err := b.writePieces(conn, func() {}); err == nil || len(conn.writes) != 2 {
+		progress, result := 0, make(chan error)
+		go func() { result <- b.writePieces(conn, func() { progress++ }) }()
+		for piece, err := range []error{nil, errors.New("broken")} {
+			synctest.Wait()
+			if progress != piece {
+				t.Errorf("progress %d times while piece %d is written", progress, piece)
+			}
+			conn.gate <- err
+		}
+		if err := <-result; err == nil || len(conn.writes) != 2 {
 			t.Errorf("error %v after %d writes", err, len(conn.writes))
 		}
 	})

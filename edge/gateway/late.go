@@ -45,7 +45,7 @@ const (
 // must be held.
 func (f *Feed) placeLocked(s *Session, t *topic, at protocol.Position) {
 	h := f.hub
-	if at.Epoch == 0 || !at.Before(t.position) || s.dead {
+	if at.Epoch == 0 || !at.Before(t.position) {
 		return
 	}
 	if h.late == nil {
@@ -92,7 +92,9 @@ func (f *Feed) serveLocked(p *link.Publication, r *renderings) (served bool) {
 		return false
 	}
 	beyond := t.position.Before(p.Position)
-	repeated := p.ID != 0 && p.Position.Offset <= givenEarly && h.given.aftermath() && h.given.wasTwice(p.ID)
+	// A message may have been published in an earlier epoch, and again in the topic's epoch.
+	again := p.Position.Epoch == t.position.Epoch && p.Position.Offset <= givenEarly &&
+		h.given.aftermath() && h.given.wasTwice(p.ID)
 	var frame []byte
 	var results [pushSealed + 1]int
 	for s, m := range h.late[t] {
@@ -104,7 +106,7 @@ func (f *Feed) serveLocked(p *link.Publication, r *renderings) (served bool) {
 			continue
 		}
 		served = true
-		if !s.dead && !repeated && r.has[link.FormJSON] && !slices.Contains(m.had, p.ID) {
+		if !s.dead && !s.leaves() && !again && r.has[link.FormJSON] && !slices.Contains(m.had, p.ID) {
 			if frame == nil {
 				frame = textFrame(r.texts[link.FormJSON])
 				f.bytes += len(frame)

@@ -28,19 +28,11 @@ type queue struct {
 	lost       int32         // messages that were queued and will not be written
 	writing    bool          // the writer was started and has not ended
 	sealed     bool          // no more frames are accepted
-	moving     progress      // whether the writer gets on with a long answer
+	moving     bool          // the client has taken some of a long answer: see pingHeld
 	grace      uint8         // how many more times pingHeld may return true for one ping
 	ahead      int32         // bytes in front of the earliest queued ping; 0: none, or no ping
 	writerDone chan struct{} // closed when the writer ends; nil if nobody waits for it
 }
-
-// progress says whether a client has taken some of a long answer.
-type progress uint8
-
-const (
-	progressPing progress = 1 << iota // since the earliest queued ping was pushed
-	progressHeld                      // since the last call of pingHeld
-)
 
 // pushed is the result of pushing a frame.
 type pushed uint8
@@ -106,8 +98,8 @@ func (q *queue) pushPing(frame []byte) pushed {
 	if q.ahead == 0 { // if an earlier ping waits, ahead and grace are for that ping
 		switch behind := q.size + int(q.long); {
 		case behind > 0:
-			q.ahead, q.grace, q.moving = int32(min(behind, math.MaxInt32)), heldMost, 0
-		case q.moving == 0: // otherwise the kernel may still have much of a long answer
+			q.ahead, q.grace, q.moving = int32(min(behind, math.MaxInt32)), heldMost, false
+		case !q.moving: // otherwise the kernel may still have much of a long answer
 			q.grace = 0
 		}
 	}
@@ -117,22 +109,17 @@ func (q *queue) pushPing(frame []byte) pushed {
 
 // pingHeld reports whether a ping has waited behind other frames since it was pushed, or since the
 // last call of pingHeld. It returns true heldMost times at most for one ping. Without this limit,
-// the edge would wait without end for a client that takes no more bytes. A call does not count if
-// the client has taken some of a long answer since the call before: a client may need minutes for
-// such an answer. When the writer has written a long answer, the kernel may still have much of it.
-// So pingHeld may then return true heldMost times although no frame of the queue is in front of the
-// ping.
+// the edge would wait without end for a client that takes no more bytes. The count begins anew when
+// the client takes some of a long answer, since a client may need minutes for such an answer. When
+// the writer has written a long answer, the kernel may still have much of it. So pingHeld may then
+// return true heldMost times although no frame of the queue is in front of the ping.
 func (q *queue) pingHeld() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.grace == 0 {
 		return false
 	}
-	if q.moving&progressHeld != 0 && q.ahead > 0 {
-		q.moving &^= progressHeld
-		return true
-	}
-	if q.grace--; q.ahead == 0 && q.moving == 0 {
+	if q.grace--; q.ahead == 0 && !q.moving {
 		q.grace = 0
 	}
 	return true
@@ -142,7 +129,7 @@ func (q *queue) pingHeld() bool {
 func (q *queue) progressed() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.moving = progressPing | progressHeld
+	q.moving, q.grace = true, heldMost
 }
 
 // writtenLocked notes that a batch was written, and releases it. q.mu must be held.

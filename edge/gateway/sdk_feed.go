@@ -74,7 +74,7 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 		defer s.sdk.releaseLocked()
 		begins = h.beginLocked(s, n)
 	}
-	h.replyLocked(f, n.Session, n.Text, answer && begins)
+	h.replyLocked(f, n.Session, n.Text, answer)
 	if c := s.conn.Load(); c != nil && begins {
 		c.server.confirmed(c, s.sdk.until)
 	}

@@ -270,6 +270,27 @@ func TestWhatIsBehindACloseIsNotReplayed(t *testing.T) {
 	}
 }
 
+// TestWhatIsBehindALaterCloseIsReplayed brings a Close that gives the edge some time. Until the
+// edge has closed the session, the relay reads the session's messages. So the next link must have
+// them.
+func TestWhatIsBehindALaterCloseIsReplayed(t *testing.T) {
+	s := NewLinks(LinksConfig{}, &fakeHub{})
+	l := NewLink(s, link.FeatureSDK, func() {})
+	enrolled(t, s, link.Client{ID: 1})
+	s.Accept(1, []byte("a"))
+	kinds(t, l)
+	if err := take(l, link.Close{Session: 1, Code: 3010, Within: 5000, Reason: "insufficient state"}); err != nil {
+		t.Fatal(err)
+	}
+	s.Accept(1, []byte("b"))
+	l.Down()
+	l = NewLink(s, link.FeatureSDK, func() {})
+	if got, want := kinds(t, l), []string{"synced", "message", "message"}; !slices.Equal(got, want) {
+		t.Errorf("the next link sends %q, want %q", got, want)
+	}
+	l.Down()
+}
+
 // TestFramesOfTheFeatureNeedIt sends frames of FeatureSDK on a link without FeatureSDK. Each must
 // be an error. On a link with FeatureSDK, an error of the Handler must be passed on, and a frame
 // that only edges may send must be an error.

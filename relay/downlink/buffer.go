@@ -37,7 +37,7 @@ type buffer struct {
 	closed  bool
 }
 
-func newBuffer(size int) buffer { return buffer{full: size / 2, limit: hardLimit * size} }
+func newBuffer(size int) buffer { return buffer{full: size / 16, limit: hardLimit * size} }
 
 // append copies whole frames. It returns false when the buffer is closed. Frames that would exceed
 // the limit close the buffer.

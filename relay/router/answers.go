@@ -14,10 +14,11 @@ type answers struct {
 	bytes   int
 	users   map[string]*userAnswers
 	pending map[uint64]pending
-	waiting binders    // Binds and Confirms that wait for room in the link, or among all answers
+	waiting binders    // Binds and Confirms that wait for a step, the link, or room among all answers
 	ranges  []*ranging // History commands that wait for room, or for their turn to read
 	reading int        // number of History commands that read now
 	turn    bool       // in the last advanceAll, what waits here had its turn before the followers
+	next    bool       // the job answering goes on with what waits here
 }
 
 // userAnswers counts the long answers that are under way to the sessions of one user.
@@ -138,10 +139,44 @@ func (r *Router) answerAway(e *edge) {
 	r.answerOn(e)
 }
 
+// A step makes answers with toldMost bytes of publications, for all edges together. Further answers
+// wait for the next step, so that no step takes long and others' messages pass between them. An
+// answer counts as toldLeast at least. A single answer may exceed the bound.
+const (
+	toldMost  = 64 << 10
+	toldLeast = 2 << 10
+)
+
+// answering is the job that goes on with what waits at an edge for the next step.
+type answering struct{ edge *edge }
+
+// answerNext makes the next step go on with what waits for it at an edge.
+func (r *Router) answerNext(e *edge) {
+	if !e.answers.next {
+		e.answers.next = true
+		r.jobs = append(r.jobs, answering{e})
+	}
+}
+
+func (j answering) do(r *Router, pieces int) (left int, done bool) {
+	a := &j.edge.answers
+	if r.told >= toldMost {
+		return 0, false
+	}
+	a.next = false
+	r.answerOn(j.edge)
+	return pieces - 1, true
+}
+
 // tryWaiting tries the frames of a list again, until answersTried of them still have to wait there.
+// It stops when the step has made as many answers as it may.
 func (r *Router) tryWaiting(list *binders) {
 	for refused := 0; refused < answersTried && list.first != nil; {
 		fr := list.first
+		if r.told >= toldMost {
+			r.answerNext(fr.session.edge)
+			return
+		}
 		list.remove(fr)
 		if r.tryBind(fr); fr.waits == list {
 			refused++

@@ -25,7 +25,7 @@ func (r *Router) bindTo(fr *frame) {
 		r.follow(s.edge, b.Topic).noticed(+1)
 	}
 	s.edge.tables.count(s.client(), fr.keepBytes())
-	s.client().coming += len(fr.bindings())
+	s.client().coming += int32(len(fr.bindings()))
 	r.tryBind(fr)
 	switch {
 	case fr.effect >= effectFinished:
@@ -68,7 +68,7 @@ func (r *Router) noRoom(fr *frame) dialect.Verdict {
 	if fr.command.Verb == dialect.Bind && r.bound(s, fr.topic()) {
 		return dialect.Verdict{Reason: dialect.AlreadyMember}
 	}
-	if most := r.most[s.form]; s.memberships()+s.client().coming+len(fr.bindings()) > most {
+	if most := r.most[s.form]; s.memberships()+int(s.client().coming)+len(fr.bindings()) > most {
 		return dialect.Verdict{Reason: dialect.ManyTopics, Most: most}
 	}
 	user := s.user
@@ -87,7 +87,7 @@ func (r *Router) noRoom(fr *frame) dialect.Verdict {
 // bytes. The reason Done means that there is room.
 func (r *Router) noRoomFor(s *session, more int) dialect.Verdict {
 	switch {
-	case s.client().bytes+more > link.MaxKeeps:
+	case int(s.client().bytes)+more > link.MaxKeeps:
 		return dialect.Verdict{Reason: dialect.ManyKeeps, Most: link.MaxKeeps}
 	case more > 0 && s.edge.tables.keeps+more > r.cfg.KeepBytes:
 		r.m.dropped("keeps", 1)
@@ -105,24 +105,20 @@ func (r *Router) mayBind(f *follower) bool {
 	return f.bindable() || r.outage.away && f.edge.outbox.ready
 }
 
-// tryBind binds the session of a Bind or a Confirm, or makes the frame wait. The result is the
-// number of publications in the answer.
-func (r *Router) tryBind(fr *frame) (missed int) {
+// tryBind binds the session of a Bind or a Confirm, or makes the frame wait.
+func (r *Router) tryBind(fr *frame) {
 	for _, b := range fr.bindings() {
 		if f := r.directory.follower(fr.session.edge, b.Topic); !r.mayBind(f) {
 			f.rare.binders.add(fr)
-			return 0
+			return
 		}
 	}
 	places, wait := r.places(fr)
 	if wait != nil {
 		wait.add(fr)
-		return 0
+		return
 	}
 	r.endWait(fr)
-	for i := range places {
-		missed += len(places[i].Missed)
-	}
 	bindings := fr.bindings()
 	switch {
 	case fr.command.Verb == dialect.Confirm:
@@ -138,7 +134,6 @@ func (r *Router) tryBind(fr *frame) (missed int) {
 	for _, b := range bindings {
 		r.wakeAhead(b.Topic) // lanes may be waiting for a follower of the topic
 	}
-	return missed
 }
 
 // tryBinders tries to bind the sessions of the frames that wait at f. It stops when f cannot take
@@ -165,7 +160,7 @@ func (r *Router) endWait(fr *frame) {
 		r.directory.follower(s.edge, b.Topic).noticed(-1)
 	}
 	s.edge.tables.count(s.client(), -fr.keepBytes())
-	s.client().coming -= len(fr.bindings())
+	s.client().coming -= int32(len(fr.bindings()))
 	if s.client().confirming == fr {
 		s.client().confirming = nil
 	}

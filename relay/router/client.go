@@ -12,19 +12,19 @@ import (
 type client struct {
 	open      bool   // the edge vouches for the user
 	confirmed bool   // its connect is confirmed
+	closing   bool   // the session is being closed; later messages are not parsed
+	leaving   bool   // the edge was told to close the session within lossWithin
+	bytes     int32  // bytes of all its keeps, see tables.count
 	until     int64  // end of its permission, in Unix seconds; 0: none
 	keep      []byte // the session's keep
 	keeps     []kept // those keeps of its memberships that are not empty, unordered
-	bytes     int    // bytes of all its keeps, see tables.count
 
 	// State for the order of the client's frames, see order_topic.go.
 	ways       map[protocol.Topic]*way
 	last       []*frame // its Close and its End, if they wait
 	confirming *frame   // its Confirm, while it waits to be bound; otherwise nil
-	held       int      // number of its frames that have frame.held set
-	coming     int      // number of topics of its Binds and its Confirm that wait to be bound
-	closing    bool     // the session is being closed; later messages are not parsed
-	leaving    bool     // the edge was told to close the session within lossWithin
+	held       int32    // number of its frames that have frame.held set
+	coming     int32    // number of topics of its Binds and its Confirm that wait to be bound
 }
 
 // client returns the state of s as a client of an SDK. For a session of the chat the result is nil.
@@ -84,7 +84,7 @@ func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 // sent the frame that makes the edge drop it. When a session ends, that frame is the Ack of the
 // End.
 func (t *tables) count(c *client, more int) {
-	c.bytes += more
+	c.bytes += int32(more)
 	t.keeps += more
 }
 

@@ -3,6 +3,7 @@ package router
 import (
 	"bytes"
 
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -39,6 +40,7 @@ type said struct {
 	ahead    bool   // given ahead
 	content  protocol.Content
 	frames   [needs][]byte // encoded frames; nil: not made yet
+	past     string        // made by Dialect.Past; "": not made yet
 	kept     bool          // in a tail, so each further frame is counted in tails.bytes
 }
 
@@ -52,7 +54,7 @@ func (s *said) shown() protocol.Position {
 
 // size returns how many bytes s takes in a tail.
 func (s *said) size() int {
-	n := s.content.Size() + len(s.content.From)
+	n := s.content.Size() + len(s.content.From) + len(s.past)
 	for _, f := range s.frames {
 		n += len(f)
 	}
@@ -89,6 +91,19 @@ func (r *Router) frameFor(f *follower, item *tailItem) []byte {
 		r.tails.bytes += len(frame)
 	}
 	return frame
+}
+
+// pastOf returns a publication of a tail as answers to clients of SDKs have it.
+func (r *Router) pastOf(s *said) dialect.Published {
+	if s.past != "" {
+		return dialect.Published{Position: s.position, Text: s.past}
+	}
+	p := r.past(s.position, &s.content)
+	if r.tails.bytes+len(p.Text) <= r.tails.most { // otherwise made anew for the next answer
+		s.past = p.Text
+		r.tails.bytes += len(p.Text)
+	}
+	return p
 }
 
 // compose returns the frame of s for an edge with the need n. The result is valid until the next

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -45,4 +46,35 @@ func TestP8_ASilentSessionHoldsLittle(t *testing.T) {
 	}
 	runtime.KeepAlive(s)
 	runtime.KeepAlive(ids)
+}
+
+// TestP8_ASilentClientHoldsLittle checks how many bytes more than for a session of the chat a relay
+// holds for a silent client of an SDK. It is checked right after the connects, a subscribe and a
+// history of each client, since a relay collects its garbage once when a crowd has come. What is
+// alive then stays in memory, even if it is freed a second later.
+func TestP8_ASilentClientHoldsLittle(t *testing.T) {
+	const sessions, most = 20_000, 450
+	each := func(open func(s *stage, user string)) float64 {
+		s := newStage(1, speakers()...)
+		before := heapNow()
+		for i := range sessions {
+			open(s, fmt.Sprint(1_000_000+i))
+		}
+		defer runtime.KeepAlive(s)
+		return float64(heapNow()-before) / sessions
+	}
+	chat := each(func(s *stage, user string) { s.open(0, protocol.EndpointChannel, user) })
+	client := each(func(s *stage, user string) {
+		s.last++
+		s.send(0, link.Client{ID: s.last})
+		s.say(0, s.last, fmt.Appendf(nil, "connect 1 %s 0 k user:%s", user, user))
+		s.say(0, s.last, []byte("bind 2 all"))
+		s.say(0, s.last, []byte("history 3 all"))
+	})
+	if client > chat+most {
+		t.Errorf("%.0f bytes a client, %.0f a session of the chat, which is more by %.0f; at most %d", client, chat, client-chat, most)
+	}
+	if client < chat {
+		t.Errorf("%.0f bytes a client, %.0f a session of the chat: what is measured?", client, chat)
+	}
 }

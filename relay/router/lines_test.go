@@ -156,8 +156,7 @@ func (lines) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) []
 			b = append(b, " recovered"...)
 		}
 		for _, m := range p.Missed {
-			b = append(strconv.AppendUint(append(b, ' '), m.Position.Offset, 10), ':')
-			b = append(b, m.Content.Msg...)
+			b = append(append(b, ' '), m.Text...)
 		}
 	}
 	return b
@@ -171,8 +170,9 @@ func (l lines) Render(b []byte, t protocol.Topic, at protocol.Position, p *proto
 	return b, "nobody"
 }
 
-// PubSize counts the bytes of the text, and 32 more for the offset and the separators.
-func (lines) PubSize(p *protocol.Content) int { return len(p.Msg) + 32 }
+func (lines) Past(b []byte, at protocol.Position, p *protocol.Content) []byte {
+	return append(append(strconv.AppendUint(b, at.Offset, 10), ':'), p.Msg...)
+}
 
 func (lines) Lost(protocol.Topic) []byte { return nil }
 

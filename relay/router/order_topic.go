@@ -1,8 +1,6 @@
 package router
 
 import (
-	"time"
-
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -80,9 +78,7 @@ func (r *Router) awaitByTopic(fr *frame) {
 		}
 		w.parked = append(w.parked, fr)
 	}
-	if v := fr.command.Verb; (v == dialect.Bind || v == dialect.Confirm) && fr.effect < effectFinished {
-		r.after(bindWait, func() { r.bindLate(fr) })
-	}
+	r.setDeadline(fr)
 }
 
 // judgeByTopic judges a frame whose turn has come.
@@ -164,7 +160,3 @@ func (r *Router) releaseFreed() {
 		r.freed = nil
 	}
 }
-
-// bindWait bounds the time from the arrival of a Bind to its binding. It also bounds the time for
-// which a Confirm waits for the places of its session. An SDK gives up after 5 s.
-const bindWait = 4 * time.Second

@@ -73,6 +73,20 @@ func (r *Router) room(e *edge, size int) bool {
 	return false
 }
 
+// roomToAnswer reports whether e's outgoing buffer has room for an answer with publications. At the
+// last look at the buffer it must have held less than a sixteenth of Config.Outgoing. So others'
+// messages do not stand behind many answers. If there is no room, Writable or lookAgain goes on
+// with what waits for it.
+func (r *Router) roomToAnswer(e *edge) bool {
+	e.outbox.waiting()
+	r.touch(e) // so that flush clears outbox.sampled
+	if n := e.outbox.queued; n == 0 || n < r.cfg.Outgoing/16 {
+		return true
+	}
+	r.lookAgain(e)
+	return false
+}
+
 // lookAgain looks at e's buffer every lookAgainAfter until the buffer is at most half full or e has
 // no link. Then, if there is a link, it resumes the followers that are behind. Usually Writable
 // comes earlier, and resumes them. But Writable comes only if the link's buffer was full. The

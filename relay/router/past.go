@@ -15,7 +15,7 @@ type past struct {
 	known    bool // the fields from, to and items say something
 	from, to protocol.Position
 	items    []dialect.Published // all publications after past.from, up to past.to
-	bytes    int                 // size of their contents
+	bytes    int                 // length of their texts
 	cut      bool                // the publications up to past.from cannot be had
 	asked    bool                // a page of history is asked for
 	looking  bool                // of that page, only the top is needed
@@ -28,7 +28,7 @@ const pastEarlier = 64
 // pastsAtOnce bounds the pages that are asked for at once, for the pasts of all topics.
 const pastsAtOnce = 64
 
-// pastMost bounds the contents in the past of one topic, in bytes.
+// pastMost bounds the texts in the past of one topic, in bytes.
 const pastMost = maxMissed
 
 // recall returns the publications of t after the position since, up to the position at. The
@@ -89,7 +89,7 @@ func (r *Router) keepTail(c *comeback) {
 	n := len(p.items)
 	p.items = r.inTail(t, p.items, p.to, t.top)
 	for _, pub := range p.items[n:] {
-		r.pasts.grow(c, pub.Content.Size())
+		r.pasts.grow(c, len(pub.Text))
 	}
 	p.to = t.top
 	r.boundPast(c)
@@ -101,7 +101,7 @@ func (r *Router) boundPast(c *comeback) {
 	p := &c.past
 	for p.bytes > pastMost {
 		p.from, p.cut = p.items[0].Position, true
-		r.pasts.grow(c, -p.items[0].Content.Size())
+		r.pasts.grow(c, -len(p.items[0].Text))
 		p.items = p.items[1:]
 	}
 	r.pasts.bound(r.cfg.TailBytes/4, c)
@@ -123,8 +123,8 @@ func (r *Router) askPast(c *comeback) {
 type pasts struct {
 	asked   int         // pages that are asked for
 	waiting []*comeback // those that wait for their turn to ask
-	bytes   int         // contents of all pasts
-	// The comebacks whose pasts have contents are in a linked list, in the order of their last use.
+	bytes   int         // texts of all pasts
+	// The comebacks whose pasts have texts are in a linked list, in the order of their last use.
 	first, last *comeback
 }
 
@@ -156,7 +156,7 @@ func (q *pasts) remove(c *comeback) {
 	c.prev, c.next, c.listed = nil, nil, false
 }
 
-// grow adds a number of bytes to the size of the contents of a past.
+// grow adds a number of bytes to the length of the texts of a past.
 func (q *pasts) grow(c *comeback, bytes int) {
 	c.past.bytes += bytes
 	q.bytes += bytes
@@ -259,8 +259,8 @@ func (r *Router) takePast(c *comeback, ev broker.History) {
 			}
 			r.pasts.skip(c, protocol.Position{Epoch: pub.Position.Epoch, Offset: pub.Position.Offset - 1})
 		}
-		p.items = append(p.items, r.shown(pub.Position, &pub.Content))
-		r.pasts.grow(c, pub.Content.Size())
+		p.items = append(p.items, r.past(pub.Position, &pub.Content))
+		r.pasts.grow(c, len(p.items[len(p.items)-1].Text))
 		p.to = pub.Position
 	}
 	if !p.to.Before(first) {

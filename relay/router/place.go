@@ -115,7 +115,14 @@ func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
 	for i := range places {
 		size += sizeOf(places[i].Missed)
 	}
-	if wait = r.mayAnswer(e, fr.user(), size); wait == nil || !late {
+	if size > 0 && r.told >= toldMost && !late {
+		r.answerNext(e)
+		return nil, &e.answers.waiting
+	}
+	if wait = r.mayAnswer(e, fr.user(), size); wait == nil && size > 0 {
+		r.told += max(size, toldLeast)
+	}
+	if wait == nil || !late {
 		return places, wait
 	}
 	for i := range places {
@@ -136,17 +143,18 @@ func (fr *frame) user() string {
 	return fr.session.user
 }
 
-// sizeOf returns the length of the texts of publications, or a little more.
+// sizeOf returns the length of the texts of publications in an answer, with a separator for each.
 func sizeOf(pubs []dialect.Published) (size int) {
-	for _, p := range pubs {
-		size += p.Size
+	for i := range pubs {
+		size += len(pubs[i].Text) + 1
 	}
 	return size
 }
 
-// shown returns a publication as answers to clients of SDKs have it.
-func (r *Router) shown(at protocol.Position, c *protocol.Content) dialect.Published {
-	return dialect.Published{Position: at, Content: c, Size: r.dialects[len(r.dialects)-1].PubSize(c)}
+// past returns a publication as answers to clients of SDKs have it.
+func (r *Router) past(at protocol.Position, c *protocol.Content) dialect.Published {
+	r.scratch.text = r.dialects[len(r.dialects)-1].Past(r.scratch.text[:0], at, c)
+	return dialect.Published{Position: at, Text: string(r.scratch.text)}
 }
 
 // placeIn returns the place of a frame's session if the session becomes a member at f now. The
@@ -236,7 +244,7 @@ func (r *Router) inTail(t *topic, pubs []dialect.Published, since, at protocol.P
 	for i := range t.recent.tail.items {
 		item := &t.recent.tail.items[i]
 		if since.Before(item.position) && !at.Before(item.position) {
-			pubs = append(pubs, r.shown(item.position, &item.said.content))
+			pubs = append(pubs, r.pastOf(item.said))
 		}
 	}
 	return pubs
@@ -403,20 +411,18 @@ type waking struct {
 func (j *waking) do(r *Router, pieces int) (left int, done bool) {
 	c := j.comeback
 	for ; j.left > 0 && c.waiting.first != nil; j.left-- {
-		if pieces <= 0 {
+		if pieces == 0 || r.told >= toldMost {
 			return 0, false
 		}
 		fr := c.waiting.first
 		c.waiting.remove(fr)
 		c.used = r.clock
-		pieces -= 1 + r.tryBind(fr)/wakingCost
+		r.tryBind(fr)
+		pieces--
 	}
 	c.waking = nil
-	return max(pieces, 0), true
+	return pieces, true
 }
-
-// wakingCost is the number of publications in an answer that count as one piece of a job.
-const wakingCost = 8
 
 // len returns the number of frames in the list.
 func (b *binders) len() (n int) {
@@ -435,7 +441,7 @@ func (r *Router) mayAnswer(e *edge, user string, size int) *binders {
 		return nil
 	case long && !a.roomOf(user, size):
 		return &a.user(user).waiting
-	case long && !a.room(size) || !r.room(e, size):
+	case long && !a.room(size) || !r.roomToAnswer(e):
 		return &a.waiting
 	}
 	return nil

@@ -32,14 +32,14 @@ const (
 func (r *Router) askRange(fr *frame) {
 	e := fr.session.edge
 	e.answers.ranges = append(e.answers.ranges, &ranging{frame: fr})
-	r.after(bindWait, func() {
-		if fr.effect < effectFinished {
-			r.m.dropped("late", 1)
-			r.deny(fr, dialect.Verdict{Reason: dialect.Late})
-			r.rangeOn(e)
-		}
-	})
 	r.rangeOn(e)
+}
+
+// rangeLate refuses a History that is not answered within bindWait.
+func (r *Router) rangeLate(fr *frame) {
+	r.m.dropped("late", 1)
+	r.deny(fr, dialect.Verdict{Reason: dialect.Late})
+	r.rangeOn(fr.session.edge)
 }
 
 // rangeOn begins to read for those History commands of an edge that wait and may go on. The
@@ -160,8 +160,8 @@ func (r *Router) takePage(g *ranging, ev broker.History) {
 			full = true
 			break
 		}
-		g.pubs = append(g.pubs, r.shown(at, &pub.Content))
-		g.bytes += g.pubs[len(g.pubs)-1].Size
+		g.pubs = append(g.pubs, r.past(at, &pub.Content))
+		g.bytes += len(g.pubs[len(g.pubs)-1].Text) + 1
 		for g.bytes > maxRange && len(g.pubs) > 1 {
 			drop := len(g.pubs) - 1
 			if asked.Reverse {
@@ -169,7 +169,7 @@ func (r *Router) takePage(g *ranging, ev broker.History) {
 			} else {
 				full = true
 			}
-			g.bytes -= g.pubs[drop].Size
+			g.bytes -= len(g.pubs[drop].Text) + 1
 			g.pubs = slices.Delete(g.pubs, drop, drop+1)
 		}
 		if full {

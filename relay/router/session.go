@@ -170,7 +170,7 @@ func (r *Router) removeSession(s *session) {
 		r.unbind(s, f)
 	}
 	if c := s.client(); c != nil {
-		s.edge.tables.count(c, -c.bytes)
+		s.edge.tables.count(c, -int(c.bytes))
 	}
 }
 

@@ -16,7 +16,7 @@ func TestP8_WhatThereAreManyOfStaysSmall(t *testing.T) {
 		{"frame", unsafe.Sizeof(frame{}), 144},
 		{"session", unsafe.Sizeof(session{}), 64},
 		{"extra", unsafe.Sizeof(extra{}), 128},
-		{"client", unsafe.Sizeof(client{}), 144},
+		{"client", unsafe.Sizeof(client{}), 112},
 		{"topic", unsafe.Sizeof(topic{}), 144},
 		{"follower", unsafe.Sizeof(follower{}), 64},
 		{"rare", unsafe.Sizeof(rare{}), 64},

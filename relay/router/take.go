@@ -268,7 +268,7 @@ func (j *taking) keep(r *Router, k link.Keep) *violation {
 		return &violation{link.CodeProtocol, "a keep of a membership that was not told"}
 	case s.client().keepAt(f) != nil:
 		return &violation{link.CodeProtocol, "a keep that was told twice"}
-	case s.client().bytes+len(k.Keep) > link.MaxKeeps:
+	case int(s.client().bytes)+len(k.Keep) > link.MaxKeeps:
 		return &violation{link.CodeLimit, fmt.Sprintf("keeps of more than %d bytes in one session", link.MaxKeeps)}
 	}
 	r.setKeep(s, f, k.Keep)

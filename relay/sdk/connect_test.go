@@ -265,4 +265,9 @@ func TestWhatALossMeansToAMember(t *testing.T) {
 			t.Errorf("%s has the keep %q", m.Topic, m.Keep)
 		}
 	}
+	// A relay of another build has made this keep. Nobody knows what the server has subscribed to.
+	s.Keep = []byte{keepVersion + 1}
+	if loss := speaks.AfterLoss(s, "group:own", nil); !loss.Closes {
+		t.Errorf("with a keep that cannot be read: %+v", loss)
+	}
 }

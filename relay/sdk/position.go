@@ -80,46 +80,30 @@ func pubOf(p *protocol.Content, at protocol.Position, info *Info) Pub {
 	return pub
 }
 
+// Past implements dialect.Dialect.
+func (Dialect) Past(b []byte, at protocol.Position, p *protocol.Content) []byte {
+	var info Info
+	pub := pubOf(p, at, &info)
+	return AppendPublication(b, &pub)
+}
+
 // pubsOf returns the publications of a reply.
-func pubsOf(list []dialect.Published) iter.Seq[Pub] {
-	return func(yield func(Pub) bool) {
-		var info Info
+func pubsOf(list []dialect.Published) iter.Seq[string] {
+	return func(yield func(string) bool) {
 		for i := range list {
-			if !yield(pubOf(list[i].Content, list[i].Position, &info)) {
+			if !yield(list[i].Text) {
 				return
 			}
 		}
 	}
 }
 
-// These texts have what a publication in a reply has besides its values. The epoch is the longest
-// that a broker gives. Only a publication with offset 1 has an epoch. Such a publication is longer
-// than a publication with the longest offset that a broker gives.
-const (
-	besides     = `{"data":,"offset":1,"tags":,"epoch":"9007199254740990"},`
-	besidesInfo = `"info":{"user":,"client":,"conn_info":},`
-)
-
-// PubSize implements dialect.Dialect.
-func (Dialect) PubSize(p *protocol.Content) int {
-	var info Info
-	pub := pubOf(p, protocol.Position{}, &info)
-	n := len(besides) + len(pub.Data) + len(pub.Tags)
-	if pub.Data == "" {
-		n += protocol.QuotedLen(pub.Text)
-	}
-	if pub.Info != nil {
-		n += len(besidesInfo) + protocol.QuotedLen(info.User) + protocol.QuotedLen(info.Client) + len(info.ConnInfo)
-	}
-	return n
-}
-
-// roomFor returns about how many bytes the publications of the given places take in a reply.
+// roomFor returns how many bytes the publications of the given places take in a reply.
 func roomFor(places []dialect.Place) (n int) {
 	for i := range places {
-		for _, one := range places[i].Missed {
-			c := one.Content
-			n += len(besides) + len(besidesInfo) + max(len(c.Msg), len(c.Raw)) + len(c.From) + len(c.Client) + len(c.Info) + len(c.Tags)
+		n += len(`"publications":[],`)
+		for k := range places[i].Missed {
+			n += len(places[i].Missed[k].Text) + len(",")
 		}
 	}
 	return n

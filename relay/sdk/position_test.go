@@ -16,7 +16,21 @@ import (
 func missed(offsets ...uint64) (list []dialect.Published) {
 	for _, n := range offsets {
 		c := protocol.Content{Msg: strconv.FormatUint(n, 10), JSON: true}
-		list = append(list, dialect.Published{Position: protocol.Position{Epoch: 7, Offset: n}, Content: &c})
+		list = append(list, past(protocol.Position{Epoch: 7, Offset: n}, &c))
+	}
+	return list
+}
+
+// past returns a publication as the Router has it from Dialect.Past.
+func past(at protocol.Position, c *protocol.Content) dialect.Published {
+	return dialect.Published{Position: at, Text: string(speaks.Past(nil, at, c))}
+}
+
+// missedTexts returns publications at the offsets from 4 on, whose data are strings of x.
+func missedTexts(n, size int) (list []dialect.Published) {
+	for i := range n {
+		c := protocol.Content{Msg: `"` + strings.Repeat("x", size) + `"`, JSON: true}
+		list = append(list, past(protocol.Position{Epoch: 7, Offset: uint64(i) + 4}, &c))
 	}
 	return list
 }
@@ -228,60 +242,29 @@ func TestPositionsOfPublications(t *testing.T) {
 		if string(push) != `{"push":{"channel":"all","pub":`+want+`}}` {
 			t.Errorf("%v is rendered %s, want %s", at, push, want)
 		}
-		reply := AppendHistory(nil, 1, &HistoryResult{Publications: pubsOf([]dialect.Published{{Position: at, Content: &c}})})
+		reply := AppendHistory(nil, 1, &HistoryResult{Publications: pubsOf([]dialect.Published{past(at, &c)})})
 		if !bytes.Contains(reply, []byte(`"publications":[`+want+`],`)) {
 			t.Errorf("%v is in the reply %s, want %s", at, reply, want)
 		}
 	}
 }
 
-// TestPublicationsOfAReplyAreTheirOwn checks that each publication in a list keeps its own
-// publisher.
-func TestPublicationsOfAReplyAreTheirOwn(t *testing.T) {
-	list := missed(2, 3, 4)
-	list[0].Content.From, list[0].Content.Client = "bob", "c1"
-	list[2].Content.From = "carol"
-	got := string(appendPubs([]byte("{"), pubsOf(list)))
-	want := `{"publications":[{"data":2,"info":{"user":"bob","client":"c1"},"offset":2},{"data":3,"offset":3},{"data":4,"info":{"user":"carol","client":""},"offset":4}]`
-	if got != want {
-		t.Errorf("%s, want %s", got, want)
-	}
-}
-
-// FuzzPubSize compares the results of PubSize with the lengths of the texts of publications.
-func FuzzPubSize(f *testing.F) {
-	f.Add("bob", "c1", `say "hi"`, `{"name":"Bob"}`, `{"k":"v"}`, "", true)
-	f.Add("", "", "\x00\x01\t\n\"\\", "", "", `"\u0068i"`, false)
-	f.Add("b\xffb", "", "é\xff\u2028", "1", "", "", false)
-	f.Add(strings.Repeat("\x00", 100), "c1", "", "", "", "", true)
-	f.Add("bob", "c1", strings.Repeat("\x00", 100), "", "", "", false)
-	f.Fuzz(func(t *testing.T, from, client, msg, info, tags, raw string, isJSON bool) {
-		c := protocol.Content{From: from, Client: client, Msg: msg, Info: info, Tags: tags, Raw: raw, JSON: isJSON}
-		size := speaks.PubSize(&c)
-		for _, at := range []protocol.Position{{}, {Epoch: protocol.MaxEpoch, Offset: 1}, {Epoch: protocol.MaxEpoch, Offset: protocol.MaxOffset}} {
-			two := pubsOf([]dialect.Published{{Position: at, Content: &c}, {Position: at, Content: &c}})
-			text := len(appendPubs([]byte("{"), two)) - len(`{"publications":[]`) + len(",")
-			if 2*size < text {
-				t.Errorf("%+v at %v has %d bytes, more than %d", c, at, text/2, size)
-			}
-			feeds := strings.Count(msg+info+tags+raw, "\n") // they are left out of JSON
-			if valid := valid(from+client+msg) == from+client+msg; valid && size > text/2+100+feeds {
-				t.Errorf("%+v at %v has %d bytes, far fewer than %d", c, at, text/2, size)
-			}
+// TestAPushWithoutHistoryHasNoPosition renders publications of a channel whose rule says history=0.
+// The pushes must have no offset and no epoch, or an SDK would take them for its position. A push
+// of another channel has them.
+func TestAPushWithoutHistoryHasNoPosition(t *testing.T) {
+	d := withRules(t, "shut read=any write=any history=0; * read=any write=any")
+	for channel, want := range map[protocol.Topic]string{"shut": ``, "open": `,"offset":1,"epoch":"7"`} {
+		push, _ := d.Render(nil, channel, protocol.Position{Epoch: 7, Offset: 1}, &protocol.Content{Msg: "1", JSON: true})
+		if string(push) != fmt.Sprintf(`{"push":{"channel":%q,"pub":{"data":1%s}}}`, channel, want) {
+			t.Errorf("a push of %s is %s", channel, push)
 		}
-	})
+	}
 }
 
 // TestALongReplyIsAllocatedOnce checks the buffers of replies with many publications.
 func TestALongReplyIsAllocatedOnce(t *testing.T) {
-	offsets := make([]uint64, 2000)
-	for i := range offsets {
-		offsets[i] = uint64(i) + 4
-	}
-	list := missed(offsets...)
-	for _, one := range list {
-		one.Content.Msg = `"` + strings.Repeat("x", 1000) + `"`
-	}
+	list := missedTexts(2000, 1000)
 	v := dialect.Verdict{Places: []dialect.Place{{Kept: true, At: protocol.Position{Epoch: 7, Offset: 2003}, Recovered: true, Missed: list}}}
 	for _, line := range []string{
 		`{"id":2,"subscribe":{"channel":"group:g","recover":true,"epoch":"7","offset":3}}`, `{"id":2,"history":{"channel":"group:g","limit":-1}}`,
@@ -294,14 +277,7 @@ func TestALongReplyIsAllocatedOnce(t *testing.T) {
 }
 
 func BenchmarkResume(b *testing.B) {
-	offsets := make([]uint64, 1000)
-	for i := range offsets {
-		offsets[i] = uint64(i) + 4
-	}
-	list := missed(offsets...)
-	for _, one := range list {
-		one.Content.Msg = `"` + strings.Repeat("x", 100) + `"`
-	}
+	list := missedTexts(1000, 100)
 	v := dialect.Verdict{Places: []dialect.Place{{Kept: true, At: protocol.Position{Epoch: 7, Offset: 1003}, Recovered: true, Missed: list}}}
 	p := speaks.Parse(confirmed, now, []byte(`{"id":2,"subscribe":{"channel":"group:g","recover":true,"epoch":"7","offset":3}}`), false)
 	b.ReportAllocs()

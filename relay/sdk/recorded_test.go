@@ -5,7 +5,6 @@ import (
 	"iter"
 	"os"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -174,12 +173,12 @@ func (p *jsonPub) pub() Pub {
 	return pub
 }
 
-func (r *jsonResult) pubs() iter.Seq[Pub] {
+func (r *jsonResult) pubs() iter.Seq[string] {
 	var pubs []Pub
 	for i := range r.Publications {
 		pubs = append(pubs, r.Publications[i].pub())
 	}
-	return slices.Values(pubs)
+	return texts(pubs...)
 }
 
 func (r *jsonResult) subscription() Subscription {

@@ -50,9 +50,14 @@ func appendPub(b []byte, p *Pub) []byte {
 	return appendText(b, "epoch", p.Epoch)
 }
 
-// appendPubs appends a list of publications. If there are none, or if pubs is nil, it appends
-// nothing.
-func appendPubs(b []byte, pubs iter.Seq[Pub]) []byte {
+// AppendPublication appends the text of a publication as replies have it in their lists.
+func AppendPublication(b []byte, p *Pub) []byte {
+	return append(appendPub(append(b, '{'), p), '}')
+}
+
+// appendPubs appends a list of publications, which AppendPublication has made. If there are none,
+// or if pubs is nil, it appends nothing.
+func appendPubs(b []byte, pubs iter.Seq[string]) []byte {
 	if pubs == nil {
 		return b
 	}
@@ -63,7 +68,7 @@ func appendPubs(b []byte, pubs iter.Seq[Pub]) []byte {
 		} else {
 			b = append(b, ',')
 		}
-		b = append(appendPub(append(b, '{'), &p), '}')
+		b = append(b, p...)
 	}
 	if empty {
 		return b

@@ -50,14 +50,14 @@ type SubscribeResult struct {
 	Recovered bool
 	// Publications are what the client missed, by ascending offset. They are written only if
 	// Recovered is true, since an SDK takes their offsets for its position even if Recovered is
-	// false. Nil stands for none.
-	Publications iter.Seq[Pub]
+	// false. AppendPublication makes their texts. Nil stands for none.
+	Publications iter.Seq[string]
 }
 
 // HistoryResult is a part of a channel's history. All of its fields are written, even if they are
 // zero.
 type HistoryResult struct {
-	Publications iter.Seq[Pub] // nil stands for none
+	Publications iter.Seq[string] // made by AppendPublication; nil stands for none
 	Epoch        string
 	Offset       uint64 // the last offset of the channel
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"iter"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -15,7 +14,16 @@ var (
 	plain = Pub{Data: `1`}
 )
 
-func pubs(list ...Pub) iter.Seq[Pub] { return slices.Values(list) }
+// texts returns publications as replies have them.
+func texts(list ...Pub) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range list {
+			if !yield(string(AppendPublication(nil, &list[i]))) {
+				return
+			}
+		}
+	}
+}
 
 func TestTextsAreWritten(t *testing.T) {
 	for _, c := range []struct {
@@ -35,17 +43,17 @@ func TestTextsAreWritten(t *testing.T) {
 		{AppendSubscribe(nil, 2, &SubscribeResult{WasRecovering: true}), `{"id":2,"subscribe":{"was_recovering":true}}`},
 		{AppendSubscribe(nil, 2, &SubscribeResult{
 			Subscription: Subscription{Recoverable: true, Positioned: true, Epoch: "E", Offset: 1<<64 - 1, Data: `"d"`},
-			TTL:          4, WasRecovering: true, Recovered: true, Publications: pubs(plain, Pub{Data: `{}`, Offset: 7}),
+			TTL:          4, WasRecovering: true, Recovered: true, Publications: texts(plain, Pub{Data: `{}`, Offset: 7}),
 		}), `{"id":2,"subscribe":{"expires":true,"ttl":4,"recoverable":true,"epoch":"E","publications":[{"data":1},{"data":{},"offset":7}],` +
 			`"recovered":true,"offset":18446744073709551615,"positioned":true,"data":"d","was_recovering":true}}`},
 		{AppendSubscribe(nil, 2, &SubscribeResult{Recovered: true}), `{"id":2,"subscribe":{"recovered":true}}`},
-		{AppendSubscribe(nil, 2, &SubscribeResult{Recovered: true, Publications: pubs()}), `{"id":2,"subscribe":{"recovered":true}}`},
+		{AppendSubscribe(nil, 2, &SubscribeResult{Recovered: true, Publications: texts()}), `{"id":2,"subscribe":{"recovered":true}}`},
 
 		{AppendUnsubscribe(nil, 3), `{"id":3,"unsubscribe":{}}`},
 		{AppendPublish(nil, 3), `{"id":3,"publish":{}}`},
 		{AppendHistory(nil, 3, &HistoryResult{}), `{"id":3,"history":{"publications":[],"epoch":"","offset":0}}`},
-		{AppendHistory(nil, 3, &HistoryResult{Publications: pubs(), Epoch: "0"}), `{"id":3,"history":{"publications":[],"epoch":"0","offset":0}}`},
-		{AppendHistory(nil, 3, &HistoryResult{Publications: pubs(Pub{Data: `2`, Offset: 2}, Pub{Data: `1`, Offset: 1, Epoch: "E"}), Epoch: "E", Offset: 2}),
+		{AppendHistory(nil, 3, &HistoryResult{Publications: texts(), Epoch: "0"}), `{"id":3,"history":{"publications":[],"epoch":"0","offset":0}}`},
+		{AppendHistory(nil, 3, &HistoryResult{Publications: texts(Pub{Data: `2`, Offset: 2}, Pub{Data: `1`, Offset: 1, Epoch: "E"}), Epoch: "E", Offset: 2}),
 			`{"id":3,"history":{"publications":[{"data":2,"offset":2},{"data":1,"offset":1,"epoch":"E"}],"epoch":"E","offset":2}}`},
 		{AppendPresence(nil, 3, nil), `{"id":3,"presence":{"presence":{}}}`},
 		{AppendPresence(nil, 3, []Info{alice, {Client: "c2"}}), `{"id":3,"presence":{"presence":{"c1":{"user":"alice","client":"c1",` +
@@ -91,7 +99,7 @@ func TestTextsAreWritten(t *testing.T) {
 // TestNothingIsSentUnlessRecovered checks that the reply to a client that has lost publications has
 // no publications.
 func TestNothingIsSentUnlessRecovered(t *testing.T) {
-	got := AppendSubscribe(nil, 1, &SubscribeResult{WasRecovering: true, Publications: pubs(plain)})
+	got := AppendSubscribe(nil, 1, &SubscribeResult{WasRecovering: true, Publications: texts(plain)})
 	if want := `{"id":1,"subscribe":{"was_recovering":true}}`; string(got) != want {
 		t.Errorf("%s, want %s", got, want)
 	}

@@ -47,16 +47,6 @@ func AppendQuoted(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// QuotedLen returns the number of bytes that AppendQuoted appends for s. If s is not valid UTF-8,
-// the result may be greater.
-func QuotedLen(s string) int {
-	n := quotedLen(s) + len(`""`)
-	if !utf8.ValidString(s) {
-		n += len(s) * (len("\uFFFD") - 1)
-	}
-	return n
-}
-
 // quotedLen returns the number of bytes that AppendQuoted appends for s, without the two quotes.
 // The text s must be valid UTF-8.
 func quotedLen[T string | []byte](s T) int {

@@ -114,3 +114,15 @@ func (c *cluster) written(ctx context.Context) (frames, writes float64) {
 	}
 	return frames, writes
 }
+
+// cluster.links returns how often the edges have linked to a relay since they were started. A nil
+// cluster has no links.
+func (c *cluster) links(ctx context.Context) (n float64) {
+	if c == nil {
+		return 0
+	}
+	for _, e := range c.edges {
+		n += e.Metric(ctx, "edgerelay_edge_links_total")
+	}
+	return n
+}

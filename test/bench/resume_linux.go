@@ -50,7 +50,8 @@ const (
 // resume lets sessions leave, sends messages that they miss, and lets all of them come back at
 // once. The sockets are opened and the connects are answered first. The time runs from the first
 // command that asks for what was missed until the last answer. All answers must say that nothing is
-// lost.
+// lost, no session may be closed, and the edges of a cluster must keep their links. Other users
+// send messages meanwhile.
 func resume(ctx context.Context, b *bench, f *form) error {
 	n, busy := b.sessions(comeBack), b.sessions(comeBackBusy)
 	for _, c := range []storm{
@@ -135,8 +136,25 @@ func (b *bench) storm(ctx context.Context, s *site, l *load.Loop, c storm, r row
 	if err := l.Idle(ctx, settled); err != nil {
 		return err
 	}
+	o, err := startOthers(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer o.end()
+	if err := l.Idle(ctx, time.Second); err != nil {
+		return err
+	}
+	links := s.cluster.links(ctx)
+	o.storm.Store(true)
 	if err := b.comesBack(ctx, s, l, w, clients, r); err != nil {
 		return err
+	}
+	if err := o.end(); err != nil {
+		return fmt.Errorf("others: %w", err)
+	}
+	o.rows(r)
+	if now := s.cluster.links(ctx); now != links {
+		return fmt.Errorf("the edges had linked %v times before, and %v times afterwards", links, now)
 	}
 	return stop()
 }

@@ -41,10 +41,10 @@ type Dialect interface {
 	// The second result names a user whose sessions do not get the text. If it is "", all these
 	// members get the text. All relays that share a broker must render alike.
 	Render(b []byte, t protocol.Topic, at protocol.Position, p *protocol.Content) (text []byte, except string)
-	// PubSize returns an upper bound of the bytes that p takes in an answer that has several
-	// publications. It is 0 in a dialect whose answers have none. PubSize looks at each byte of p
-	// once at most.
-	PubSize(p *protocol.Content) int
+	// Past appends to b the text that a publication takes in an Answer that has several. The
+	// argument at is its position. The text is the same in all answers, so that it is made once. It
+	// is empty in a dialect whose answers have no publications.
+	Past(b []byte, at protocol.Position, p *protocol.Content) []byte
 	// Lost returns the text that tells members of t that they lost messages. Lost is for dialects
 	// whose Order is InOrder.
 	Lost(t protocol.Topic) []byte
@@ -245,6 +245,5 @@ type Place struct {
 // Published is a publication at its position.
 type Published struct {
 	Position protocol.Position
-	Content  *protocol.Content
-	Size     int // Dialect.PubSize of Content
+	Text     string // made by Dialect.Past
 }
