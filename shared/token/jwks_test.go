@@ -227,6 +227,20 @@ func TestASetIsFetched(t *testing.T) {
 	})
 }
 
+// TestAKeyWithAnAlgIsForThatOne checks that a key of a set that names its alg verifies no token of
+// another one, though its type would fit.
+func TestAKeyWithAnAlgIsForThatOne(t *testing.T) {
+	inSet(t, func(p *provider, j Judge) {
+		p.has(jwkOf("one", "rsa", "alg", "RS512"))
+		time.Sleep(fetchEvery)
+		token := func(alg string) string {
+			return signed(t, methods[alg], "one", pairs()["rsa"], jwt.MapClaims{"sub": "1"})
+		}
+		p.want(t, j, "good", token("RS512"))
+		p.want(t, j, "refused", token("RS256"), token("RS384"))
+	})
+}
+
 // TestP14_ARotationIsFollowed rotates the keys of a provider that signs with a new key at once. A
 // token with the new key is undecided until the set was fetched, and then good. So it is while the
 // old key is there. When the old key has been withdrawn, its tokens are no longer good.
