@@ -117,6 +117,10 @@ func (f *Feed) Down() {
 // and memberships that the older link brings under a muted number are dropped, for two reasons. The
 // older relay begins the topic at its own top, while the newer link may yet bring earlier messages.
 // And the older relay does not know the members that the newer link has bound.
+//
+// The older number of a topic is muted, too, if the topic has no living member and its position is
+// beyond the given one. The older link may go on behind the topic's position, and the next member
+// would then lack what the newer link has yet to bring.
 func (f *Feed) Topic(n link.TopicNumber) {
 	h := f.hub
 	h.mu.Lock()
@@ -139,8 +143,48 @@ func (f *Feed) Topic(n link.TopicNumber) {
 			h.unnumberLocked(old)
 		}
 	}
-	if t.position.IsUnplaced() || t.position.Before(n.Position) || t.desertedLocked() {
+	if t.position.IsUnplaced() || t.position.Before(n.Position) {
 		h.moveLocked(t, n.Position)
+	} else if n.Position != t.position && t.desertedLocked() {
+		h.backLocked(t, n.Position)
+	}
+}
+
+// backLocked takes a topic without living members back to an earlier position, and mutes its
+// numbers on all links but the newest. The publications up to the position that the topic had come
+// again, for members to come. h.mu must be held.
+func (h *Hub) backLocked(t *topic, at protocol.Position) {
+	if h.again == nil {
+		h.again = map[*topic]protocol.Position{}
+	}
+	h.again[t] = t.position
+	h.moveLocked(t, at)
+	h.muteOlderLocked(t)
+}
+
+// comesAgainLocked reports whether the publication at the given position of t was dropped, for want
+// of members, before the topic went back: see backLocked. h.mu must be held.
+func (h *Hub) comesAgainLocked(t *topic, at protocol.Position) bool {
+	last, back := h.again[t]
+	if back && last.Before(at) {
+		delete(h.again, t)
+		return false
+	}
+	return back
+}
+
+// muteOlderLocked mutes the numbers of t on all links but the newest. h.mu must be held.
+func (h *Hub) muteOlderLocked(t *topic) {
+	for _, f := range h.feeds {
+		if f == h.newest {
+			continue
+		}
+		for number, numbered := range f.numbers {
+			if numbered == t {
+				f.freeLocked(number)
+				f.numbers[number] = nil
+			}
+		}
 	}
 }
 
@@ -224,7 +268,8 @@ func (f *Feed) publish(p link.Publication, r renderings) {
 		return
 	}
 	if p.ID != 0 {
-		had, ahead, number := h.given.takePublished(p.ID, p.Position.Offset <= givenEarly && h.given.aftermath())
+		early := p.Position.Offset <= givenEarly && h.given.aftermath() && !h.comesAgainLocked(t, p.Position)
+		had, ahead, number := h.given.takePublished(p.ID, early)
 		if had {
 			h.metrics.dropped[dropRepeated].Inc()
 			if ahead {

@@ -47,7 +47,9 @@ type Hub struct {
 	given    given    // messages that may come again
 	// late has the members that lack what their topic's other members have had. It has no entry for
 	// a topic without such members.
-	late    map[*topic]map[*Session]*lateMember
+	late map[*topic]map[*Session]*lateMember
+	// again has topics that have gone back, and the positions that they had before: backLocked.
+	again   map[*topic]protocol.Position
 	live    int         // sessions that are not dead
 	opening int         // sessions whose Upstream.Open or OpenClient has not returned
 	digest  link.Digest // digest of the tables; its field Heard stays zero
@@ -275,6 +277,7 @@ type membership struct {
 func (h *Hub) tidyLocked(t *topic) {
 	if t.numbers == 0 && len(t.members) == 0 {
 		delete(h.topics, t.name)
+		delete(h.again, t)
 		h.metrics.topics.Dec()
 	}
 }

@@ -166,12 +166,7 @@ func (h *Hub) endServiceLocked(f *Feed) {
 // within lateSpread, and its SDK comes back and names the position that it has. h.mu must be held.
 func (h *Hub) strandLocked(s *Session, m *lateMember) {
 	m.feed = nil
-	if s.dead {
-		return
+	if !s.dead {
+		s.closeLater(lateSpread, ReasonBehind, sdkCloseFrames[ReasonBehind])
 	}
-	if c := s.conn.Load(); c != nil {
-		c.server.closeLater(c, lateSpread, ReasonBehind, sdkCloseFrames[ReasonBehind])
-		return
-	}
-	s.close(ReasonBehind, closeWait)
 }

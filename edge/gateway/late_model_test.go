@@ -169,7 +169,7 @@ func (w *lateWorld) end(l *lateLink) {
 		if m.link != l {
 			continue
 		}
-		if r, _ := m.Reason(); r != ReasonBehind {
+		if r := m.leavesFor(); r != ReasonBehind {
 			w.t.Errorf("session %d is late without a link, and its end is %v", m.info.ID, r)
 		}
 		w.stranded++

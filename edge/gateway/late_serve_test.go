@@ -50,6 +50,35 @@ func TestALateMemberIsGivenWhatItLacks(t *testing.T) {
 	}
 }
 
+// TestAnOlderLinkDoesNotLeaveAHole lets the older link take a topic further after the members have
+// gone. The newer link then makes somebody a member at an earlier position. That member must get
+// each publication behind its position once and in order, although the older link goes on. The
+// mirror has seen an epoch change, so publications are looked up among those that came lately.
+func TestAnOlderLinkDoesNotLeaveAHole(t *testing.T) {
+	for name, at := range map[string]protocol.Position{"earlier": pos(1, 6), "unknown": {}} {
+		t.Run(name, func(t *testing.T) {
+			m := newMoving(t, pos(1, 5))
+			for _, s := range []*Session{m.chat, m.sdk} {
+				m.End(s, &fakeUpstream{})
+			}
+			give(m.older, 6, 7, 8)
+			m.newer.Topic(link.TopicNumber{ID: 1, Topic: "all", Position: at})
+			s := m.bound(m.newer, at)
+			m.wantLate(0)
+			give(m.older, 9)
+			giveAt(m.older, protocol.Position{}, 0)
+			give(m.newer, 7, 8, 9, 10)
+			give(m.older, 10, 11)
+			m.older.Untopic(link.Untopic{ID: 1})
+			give(m.newer, 11)
+			wantTexts(t, s, "7", "8", "9", "10", "11")
+			m.older.Down()
+			give(m.newer, 12)
+			wantTexts(t, s, "12")
+		})
+	}
+}
+
 // TestALateMemberFollowsAcrossEpochs binds a session in an epoch that the topic has left. It must
 // get the publications of both epochs in order.
 func TestALateMemberFollowsAcrossEpochs(t *testing.T) {

@@ -87,14 +87,14 @@ func TestALateMemberIsNotTakenPastALoss(t *testing.T) {
 			skip(m)
 			give(m.newer, 8, 10)
 			wantTexts(t, s, "6")
-			if r, _ := s.Reason(); r != ReasonBehind {
+			if r := s.leavesFor(); r != ReasonBehind {
 				t.Errorf("it ends: %v", r)
 			}
 			if late := m.late[m.topics["all"]][s]; late == nil || late.at != pos(1, 6) || late.feed != nil {
 				t.Errorf("it is still served: %+v", late)
 			}
-			if r, ended := m.sdk.Reason(); ended {
-				t.Errorf("another member ends: %v", r)
+			if m.sdk.leaves() {
+				t.Errorf("another member ends: %v", m.sdk.leavesFor())
 			}
 		})
 	}

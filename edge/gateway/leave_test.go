@@ -78,3 +78,12 @@ func TestTheEarliestEndHolds(t *testing.T) {
 		}
 	})
 }
+
+// leavesFor returns the reason for which a session is to end within some seconds. If it is not to
+// end, leavesFor returns reasonNone.
+func (s *Session) leavesFor() Reason {
+	if l := s.sdk.leave.Load(); l != nil {
+		return l.reason
+	}
+	return reasonNone
+}

@@ -190,9 +190,8 @@ func (f *Feed) Close(n link.Close) {
 	case s == nil || s.dead:
 	case n.Code == 0:
 		s.closeWith(ReasonRelay, nil, leaveWait)
-	case n.Within > 0 && s.sdk != nil && s.conn.Load() != nil:
-		c := s.conn.Load()
-		c.server.closeLater(c, time.Duration(n.Within)*time.Millisecond, ReasonRelay, closeFrame(int(n.Code), n.Reason))
+	case n.Within > 0 && s.sdk != nil:
+		s.closeLater(time.Duration(n.Within)*time.Millisecond, ReasonRelay, closeFrame(int(n.Code), n.Reason))
 	default:
 		s.closeWith(ReasonRelay, closeFrame(int(n.Code), n.Reason), closeWait)
 	}

@@ -52,15 +52,21 @@ type leave struct {
 // its own, and then nobody could tell what it lacks.
 func (s *Session) leaves() bool { return s.sdk != nil && s.sdk.leave.Load() != nil }
 
-// closeLater makes the session of c end at a random moment within the given time. If an earlier
-// moment is set already, closeLater does nothing. It is called under Hub.mu.
-func (v *Server) closeLater(c *conn, within time.Duration, reason Reason, frame []byte) {
-	l := &leave{v.now() + rand.N(within), reason, frame}
-	if had := c.session.sdk.leave.Load(); had != nil && had.at <= l.at {
+// closeLater makes a session of an SDK end at a random moment within the given time. If an earlier
+// moment is set already, closeLater does nothing. If the session has no socket, the caller of
+// Session.Depart chooses the moment. The method closeLater is called under Hub.mu.
+func (s *Session) closeLater(within time.Duration, reason Reason, frame []byte) {
+	l, c := &leave{reason: reason, frame: frame}, s.conn.Load()
+	if c != nil {
+		l.at = c.server.now() + rand.N(within)
+	}
+	if had := s.sdk.leave.Load(); had != nil && had.at <= l.at {
 		return
 	}
-	c.session.sdk.leave.Store(l)
-	v.clock.hasten(c.session, l.at)
+	s.sdk.leave.Store(l)
+	if c != nil {
+		c.server.clock.hasten(s, l.at)
+	}
 }
 
 // pong takes a client's pong. It returns false if no ping has asked for it.

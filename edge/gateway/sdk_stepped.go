@@ -35,3 +35,15 @@ func (h *Hub) Introduce(s *Session, up Upstream) (confirmed, again <-chan struct
 	h.introduce(s, up)
 	return confirmed, nil
 }
+
+// Leaves reports whether the session is to end within some seconds, since it may lack messages: see
+// link.Close. It does not block. If Leaves returns true, the caller does what a Server's clock
+// does: it calls Depart within these seconds.
+func (s *Session) Leaves() bool { return s.leaves() }
+
+// Depart begins the end of a session for which Leaves returns true, with the reason that was given
+// for that. If the end has begun already, Depart does nothing. It does not block.
+func (s *Session) Depart() {
+	l := s.sdk.leave.Load()
+	s.closeWith(l.reason, l.frame, closeWait)
+}

@@ -45,7 +45,10 @@ type Broker interface {
 	// has confirmed the subscription. Until Unsubscribe is called, the Broker subscribes anew if
 	// the subscription fails or is lost. Another Subscribed comes once the back end has confirmed
 	// the new subscription. That Subscribed has the Token of the topic's last Subscribe.
-	Subscribe(t protocol.Topic, token uint64)
+	//
+	// If begin is true, the Broker also does what Begin does, before it answers with the first
+	// Subscribed. If that fails, Subscribed comes all the same. The caller may then call Begin.
+	Subscribe(t protocol.Topic, token uint64, begin bool)
 	// Unsubscribe ends a subscription, and is not answered. After the call, a Subscribed or
 	// Received of the topic may still arrive.
 	Unsubscribe(t protocol.Topic)
@@ -182,7 +185,7 @@ type Subscribed struct {
 	// Genuine says of Top, or of Begun, what History.Genuine says of History.Top. It may be false
 	// although it would be true in a History.
 	Genuine bool
-	// Begun is the epoch that Begin has decided, if Top is zero. It is 0 if no epoch is decided. It
+	// Begun is the epoch that was decided by Begin or Subscribe, if Top is zero. It is 0 if no epoch is decided. It
 	// is also 0 if another server has decided the epoch, since the next publication is then to
 	// begin a later epoch.
 	Begun uint64

@@ -14,7 +14,7 @@ type answers struct {
 	bytes   int
 	users   map[string]*userAnswers
 	pending map[uint64]pending
-	waiting binders    // Binds and Confirms that wait for a step, the link, or room among all answers
+	waiting binders    // Binds and Confirms that wait for a step, the link, or room here
 	ranges  []*ranging // History commands that wait for room, or for their turn to read
 	reading int        // number of History commands that read now
 	turn    bool       // in the last advanceAll, what waits here had its turn before the followers
@@ -33,20 +33,20 @@ type pending struct {
 	bytes int
 }
 
-// Bounds of the long answers under way to an edge, and to one user's sessions there, in bytes. An
-// answer of any size passes while nothing else is under way.
+// Bounds of the long answers under way to an edge, and to one user's sessions there, in bytes. Both
+// have room for any one answer, which maxMissed or maxRange bounds.
 const (
 	maxAnswers     = 64 << 20
 	maxUserAnswers = 4 << 20
 )
 
 // room reports whether there is room for an answer of the given size among all answers.
-func (a *answers) room(size int) bool { return a.bytes == 0 || a.bytes+size <= maxAnswers }
+func (a *answers) room(size int) bool { return a.bytes+size <= maxAnswers }
 
 // roomOf reports whether there is room for an answer of the given size among those of a user.
 func (a *answers) roomOf(user string, size int) bool {
 	u := a.users[user]
-	return u == nil || u.bytes == 0 || u.bytes+size <= maxUserAnswers
+	return u == nil || u.bytes+size <= maxUserAnswers
 }
 
 // user returns the counts of a user, and creates them if there are none.

@@ -78,6 +78,31 @@ func TestP11_LongAnswersWaitForTheirUsersOthers(t *testing.T) {
 	s.finish()
 }
 
+// TestP11_ShortAnswersNeedNoRoom resumes with short answers while a user has no room for any byte
+// of a long one. The short answers must come at once.
+func TestP11_ShortAnswersNeedNoRoom(t *testing.T) {
+	s := resuming(t, Config{})
+	s.e.undrained = new([]link.Drained)
+	s.publish("x", 10)
+	s.fill()
+	u := s.rl.router.directory.edges[s.e.instance].answers.users["u4"]
+	s.publishText("fits", strings.Repeat("m", maxUserAnswers-u.bytes-50))
+	for id := uint64(50); id <= 51; id++ {
+		s.e.tellClient(link.Client{ID: id, Confirmed: true, User: "u4"})
+	}
+	s.say(50, "bind 1 fits k most=10 since=C-0")
+	s.settle()
+	if got := s.e.received[50]; len(got) != 1 || maxUserAnswers-u.bytes > 50 {
+		t.Fatalf("got %.80q, with %d bytes left", got, maxUserAnswers-u.bytes)
+	}
+	s.say(51, "bind 1 x k most=10 since=A-0")
+	s.settle()
+	s.saw(51, missedTo("A-10", 1, 10))
+	delete(s.e.received, 50)
+	s.e.drain()
+	s.finish()
+}
+
 // TestP11_AnotherUsersTurnComes fills the bounds of two users. Then one user has room again. The
 // frames of this user must be answered, although many frames of the other user came before them.
 func TestP11_AnotherUsersTurnComes(t *testing.T) {
@@ -147,9 +172,18 @@ func TestP11_LongAnswersOfAnEdgeAreBounded(t *testing.T) {
 	if bytes := served * 1_000_400; served == clients || bytes > maxAnswers || bytes < maxAnswers-1_100_000 {
 		t.Errorf("%d answers came", served)
 	}
+	// Histories count too, and each user has one.
+	for id := uint64(clients + 1); id <= clients+8; id++ {
+		s.e.tellClient(link.Client{ID: id, Confirmed: true, User: fmt.Sprint("u", id)})
+		s.say(id, "history 1 big most=1000 limit=25")
+	}
+	s.settle()
+	if a := s.rl.router.directory.edges[s.e.instance].answers; a.bytes > maxAnswers || a.bytes < maxAnswers-300_000 {
+		t.Errorf("%d bytes under way", a.bytes)
+	}
 	s.e.drain()
 	s.settle()
-	for id := uint64(1); id <= clients; id++ {
+	for id := uint64(1); id <= clients+8; id++ {
 		if got := s.e.received[id]; len(got) != 1 {
 			t.Errorf("client %d got %.80q", id, got)
 		}
@@ -218,17 +252,19 @@ func TestP11_TheCountBeginsAnewWithALink(t *testing.T) {
 // TestP11_AFullLinkTakesNoAnswers resumes, and reads history, while the link is full. The answers
 // must come when the link has room, and not before.
 func TestP11_AFullLinkTakesNoAnswers(t *testing.T) {
-	s := resuming(t, Config{}, 1, 2)
+	s := resuming(t, Config{}, 1, 2, 3, 4)
 	s.publish("x", 200)
-	s.e.stuck = 64 << 20
-	s.say(1, "bind 1 x k most=1000 since=A-10")
-	s.say(2, "history 1 x most=1000 limit=3")
-	s.settle()
-	s.saw(1)
-	s.saw(2)
-	s.e.stuck = 0
-	s.wait(lookAgainAfter)
-	s.saw(1, missedTo("A-200", 11, 200))
-	s.saw(2, "1 done A-200 1:m1 2:m2 3:m3")
+	for id := uint64(1); id <= 3; id += 2 { // each time the answers have their turn
+		s.e.stuck = 64 << 20
+		s.say(id, "bind 1 x k most=1000 since=A-10")
+		s.say(id+1, "history 1 x most=1000 limit=3")
+		s.settle()
+		s.saw(id)
+		s.saw(id + 1)
+		s.e.stuck = 0
+		s.wait(lookAgainAfter)
+		s.saw(id, missedTo("A-200", 11, 200))
+		s.saw(id+1, "1 done A-200 1:m1 2:m2 3:m3")
+	}
 	s.finish()
 }

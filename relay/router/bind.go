@@ -22,6 +22,9 @@ func (r *Router) bindTo(fr *frame) {
 	}
 	s := fr.session
 	for _, b := range fr.bindings() {
+		if r.directory.topics[b.Topic] == nil {
+			r.subscribe(b.Topic, b.Range.Most > 0 && r.mayMake(fr, b.Topic))
+		}
 		r.follow(s.edge, b.Topic).noticed(+1)
 	}
 	s.edge.tables.count(s.client(), fr.keepBytes())

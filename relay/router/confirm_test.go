@@ -77,6 +77,24 @@ func TestAConnectWaitsForAllItsTopics(t *testing.T) {
 	w.done(e)
 }
 
+// TestAConnectThatWaitsEndsWithItsSession ends a session while its connect waits. The session must
+// be forgotten at once.
+func TestAConnectThatWaitsEndsWithItsSession(t *testing.T) {
+	w, e := serving(t, 1)
+	w.relays[0].broker.slow = true
+	e.guest(1)
+	e.say(1, "connect 1 7 0 k x")
+	w.settle()
+	e.end(1)
+	w.settle()
+	e.saw(1)
+	if r := w.relays[0].router; len(r.directory.edges[e.instance].tables.sessions) != 0 || len(r.directory.topics) != 0 {
+		t.Error("the session is kept")
+	}
+	w.relays[0].broker.slow = false
+	w.done(e)
+}
+
 // TestARefusedConnectIsAnsweredAndClosed sends connects that exceed a bound, and one that the
 // dialect refuses. In each case the client must get an answer before the session is closed, and no
 // topic may stay followed.

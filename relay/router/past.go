@@ -41,7 +41,7 @@ func (r *Router) recall(t *topic, since, at protocol.Position) (pubs []dialect.P
 	switch {
 	case p.asked:
 		return nil, false, &c.waiting
-	case p.known && p.from.Epoch == since.Epoch && !since.Before(p.from):
+	case p.from.Epoch == since.Epoch && !since.Before(p.from):
 		if p.to.Before(t.tailFrom()) {
 			r.askPast(c)
 			return nil, false, &c.waiting
@@ -52,12 +52,12 @@ func (r *Router) recall(t *topic, since, at protocol.Position) (pubs []dialect.P
 		}
 		i, j := p.index(since), p.index(at)
 		return p.items[i:j:j], true, nil
-	case p.known && p.cut && since.Before(p.from):
+	case p.cut && since.Before(p.from):
 		return nil, false, nil
 	}
 	earlier := uint64(pastEarlier)
 	// A further reading begins at least twice as far back as the client has asked for.
-	if p.known && p.from.Epoch == since.Epoch {
+	if p.known {
 		earlier = max(earlier, at.Offset-since.Offset)
 	}
 	r.pasts.drop(c)
@@ -218,9 +218,6 @@ func (r *Router) recalled(c *comeback, ev broker.History) {
 		}
 		r.wake(c)
 		return
-	case !p.known: // it was dropped meanwhile
-		r.wake(c)
-		return
 	case !ev.Genuine:
 		r.pasts.skip(c, t.top)
 		r.wake(c)
@@ -250,9 +247,6 @@ func (r *Router) takePast(c *comeback, ev broker.History) {
 	p, first := &c.past, c.topic.tailFrom()
 	for i := range ev.Publications {
 		pub := &ev.Publications[i]
-		if !p.to.Before(pub.Position) {
-			continue
-		}
 		if _, hole := missing(p.to, pub.Position); hole || pub.Position.Epoch != p.to.Epoch {
 			if !p.to.Before(first) {
 				return // the tail has what follows, or this relay has not heard of it yet
@@ -282,11 +276,8 @@ func (r *Router) nextPast() {
 		if q.waiting = q.waiting[1:]; len(q.waiting) == 0 {
 			q.waiting = nil
 		}
-		if r.comebacks[c.topic] == c && c.past.known {
+		if r.comebacks[c.topic] == c {
 			r.askPast(c)
-		} else {
-			c.past.asked = false
-			r.wake(c)
 		}
 	}
 }

@@ -61,12 +61,10 @@ func (r *Router) comeback(t *topic) *comeback {
 // the given time.
 func (r *Router) retire(c *comeback, after time.Duration) {
 	r.after(after, func() {
-		switch idle := r.clock - c.used; {
-		case r.comebacks[c.topic] != c:
-		case c.waiting.first == nil && idle >= comebackAge:
-			r.forgetComeback(c.topic)
-		default:
+		if idle := r.clock - c.used; c.waiting.first != nil || idle < comebackAge {
 			r.retire(c, max(comebackAge-idle, askAgainAfter))
+		} else {
+			r.forgetComeback(c.topic)
 		}
 	})
 }
@@ -204,19 +202,17 @@ func (f *follower) entry() protocol.Position {
 func (r *Router) missedSince(t *topic, asked dialect.Range, at protocol.Position) (pubs []dialect.Published, ok bool, wait *binders) {
 	since := asked.Since
 	switch {
-	case since.Epoch == 0 || at.Epoch == 0, r.outage.away || !t.subscribed:
+	case at.Epoch == 0, r.outage.away:
 		return nil, false, nil
 	case at.Before(since):
 		return nil, false, r.beyond(t, since)
-	case since.Epoch != at.Epoch, t.recent.unsure(at):
+	case since.Epoch != at.Epoch, t.recent.lost(at.Epoch):
 		return nil, false, nil
-	case t.top.Before(at) && (t.begun != at.Epoch || at.Offset > 0):
+	case t.top.Before(at) && at.Offset > 0:
 		// Another relay has told the edge more.
 		return nil, false, r.beyond(t, at)
 	case t.vouched != since.Epoch: // the broker's answer may set t.vouched
 		return nil, false, r.look(t)
-	case since == at:
-		return nil, true, nil
 	case at.Offset-since.Offset > uint64(min(asked.Most, maxRecalled)):
 		return nil, false, nil
 	case since.Before(t.tailFrom()):
@@ -250,12 +246,10 @@ func (r *Router) inTail(t *topic, pubs []dialect.Published, since, at protocol.P
 	return pubs
 }
 
-// unsure reports whether a client that has all publications up to the position at may still lack
-// messages. These are messages that were given ahead, or that the broker has lost at the end of the
-// epoch.
-func (n *recent) unsure(at protocol.Position) bool {
-	return n != nil && (n.tail.ahead > 0 || n.tail.torn ||
-		slices.ContainsFunc(n.rewinds, func(w rewind) bool { return w.to.Epoch == at.Epoch }))
+// lost reports whether the broker has lost publications at the end of an epoch, as far as the tail
+// tells.
+func (n *recent) lost(epoch uint64) bool {
+	return n != nil && slices.ContainsFunc(n.rewinds, func(w rewind) bool { return w.to.Epoch == epoch })
 }
 
 // tailFrom returns the position after which the topic's tail has all publications, with what they
@@ -300,8 +294,8 @@ func (r *Router) look(t *topic) *binders {
 	return &c.waiting
 }
 
-// begin asks the broker for the epoch of the topic of f, which has no top. It returns the list in
-// which to wait for the answer.
+// begin asks the broker for the epoch of the topic of f, which has no top, and which was subscribed
+// without that wish. It returns the list in which to wait for the answer.
 func (r *Router) begin(f *follower) *binders {
 	if t := f.topic; !t.beginning {
 		t.beginning = true
@@ -347,20 +341,21 @@ func (r *Router) beginsOn(t *topic) {
 	}
 }
 
-// mayBegin reports whether the broker is to be asked for the epoch of a topic. A begun epoch costs
-// the broker a record. So the topic counts in Config.MaxAddressed, as if the user had addressed it.
-// If the broker fails beginsMost times, it is asked again only after comebackAge. A connect does
-// not ask for the epoch of its user's own topic, since then nearly every connect would cost the
-// broker a command. A member without an epoch is told that its place is not known.
+// mayBegin reports whether the broker is to be asked for the epoch of a topic. If the broker fails
+// beginsMost times, it is asked again only after comebackAge. A member without an epoch is told
+// that its place is not known.
 func (r *Router) mayBegin(fr *frame, t *topic) bool {
-	user := fr.user()
-	switch {
-	case fr.command.Verb == dialect.Confirm && isOf(t.name, user):
-		return false
-	case t.failures > 0 || t.beginning:
+	if t.failures > 0 || t.beginning {
 		return t.failures < beginsMost
 	}
-	return r.addressedBy(fr.session.edge, user).take(t.name, r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
+	return r.mayMake(fr, t.name)
+}
+
+// mayMake reports whether the epoch of a topic may be begun for the user of a Bind or a Confirm. A
+// begun epoch costs the broker a record. So the topic counts in Config.MaxAddressed, as if the user
+// had addressed it.
+func (r *Router) mayMake(fr *frame, name protocol.Topic) bool {
+	return r.addressedBy(fr.session.edge, fr.user()).take(name, r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
 }
 
 // beginsMost is the number of times in a row that the broker is asked to begin a topic's epoch
@@ -416,7 +411,6 @@ func (j *waking) do(r *Router, pieces int) (left int, done bool) {
 		}
 		fr := c.waiting.first
 		c.waiting.remove(fr)
-		c.used = r.clock
 		r.tryBind(fr)
 		pieces--
 	}

@@ -1,7 +1,6 @@
 package router
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -9,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -33,14 +31,11 @@ func TestP1P2P4P6_AnyScheduleOfClients(t *testing.T) {
 // an SDK. Both stay, and are in group g. The sessions from 3 on are clients of SDKs that come and
 // go, and are in and out of topic v.
 type clientRun struct {
-	t     *testing.T
-	rnd   *rand.Rand
-	w     *world
-	edges []*testEdge
-	sent  map[string][]string   // texts that were sent, by sender and topic
-	said  map[ofEdge][]lineSent // commands of clients, in order
-	last  map[*testEdge]uint64  // ID of an edge's last session
-	tag   int
+	*randomWorld
+	sent map[string][]string   // texts that were sent, by sender and topic
+	said map[ofEdge][]lineSent // commands of clients, in order
+	last map[*testEdge]uint64  // ID of an edge's last session
+	tag  int
 }
 
 type ofEdge struct {
@@ -53,60 +48,37 @@ type lineSent struct{ verb, topic, tag string }
 
 func clientSchedule(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 3))
-	c := &clientRun{
-		t: t, rnd: rnd, w: newWorld(t, 0), sent: map[string][]string{}, said: map[ofEdge][]lineSent{}, last: map[*testEdge]uint64{},
-	}
 	cfg := Config{Pieces: rnd.IntN(8)} // 0: Config's default
-	c.w.addSpeaking(cfg, speakers()...)
-	c.w.addSpeaking(cfg, speakers()...)
-	for i := range 3 {
-		e := c.w.edge(fmt.Sprint("e", i))
-		e.linkTo(c.w.relays[i%2])
+	c := &clientRun{
+		randomWorld: newRandomWorld(t, rnd, cfg, speakers()...),
+		sent:        map[string][]string{}, said: map[ofEdge][]lineSent{}, last: map[*testEdge]uint64{},
+	}
+	for _, e := range c.edges {
 		e.channel(1, e.node+".1")
 		e.guest(2)
 		e.say(2, fmt.Sprintf("connect 0 %s.2 0 keep user:%s.2 all=of-all", e.node, e.node))
-		c.edges, c.last[e] = append(c.edges, e), 2
+		c.last[e] = 2
 	}
-	c.w.wait(0)
+	c.wait(0)
 	for _, e := range c.edges {
 		e.join(1, "g")
 		e.say(2, "bind 0 group:g of-g")
 	}
-	c.w.wait(0)
+	c.wait(0)
 	for _, e := range c.edges {
 		clear(e.received)
 	}
 	for range 120 {
-		e := c.edges[rnd.IntN(3)]
-		if rnd.IntN(100) < 65 {
+		if e := c.anEdge(); rnd.IntN(100) < 65 {
 			c.act(e)
 		} else {
-			c.upset(e, cfg)
+			c.upset(e)
 		}
-		trouble(rnd, c.w.relays[rnd.IntN(2)])
-		for _, e := range c.edges {
-			if rnd.IntN(5) == 0 {
-				e.letGo()
-			}
-			if (e.link == nil || e.deaf) && rnd.IntN(3) == 0 {
-				e.linkTo(c.w.relays[rnd.IntN(2)])
-			}
-		}
+		c.goOn()
 	}
-	for _, rl := range c.w.relays {
-		rl.broker.onPublish = nil
-		rl.mend()
-	}
-	for _, e := range c.edges {
-		e.stuck, e.cutIn = 0, 0
-		if e.link == nil || e.deaf {
-			e.linkTo(c.w.relays[0])
-		} else {
-			e.link.inputs = append(e.link.inputs, Writable{e.conn})
-		}
-	}
+	c.mend()
 	for range 150 {
-		c.w.wait(100 * time.Millisecond)
+		c.wait(100 * time.Millisecond)
 	}
 	c.check()
 }
@@ -116,7 +88,7 @@ func (c *clientRun) act(e *testEdge) {
 	rnd := c.rnd
 	switch n := rnd.IntN(20); {
 	case n < 4: // the chat
-		user, to := e.sessions[1].User, c.edges[rnd.IntN(3)]
+		user, to := e.sessions[1].User, c.anEdge()
 		if rnd.IntN(2) == 0 {
 			e.group(1, "g", c.text(user, "group:g"))
 		} else {
@@ -124,7 +96,7 @@ func (c *clientRun) act(e *testEdge) {
 			e.one(1, target, c.text(user, "user:"+target))
 		}
 	case n < 9:
-		user, to := e.sessions[2].User, c.edges[rnd.IntN(3)]
+		user, to := e.sessions[2].User, c.anEdge()
 		topic := []string{"group:g", protocolAll, fmt.Sprintf("user:%s.%d", to.node, 1+rnd.IntN(2))}[rnd.IntN(3)]
 		verb := "say"
 		if topic == "group:g" {
@@ -183,54 +155,6 @@ func (c *clientRun) line(e *testEdge, id uint64, verb, topic, rest string) {
 	c.said[k] = append(c.said[k], lineSent{verb, topic, tag})
 }
 
-// upset makes something go wrong.
-func (c *clientRun) upset(e *testEdge, cfg Config) {
-	rnd, w := c.rnd, c.w
-	rl := w.relays[rnd.IntN(2)]
-	switch n := rnd.IntN(16); {
-	case n < 3:
-		if e.link != nil && e.link != rl && !e.deaf && rnd.IntN(2) == 0 {
-			e.moveTo(rl) // both links are up for a while
-			break
-		}
-		if rnd.IntN(2) == 0 {
-			e.cut()
-		}
-		e.linkTo(rl)
-	case n < 5:
-		e.cutIn = 1 + rnd.IntN(8)
-	case n < 6:
-		w.kill(rl)
-		w.addSpeaking(cfg, speakers()...)
-	case n < 7:
-		rl.broker.onPublish = func(p broker.Publish) bool {
-			switch rnd.IntN(4) {
-			case 0: // the publish does not reach the broker
-				rl.broker.held = append(rl.broker.held, broker.Published{Token: p.Token, Err: errors.New("lost")})
-				return false
-			}
-			return true
-		}
-	case n < 8:
-		rl.broker.onPublish = nil
-	case n < 9:
-		e.stuck = 8 << 20
-	case n < 11:
-		e.stuck = 0
-		if e.link != nil {
-			e.link.inputs = append(e.link.inputs, Writable{e.conn})
-		}
-	case n < 12:
-		e.deaf = true
-	case n < 14:
-		rl.step()
-	case n < 15:
-		w.wait(time.Duration(rnd.IntN(300)) * time.Millisecond)
-	default:
-		w.settle()
-	}
-}
-
 // check compares the texts that the staying sessions received with the texts that were sent. It
 // also compares the clients' answers with their commands.
 func (c *clientRun) check() {
@@ -253,7 +177,7 @@ func (c *clientRun) check() {
 		_, lives := k.edge.sessions[k.session]
 		c.checkAnswers(k, lines, answers, lives && !k.edge.dead[k.session])
 	}
-	for _, rl := range c.w.relays {
+	for _, rl := range c.relays {
 		rl.idle()
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/chat"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -138,16 +139,11 @@ func (m *members) say(rnd *rand.Rand, from *testEdge, sender uint64) {
 
 func memberSchedule(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 2))
-	w := newWorld(t, 0)
 	config := func() Config { return Config{TailLength: 1 + rnd.IntN(6), Pieces: rnd.IntN(8), MaxGroups: 10} }
-	w.addRelay(config())
-	w.addRelay(config())
-	m := &members{t: t, state: map[mkey]*membership{}, seen: map[mkey]int{}, want: map[mkey][]string{}}
-	for i := range 3 {
-		e := w.edge(fmt.Sprint("e", i))
-		e.linkTo(w.relays[i%2])
+	w := newRandomWorld(t, rnd, config(), chat.Dialect{})
+	m := &members{t: t, edges: w.edges, state: map[mkey]*membership{}, seen: map[mkey]int{}, want: map[mkey][]string{}}
+	for _, e := range m.edges {
 		e.channel(1, fmt.Sprintf("%s.1", e.node))
-		m.edges = append(m.edges, e)
 	}
 	next := uint64(2)
 	fail := func(rl *testRelay) func(broker.Event) bool {
@@ -171,7 +167,7 @@ func memberSchedule(t *testing.T, seed uint64) {
 		}
 	}
 	for range 150 {
-		e := m.edges[rnd.IntN(3)]
+		e := w.anEdge()
 		pick := func() (uint64, bool) {
 			ids := slices.DeleteFunc(sorted(e.sessions), func(id uint64) bool { return e.dead[id] })
 			id := ids[rnd.IntN(len(ids))]
@@ -208,19 +204,19 @@ func memberSchedule(t *testing.T, seed uint64) {
 		case n < 60:
 			e.cutIn = 1 + rnd.IntN(8)
 		case n < 64:
-			if other := w.relays[rnd.IntN(2)]; e.link != nil && e.link != other && rnd.IntN(4) > 0 {
+			if other := w.aRelay(); e.link != nil && e.link != other && rnd.IntN(4) > 0 {
 				e.moveTo(other)
 				break
 			}
 			if old, conn := e.link, e.conn; old != nil && rnd.IntN(2) == 0 {
 				old.inputs = append(old.inputs, Disconnected{conn, w.now, errors.New("cut")})
 			}
-			e.linkTo(w.relays[rnd.IntN(2)])
+			e.linkTo(w.aRelay())
 		case n < 65:
-			w.kill(w.relays[rnd.IntN(2)])
-			w.addRelay(config())
+			w.cfg = config()
+			w.replace(w.aRelay())
 		case n < 68:
-			rl := w.relays[rnd.IntN(2)]
+			rl := w.aRelay()
 			if rl.broker.onEvent == nil {
 				rl.broker.onEvent = fail(rl)
 			} else {
@@ -239,37 +235,37 @@ func memberSchedule(t *testing.T, seed uint64) {
 				}
 			}
 		case n < 79:
-			rl := w.relays[rnd.IntN(2)]
+			rl := w.aRelay()
 			for _, name := range sorted(rl.router.directory.topics) {
 				topic := rl.router.directory.topics[name]
 				if rnd.IntN(2) == 0 {
 					rl.broker.held = append(rl.broker.held, broker.Deaf{Topic: name})
 					rl.broker.Unsubscribe(name)
-					rl.broker.Subscribe(name, topic.number)
+					rl.broker.Subscribe(name, topic.number, false)
 				}
 			}
 		case n < 80:
-			w.relays[rnd.IntN(2)].leave(rnd.IntN(2) == 0)
+			w.aRelay().leave(rnd.IntN(2) == 0)
 		case n < 81:
-			w.relays[rnd.IntN(2)].comeBack()
+			w.aRelay().comeBack()
 		case n < 83:
-			rl := w.relays[rnd.IntN(2)]
+			rl := w.aRelay()
 			rl.broker.held = append(rl.broker.held, broker.State{Away: rnd.IntN(2) == 0})
 		case n < 92:
-			w.relays[rnd.IntN(2)].step()
+			w.aRelay().step()
 		case n < 95:
 			w.wait(time.Duration(rnd.IntN(300)) * time.Millisecond)
 		default:
 			w.settle()
 		}
-		trouble(rnd, w.relays[rnd.IntN(2)])
+		w.trouble(w.aRelay())
 		m.observe()
 		for _, e := range m.edges {
 			if rnd.IntN(8) == 0 {
 				e.letGo()
 			}
 			if e.link == nil && rnd.IntN(3) == 0 {
-				e.linkTo(w.relays[rnd.IntN(2)])
+				e.linkTo(w.aRelay())
 			}
 		}
 	}

@@ -39,10 +39,7 @@ func TestP11_AnyScheduleOfResumes(t *testing.T) {
 
 // resumeRun is one schedule of resumes.
 type resumeRun struct {
-	t                *testing.T
-	rnd              *rand.Rand
-	w                *world
-	edges            []*testEdge
+	*randomWorld
 	witness          *brokertest.Handle // hears all publications
 	truth            map[protocol.Topic][]broker.Publication
 	number           uint64               // of the last publication of another relay
@@ -83,22 +80,14 @@ type appTopic struct {
 
 func resumeSchedule(t *testing.T, seed uint64) (recovered, asked int) {
 	rnd := rand.New(rand.NewPCG(seed, 11))
-	c := &resumeRun{
-		t: t, rnd: rnd, w: newWorld(t, 0), truth: map[protocol.Topic][]broker.Publication{}, said: map[string]int{},
-		last: map[*testEdge]uint64{}, calm: seed%4 == 0,
-	}
 	cfg := Config{Pieces: rnd.IntN(8), TailLength: 1 + rnd.IntN(40)}
-	c.witness = c.w.store.Broker()
+	c := &resumeRun{
+		randomWorld: newRandomWorld(t, rnd, cfg, showing()...), truth: map[protocol.Topic][]broker.Publication{},
+		said: map[string]int{}, last: map[*testEdge]uint64{}, calm: seed%4 == 0,
+	}
+	c.witness = c.store.Broker()
 	for _, name := range []protocol.Topic{"p", "q"} {
-		c.witness.Subscribe(name, 1)
-	}
-	for range 2 {
-		c.w.addSpeaking(cfg, showing()...)
-	}
-	for i := range 3 {
-		e := c.w.edge(fmt.Sprint("e", i))
-		e.linkTo(c.w.relays[i%2])
-		c.edges = append(c.edges, e)
+		c.witness.Subscribe(name, 1, false)
 	}
 	for i := range 5 {
 		a := &app{name: fmt.Sprint("a", i), topics: map[protocol.Topic]*appTopic{}}
@@ -107,22 +96,27 @@ func resumeSchedule(t *testing.T, seed uint64) (recovered, asked int) {
 		}
 		c.apps = append(c.apps, a)
 	}
-	c.w.wait(0)
+	c.wait(0)
 	for range 150 {
-		c.act(cfg)
+		c.act()
 		c.listen()
 		if t.Failed() {
 			return c.recovered, c.asked
 		}
 	}
-	if c.mend(); !t.Failed() {
+	c.mend()
+	for range 150 {
+		c.wait(100 * time.Millisecond)
+		c.listen()
+	}
+	if !t.Failed() {
 		c.end()
 	}
 	return c.recovered, c.asked
 }
 
 // act does something, drawn at random.
-func (c *resumeRun) act(cfg Config) {
+func (c *resumeRun) act() {
 	rnd := c.rnd
 	c.moment++
 	a := c.apps[rnd.IntN(len(c.apps))]
@@ -139,56 +133,16 @@ func (c *resumeRun) act(cfg Config) {
 		a.edge.end(a.session)
 		a.leave()
 	case n < 16 && !c.calm && rnd.IntN(3) == 0:
-		c.w.store.Load(c.w.store.Save())
+		c.store.Load(c.store.Save())
 	case n < 18 && !c.calm:
-		c.upset(c.edges[rnd.IntN(3)], cfg)
+		c.upset(c.anEdge())
 	case n < 19:
-		c.w.wait(time.Duration(rnd.IntN(600)) * time.Millisecond)
+		c.wait(time.Duration(rnd.IntN(600)) * time.Millisecond)
 	default:
-		c.w.settle()
+		c.settle()
 	}
-	if c.calm {
-		return
-	}
-	trouble(rnd, c.w.relays[rnd.IntN(2)])
-	for _, e := range c.edges {
-		if rnd.IntN(5) == 0 {
-			e.letGo()
-		}
-		if (e.link == nil || e.deaf) && rnd.IntN(3) == 0 {
-			e.linkTo(c.w.relays[rnd.IntN(2)])
-		}
-	}
-}
-
-// upset makes something go wrong, drawn at random.
-func (c *resumeRun) upset(e *testEdge, cfg Config) {
-	rnd, w := c.rnd, c.w
-	rl := w.relays[rnd.IntN(2)]
-	switch n := rnd.IntN(10); {
-	case n < 3:
-		if e.link != nil && e.link != rl && !e.deaf && rnd.IntN(2) == 0 {
-			e.moveTo(rl)
-			break
-		}
-		if rnd.IntN(2) == 0 {
-			e.cut()
-		}
-		e.linkTo(rl)
-	case n < 5:
-		e.cutIn = 1 + rnd.IntN(8)
-	case n < 6:
-		w.kill(rl)
-		w.addSpeaking(cfg, showing()...)
-	case n < 7:
-		e.stuck = 8 << 20
-	case n < 9:
-		e.stuck = 0
-		if e.link != nil {
-			e.link.inputs = append(e.link.inputs, Writable{e.conn})
-		}
-	default:
-		rl.step()
+	if !c.calm {
+		c.goOn()
 	}
 }
 
@@ -213,7 +167,7 @@ func (c *resumeRun) say(a *app, name protocol.Topic) {
 // come begins a session of an app, which resumes both topics.
 func (c *resumeRun) come(a *app) {
 	rnd := c.rnd
-	e := c.edges[rnd.IntN(3)]
+	e := c.anEdge()
 	c.last[e]++
 	a.edge, a.session, a.read, a.asked = e, c.last[e], 0, map[string]asked{}
 	part := func(name protocol.Topic, between string) (string, protocol.Position) {
@@ -381,25 +335,6 @@ func (c *resumeRun) bound(a *app, name protocol.Topic, since protocol.Position, 
 	}
 }
 
-// mend ends all that goes wrong.
-func (c *resumeRun) mend() {
-	for _, rl := range c.w.relays {
-		rl.mend()
-	}
-	for _, e := range c.edges {
-		e.stuck, e.cutIn = 0, 0
-		if e.link == nil || e.deaf {
-			e.linkTo(c.w.relays[0])
-		} else {
-			e.link.inputs = append(e.link.inputs, Writable{e.conn})
-		}
-	}
-	for range 150 {
-		c.w.wait(100 * time.Millisecond)
-		c.listen()
-	}
-}
-
 // end checks that each app has all that was published since it came.
 func (c *resumeRun) end() {
 	for _, name := range []protocol.Topic{"p", "q"} {
@@ -411,7 +346,7 @@ func (c *resumeRun) end() {
 		}
 	}
 	for range 3 {
-		c.w.wait(time.Second)
+		c.wait(time.Second)
 	}
 	c.listen()
 	for _, a := range c.apps {
@@ -428,7 +363,7 @@ func (c *resumeRun) end() {
 	for _, e := range c.edges {
 		e.quiet()
 	}
-	for _, rl := range c.w.relays {
+	for _, rl := range c.relays {
 		rl.idle()
 	}
 }

@@ -2,7 +2,6 @@ package router
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -10,26 +9,8 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
-	"github.com/edgerelay/edgerelay/test/long"
+	"github.com/edgerelay/edgerelay/relay/chat"
 )
-
-var (
-	seeds = flag.Uint64("seeds", 0, "how many schedules to try, from 1 on; 0: 150, and 3000 in the long run")
-	seed  = flag.Uint64("seed", 0, "the one schedule to try")
-)
-
-// schedules returns the first and the last seed to try.
-func schedules() (first, last uint64) {
-	switch {
-	case *seed != 0:
-		return *seed, *seed
-	case *seeds != 0:
-		return 1, *seeds
-	case long.Wanted():
-		return 1, 3000
-	}
-	return 1, 150
-}
 
 // TestP1P2P4_AnySchedule tries random schedules. Three edges with clients are linked to two
 // relays. There are moves, cuts, kills of relays, stalls, deafness, failed publishes and outages.
@@ -48,19 +29,13 @@ func TestP1P2P4_AnySchedule(t *testing.T) {
 // Sessions from 3 on come and go.
 func schedule(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 1))
-	w := newWorld(t, 0)
-	pieces := rnd.IntN(8) // 0: Config's default
-	for range 2 {
-		w.addRelay(Config{Pieces: pieces})
-	}
-	var edges []*testEdge
-	for i := range 3 {
-		e := w.edge(fmt.Sprint("e", i))
-		e.linkTo(w.relays[i%2])
+	cfg := Config{Pieces: rnd.IntN(8)} // 0: Config's default
+	w := newRandomWorld(t, rnd, cfg, chat.Dialect{})
+	edges := w.edges
+	for _, e := range edges {
 		for id := uint64(1); id <= 2; id++ {
 			e.channel(id, fmt.Sprintf("%s.%d", e.node, id))
 		}
-		edges = append(edges, e)
 	}
 	w.settle()
 	for _, e := range edges {
@@ -75,7 +50,7 @@ func schedule(t *testing.T, seed uint64) {
 	refused := map[string]int{}   // number of refusals that must come, by sender
 	say := func(e *testEdge, id uint64) {
 		user := e.sessions[id].User
-		to := edges[rnd.IntN(3)]
+		to := w.anEdge()
 		stream, text := "", ""
 		switch rnd.IntN(4) {
 		case 3:
@@ -104,7 +79,7 @@ func schedule(t *testing.T, seed uint64) {
 	}
 	volatile := uint64(3)
 	for range 120 {
-		e := edges[rnd.IntN(3)]
+		e := w.anEdge()
 		switch n := rnd.IntN(100); {
 		case n < 50:
 			say(e, 1+rnd.Uint64N(2))
@@ -127,7 +102,7 @@ func schedule(t *testing.T, seed uint64) {
 				}
 			}
 		case n < 68:
-			if other := w.relays[rnd.IntN(2)]; e.link != nil && e.link != other && !e.deaf && rnd.IntN(2) == 0 {
+			if other := w.aRelay(); e.link != nil && e.link != other && !e.deaf && rnd.IntN(2) == 0 {
 				e.moveTo(other) // both links are up for a while
 				break
 			}
@@ -148,13 +123,11 @@ func schedule(t *testing.T, seed uint64) {
 					old.inputs = append(old.inputs, Disconnected{conn, w.now, errors.New("cut")})
 				}
 			}
-			e.linkTo(w.relays[rnd.IntN(2)])
+			e.linkTo(w.aRelay())
 		case n < 70:
-			rl := w.relays[rnd.IntN(2)]
-			w.kill(rl)
-			w.addRelay(Config{Pieces: pieces})
+			w.replace(w.aRelay())
 		case n < 74:
-			rl := w.relays[rnd.IntN(2)]
+			rl := w.aRelay()
 			rl.broker.onPublish = func(p broker.Publish) bool {
 				switch rnd.IntN(4) {
 				case 0: // the publish does not reach the broker
@@ -176,57 +149,35 @@ func schedule(t *testing.T, seed uint64) {
 				return true
 			}
 		case n < 76:
-			w.relays[rnd.IntN(2)].broker.onPublish = nil
+			w.aRelay().broker.onPublish = nil
 		case n < 77:
-			w.relays[rnd.IntN(2)].leave(rnd.IntN(2) == 0)
+			w.aRelay().leave(rnd.IntN(2) == 0)
 		case n < 78:
-			w.relays[rnd.IntN(2)].comeBack()
+			w.aRelay().comeBack()
 		case n < 81:
 			e.stuck = 8 << 20
 		case n < 84:
-			e.stuck = 0
-			if e.link != nil {
-				e.link.inputs = append(e.link.inputs, Writable{e.conn})
-			}
+			e.flow()
 		case n < 86:
-			rl := w.relays[rnd.IntN(2)]
+			rl := w.aRelay()
 			rl.broker.held = append(rl.broker.held, broker.Deaf{All: true})
 			for _, name := range sorted(rl.router.directory.topics) {
 				topic := rl.router.directory.topics[name]
 				rl.broker.Unsubscribe(name)
-				rl.broker.Subscribe(name, topic.number)
+				rl.broker.Subscribe(name, topic.number, false)
 			}
 		case n < 88:
 			e.deaf = true
 		case n < 94:
-			w.relays[rnd.IntN(2)].step()
+			w.aRelay().step()
 		case n < 97:
 			w.wait(time.Duration(rnd.IntN(300)) * time.Millisecond)
 		default:
 			w.settle()
 		}
-		trouble(rnd, w.relays[rnd.IntN(2)])
-		for _, e := range edges {
-			if rnd.IntN(5) == 0 {
-				e.letGo()
-			}
-			if (e.link == nil || e.deaf) && rnd.IntN(3) == 0 {
-				e.linkTo(w.relays[rnd.IntN(2)])
-			}
-		}
+		w.goOn()
 	}
-	for _, rl := range w.relays {
-		rl.broker.onPublish = nil
-		rl.mend()
-	}
-	for _, e := range edges {
-		e.stuck = 0
-		if e.link == nil || e.deaf {
-			e.linkTo(w.relays[0])
-		} else {
-			e.link.inputs = append(e.link.inputs, Writable{e.conn})
-		}
-	}
+	w.mend()
 	for range 130 {
 		w.wait(100 * time.Millisecond)
 	}
@@ -279,36 +230,4 @@ func check(t *testing.T, edges []*testEdge, sent map[string][]string, refused ma
 			t.Errorf("%s: tables were not compared", e.node)
 		}
 	}
-}
-
-// trouble does nothing in most calls. In the others it may begin or end a fault between a relay and
-// its broker.
-func trouble(rnd *rand.Rand, rl *testRelay) {
-	switch rnd.IntN(50) {
-	case 0:
-		rl.refuse()
-	case 1, 2:
-		rl.accept()
-	case 3:
-		rl.broker.slow = true
-	case 4, 5, 6:
-		rl.broker.slow = false
-	case 7:
-		rl.deafen()
-	case 8:
-		rl.undeafen()
-	case 9:
-		rl.leave(rnd.IntN(2) == 0)
-	case 10, 11:
-		rl.comeBack()
-	}
-}
-
-// mend ends all faults that the function trouble may have begun at a relay.
-func (rl *testRelay) mend() {
-	rl.broker.slow = false
-	rl.accept()
-	rl.comeBack()
-	rl.step()
-	rl.undeafen()
 }

@@ -153,10 +153,10 @@ func (r *Router) takePage(g *ranging, ev broker.History) {
 	for i := range ev.Publications {
 		pub := &ev.Publications[i]
 		at := pub.Position
-		if at.Epoch == g.top.Epoch && at.Offset <= low {
+		if at.Offset <= low {
 			continue
 		}
-		if at.Epoch != g.top.Epoch || at.Offset > g.last || !asked.Reverse && len(g.pubs) == asked.Limit {
+		if at.Epoch != g.top.Epoch || at.Offset > g.last || len(g.pubs) == asked.Limit {
 			full = true
 			break
 		}
@@ -177,7 +177,7 @@ func (r *Router) takePage(g *ranging, ev broker.History) {
 		}
 	}
 	if end := (protocol.Position{Epoch: g.top.Epoch, Offset: g.last}); full || !ev.More || !ev.Through.Before(end) ||
-		!asked.Reverse && len(g.pubs) == asked.Limit {
+		len(g.pubs) == asked.Limit {
 		r.answerRange(g)
 		return
 	}

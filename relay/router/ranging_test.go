@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
+	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -64,6 +66,7 @@ func TestP11_AHistoryReadsItsRange(t *testing.T) {
 			{"most=1000 limit=2 since=A-18446744073709551615 reverse", ofRange("A-300", 300, 299), 2},
 			{"most=20 limit=1000 since=A-290 reverse", ofRange("A-300", 289, 281), 2},
 			{"most=5 limit=1000 since=A-290 reverse", "1 done A-300", 1},
+			{"most=1000 limit=64 since=A-165 reverse", ofRange("A-300", 164, 101), 2},
 			{"most=1000 limit=3 since=0-290 any", ofRange("A-300", 291, 293), 2},
 			{"most=1000 limit=3 since=99-290 any", ofRange("A-300", 291, 293), 2},
 			{"most=1000 limit=3 since=99-290", "1 unrecoverable", 1},
@@ -112,10 +115,26 @@ func TestP11_AHistoryHasOneEpoch(t *testing.T) {
 	s.say(1, "bind 1 silent k most=5")
 	s.say(1, "history 1 silent most=100 limit=5")
 	s.settle()
-	s.saw(1, "1 done 0-0", "1 done C-0")
+	s.saw(1, "1 done C-0", "1 done C-0")
 	s.say(1, "history 1 silent most=100 limit=5 since=C-0")
 	s.settle()
 	s.saw(1, "1 done C-0")
+	s.finish()
+}
+
+// TestP11_AHistoryThatIsLostHasNoPlace reads the history of a topic after Redis has lost
+// everything. The epoch that was begun before counts no more, since publications of it were heard.
+func TestP11_AHistoryThatIsLostHasNoPlace(t *testing.T) {
+	s := resuming(t, Config{}, 1)
+	s.say(1, "bind 1 x k most=5")
+	s.settle()
+	s.saw(1, "1 done A-0")
+	s.publish("x", 1)
+	s.saw(1, "x 9: m1 at A-1")
+	s.store.Load(brokertest.Saved{})
+	s.say(1, "history 2 x most=100 limit=5")
+	s.settle()
+	s.saw(1, "2 done 0-0")
 	s.finish()
 }
 
@@ -160,6 +179,26 @@ func TestP11_AHistoryIsBoundedInBytes(t *testing.T) {
 			t.Errorf("%s: %d publications, the first %.10q", parts, len(got), got[0])
 		}
 	}
+	s.finish()
+}
+
+// TestP11_AHistoryThatIsFullReadsNoMore reads publications of which the first page has more than
+// one answer may have. No further page may be read.
+func TestP11_AHistoryThatIsFullReadsNoMore(t *testing.T) {
+	s := resuming(t, Config{}, 1)
+	text := strings.Repeat("m", 9000)
+	for range 2 * broker.PageSize {
+		s.publishText("x", text)
+	}
+	s.say(1, "history 1 x most=1000 limit=1000")
+	s.settle()
+	if got := s.e.received[1]; len(got) != 1 || strings.Count(got[0], text) != maxRange/len(text) {
+		t.Errorf("got %.80q", got)
+	}
+	if n := s.rl.broker.histories; n != 2 {
+		t.Errorf("%d pages were read", n)
+	}
+	delete(s.e.received, 1)
 	s.finish()
 }
 
@@ -296,4 +335,100 @@ func TestP11_AHistoryWithHoles(t *testing.T) {
 	s.settle()
 	s.saw(1, ofRange("A-200", 1, 64)+" 129:m129 130:m130", ofRange("A-200", 200, 129))
 	s.finish()
+}
+
+// TestP11_HistoriesThatReadTakeRoom sends history commands of a user who has room for two more long
+// answers. No more than two may read at once, since each of them may have a long answer. Another
+// user's command must read meanwhile.
+func TestP11_HistoriesThatReadTakeRoom(t *testing.T) {
+	s := resuming(t, Config{}, 1)
+	s.e.undrained = new([]link.Drained)
+	s.fill()
+	bring := s.withhold()
+	before := s.rl.broker.histories
+	var want []string
+	for i := range 5 {
+		s.say(41, fmt.Sprintf("history %d never most=5 limit=1", i+2))
+		want = append(want, fmt.Sprint(i+2, " done 0-0"))
+	}
+	s.settle()
+	if n := s.rl.broker.histories - before; n != 2 {
+		t.Errorf("%d are read at once", n)
+	}
+	s.say(1, "history 1 never most=5 limit=1")
+	s.settle()
+	if n := s.rl.broker.histories - before; n != 3 {
+		t.Errorf("%d are read at once, with one of another user", n)
+	}
+	bring()
+	s.saw(1, "1 done 0-0")
+	s.saw(41, want...)
+	s.e.drain()
+	s.finish()
+}
+
+// TestP11_ALateHistoryIsForgotten sends a history command of a user who has no room for a long
+// answer, until the command is late, or until Redis goes away. Then the command must be refused,
+// and must wait nowhere.
+func TestP11_ALateHistoryIsForgotten(t *testing.T) {
+	for _, away := range []bool{false, true} {
+		s := resuming(t, Config{})
+		s.e.undrained = new([]link.Drained)
+		s.fill()
+		for range 2 {
+			s.say(41, "history 2 big most=1000 limit=29")
+			s.settle()
+		}
+		delete(s.e.received, 41)
+		s.say(42, "history 2 big most=1000 limit=1")
+		s.settle()
+		s.saw(42)
+		before := s.rl.broker.histories
+		if away {
+			s.rl.refuse()
+			s.settle()
+		} else {
+			s.wait(bindWait)
+		}
+		s.saw(42, "2 late")
+		s.waitsNowhere()
+		s.rl.accept()
+		s.e.drain()
+		s.settle()
+		if s.rl.broker.histories != before {
+			t.Error("it was read")
+		}
+		s.finish()
+	}
+}
+
+// TestP11_AnEpochThatBeginsEndsAHistory begins an epoch while the pages of a history are read. The
+// answer must have all of the epoch in which the reading began, and nothing of the next one.
+func TestP11_AnEpochThatBeginsEndsAHistory(t *testing.T) {
+	for _, c := range []struct {
+		parts, want string
+	}{
+		{"most=1000 limit=1000", ofRange("A-100", 1, 100)},
+		{"most=90 limit=1000", ofRange("A-100", 11, 100)},
+		{"most=1000 limit=90 reverse", ofRange("A-100", 100, 11)},
+	} {
+		s := resuming(t, Config{}, 1)
+		s.publish("x", 100)
+		pages := 0
+		s.rl.broker.onEvent = func(ev broker.Event) bool {
+			if _, ok := ev.(broker.History); ok {
+				if pages++; pages == 2 { // the first page behind the one that has the top
+					s.restore()
+					for range 20 {
+						s.publishText("x", "later")
+					}
+				}
+			}
+			return true
+		}
+		s.say(1, "history 1 x "+c.parts)
+		s.settle()
+		s.saw(1, c.want)
+		s.finish()
+	}
 }

@@ -309,7 +309,7 @@ func TestDeafTimeIsMadeUpFromHistory(t *testing.T) {
 	w.settle()
 	b.saw(2)
 	rl.broker.onEvent = nil
-	rl.broker.Subscribe("group:g", rl.router.directory.topics["group:g"].number)
+	rl.broker.Subscribe("group:g", rl.router.directory.topics["group:g"].number, false)
 	w.settle()
 	b.saw(2, want...)
 }

@@ -23,6 +23,11 @@ func (s *resumes) waitsNowhere() {
 		if a := &e.answers; a.waiting.first != nil || len(a.ranges) > 0 {
 			s.t.Errorf("%s: something waits: %+v", e.node, a)
 		}
+		for user, u := range e.answers.users {
+			if u.waiting.first != nil {
+				s.t.Errorf("%s: number %d waits for room of %s", e.node, u.waiting.first.number, user)
+			}
+		}
 		for _, f := range e.followers {
 			if f.rare != nil && f.rare.binders.first != nil {
 				s.t.Errorf("%s: number %d waits at %s", e.node, f.rare.binders.first.number, f.topic.name)
@@ -155,6 +160,7 @@ func TestP11_WhatEndsAWait(t *testing.T) {
 			s.publish("x", 200)
 			s.publish("y", 10)
 			s.fill()
+			s.hush("silent", 8)
 			bring := s.withhold()
 			s.publish("y", 5)
 			s.say(1, "bind 1 x k most=1000 since=A-20")
@@ -221,6 +227,60 @@ func TestP11_WhileRedisIsAwayNothingIsRecovered(t *testing.T) {
 	s.saw(3, "x 9: m11 at A-12")
 	s.saw(6, "x 9: m11 at A-12")
 	s.e.saw(999)
+	s.finish()
+}
+
+// TestP11_WhileRedisTakesNothingNothingIsRecovered makes publishes fail while the subscriptions
+// stay in force. That counts as away. So nothing may be recovered, no epoch may be begun, and all
+// clients must be bound at once.
+func TestP11_WhileRedisTakesNothingNothingIsRecovered(t *testing.T) {
+	s := resuming(t, Config{}, 1, 2)
+	s.stay()
+	s.publish("x", 10)
+	s.say(1, "bind 1 silent k")
+	s.settle()
+	s.saw(1, "1 done")
+	s.rl.refuse()
+	s.settle()
+	s.resume(3, "A-9", "1 done A-10")
+	s.resume(4, "A-10", "1 done A-10")
+	s.say(2, "bind 1 silent k most=5")
+	s.settle()
+	s.saw(2, "1 done 0-0")
+	s.say(2, "history 2 x most=10 limit=5")
+	s.settle()
+	s.saw(2, "2 late")
+	if n := s.rl.broker.begins + s.rl.broker.histories; n > 0 {
+		t.Errorf("the broker was asked %d times", n)
+	}
+	s.rl.accept()
+	s.settle()
+	s.resume(5, "A-9", "1 done A-10 recovered 10:m10")
+	s.finish()
+}
+
+// TestP11_ALateConnectIsConfirmedWithoutPublications connects a client of a user who has no room
+// for long answers. When the connect has waited for bindWait, it must be confirmed without
+// publications. Only the topic of which the client missed nothing is recovered.
+func TestP11_ALateConnectIsConfirmedWithoutPublications(t *testing.T) {
+	s := resuming(t, Config{})
+	s.e.undrained = new([]link.Drained)
+	s.publish("x", 10)
+	s.come(999)
+	s.say(999, "bind 1 big") // so what was missed stays at hand, in the tail
+	s.settle()
+	s.fill()
+	s.say(41, "history 2 big most=1000 limit=29")
+	s.settle()
+	clear(s.e.received)
+	s.e.guest(1)
+	s.say(1, "connect 1 u4 0 keep big;most=1000;since=B-40 x;most=10;since=A-10")
+	s.settle()
+	s.saw(1)
+	s.wait(bindWait)
+	s.saw(1, "1 done B-100; A-10 recovered")
+	s.waitsNowhere()
+	s.e.drain()
 	s.finish()
 }
 

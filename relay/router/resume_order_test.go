@@ -81,8 +81,7 @@ func TestP11_NothingIsLostBetweenTheAnswerAndThePushes(t *testing.T) {
 			s.rl.broker.onEvent = func(ev broker.Event) bool {
 				if _, heard := ev.(broker.Received); !heard && left > 0 {
 					left--
-					s.said["x"]++
-					s.publishText("x", fmt.Sprint("m", s.said["x"]))
+					s.next("x")
 				}
 				return true
 			}

@@ -3,6 +3,7 @@ package router
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"testing"
 	"time"
 
@@ -12,10 +13,30 @@ import (
 )
 
 // TestP11_ASilentTopicHasAnEpoch subscribes 300 clients to a topic without publications. All must
-// be told one epoch, and the broker is asked once. A client that leaves before the first
-// publication, and comes back after it, must get that publication.
+// be told one epoch, and the broker is asked once: if nobody follows the topic, as it is
+// subscribed, and otherwise on its own. A client that leaves before the first publication, and
+// comes back after it, must get that publication.
 func TestP11_ASilentTopicHasAnEpoch(t *testing.T) {
+	for _, followed := range []bool{false, true} {
+		t.Run(fmt.Sprint("followed ", followed), func(t *testing.T) { aSilentTopicHasAnEpoch(t, followed) })
+	}
+}
+
+func aSilentTopicHasAnEpoch(t *testing.T, followed bool) {
 	s := resuming(t, Config{})
+	once := func() {
+		t.Helper()
+		wishes, begins := 1, 0
+		if followed {
+			wishes, begins = 0, 1
+		}
+		if f := s.rl.broker; f.wishes != wishes || f.begins != begins {
+			t.Errorf("asked %d times to begin, and %d times in a Subscribe", f.begins, f.wishes)
+		}
+	}
+	if followed {
+		s.hush("x", 999)
+	}
 	for id := uint64(1); id <= 300; id++ {
 		s.e.tellClient(link.Client{ID: id, Confirmed: true, User: fmt.Sprint("u", id)})
 	}
@@ -26,17 +47,13 @@ func TestP11_ASilentTopicHasAnEpoch(t *testing.T) {
 	for id := uint64(1); id <= 300; id++ {
 		s.saw(id, "1 done A-0")
 	}
-	if n := s.rl.broker.begins; n != 1 {
-		t.Errorf("asked %d times to begin", n)
-	}
+	once()
 	s.resume(400, "A-0", "1 done A-0 recovered")
 	s.end(1)
 	s.publish("x", 2)
 	s.saw(2, "x 9: m1 at A-1", "x 9: m2 at A-2")
 	s.resume(401, "A-0", "1 done A-2 recovered 1:m1 2:m2")
-	if n := s.rl.broker.begins; n != 1 {
-		t.Errorf("asked %d times to begin", n)
-	}
+	once()
 	s.finish()
 }
 
@@ -47,8 +64,8 @@ func (s *resumes) end(id uint64) {
 }
 
 // TestP11_WhatWasBegunIsTold subscribes to a topic whose epoch another relay has begun. The client
-// must be told that epoch, and the broker must not be asked. Then a client subscribes to another
-// topic, and a publication comes before the answer to Begin. The client's place must be at that
+// must be told that epoch. Then a client subscribes to another topic, which is followed already,
+// and a publication comes before the answer to Begin. The client's place must be at that
 // publication.
 func TestP11_WhatWasBegunIsTold(t *testing.T) {
 	s := resuming(t, Config{}, 1, 2, 3)
@@ -69,6 +86,7 @@ func TestP11_WhatWasBegunIsTold(t *testing.T) {
 		}
 		return true
 	}
+	s.hush("y", 999)
 	s.say(2, "bind 1 y k most=10")
 	s.settle()
 	s.saw(2)
@@ -94,30 +112,45 @@ func TestP11_WhoseRuleShowsNoHistoryIsNotPlaced(t *testing.T) {
 	s.publish("x", 10)
 	s.saw(1, "x 9: m1 at A-1", "x 9: m2 at A-2", "x 9: m3 at A-3", "x 9: m4 at A-4", "x 9: m5 at A-5",
 		"x 9: m6 at A-6", "x 9: m7 at A-7", "x 9: m8 at A-8", "x 9: m9 at A-9", "x 9: m10 at A-10")
-	s.say(2, "bind 1 x k since=A-3")
+	s.say(2, "bind 1 x k since=A-11")
 	s.say(3, "bind 1 x k most=6 since=A-3")
 	s.say(4, "bind 1 x k most=7 since=A-3")
 	s.settle()
 	s.saw(2, "1 done")
 	s.saw(3, "1 done A-10")
 	s.saw(4, missedTo("A-10", 4, 10))
-	if s.rl.broker.begins+s.rl.broker.histories > 0 {
+	if s.rl.broker.begins+s.rl.broker.wishes+s.rl.broker.histories > 0 {
 		t.Error("the broker was asked")
 	}
 	s.finish()
 }
 
-// TestP11_BeginningIsTriedAgain makes Begin fail. If the last try succeeds, the clients must be
-// told the epoch. If it fails too, the client must be told that its place is not known.
+// unbegun returns the event that comes in place of ev if the broker fails to begin an epoch.
+func unbegun(ev broker.Event) broker.Event {
+	switch ev := ev.(type) {
+	case broker.Began:
+		return broker.Began{Token: ev.Token, Topic: ev.Topic, Err: errors.New("it fails")}
+	case broker.Subscribed:
+		return broker.Subscribed{Topic: ev.Topic, Token: ev.Token, Top: ev.Top, Genuine: ev.Genuine && !ev.Top.IsZero()}
+	}
+	return ev
+}
+
+// TestP11_BeginningIsTriedAgain makes the broker fail to begin an epoch: as it subscribes, and when
+// it is asked again. If the last try succeeds, the clients must be told the epoch. If it fails too,
+// the client must be told that its place is not known.
 func TestP11_BeginningIsTriedAgain(t *testing.T) {
 	s := resuming(t, Config{}, 1, 2, 3)
 	fails := beginsMost - 1
 	s.change(func(ev broker.Event) broker.Event {
-		if b, ok := ev.(broker.Began); ok && fails > 0 {
+		switch ev.(type) {
+		case broker.Began:
+			if fails == 0 {
+				return ev
+			}
 			fails--
-			return broker.Began{Token: b.Token, Topic: b.Topic, Err: errors.New("it fails")}
 		}
-		return ev
+		return unbegun(ev)
 	})
 	s.say(1, "bind 1 x k most=10")
 	s.say(2, "bind 1 x k most=10")
@@ -139,6 +172,136 @@ func TestP11_BeginningIsTriedAgain(t *testing.T) {
 		s.wait(askAgainAfter)
 	}
 	s.saw(3, "1 done 0-0")
+	s.finish()
+}
+
+// TestP11_WhoseEpochIsUnknownIsNotLookedFor resumes on a silent topic whose epoch cannot be begun.
+// The client must be told that its place is not known, and history must not be asked.
+func TestP11_WhoseEpochIsUnknownIsNotLookedFor(t *testing.T) {
+	s := resuming(t, Config{}, 1)
+	s.publish("other", 1)
+	s.change(func(ev broker.Event) broker.Event {
+		switch ev := ev.(type) {
+		case broker.Subscribed:
+			ev.Begun = 0
+			return ev
+		case broker.Began:
+			return broker.Began{Token: ev.Token, Topic: ev.Topic, Err: errors.New("it fails")}
+		}
+		return ev
+	})
+	s.say(1, "bind 1 x k most=10 since=A-5")
+	s.settle()
+	for range beginsMost {
+		s.wait(askAgainAfter)
+	}
+	s.saw(1, "1 done 0-0")
+	if n := s.rl.broker.histories; n > 0 {
+		t.Errorf("history was asked %d times", n)
+	}
+	s.rl.broker.onEvent = nil
+	s.wait(comebackAge) // then the broker is asked again
+	s.come(2)
+	s.say(2, "bind 1 x k most=10")
+	s.settle()
+	s.saw(2, "1 done B-0")
+	s.finish()
+}
+
+// TestP11_APublicationMayBeTheAnswerToBegin subscribes to a topic whose first publication is made
+// before its epoch is asked for. The client's place is at that publication, as soon as this relay
+// has heard of it.
+func TestP11_APublicationMayBeTheAnswerToBegin(t *testing.T) {
+	for _, heard := range []bool{false, true} {
+		s := resuming(t, Config{}, 1, 2)
+		s.say(1, "bind 1 x k")
+		s.settle()
+		s.saw(1, "1 done")
+		var answer broker.Event
+		s.rl.broker.onEvent = func(ev broker.Event) bool {
+			if _, ok := ev.(broker.Began); ok && answer == nil {
+				answer = ev
+				return false
+			}
+			return true
+		}
+		s.rl.broker.slow = true
+		s.publish("x", 1)
+		s.say(2, "bind 1 x k most=10")
+		s.settle()
+		s.rl.broker.slow = !heard
+		s.settle()
+		s.rl.inputs = append(s.rl.inputs, FromBroker{answer})
+		s.settle()
+		if !heard {
+			for range beginsMost + 1 {
+				s.wait(askAgainAfter)
+			}
+			s.saw(2)
+			s.rl.broker.slow = false
+			s.wait(askAgainAfter)
+		}
+		s.saw(2, "1 done A-1")
+		s.saw(1, "x 9: m1 at A-1")
+		s.finish()
+	}
+}
+
+// TestP11_ABegunEpochMustBeGenuine begins an epoch at a broker whose servers do not tell who they
+// are. The client is told the epoch, and nothing may be recovered in it.
+func TestP11_ABegunEpochMustBeGenuine(t *testing.T) {
+	s := resuming(t, Config{})
+	s.change(func(ev broker.Event) broker.Event {
+		switch ev := ev.(type) {
+		case broker.Subscribed:
+			ev.Genuine, ev.Begun = false, 0
+			return ev
+		case broker.Began:
+			ev.Genuine = false
+			return ev
+		case broker.History:
+			ev.Genuine = false
+			return ev
+		}
+		return ev
+	})
+	s.come(1)
+	s.say(1, "bind 1 x k most=10")
+	s.settle()
+	s.saw(1, "1 done A-0")
+	s.resume(2, "A-0", "1 done A-0")
+	s.rl.broker.onEvent = nil
+	s.finish()
+}
+
+// TestP11_FailuresToBeginAreCountedInARow makes Begin fail twice, for one epoch and then for the
+// next one. The clients must be told both epochs.
+func TestP11_FailuresToBeginAreCountedInARow(t *testing.T) {
+	s := resuming(t, Config{}, 1, 2)
+	fails := 0
+	s.change(func(ev broker.Event) broker.Event {
+		switch ev := ev.(type) {
+		case broker.Subscribed:
+			ev.Begun = 0
+			return ev
+		case broker.Began:
+			if fails--; fails >= 0 {
+				return broker.Began{Token: ev.Token, Topic: ev.Topic, Err: errors.New("it fails")}
+			}
+		}
+		return ev
+	})
+	for i, want := range []string{"1 done A-0", "1 done B-0"} {
+		fails = beginsMost - 1
+		s.say(uint64(1+i), "bind 1 x k most=10")
+		s.settle()
+		for range beginsMost - 1 {
+			s.wait(askAgainAfter)
+		}
+		s.saw(uint64(1+i), want)
+		s.store.Load(brokertest.Saved{})
+		s.relisten()
+	}
 	s.finish()
 }
 
@@ -267,13 +430,10 @@ func TestP11_AConnectDoesNotWaitForEver(t *testing.T) {
 	s.stay()
 	s.publish("x", 10)
 	s.change(func(ev broker.Event) broker.Event {
-		switch ev := ev.(type) {
-		case broker.Began:
-			return broker.Began{Token: ev.Token, Topic: ev.Topic, Err: errors.New("it fails")}
-		case broker.Received:
+		if _, ok := ev.(broker.Received); ok {
 			return broker.Counted{}
 		}
-		return ev
+		return unbegun(ev)
 	})
 	s.publish("x", 5)
 	s.e.guest(1)
@@ -295,3 +455,55 @@ func TestP11_AConnectDoesNotWaitForEver(t *testing.T) {
 	s.rl.broker.onEvent = nil
 	s.finish()
 }
+
+// TestP11_AConnectBeginsItsTopics connects clients of SDKs, and one of the chat. Nobody has
+// published to their topics. Each topic of a client of an SDK must have an epoch, its user's own
+// among them, and no request but the Subscribe may be needed. A topic whose history the client is
+// not shown must have none, and neither must those of the chat.
+func TestP11_AConnectBeginsItsTopics(t *testing.T) {
+	s := resuming(t, Config{})
+	s.e.guest(1)
+	s.say(1, "connect 1 ann 0 keep user:ann;most=5 x;most=5 y")
+	s.settle()
+	s.saw(1, "1 done A-0; B-0;")
+	if f := s.rl.broker; f.wishes != 2 || f.begins != 0 {
+		t.Errorf("asked %d times to begin, and %d times in a Subscribe", f.begins, f.wishes)
+	}
+	s.e.channel(2, "bob")
+	s.settle()
+	if f := s.rl.broker; f.wishes != 2 || f.begins != 0 {
+		t.Errorf("then asked %d times to begin, and %d times in a Subscribe", f.begins, f.wishes)
+	}
+	s.end(1)
+	s.publish("user:ann", 1)
+	s.e.guest(3)
+	s.say(3, "connect 1 ann 0 keep user:ann;most=5;since=A-0")
+	s.settle()
+	s.saw(3, "1 done A-1 recovered 1:m1")
+	s.finish()
+}
+
+// TestP7_WhoBeginsManyEpochsIsToldNone lets a user connect with more silent topics than the user
+// may address. The epochs of the first ones must be begun, and the others must have none. Other
+// users must not be touched by that.
+func TestP7_WhoBeginsManyEpochsIsToldNone(t *testing.T) {
+	s := resuming(t, Config{MaxAddressed: 2})
+	for id, user := range map[uint64]string{1: "ann", 2: "bob"} {
+		s.e.guest(id)
+		s.say(id, "connect 1 "+user+" 0 keep user:"+user+";most=5 x"+user+";most=5 y"+user+";most=5")
+		s.settle()
+	}
+	for id := uint64(1); id <= 2; id++ {
+		got := aPlace.FindAllString(fmt.Sprint(s.e.received[id]), -1)
+		if len(got) != 3 || got[0] == "0-0" || got[1] == "0-0" || got[2] != "0-0" {
+			t.Errorf("client %d is told the places %q", id, got)
+		}
+		delete(s.e.received, id)
+	}
+	if f := s.rl.broker; f.wishes != 4 || f.begins != 0 {
+		t.Errorf("asked %d times to begin, and %d times in a Subscribe", f.begins, f.wishes)
+	}
+	s.finish()
+}
+
+var aPlace = regexp.MustCompile(`\b\d+-0\b`)

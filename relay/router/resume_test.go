@@ -47,6 +47,15 @@ func (s *resumes) come(clients ...uint64) {
 	s.settle()
 }
 
+// hush makes a client a member that is not shown any history of a silent topic. So the topic is
+// subscribed, and nobody has begun its epoch.
+func (s *resumes) hush(name protocol.Topic, id uint64) {
+	s.come(id)
+	s.say(id, "bind 1 "+string(name))
+	s.settle()
+	s.e.saw(id, "1 done")
+}
+
 // stay makes client 999 a lasting member of topic x. So the relay keeps a tail of x.
 func (s *resumes) stay() {
 	s.come(999)
@@ -59,11 +68,16 @@ func (s *resumes) stay() {
 // text "m" and n.
 func (s *resumes) publish(name protocol.Topic, n int) {
 	for range n {
-		s.said[name]++
-		s.publishText(name, fmt.Sprint("m", s.said[name]))
+		s.next(name)
 	}
 	s.settle()
 	delete(s.e.received, 999)
+}
+
+// next publishes the next message to a topic, and does not wait until the relay has heard of it.
+func (s *resumes) next(name protocol.Topic) {
+	s.said[name]++
+	s.publishText(name, fmt.Sprint("m", s.said[name]))
 }
 
 func (s *resumes) publishText(name protocol.Topic, text string) protocol.Position {
@@ -141,8 +155,22 @@ func (s *resumes) forgets() {
 // finish checks that nothing is left over, as world.done does.
 func (s *resumes) finish() {
 	s.t.Helper()
+	for _, c := range s.rl.router.comebacks {
+		bytes := 0
+		for _, pub := range c.past.items {
+			bytes += len(pub.Text)
+		}
+		if bytes != c.past.bytes {
+			s.t.Errorf("the past of %s has %d bytes, and %d are counted", c.topic.name, bytes, c.past.bytes)
+		}
+	}
 	s.done(s.e)
 	s.forgets()
+	for _, e := range s.rl.router.directory.edges {
+		if e.answers.reading != 0 {
+			s.t.Errorf("%s: %d History commands are said to read", e.node, e.answers.reading)
+		}
+	}
 }
 
 // TestP11_WhoComesBackGetsWhatItMissed resumes from positions at the top, in the tail, and before

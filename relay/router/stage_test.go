@@ -107,10 +107,12 @@ func (s *stage) Publish(p broker.Publish) {
 	}}, broker.Published{Token: p.Token, Outcome: broker.Done, Position: at})
 }
 
-func (s *stage) Subscribe(t protocol.Topic, token uint64) {
+func (s *stage) Subscribe(t protocol.Topic, token uint64, begin bool) {
 	ev := broker.Subscribed{Topic: t, Token: token}
 	if offset := s.tops[t]; offset > 0 {
 		ev.Top = protocol.Position{Epoch: 1, Offset: offset}
+	} else if begin {
+		ev.Begun = 1
 	}
 	s.events = append(s.events, ev)
 }

@@ -42,10 +42,7 @@ type topic struct {
 func (r *Router) follow(e *edge, name protocol.Topic) *follower {
 	t := r.directory.topics[name]
 	if t == nil {
-		t = &topic{name: name, number: r.requests.token()}
-		r.directory.topics[name] = t
-		r.m.topics.Inc()
-		r.brk.Subscribe(name, t.number)
+		t = r.subscribe(name, false)
 	} else if f := t.find(e); f != nil {
 		return f
 	}
@@ -53,6 +50,16 @@ func (r *Router) follow(e *edge, name protocol.Topic) *follower {
 	f.inEdge = uint32(len(e.followers))
 	e.followers = append(e.followers, f)
 	return f
+}
+
+// subscribe enters a topic in the directory, and subscribes to it. The argument begin says whether
+// the broker is to begin the topic's epoch. The caller must call follow next.
+func (r *Router) subscribe(name protocol.Topic, begin bool) *topic {
+	t := &topic{name: name, number: r.requests.token()}
+	r.directory.topics[name] = t
+	r.m.topics.Inc()
+	r.brk.Subscribe(name, t.number, begin)
+	return t
 }
 
 // subscribed handles the confirmation of a topic's subscription, be it the first or a later one.

@@ -43,6 +43,7 @@ type filter struct {
 	published []broker.Publish
 	histories int // number of ReadHistory
 	begins    int // number of Begin
+	wishes    int // number of Subscribe that begin an epoch
 	held      []broker.Event
 	slow      bool // Received, Subscribed and Flushed wait in the field late
 	late      []broker.Event
@@ -63,6 +64,13 @@ func (f *filter) Publish(p broker.Publish) {
 func (f *filter) ReadHistory(t protocol.Topic, after protocol.Position, token uint64) {
 	f.histories++
 	f.Handle.ReadHistory(t, after, token)
+}
+
+func (f *filter) Subscribe(t protocol.Topic, token uint64, begin bool) {
+	if begin {
+		f.wishes++
+	}
+	f.Handle.Subscribe(t, token, begin)
 }
 
 func (f *filter) Begin(t protocol.Topic, token uint64) {
@@ -162,7 +170,7 @@ func (rl *testRelay) undeafen() {
 	for _, name := range sorted(rl.router.directory.topics) {
 		topic := rl.router.directory.topics[name]
 		rl.broker.Unsubscribe(name)
-		rl.broker.Subscribe(name, topic.number)
+		rl.broker.Subscribe(name, topic.number, false)
 	}
 }
 
@@ -176,7 +184,7 @@ func (rl *testRelay) comeBack() {
 		for _, name := range sorted(rl.router.directory.topics) {
 			topic := rl.router.directory.topics[name]
 			rl.broker.Unsubscribe(name)
-			rl.broker.Subscribe(name, topic.number)
+			rl.broker.Subscribe(name, topic.number, false)
 		}
 	}
 }

@@ -52,7 +52,7 @@ func newRelays(ctx context.Context, addr string, topics int) (*relays, error) {
 	})
 	for i := range topics {
 		r.names = append(r.names, protocol.UserTopic(fmt.Sprint(i)))
-		r.Subscribe(r.names[i], 1)
+		r.Subscribe(r.names[i], 1, false)
 	}
 	for range topics {
 		select {

@@ -45,12 +45,19 @@ func (b *relayBroker) take() []broker.Event {
 }
 
 // Subscribe implements broker.Broker.
-func (b *relayBroker) Subscribe(t protocol.Topic, token uint64) {
+func (b *relayBroker) Subscribe(t protocol.Topic, token uint64, begin bool) {
 	if _, published := b.store.tops[t]; published {
-		b.Handle.Subscribe(t, token)
+		b.Handle.Subscribe(t, token, begin)
 		return
 	}
-	b.events = append(b.events, broker.Subscribed{Topic: t, Token: token})
+	answer := broker.Subscribed{Topic: t, Token: token}
+	if begin {
+		b.events = append(b.events, b.Take()...)
+		b.Begin(t, token)
+		began := b.Take()[0].(broker.Began)
+		answer.Begun, answer.Genuine = began.Top.Epoch, began.Genuine
+	}
+	b.events = append(b.events, answer)
 }
 
 // Publish implements broker.Broker. Before the first publication of a topic, Publish subscribes to
@@ -58,7 +65,7 @@ func (b *relayBroker) Subscribe(t protocol.Topic, token uint64) {
 func (b *relayBroker) Publish(p broker.Publish) {
 	b.events = append(b.events, b.Take()...)
 	if _, published := b.store.tops[p.Topic]; !published {
-		b.Handle.Subscribe(p.Topic, 0)
+		b.Handle.Subscribe(p.Topic, 0, false)
 		b.Take() // drops a second Subscribed event, since b.Subscribe has sent one
 	}
 	b.Handle.Publish(p)

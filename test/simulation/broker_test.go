@@ -35,7 +35,7 @@ type saved struct {
 }
 
 func newStore(w *world) *store {
-	s := &store{w: w, memory: brokertest.NewMemory(brokertest.MemoryConfig{HistorySize: w.config.history, HistoryAge: w.config.age})}
+	s := &store{w: w, memory: brokertest.NewMemory(brokertest.MemoryConfig{HistorySize: w.config.history, HistoryAge: w.config.age, Retention: w.raised})}
 	s.others = s.memory.Broker()
 	s.name = w.instance()
 	return s
@@ -123,10 +123,11 @@ type relayBroker struct {
 	connects    int                  // how often the connection that brings publications broke
 	heard       []broker.Publication // delivered since the relay's last step
 	deafAt      time.Time
-	outages     []outage  // times when the store was out of reach
-	backAt      time.Time // time by which the relay knows that Redis is back
-	swallow     int       // number of coming publications to lose silently
-	missed      bool      // the present connection lost a publication silently
+	outages     []outage      // times when the store was out of reach
+	backAt      time.Time     // time by which the relay knows that Redis is back
+	swallow     int           // number of coming publications to lose silently
+	missed      bool          // the present connection lost a publication silently
+	slow        time.Duration // what the store says without being asked comes later by this time
 }
 
 // request is a request that is not answered yet.
@@ -140,7 +141,8 @@ type subscription struct {
 	topic protocol.Topic
 	token uint64
 	on    bool
-	epoch int // how often the subscription was lost
+	epoch int  // how often the subscription was lost
+	begin bool // the epoch is to be begun
 }
 
 var _ broker.Broker = (*relayBroker)(nil)
@@ -255,14 +257,14 @@ func (b *relayBroker) CountSubscribers(t protocol.Topic, token uint64) {
 func (b *relayBroker) Flush(token uint64) {
 	b.w.at(b.commands.next(b.w.now.Add(b.delay())), func() {
 		connects, connected := b.connects, !b.unreachable && !b.missed
-		b.w.at(b.received.next(b.w.now.Add(b.delay())), func() {
+		b.w.at(b.received.next(b.w.now.Add(b.delay()+b.slow)), func() {
 			b.deliver(broker.Flushed{Token: token, Heard: connected && b.connects == connects && !b.unreachable && !b.missed})
 		})
 	})
 }
 
-func (b *relayBroker) Subscribe(t protocol.Topic, token uint64) {
-	s := &subscription{topic: t, token: token}
+func (b *relayBroker) Subscribe(t protocol.Topic, token uint64, begin bool) {
+	s := &subscription{topic: t, token: token, begin: begin}
 	b.subs[t] = s
 	b.order = append(b.order, s)
 	b.w.at(b.commands.next(b.w.now.Add(b.delay())), func() { b.establish(s) })
@@ -279,7 +281,8 @@ func (b *relayBroker) Unsubscribe(t protocol.Topic) {
 func (b *relayBroker) establish(s *subscription) {
 	if b.subs[s.topic] == s && !s.on && !b.unreachable && !b.dead {
 		s.on = true
-		b.handle.Subscribe(s.topic, s.token)
+		b.handle.Subscribe(s.topic, s.token, s.begin && !b.w.chance(b.store.trouble))
+		s.begin = false
 		b.store.spread()
 	}
 }
@@ -307,7 +310,7 @@ func (b *relayBroker) dispatch(ev broker.Event) {
 	if s != nil {
 		epoch = s.epoch
 	}
-	b.w.at(b.received.next(b.w.now.Add(b.delay())), func() {
+	b.w.at(b.received.next(b.w.now.Add(b.delay()+b.slow)), func() {
 		lost := b.connects != connects || s != nil && s.epoch != epoch
 		if !lost {
 			b.deliver(ev)
@@ -368,6 +371,13 @@ func (b *relayBroker) listen(within time.Duration) {
 	for _, s := range slices.Clone(b.order) {
 		b.w.after(b.w.between(0, within), func() { b.establish(s) })
 	}
+}
+
+// slowDown makes the relay hear publications later than others for a while.
+func (b *relayBroker) slowDown(by, within time.Duration) {
+	b.slow = by
+	b.w.tracef("%s: hears publications later by %v", b.name, by)
+	b.w.after(within, func() { b.slow = 0 })
 }
 
 // lose makes the store unreachable from this relay. If the parameter frozen is true, hung requests

@@ -32,6 +32,7 @@ type edge struct {
 
 	used     *attachment   // the link in use; nil: none
 	parting  []*attachment // the links that the edge moves away from
+	feeds    []*feed       // of all links since the start
 	dialling bool
 	seeking  bool // the edge looks for another relay while a link is up
 	stalled  bool

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/edgerelay/edgerelay/edge/gateway"
@@ -62,7 +63,9 @@ func (h handler) Begin(session func(link.Session), client func(link.Client), hel
 	for _, k := range keeps {
 		keep(k)
 	}
-	return &feed{Feed: f, e: h.e, a: h.e.used, names: map[uint64]protocol.Topic{}, dropped: map[protocol.Topic]protocol.Position{}}
+	fed := &feed{Feed: f, e: h.e, a: h.e.used, names: map[uint64]protocol.Topic{}, dropped: map[protocol.Topic]protocol.Position{}}
+	h.e.feeds = append(h.e.feeds, fed)
+	return fed
 }
 
 func (h handler) Answer(f link.Answer) {
@@ -96,7 +99,13 @@ func (f *feed) Topic(n link.TopicNumber) {
 	delete(f.names, n.ID)
 	if f.a == f.e.used {
 		f.names[n.ID] = n.Topic
-		f.e.w.model.numbered(f.e, n)
+		if f.e.w.model.numbered(f.e, n) {
+			for _, other := range f.e.feeds {
+				if other != f {
+					maps.DeleteFunc(other.names, func(_ uint64, t protocol.Topic) bool { return t == n.Topic })
+				}
+			}
+		}
 	}
 	f.Feed.Topic(n)
 }

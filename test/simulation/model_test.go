@@ -29,13 +29,17 @@ type numbered struct {
 	at     map[protocol.Topic]protocol.Position
 
 	unplaced map[protocol.Topic]bool // topics whose position is not known yet at the edge
+	adopted  map[protocol.Topic]bool // topics told with members and without a position on the link
 	ahead    map[uint64]bool         // IDs of messages that came ahead
 	aheadAt  map[uint64]time.Time    // when they came
 	given    uint64                  // ID of the last message that a session got ahead
 }
 
 func newNumbered(e *edge) *numbered {
-	return &numbered{e, map[uint64]*frame{}, map[protocol.Topic]uint64{}, map[protocol.Topic]protocol.Position{}, map[protocol.Topic]bool{}, map[uint64]bool{}, map[uint64]time.Time{}, 0}
+	return &numbered{
+		e: e, frames: map[uint64]*frame{}, last: map[protocol.Topic]uint64{}, at: map[protocol.Topic]protocol.Position{},
+		unplaced: map[protocol.Topic]bool{}, adopted: map[protocol.Topic]bool{}, ahead: map[uint64]bool{}, aheadAt: map[uint64]time.Time{},
+	}
 }
 
 // frame is a client's frame that an edge's log accepted.
@@ -107,7 +111,7 @@ type session struct {
 	ready     bool    // its upgrade was answered, with or without an Opened
 	gone      bool    // the session has ended, or its edge has died
 	late      bool    // an answer named a place before its edge's position in the topic
-	leaving   bool    // its relay has closed it because of a loss, and it goes on for a while
+	leaving   bool    // it may lack messages, and is about to end: gateway.Session.Leaves
 	interests map[protocol.Topic]*interest
 	bares     map[*entry]int
 	had       map[uint64]bool    // IDs of messages received, also ahead of their publications

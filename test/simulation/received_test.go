@@ -44,16 +44,21 @@ func (m *model) told(e *edge, t protocol.Topic, at protocol.Position) {
 }
 
 // numbered takes note of a TopicNumber that came to an edge. The frame has the topic's position, or
-// says that no position is known yet.
-func (m *model) numbered(e *edge, n link.TopicNumber) {
+// says that no position is known yet. The result reports whether the edge goes back to that
+// position, and so takes no more of the topic from its older links.
+func (m *model) numbered(e *edge, n link.TopicNumber) (back bool) {
 	known := m.edges[e.instance]
 	known.unplaced[n.Topic] = n.Position.IsUnplaced()
 	if len(e.members(n.Topic)) == 0 {
+		back = n.Position.Before(known.at[n.Topic])
 		delete(known.at, n.Topic) // an edge without a member has no position
+		delete(known.adopted, n.Topic)
 	}
 	if !n.Position.IsUnplaced() {
+		delete(known.adopted, n.Topic)
 		m.told(e, n.Topic, n.Position)
 	}
+	return back
 }
 
 // loosen sets i.loose, unless it is set already. It is called when a connect, a join or a subscribe
@@ -129,7 +134,7 @@ func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known b
 			return lost, known
 		}
 		for i, entry := range s.entries {
-			kept := i >= s.from && len(s.entries)-i <= m.w.config.history && m.w.now.Sub(s.last) < m.w.config.age
+			kept := i >= s.from && len(s.entries)-i <= m.w.kept(t).Size && m.w.now.Sub(s.last) < m.w.kept(t).Age
 			if kept && at.Before(entry.position) && !g.Position.Before(entry.position) {
 				m.w.fail("P4: %s: %q on %s was told to be lost, and is in the history", e.name, entry.text, t)
 				return lost, known
@@ -163,7 +168,8 @@ func (m *model) delivered(s *session, c cause, text string) {
 		m.w.fail("%s: %s/%d (%s) got %q (on %s at %v), %s", promise, s.e.name, s.id, s.user, text, c.topic, c.position, what)
 	}
 	if s.leaving && !c.position.IsZero() {
-		return // a real edge gives no publication with a position to such a session
+		fail("P11", "with a position, and its session is about to end, since it may lack messages")
+		return
 	}
 	if s.sdk != nil {
 		if c.lost {

@@ -62,9 +62,9 @@ func (w *world) startRelay() *relay {
 // among them only if the relay knows SDKs.
 func (r *relay) dialects() []dialect.Dialect {
 	if !r.knowsSDK() {
-		return []dialect.Dialect{chat.Dialect{}}
+		return []dialect.Dialect{chat.Dialect{Rules: r.w.rules}}
 	}
-	return []dialect.Dialect{chat.Dialect{}, sdk.Dialect{Tokens: tokens, Version: "simulated"}}
+	return []dialect.Dialect{chat.Dialect{Rules: r.w.rules}, sdk.Dialect{Tokens: tokens, Rules: r.w.rules, Version: "simulated"}}
 }
 
 // knowsSDK reports whether the relay takes sessions of SDKs.

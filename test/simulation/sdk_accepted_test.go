@@ -46,11 +46,11 @@ func (m *model) acceptedSDK(s *session, f *frame) {
 	case "history":
 		m.reads(s, f)
 	case "subscribe":
+		c.app.trail(f.topic).wanted = s.mayRead(channel)
 		if !s.mayRead(channel) {
 			k.code = 103
 			return
 		}
-		c.app.trail(f.topic).wanted = true
 		f.interest = m.asks(s, f.topic)
 		k.before, c.pending[channel] = c.pending[channel], f
 	case "unsubscribe":

@@ -254,7 +254,7 @@ func (w *world) comeBack() {
 		for _, t := range topics {
 			n := w.rnd.IntN(4)
 			if t == much && round == 1 { // more than relays have in their memory
-				n = min(w.config.history, w.config.tail+1+w.rnd.IntN(70))
+				n = min(w.kept(t).Size, w.config.tail+1+w.rnd.IntN(70))
 			}
 			for range n {
 				w.store.elsewhere(t, "elsewhere", w.text())

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/edgerelay/edgerelay/edge/gateway"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -123,43 +122,54 @@ func (f *feed) Unbound(n link.Unbound) {
 	f.e.collect(cause{topic: topic, session: n.Session, lost: true})
 }
 
-// Close closes a session. A session that the relay closes because of a loss goes on for a while, as
-// on a real edge.
+// Close closes a session. A session that the relay closes because of a loss goes on for a while.
 func (f *feed) Close(n link.Close) {
 	s := f.e.w.model.closed(f.e, n)
-	if s != nil && n.Within > 0 && !s.leaving {
-		s.leaving = true
-		within := time.Duration(n.Within) * time.Millisecond
-		f.e.w.after(f.e.w.between(0, within), func() {
-			if _, ending := s.Reason(); !ending && !s.gone && f.e.alive {
-				f.Feed.Close(n)
-				f.e.w.closed(s)
-			}
-		})
+	f.Feed.Close(n)
+	if s == nil {
 		return
 	}
-	f.Feed.Close(n)
-	if s != nil {
-		if _, ending := s.Reason(); !ending {
-			f.e.w.fail("P3: %s/%d is closed by its relay, and goes on", f.e.name, s.id)
-		}
+	switch _, ending := s.Reason(); {
+	case ending:
 		f.e.w.closed(s)
+	case n.Within > 0 && s.Leaves():
+		f.e.departs(s, time.Duration(n.Within)*time.Millisecond)
+	default:
+		f.e.w.fail("P3: %s/%d is closed by its relay, and goes on", f.e.name, s.id)
 	}
 }
 
-// strand takes note of the sessions that the edge has closed, since no link will bring what they
-// lack. The run fails if the field late of such a session is false.
+// strand looks for sessions whose end the edge has set, since no link will bring what they lack.
+// The run fails if the field late of such a session is false.
 func (e *edge) strand() {
 	for _, s := range slices.Clone(e.sessions) {
-		if reason, ending := s.Reason(); s.sdk != nil && ending && reason == gateway.ReasonBehind {
+		if s.sdk != nil && s.Leaves() && !s.leaving {
 			if !s.late {
 				e.w.fail("P3: %s/%d is closed as if it were behind", e.name, s.id)
 			}
 			e.w.count("closed behind its topic")
-			e.w.tracef("%s/%d: %s is behind and is closed", e.name, s.id, s.user)
-			e.w.closed(s)
+			e.w.tracef("%s/%d: %s is behind and is about to be closed", e.name, s.id, s.user)
+			e.departs(s, strandedWithin)
 		}
 	}
+}
+
+// strandedWithin is the time within which an edge closes a session that lacks what no link brings.
+const strandedWithin = 5 * time.Second
+
+// departs plans the end of a session that is about to end. As on a real edge, it ends at a random
+// moment within the given time.
+func (e *edge) departs(s *session, within time.Duration) {
+	if s.leaving {
+		return
+	}
+	s.leaving = true
+	e.w.after(e.w.between(0, within), func() {
+		if _, ending := s.Reason(); !ending && !s.gone && e.alive {
+			s.Depart()
+			e.w.closed(s)
+		}
+	})
 }
 
 // formMissed reports whether a publication without a position may lack a form that a member needs.

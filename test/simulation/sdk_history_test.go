@@ -64,6 +64,10 @@ func (m *model) reads(s *session, f *frame) {
 		f.sdk.code = 103
 		return
 	}
+	if m.w.shows(f.topic) == 0 {
+		f.sdk.code = 108
+		return
+	}
 	t := m.stream(f.topic)
 	t.reads = append(t.reads, f)
 	m.look(f.topic)
@@ -110,7 +114,7 @@ func (m *model) answeredHistory(f *frame, as answer, r reply, fail func(string))
 	switch {
 	case as != answerOnly:
 		fail("which is the wrong kind of answer")
-	case k.answered == 100 && (m.w.calm.IsZero() || m.w.inOutage() || m.w.now.Sub(f.at) >= 4*time.Second || !m.awaySince(f.at).IsZero()):
+	case k.answered == 100 && (m.w.calm.IsZero() || f.at.Before(m.w.calm) || m.w.inOutage() || m.w.now.Sub(f.at) >= 4*time.Second || !m.awaySince(f.at).IsZero()):
 	case k.answered == 112 && q.asked && (!ok || tops(func(top protocol.Position) bool { return top.Epoch != since.Epoch })):
 	case r.History == nil:
 		fail("which is the wrong error")

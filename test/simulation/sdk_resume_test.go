@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/edgerelay/edgerelay/relay/rules"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -23,7 +22,7 @@ type subscribed struct {
 
 // shows returns how many publications of a topic clients may see. It is 0 for a topic whose history
 // they may not see, and whose positions they are not told.
-func (w *world) shows(protocol.Topic) int { return rules.AllKept }
+func (w *world) shows(t protocol.Topic) int { return w.rules.Visible(string(t)) }
 
 // took takes note that a reply has made an app a member of a topic, and checks what the reply says
 // of the topic's history.
@@ -68,6 +67,7 @@ func (m *model) took(s *session, f *frame, t protocol.Topic, r *subscribed) {
 	if i := s.interests[t]; failed || i.leaves > 0 {
 		return // an SDK drops the reply if the app has unsubscribed since
 	}
+	m.restarts(s, t, at)
 	for _, p := range r.Publications {
 		if e := m.stream(t).at(protocol.Position{Epoch: epoch, Offset: p.Offset}); e != nil {
 			m.hadBy(s, t, e)
@@ -86,6 +86,27 @@ func (m *model) placed(e *edge, number uint64, places map[protocol.Topic]protoco
 				f.s.late = true
 				m.w.count("bound behind its topic")
 			}
+		}
+	}
+}
+
+// restarts takes note that a client has become a member of a topic anew, at a place before
+// publications that it had in an earlier membership. It gets these again. That happens while its
+// edge moves: the link that is left brings more than the next link's relay has heard.
+func (m *model) restarts(s *session, t protocol.Topic, place protocol.Position) {
+	i := s.interests[t]
+	if place.Epoch == 0 {
+		return
+	}
+	for n, x := range i.expected {
+		if !x.got || !place.Before(x.position) || m.edges[s.e.instance].ahead[x.id] {
+			continue // what its edge was given ahead is left to the method cameBehind
+		}
+		x.got, i.next = false, min(i.next, n)
+		delete(s.had, x.id)
+		if f := m.ids[x.id]; f != nil {
+			h := hearing{f.s, t}
+			s.heard[h] = min(s.heard[h], f.number-1)
 		}
 	}
 }
@@ -220,7 +241,8 @@ func (m *model) keeps(t protocol.Topic, since protocol.Position, when time.Time)
 		return false
 	}
 	missed := int(top.Offset - since.Offset)
-	return missed == 0 || missed <= min(m.w.config.history, m.w.shows(t)) && n-missed >= s.from && when.Sub(s.last) < m.w.config.age
+	kept := m.w.kept(t)
+	return missed == 0 || missed <= min(kept.Size, m.w.shows(t)) && n-missed >= s.from && when.Sub(s.last) < kept.Age
 }
 
 // followed checks the position of a push that came to a client of an SDK, and takes note of it.

@@ -1,7 +1,10 @@
 package simulation
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -12,7 +15,26 @@ import (
 func planSDK(seed uint64) schedule {
 	s := planOf(seed, 0x5dc, slices.Concat(kinds, sdkKinds))
 	s.config.sdk, s.config.skew = true, seed%3 == 1
+	// An answer with missed publications is sent whole. A link ends if 16 times its buffer is full.
+	s.config.buffer = max(s.config.buffer, 8<<10)
+	if seed%2 == 0 {
+		s.config.rules = rulesOf(rand.New(rand.NewPCG(seed, 0x4a1e5)), s.config)
+	}
 	return s
+}
+
+// rulesOf draws rules. They permit what the rules by default permit. Some of them raise what is
+// kept of their channels, and some narrow what clients see of it.
+func rulesOf(rnd *rand.Rand, c config) string {
+	words := []string{"", "", " history=0", " history=3", " history=40/10s", fmt.Sprintf(" history=%d/10m", 2*c.history)}
+	var all []string
+	for _, rule := range []string{
+		"user:* read=self write=any", "group:g read=any write=member", "group:* read=any write=member", "all read=any write=any",
+		"news:1 read=token write=token", "* read=token write=token",
+	} {
+		all = append(all, rule+words[rnd.IntN(len(words))])
+	}
+	return strings.Join(all, ";")
 }
 
 // sdkKinds are actions in which only clients of SDKs take part. These clients also take part in the
@@ -63,18 +85,30 @@ var sdkKinds = []kind{
 			}
 		}
 	}},
-	{"apps come back while an edge moves", 12, false, func(w *world) {
+	{"apps come back while an edge moves", 24, false, func(w *world) {
 		e := w.edge()
 		if e == nil || e.used == nil {
 			return
 		}
 		e.used.relay.drain()
-		for range 2 + w.rnd.IntN(5) {
-			w.after(w.between(0, 1500*time.Millisecond), func() {
+		if w.chance(75) { // the link that is left brings publications before the next link does
+			for _, r := range w.relays {
+				if r.alive && r != e.used.relay {
+					r.broker.slowDown(w.between(100*time.Millisecond, time.Second), 2*time.Second)
+				}
+			}
+		}
+		busy := pick(w, []protocol.Topic{protocol.All, protocol.GroupTopic("g"), protocol.GroupTopic("h")})
+		for range 4 + w.rnd.IntN(16) {
+			w.after(w.between(0, 2*time.Second), func() { w.store.elsewhere(busy, "elsewhere", w.text()) })
+		}
+		for range 2 + w.rnd.IntN(7) {
+			w.after(w.between(0, 2*time.Second), func() {
 				w.store.elsewhere(w.topic(), "elsewhere", w.text())
-				if s := w.connectSDK(e, false); s == nil && len(e.sessions) > 0 {
+				w.connectSDK(e, false)
+				if len(e.sessions) > 0 {
 					if s := pick(w, e.sessions); s.sdk != nil && s.sdk.confirmed {
-						w.sends(s, []line{w.subscribeLine(s, w.channel(s), w.chance(70))})
+						w.sends(s, []line{w.subscribeLine(s, string(busy), w.chance(70))})
 					}
 				}
 			})

@@ -159,6 +159,6 @@ func shorten(s schedule, fails func(schedule) bool) schedule {
 
 // String describes a config.
 func (c config) String() string {
-	return fmt.Sprintf("redis loses: %v, history of %d for %v, log %d, link buffer %d, tail %d, connection %d bytes, digests every %v, topic rate %d, jobs in steps of %d, SDKs %v, skew %v",
-		c.lossy, c.history, c.age, c.logSize, c.buffer, c.tail, c.window, c.digestEach, c.topicRate, c.pieces, c.sdk, c.skew)
+	return fmt.Sprintf("redis loses: %v, history of %d for %v, log %d, link buffer %d, tail %d, connection %d bytes, digests every %v, topic rate %d, jobs in steps of %d, SDKs %v, skew %v, rules %q",
+		c.lossy, c.history, c.age, c.logSize, c.buffer, c.tail, c.window, c.digestEach, c.topicRate, c.pieces, c.sdk, c.skew, c.rules)
 }

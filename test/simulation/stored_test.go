@@ -68,7 +68,7 @@ func (m *model) stored(p broker.Publish, at protocol.Position, by *brokertest.Ha
 	}
 	s := m.stream(p.Topic)
 	e := &entry{index: len(s.entries), position: at, id: protocol.BriefID(p.Instance, p.Number), at: m.w.now, from: p.From, text: string(protocol.AppendText(nil, p.Topic, p.From, p.Msg)), said: p.Content}
-	if m.w.now.Sub(s.last) >= m.w.config.age {
+	if m.w.now.Sub(s.last) >= m.w.kept(p.Topic).Age {
 		s.from = len(s.entries)
 	}
 	s.entries = append(s.entries, e)
@@ -88,7 +88,7 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool, by *brokertest.Ha
 				continue
 			}
 			c := m.class(s, t)
-			owed := c == may && m.owed(s, i, e, by)
+			owed := c == may && m.owed(s, t, e, by)
 			if owed {
 				c = must
 			}
@@ -108,10 +108,11 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool, by *brokertest.Ha
 // client's edge knows no position of the topic. That is so if the client came while Redis was away.
 // The client's subscribe was confirmed, so the client must get all that was said later. If the edge
 // linked to the relay after the client came, the relay owes the client nothing, since it does not
-// know when the client came.
-func (m *model) owed(s *session, i *interest, e *entry, by *brokertest.Handle) bool {
-	here, f := s.e.used, m.ids[e.id]
-	return s.sdk != nil && i.in && i.leaves == 0 && f != nil && f.at.After(i.since) &&
+// know when the client came. It owes nothing either if the edge had told it members of the topic
+// without a position: then one place is looked for in history, for all of the edge's members.
+func (m *model) owed(s *session, t protocol.Topic, e *entry, by *brokertest.Handle) bool {
+	here, f, i := s.e.used, m.ids[e.id], s.interests[t]
+	return s.sdk != nil && !m.edges[s.e.instance].adopted[t] && i.in && i.leaves == 0 && f != nil && f.at.After(i.since) &&
 		here != nil && here.relay.broker.handle == by && here.began.Before(i.came)
 }
 
@@ -120,6 +121,7 @@ func (m *model) owed(s *session, i *interest, e *entry, by *brokertest.Handle) b
 func (m *model) linked(e *edge) {
 	for _, s := range e.sessions {
 		for t, i := range s.interests {
+			m.edges[e.instance].adopted[t] = m.edges[e.instance].unplaced[t]
 			for _, x := range i.expected[i.next:] {
 				if x.owed && x.class == must && m.edges[e.instance].unplaced[t] {
 					x.class = may

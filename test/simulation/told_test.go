@@ -102,7 +102,7 @@ func toldSDK(t link.Type, body []byte) string {
 		return fmt.Sprintf("refreshed: %d, session %d until %d, keep %q: %s", f.Number, f.Session, f.Until, f.Keep, f.Text)
 	case link.TypeBound:
 		f, _ := link.ParseBound(body)
-		return fmt.Sprintf("bound: %d, session %d to %d, keep %q: %s", f.Number, f.Session, f.Topic, f.Keep, f.Text)
+		return fmt.Sprintf("bound: %d, session %d to %d at %v, keep %q: %s", f.Number, f.Session, f.Topic, f.Position, f.Keep, f.Text)
 	case link.TypeUnbound:
 		f, _ := link.ParseUnbound(body)
 		return fmt.Sprintf("unbound: session %d from %d: %s", f.Session, f.Topic, f.Text)

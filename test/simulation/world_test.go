@@ -14,6 +14,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/rules"
+	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // world is one run. It runs in a synctest bubble, so product code that asks for the time gets the
@@ -31,6 +35,7 @@ type world struct {
 	failure string // the first failure; it stops the run
 
 	config config
+	rules  rules.Rules
 	store  *store
 	relays []*relay // includes dead relays
 	edges  []*edge  // includes dead edges
@@ -58,8 +63,9 @@ type config struct {
 	topicRate  int // bytes a second; 0: no bound
 	pieces     int // largest number of pieces of jobs in one step of a relay
 
-	sdk  bool // there are clients of SDKs besides those of the chat
-	skew bool // some edges and relays do not know clients of SDKs; only with sdk
+	sdk   bool   // there are clients of SDKs besides those of the chat
+	skew  bool   // some edges and relays do not know clients of SDKs; only with sdk
+	rules string // the relays' rules, as in RELAY_CHANNELS; "": the default
 }
 
 // result is the outcome of a run.
@@ -74,7 +80,7 @@ type result struct {
 // run carries out a schedule in a synctest bubble of its own.
 func run(t *testing.T, s schedule, tracing bool) (r result) {
 	synctest.Test(t, func(*testing.T) {
-		w := &world{config: s.config, tracing: tracing, start: time.Now(), now: time.Now(), counts: map[string]int{}}
+		w := &world{config: s.config, rules: parsed(s.config.rules), tracing: tracing, start: time.Now(), now: time.Now(), counts: map[string]int{}}
 		w.reseed(s.seed)
 		func() {
 			defer func() {
@@ -87,6 +93,29 @@ func run(t *testing.T, s schedule, tracing bool) (r result) {
 		r = result{w.failure, w.digest, w.lines, w.seq, w.counts}
 	})
 	return r
+}
+
+// parsed parses rules. The text "" stands for the rules by default.
+func parsed(text string) (r rules.Rules) {
+	if text == "" {
+		return r
+	}
+	r, faults := rules.Parse(text)
+	if len(faults) > 0 {
+		panic(faults[0])
+	}
+	return r
+}
+
+// raised returns how much the rules keep of a topic, if that is more than of others.
+func (w *world) raised(t protocol.Topic) broker.Retention {
+	size, age := w.rules.Kept(string(t))
+	return broker.Retention{Size: size, Age: age}
+}
+
+// kept returns how much Redis keeps of a topic.
+func (w *world) kept(t protocol.Topic) broker.Retention {
+	return broker.Retention{Size: w.config.history, Age: w.config.age}.Raised(w.raised(t))
 }
 
 // reseed begins a series of random numbers that depends on seed alone. So each remaining action of

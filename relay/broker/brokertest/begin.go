@@ -225,6 +225,87 @@ func testBegunExpires(t *testing.T, b Backend) {
 	}
 }
 
+// testSubscribeBegins begins an epoch as it subscribes, in several ways. The epoch must be that of
+// the first publication, and must be begun once. A topic with a top must have none begun.
+func testSubscribeBegins(t *testing.T, b Backend) {
+	r, other := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
+	first := r.JoinBegun(group)
+	if first.Begun == 0 || !first.Genuine || !first.Top.IsZero() {
+		t.Fatalf("subscribed: %+v", first)
+	}
+	if again := r.JoinBegun(group); again.Begun != first.Begun || !again.Genuine {
+		t.Errorf("subscribed again: %+v, begun as %d", again, first.Begun)
+	}
+	if epoch := begin(other, group); epoch != first.Begun {
+		t.Errorf("begun as %d, and by another relay as %d", first.Begun, epoch)
+	}
+	for _, joined := range []broker.Subscribed{other.Join(group), other.JoinBegun(group)} {
+		if joined.Begun != first.Begun {
+			t.Errorf("another relay subscribed: %+v, begun as %d", joined, first.Begun)
+		}
+	}
+	at := other.Say(group, 1, "m")
+	if at != (protocol.Position{Epoch: first.Begun, Offset: 1}) {
+		t.Errorf("published at %v, begun as %d", at, first.Begun)
+	}
+	for _, r := range []*Relay{r, other} {
+		if got := r.Received(group, 0, 1)[0]; got.Position != at || !got.Previous.IsZero() {
+			t.Errorf("received %+v, published at %v", got, at)
+		}
+		if e := r.JoinBegun(group); e.Top != at || e.Begun != 0 || !e.Genuine {
+			t.Errorf("subscribed: %+v, want the top %v", e, at)
+		}
+	}
+	// The wish ends with its subscription.
+	r.Subscribe("group:unwanted", unanswered, true)
+	r.Unsubscribe("group:unwanted")
+	r.Join("group:unwanted")
+	r.Subscribe("group:later", unanswered, false)
+	if e := r.JoinBegun("group:later"); e.Begun == 0 {
+		t.Errorf("subscribed: %+v", e)
+	}
+}
+
+// The constant named unanswered is the token of requests whose answers do not matter.
+const unanswered = 1 << 40
+
+// testSubscribeBeginsMany subscribes to many topics without waiting for answers, and begins the
+// epochs of two in three. Meanwhile another relay publishes to each topic. What the Subscribed of a
+// topic tells must be followed by the topic's next publication.
+func testSubscribeBeginsMany(t *testing.T, b Backend) {
+	speaker, listener := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
+	const topics, atOnce = 300, 60
+	topic := func(i int) protocol.Topic { return protocol.UserTopic(fmt.Sprint(i)) }
+	from := listener.Events()
+	for i := range topics {
+		if i%atOnce == 0 {
+			for j := i; j < i+atOnce; j++ {
+				listener.Subscribe(topic(j), uint64(j+1), j%3 > 0)
+			}
+		}
+		speaker.Say(topic(i), 1, "first")
+	}
+	told := make(map[protocol.Topic]broker.Subscribed)
+	for len(told) < topics {
+		var e broker.Subscribed
+		e, from = Await(listener, from, "Subscribed", func(broker.Subscribed) bool { return true })
+		told[e.Topic] = e
+	}
+	begun := 0
+	for i := range topics {
+		e, at := told[topic(i)], speaker.Say(topic(i), 2, "second")
+		switch {
+		case e.Begun == 0 && e.Top.IsZero() && i%3 > 0, e.Begun > 0 && (!e.Top.IsZero() || !e.Genuine), e.Top.Offset > 1:
+			t.Errorf("subscribed: %+v", e)
+		case max(e.Begun, e.Top.Epoch) > 0 && at != (protocol.Position{Epoch: max(e.Begun, e.Top.Epoch), Offset: 2}):
+			t.Errorf("the second publication is at %v, behind %+v", at, e)
+		case e.Begun > 0:
+			begun++
+		}
+	}
+	t.Logf("%d epochs were begun before the first publication", begun)
+}
+
 // testSubscribedGenuine checks that Subscribed says Genuine of a topic with publications, and not
 // of another topic.
 func testSubscribedGenuine(t *testing.T, b Backend) {

@@ -80,6 +80,8 @@ func Run(t *testing.T, open func(*testing.T, Config) Backend) {
 		{"an epoch is begun later than any of another topic", usual, testBegunLater},
 		{"epochs of many topics are begun at once", usual, testBeginMany},
 		{"what is begun expires as a last position", brief, testBegunExpires},
+		{"subscribing begins an epoch where that is wanted", usual, testSubscribeBegins},
+		{"subscribing to many topics begins epochs while others publish", usual, testSubscribeBeginsMany},
 		{"subscribed tells whether the server gave the last position", usual, testSubscribedGenuine},
 		{"of some topics more is kept, and for longer", raised, testRetention},
 		{"one back end has one name", usual, testName},

@@ -78,7 +78,7 @@ func TestWhatIsBegunIsSavedAndLoaded(t *testing.T) {
 			return events[len(events)-1].(broker.Published).Position
 		}
 		subscribed := func() broker.Subscribed {
-			h.Subscribe("all", 1)
+			h.Subscribe("all", 1, false)
 			return h.Take()[0].(broker.Subscribed)
 		}
 		begun := func() broker.Began {
@@ -117,6 +117,10 @@ func TestWhatIsBegunIsSavedAndLoaded(t *testing.T) {
 		}
 		if e := begun(); e.Top != at || e.Genuine {
 			t.Errorf("%+v, given by another server", e)
+		}
+		h.ReadHistory("all", protocol.Position{}, 3)
+		if page := h.Take()[0].(broker.History); page.Top != at || page.Genuine {
+			t.Errorf("a page of what another server gave: %+v", page)
 		}
 	}
 }

@@ -240,12 +240,23 @@ func (r *Relay) Pipeline(list []broker.Publish) (answers []broker.Published) {
 // Join subscribes to t, waits for the Subscribed event that answers, and returns that event.
 func (r *Relay) Join(t protocol.Topic) broker.Subscribed {
 	r.t.Helper()
+	return r.join(t, false)
+}
+
+// JoinBegun does what Join does, and asks to begin the epoch of t.
+func (r *Relay) JoinBegun(t protocol.Topic) broker.Subscribed {
+	r.t.Helper()
+	return r.join(t, true)
+}
+
+func (r *Relay) join(t protocol.Topic, begin bool) broker.Subscribed {
+	r.t.Helper()
 	from := r.Events()
 	r.mu.Lock()
 	r.token++
 	token := r.token
 	r.mu.Unlock()
-	r.Subscribe(t, token)
+	r.Subscribe(t, token, begin)
 	answer, _ := Await(r, from, "Subscribed", func(e broker.Subscribed) bool { return e.Topic == t && e.Token == token })
 	return answer
 }

@@ -149,8 +149,8 @@ func testChurn(t *testing.T, b Backend) {
 	last := uint64(0)
 	for n := range uint64(turns) {
 		last = 1_000_000 + n
-		r.Subscribe(in, last)
-		r.Subscribe(out, last)
+		r.Subscribe(in, last, false)
+		r.Subscribe(out, last, false)
 		r.Unsubscribe(out)
 		if n < turns-1 {
 			r.Unsubscribe(in)
@@ -168,7 +168,7 @@ func testChurn(t *testing.T, b Backend) {
 	if got := r.SoFar(out); len(got) != 0 {
 		t.Errorf("received %+v", got)
 	}
-	r.Subscribe(in, last+1) // a new token, without an Unsubscribe between
+	r.Subscribe(in, last+1, false) // a new token, without an Unsubscribe between
 	again, _ := Await(r, from, "Subscribed with the new token", func(e broker.Subscribed) bool { return e.Token == last+1 })
 	if again.Top.Offset != 1 {
 		t.Errorf("top %v", again.Top)
@@ -180,7 +180,7 @@ func testManyTopics(t *testing.T, b Backend) {
 	const topics = 5000
 	topic := func(i int) protocol.Topic { return protocol.UserTopic(fmt.Sprint(i)) }
 	for i := range topics {
-		r.Subscribe(topic(i), uint64(i+1))
+		r.Subscribe(topic(i), uint64(i+1), false)
 	}
 	index, seen := 0, make(map[protocol.Topic]bool)
 	for len(seen) < topics {

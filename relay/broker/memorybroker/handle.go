@@ -45,7 +45,7 @@ func (h *Handle) Publish(p broker.Publish) {
 }
 
 // Subscribe implements Broker.
-func (h *Handle) Subscribe(t protocol.Topic, token uint64) {
+func (h *Handle) Subscribe(t protocol.Topic, token uint64, begin bool) {
 	m := h.memory
 	m.Mu.Lock()
 	defer m.Mu.Unlock()
@@ -53,6 +53,9 @@ func (h *Handle) Subscribe(t protocol.Topic, token uint64) {
 		m.subscribers[t] = append(m.subscribers[t], h)
 	}
 	h.tokens[t] = token
+	if begin {
+		m.beginLocked(t, token, time.Now())
+	}
 	h.mu.Lock()
 	deaf := h.deaf
 	h.mu.Unlock()

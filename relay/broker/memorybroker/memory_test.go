@@ -35,7 +35,7 @@ var group = protocol.GroupTopic("g")
 func TestFullQueue(t *testing.T) {
 	m := memorybroker.New(memorybroker.Config{QueueBytes: 1000})
 	h := m.Broker()
-	h.Subscribe(group, 1)
+	h.Subscribe(group, 1, false)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var held sync.Mutex // the test holds this mutex, and the sink waits for it
@@ -143,7 +143,7 @@ func BenchmarkMemoryPublish(b *testing.B) {
 			done := make(chan struct{}, 1)
 			for range listeners {
 				l := m.Broker()
-				l.Subscribe(group, 1)
+				l.Subscribe(group, 1, false)
 				running.Go(func() { l.Run(ctx, func(broker.Event) {}) })
 			}
 			h := m.Broker()

@@ -278,7 +278,7 @@ func TestWhatIsBegunIsLaterThanTheRecord(t *testing.T) {
 }
 
 // TestBeginWhileRedisRefuses makes Redis refuse writes, in several ways. Begin must fail, and work
-// again when Redis takes writes again.
+// again when Redis takes writes again. Subscribed must come all the same, without an epoch.
 func TestBeginWhileRedisRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -305,11 +305,17 @@ func TestBeginWhileRedisRefuses(t *testing.T) {
 				if answer := r.BeginOnce(group); answer.Err == nil {
 					t.Errorf("%+v", answer)
 				}
+				if e := r.JoinBegun("group:joined"); e.Begun != 0 || !e.Top.IsZero() {
+					t.Errorf("subscribed: %+v", e)
+				}
 				awaitState(r, from, true)
 			}
 			do(c.give)
 			awaitState(r, from, false)
 			begunAs(t, r, group)
+			if e := r.JoinBegun("group:joined"); e.Begun == 0 || !e.Genuine {
+				t.Errorf("subscribed: %+v", e)
+			}
 		})
 	}
 }
@@ -357,6 +363,10 @@ func TestBeginWithoutInfo(t *testing.T) {
 	if e := r.Join(group); e.Begun != first.Top.Epoch || e.Genuine {
 		t.Errorf("%+v", e)
 	}
+	joined := r.JoinBegun("group:joined")
+	if again := r.JoinBegun("group:joined"); joined.Begun == 0 || joined.Genuine || again.Begun != joined.Begun || again.Genuine {
+		t.Errorf("subscribed: %+v, then %+v", joined, again)
+	}
 	if at := r.Say(group, 1, "m"); at != (protocol.Position{Epoch: first.Top.Epoch, Offset: 1}) {
 		t.Errorf("published at %v, begun as %v", at, first.Top)
 	}
@@ -389,6 +399,7 @@ func TestG3_BeginBehindAProxy(t *testing.T) {
 					t.Errorf("%+v, then %+v", first, again)
 				}
 				r.Join(topic)
+				r.JoinBegun(protocol.Topic(fmt.Sprint("group:joined", n)))
 				r.History(topic, protocol.Position{})
 			}
 			if given() != (runs == runsOfReply) {

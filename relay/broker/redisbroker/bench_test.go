@@ -62,7 +62,7 @@ func benchmarkPublish(b *testing.B, flight, topics int, bare bool) {
 	names := make([]protocol.Topic, topics)
 	for i := range names {
 		names[i] = protocol.UserTopic(fmt.Sprint(i))
-		r.Subscribe(names[i], 1)
+		r.Subscribe(names[i], 1, false)
 	}
 	ctx, cancel := context.WithCancel(b.Context())
 	answered, received, subscribed := make(chan struct{}, flight), make(chan struct{}, flight), make(chan struct{}, topics)
@@ -154,7 +154,7 @@ func benchmarkResubscribe(b *testing.B, topics int) {
 		b.Fatal(err)
 	}
 	for i := range topics {
-		r.Subscribe(protocol.UserTopic(fmt.Sprint(i)), 1)
+		r.Subscribe(protocol.UserTopic(fmt.Sprint(i)), 1, false)
 	}
 	ctx, cancel := context.WithCancel(b.Context())
 	subscribed, published := make(chan struct{}, topics), make(chan struct{}, topics)
@@ -196,6 +196,52 @@ func benchmarkResubscribe(b *testing.B, topics int) {
 	each := float64(n * topics)
 	b.ReportMetric((cpuOf(b, server)-redisBegan)*1e9/each, "redis-ns/topic")
 	b.ReportMetric((ownCPU(b)-ownBegan)*1e9/each, "cpu-ns/topic")
+	cancel()
+	running.Wait()
+}
+
+// BenchmarkSubscribe subscribes to silent topics, 32 at a time, as connects do. In one of two cases,
+// it begins their epochs.
+func BenchmarkSubscribe(b *testing.B) {
+	for _, begin := range []bool{false, true} {
+		b.Run(fmt.Sprint("begin=", begin), func(b *testing.B) { benchmarkSubscribe(b, begin) })
+	}
+}
+
+func benchmarkSubscribe(b *testing.B, begin bool) {
+	server := redistest.Start(b)
+	r, err := New(Config{URL: server.URL})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	const atOnce = 32
+	subscribed := make(chan broker.Subscribed, atOnce)
+	var running sync.WaitGroup
+	running.Go(func() {
+		r.Run(ctx, func(e broker.Event) {
+			if e, ok := e.(broker.Subscribed); ok {
+				subscribed <- e
+			}
+		})
+	})
+	r.Subscribe("first", 1, begin)
+	<-subscribed
+	redisBegan, ownBegan, n := cpuOf(b, server), ownCPU(b), 0
+	b.ReportAllocs()
+	for b.Loop() {
+		for range atOnce {
+			n++
+			r.Subscribe(protocol.UserTopic(fmt.Sprint(n)), 1, begin)
+		}
+		for range atOnce {
+			if e := <-subscribed; begin != (e.Begun != 0) {
+				b.Fatalf("%+v", e)
+			}
+		}
+	}
+	b.ReportMetric((cpuOf(b, server)-redisBegan)*1e9/float64(n), "redis-ns/topic")
+	b.ReportMetric((ownCPU(b)-ownBegan)*1e9/float64(n), "cpu-ns/topic")
 	cancel()
 	running.Wait()
 }

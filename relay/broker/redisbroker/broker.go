@@ -197,7 +197,9 @@ func refusal(ctx context.Context) error {
 func (b *Broker) Publish(p broker.Publish) { b.publisher.queue.put(p) }
 
 // Subscribe implements broker.Broker.
-func (b *Broker) Subscribe(t protocol.Topic, token uint64) { b.subscriber.subscribe(t, token) }
+func (b *Broker) Subscribe(t protocol.Topic, token uint64, begin bool) {
+	b.subscriber.subscribe(t, token, begin)
+}
 
 // Unsubscribe implements broker.Broker.
 func (b *Broker) Unsubscribe(t protocol.Topic) { b.subscriber.unsubscribe(t) }

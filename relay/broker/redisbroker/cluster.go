@@ -35,13 +35,15 @@ type Cluster struct {
 	// takes this lock first.
 	events sync.RWMutex
 
-	// The lock named calls guards the fields view, early and wanted. It is never held during a call
+	// The lock named calls guards the fields view, early, wanted and begins. It is never held during a call
 	// of sink. A caller that replaces the view holds both this lock and the lock named events. So
 	// one of the two is enough to read the view.
 	calls  sync.RWMutex
 	view   *view                     // nil until the first attempt to read the layout has ended
 	early  []func()                  // requests that came before the first view
 	wanted map[protocol.Topic]uint64 // tokens of the subscriptions
+	// The field begins has the topics whose first owner is to begin their epochs.
+	begins map[protocol.Topic]struct{}
 
 	// stateMu guards the following. It is held while sink is called with a State, so that these
 	// events keep their order.
@@ -78,7 +80,7 @@ type shard struct {
 func newCluster(t *target, c common) *Cluster {
 	return &Cluster{
 		target: t, common: c, answers: newQueue(func(*broker.Event) int { return 1 }), replicas: newReplicas(t, c.keys, c.pubsub),
-		sums: sums{pending: make(map[uint64]*sum)}, moved: make(chan struct{}, 1), wanted: make(map[protocol.Topic]uint64),
+		sums: sums{pending: make(map[uint64]*sum)}, moved: make(chan struct{}, 1), wanted: make(map[protocol.Topic]uint64), begins: make(map[protocol.Topic]struct{}),
 		causes: make(map[string]error),
 	}
 }
@@ -156,7 +158,13 @@ func (c *Cluster) call(f func()) {
 	c.early = append(c.early, f)
 }
 
-func (c *Cluster) ownerLocked(t protocol.Topic) *shard { return c.view.owner[c.keys.slot(t)] }
+// ownerLocked returns the owner of a topic. It is nil if there is none, or no view yet.
+func (c *Cluster) ownerLocked(t protocol.Topic) *shard {
+	if c.view == nil {
+		return nil
+	}
+	return c.view.owner[c.keys.slot(t)]
+}
 
 // Publish implements broker.Broker.
 func (c *Cluster) Publish(p broker.Publish) {
@@ -170,15 +178,16 @@ func (c *Cluster) Publish(p broker.Publish) {
 }
 
 // Subscribe implements broker.Broker.
-func (c *Cluster) Subscribe(t protocol.Topic, token uint64) {
+func (c *Cluster) Subscribe(t protocol.Topic, token uint64, begin bool) {
 	c.calls.Lock()
 	defer c.calls.Unlock()
 	c.wanted[t] = token
-	if c.view == nil {
-		return
-	}
-	if s := c.ownerLocked(t); s != nil {
-		s.Subscribe(t, token)
+	delete(c.begins, t)
+	switch s := c.ownerLocked(t); {
+	case s != nil:
+		s.Subscribe(t, token, begin)
+	case begin:
+		c.begins[t] = struct{}{}
 	}
 }
 
@@ -187,9 +196,7 @@ func (c *Cluster) Unsubscribe(t protocol.Topic) {
 	c.calls.Lock()
 	defer c.calls.Unlock()
 	delete(c.wanted, t)
-	if c.view == nil {
-		return
-	}
+	delete(c.begins, t)
 	if s := c.ownerLocked(t); s != nil {
 		s.Unsubscribe(t)
 	}

@@ -177,7 +177,9 @@ func (c *Cluster) move(next, old *view) {
 			deaf = append(deaf, t)
 		}
 		if to != nil {
-			to.Subscribe(t, token)
+			_, begin := c.begins[t]
+			delete(c.begins, t)
+			to.Subscribe(t, token, begin)
 		}
 	}
 	for _, f := range c.early {

@@ -376,7 +376,7 @@ func TestClusterSlotComesBack(t *testing.T) {
 func TestClusterAbsent(t *testing.T) {
 	t.Parallel()
 	r := brokertest.Start(t, openBroker(t, Config{URL: "redis+cluster://127.0.0.1:1,127.0.0.1:2"}))
-	r.Subscribe(group, 7)
+	r.Subscribe(group, 7, false)
 	answer := r.Once(r.Message(group, 1, "m"))
 	if answer.Err == nil {
 		t.Errorf("%+v", answer)

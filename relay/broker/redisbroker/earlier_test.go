@@ -396,7 +396,7 @@ func TestWhileTheEarlierLayoutIsInUseNothingIsPublished(t *testing.T) {
 	probed := func(n int) { client.Set(t.Context(), "t:{edgerelay:probe}", fmt.Sprint("7-", n), 20*time.Second) }
 	probed(1)
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
-	r.Subscribe(group, 1)
+	r.Subscribe(group, 1, false)
 	state, from := awaitState(r, 0, true)
 	wantCause(t, r, state, upgradeAdvice)
 	for n := 2; n < 9; n++ {

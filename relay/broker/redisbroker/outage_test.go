@@ -181,7 +181,7 @@ func TestAbsentAtTheStart(t *testing.T) {
 	server := redistest.Start(t)
 	server.Kill()
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
-	r.Subscribe(group, 77)
+	r.Subscribe(group, 77, false)
 	awaitState(r, 0, true)
 	if answer := r.Once(r.Message(group, 1, "m")); answer.Err == nil {
 		t.Errorf("%+v", answer)
@@ -203,7 +203,7 @@ func TestOneBadKey(t *testing.T) {
 	key := keys("").record(bad)
 	server.Client().RPush(t.Context(), key, "no string")
 	from, token := r.Events(), uint64(1<<40)
-	r.Subscribe(bad, token)
+	r.Subscribe(bad, token, false)
 	failed := r.Broker.(*Broker).subscriber.metrics.failures.WithLabelValues("tops", string(single))
 	brokertest.Eventually(t, "it is tried", func() bool { return testutil.ToFloat64(failed) > 0 })
 	began := time.Now()
@@ -391,7 +391,7 @@ func TestManyTopicsResubscribed(t *testing.T) {
 	r := relayOn(t, server.URL)
 	const topics = 20_000
 	for i := range topics {
-		r.Subscribe(protocol.UserTopic(fmt.Sprint(i)), uint64(i))
+		r.Subscribe(protocol.UserTopic(fmt.Sprint(i)), uint64(i), false)
 	}
 	index := 0
 	all := func() {

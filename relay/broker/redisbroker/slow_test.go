@@ -148,7 +148,7 @@ func TestSubscribedOverASlowWay(t *testing.T) {
 		topics, index := manyTopics(500), slow.Events()
 		sayAll(t, other, topics, 1, 16<<10)
 		for i, topic := range topics {
-			slow.Subscribe(topic, uint64(1<<40+i))
+			slow.Subscribe(topic, uint64(1<<40+i), false)
 		}
 		for range topics {
 			var e broker.Subscribed
@@ -173,7 +173,7 @@ func TestManySubscribedOverASlowWay(t *testing.T) {
 		const topics = 7000
 		b := openBroker(t, Config{URL: way.url})
 		for i := range topics {
-			b.Subscribe(protocol.GroupTopic(fmt.Sprintf("%0*d", protocol.MaxID, i)), 1)
+			b.Subscribe(protocol.GroupTopic(fmt.Sprintf("%0*d", protocol.MaxID, i)), 1, false)
 		}
 		r, index := brokertest.Start(t, b), 0
 		for range topics {

@@ -31,8 +31,9 @@ type subscriber struct {
 
 	mu      sync.Mutex // guards the following
 	wanted  map[protocol.Topic]subscription
-	count   uint64 // the last generation that was given
-	counted int    // subscriptions that are now in the metrics
+	begins  map[protocol.Topic]struct{} // wanted topics whose epochs are to be begun
+	count   uint64                      // the last generation that was given
+	counted int                         // subscriptions that are now in the metrics
 	// The field order lists the topics whose changes the connection has not taken, the earliest
 	// change first. At the beginning of a connection, order lists all topics that are wanted then.
 	order []protocol.Topic
@@ -62,7 +63,7 @@ type probing struct {
 func newSubscriber(opt *redis.Options, c common, p probing, i *identifier, s *state, log *slog.Logger) *subscriber {
 	return &subscriber{
 		opt: opt, keys: c.keys, pubsub: c.pubsub, retention: c.retention, probing: p, realm: c.realm, foreigners: c.foreigners, identifier: i, epochs: c.epochs, state: s, metrics: c.metrics, log: log,
-		wanted: make(map[protocol.Topic]subscription), wake: make(chan struct{}, 1), probed: make(chan identity),
+		wanted: make(map[protocol.Topic]subscription), begins: make(map[protocol.Topic]struct{}), wake: make(chan struct{}, 1), probed: make(chan identity),
 	}
 }
 
@@ -76,10 +77,15 @@ func (s *subscriber) found(who identity) {
 	}
 }
 
-func (s *subscriber) subscribe(t protocol.Topic, token uint64) {
+func (s *subscriber) subscribe(t protocol.Topic, token uint64, begin bool) {
 	s.mu.Lock()
 	s.count++
 	s.wanted[t] = subscription{token, s.count}
+	if begin {
+		s.begins[t] = struct{}{}
+	} else {
+		delete(s.begins, t)
+	}
 	s.changeLocked(t)
 	s.mu.Unlock()
 	s.signal()
@@ -101,6 +107,7 @@ func (s *subscriber) again(t protocol.Topic, generation uint64) {
 func (s *subscriber) unsubscribe(t protocol.Topic) {
 	s.mu.Lock()
 	delete(s.wanted, t)
+	delete(s.begins, t)
 	s.changeLocked(t)
 	s.mu.Unlock()
 	s.signal()
@@ -150,6 +157,24 @@ func (s *subscriber) want(t protocol.Topic) subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.wanted[t]
+}
+
+// toBegin says which of some topics are to have their epochs begun.
+func (s *subscriber) toBegin(topics []protocol.Topic) []bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]bool, len(topics))
+	for i, t := range topics {
+		_, list[i] = s.begins[t]
+	}
+	return list
+}
+
+// begun makes sure that the epoch of t is not begun again, or not tried to be.
+func (s *subscriber) begun(t protocol.Topic) {
+	s.mu.Lock()
+	delete(s.begins, t)
+	s.mu.Unlock()
 }
 
 // The method named begin lists every wanted topic as changed, for a new connection. It returns the

@@ -37,6 +37,11 @@ type subscriberConn struct {
 	probed protocol.Topic            // topic whose probe channel the connection has subscribed to
 	memory []byte                    // memory of the last commands, to be reused
 
+	// The top reader owns the following fields. They describe the server that tops are read from,
+	// and are set before epochs are begun.
+	identity   identity
+	identified bool
+
 	server atomic.Pointer[connected] // nil before the connection is open
 
 	// inForce is set, with mu held, once all subscriptions that were wanted when the connection

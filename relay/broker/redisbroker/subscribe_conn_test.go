@@ -56,7 +56,7 @@ func (s *subscriberConn) pretend(t protocol.Topic, token uint64) (generation uin
 	if token == 0 {
 		s.subscriber.unsubscribe(t)
 	} else {
-		s.subscriber.subscribe(t, token)
+		s.subscriber.subscribe(t, token, false)
 	}
 	generation = s.subscriber.want(t).generation
 	s.expect([]expectation{{topic: t, generation: generation}})

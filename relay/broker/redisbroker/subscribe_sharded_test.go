@@ -92,14 +92,14 @@ func TestShardedCommandsHaveOneSlot(t *testing.T) {
 	s, _, lines := sharded(t)
 	const slots, each = 1000, 4
 	for i := range slots * each {
-		s.subscriber.subscribe(protocol.GroupTopic(fmt.Sprintf("{%d}%d", i%slots, i)), 1)
+		s.subscriber.subscribe(protocol.GroupTopic(fmt.Sprintf("{%d}%d", i%slots, i)), 1, false)
 	}
 	s.subscriber.begin()
 	s.follows(t)
 	const inTurns = commandTopics / 2
 	topic := func(i int) protocol.Topic { return protocol.GroupTopic(fmt.Sprintf("{%d}%d", i%2, slots*each+i)) }
 	for i := range inTurns {
-		s.subscriber.subscribe(topic(i), 1)
+		s.subscriber.subscribe(topic(i), 1, false)
 	}
 	s.follows(t)
 	for i := range inTurns {
@@ -139,7 +139,7 @@ func TestShardedCommandsHaveOneSlot(t *testing.T) {
 func TestMovedStandsForAllOfItsCommand(t *testing.T) {
 	s, told, _ := sharded(t)
 	for _, topic := range []protocol.Topic{near, beside, far} {
-		s.subscriber.subscribe(topic, 7)
+		s.subscriber.subscribe(topic, 7, false)
 	}
 	s.follows(t)
 	generations := []uint64{s.subscriber.want(near).generation, s.subscriber.want(beside).generation}
@@ -163,7 +163,7 @@ func TestMovedStandsForAllOfItsCommand(t *testing.T) {
 	if len(*told) != 2 || (*told)[1] != (broker.Subscribed{Topic: near, Token: 7}) {
 		t.Errorf("told %+v", *told)
 	}
-	s.subscriber.subscribe(far, 8)
+	s.subscriber.subscribe(far, 8, false)
 	s.follows(t)
 	if err := s.refused(replyError("NOPERM no")); err == nil {
 		t.Error("another error is taken")
@@ -179,7 +179,7 @@ func TestMovedStandsForAllOfItsCommand(t *testing.T) {
 // subscribed again. A confirmation for a topic that is not wanted must change nothing.
 func TestAnEndedSubscriptionIsDeaf(t *testing.T) {
 	s, told, _ := sharded(t)
-	s.subscriber.subscribe(near, 7)
+	s.subscriber.subscribe(near, 7, false)
 	s.follows(t)
 	first := s.subscriber.want(near).generation
 	s.replies(t, "+"+string(near), "-"+string(near), "-"+string(far))
@@ -209,13 +209,13 @@ func TestTheServerUnsubscribesBesideUs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, told, _ := sharded(t)
-			s.subscriber.subscribe(near, 7)
+			s.subscriber.subscribe(near, 7, false)
 			s.follows(t)
 			s.replies(t, "+"+string(near))
 			s.subscribed(near, s.subscriber.want(near).generation, standing{})
 			s.subscriber.unsubscribe(near)
 			s.follows(t)
-			s.subscriber.subscribe(far, 8)
+			s.subscriber.subscribe(far, 8, false)
 			s.follows(t)
 			s.replies(t, append(replies, "+"+string(far))...)
 			s.subscribed(far, s.subscriber.want(far).generation, standing{})
@@ -235,7 +235,7 @@ func TestTheServerUnsubscribesBesideUs(t *testing.T) {
 func TestAPingIsOfItsBatchAlone(t *testing.T) {
 	s, told, _ := sharded(t)
 	for _, topic := range []protocol.Topic{near, far} {
-		s.subscriber.subscribe(topic, 7)
+		s.subscriber.subscribe(topic, 7, false)
 		s.follows(t)
 		s.replies(t, "+"+string(topic))
 	}
@@ -243,7 +243,7 @@ func TestAPingIsOfItsBatchAlone(t *testing.T) {
 		s.subscriber.unsubscribe(topic)
 		s.follows(t)
 	}
-	s.subscriber.subscribe(far, 8)
+	s.subscriber.subscribe(far, 8, false)
 	s.follows(t)
 	s.replies(t, "-"+string(near), unsubscribedPing, "-"+string(far), unsubscribedPing, "+"+string(far))
 	if len(*told) > 0 || len(s.elsewhere) > 0 || len(s.expected) > 0 {
@@ -289,7 +289,7 @@ func TestEndedProbesAreHeardAgain(t *testing.T) {
 // sends bytes that are no reply. Only these bytes may end the connection.
 func TestReceivingGoesOnBehindMoved(t *testing.T) {
 	s, _, _ := sharded(t)
-	s.subscriber.subscribe(near, 7)
+	s.subscriber.subscribe(near, 7, false)
 	s.follows(t)
 	first := s.subscriber.want(near).generation
 	conn, server := net.Pipe()

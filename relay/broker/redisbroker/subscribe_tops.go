@@ -3,6 +3,7 @@ package redisbroker
 import (
 	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
@@ -91,43 +92,97 @@ func (s *subscriberConn) readBadAgain(topics []protocol.Topic, generations []uin
 // list, Redis failed. For a topic of the second list, the failure says nothing about other topics:
 // the key is elsewhere, is not permitted, or has a fault of its own. The last result is the pause
 // before the tops of the second list are read again.
+//
+// For a topic whose epoch is to be begun, begin.lua reads the top. If the script is refused, or if
+// another server than the expected one ran it, the top is read again at once, without the script.
 func (s *subscriberConn) readBatch(ctx context.Context, topics []protocol.Topic) (failed, bad []protocol.Topic, again time.Duration) {
 	generations := s.generations(topics)
-	s.metrics.commands.WithLabelValues("top").Add(float64(len(topics)))
 	s.metrics.pipelines.WithLabelValues("tops").Observe(float64(len(topics)))
-	s.tops.after(s.subscriber.state.outages.Load())
-	now, cmds := redis.NewTimeCmd(ctx, "time"), make([]*redis.StringCmd, len(topics))
-	send := []redis.Cmder{now}
-	for i, t := range topics {
-		cmds[i] = redis.NewStringCmd(ctx, "getrange", s.keys.record(t), 0, frontLength-1)
-		send = append(send, cmds[i])
+	if s.tops.after(s.subscriber.state.outages.Load()) {
+		s.identified = false
 	}
+	begins, err := s.mayBegin(ctx, topics)
+	if err != nil {
+		s.metrics.failures.WithLabelValues("tops", string(failureOf(err))).Inc()
+		return topics, nil, pauseMax
+	}
+	now, cmds, scripts := redis.NewTimeCmd(ctx, "time"), make([]redis.Cmder, len(topics), len(topics)+1), 0
+	for i, t := range topics {
+		if begins[i] {
+			cmds[i] = beginCmd(ctx, s.keys, s.subscriber.retention, t, s.identity.data, s.subscriber.epochs.Latest())
+			scripts++
+		} else {
+			cmds[i] = redis.NewStringCmd(ctx, "getrange", s.keys.record(t), 0, frontLength-1)
+		}
+	}
+	s.metrics.commands.WithLabelValues("begin").Add(float64(scripts))
+	s.metrics.commands.WithLabelValues("top").Add(float64(len(topics) - scripts))
 	asked := newWhoCmds(ctx) // its commands are behind the reads, as in asker.ask
-	pipeline(ctx, s.tops.get(), append(send, asked.cmds()...))
+	exec(ctx, s.tops.get(), append(cmds, now), asked.cmds())
 	who := s.subscriber.identifier.seenIn(asked)
+	if who != s.identity {
+		s.identified = false
+	}
 	again = pauseMax
 	for i, t := range topics {
-		err := cmp.Or(cmds[i].Err(), now.Err())
+		read, err := s.topIn(t, cmds[i], now, who)
 		if err != nil {
 			s.metrics.failures.WithLabelValues("tops", string(failureOf(err))).Inc()
-			switch {
-			case redirected(err):
-				s.subscriber.state.failed(err)
-				bad, again = append(bad, t), elsewherePause
-			case failureOf(err) == single:
-				bad = append(bad, t)
-			case failureOf(err) == forbidden:
-				s.subscriber.state.failed(err)
-				bad = append(bad, t)
-			default:
-				failed = append(failed, t)
-			}
-			continue
 		}
-		kept := s.subscriber.retention.of(t).positionMS()
-		s.subscribed(t, generations[i], standingIn(cmds[i].Val(), now.Val().UnixMilli(), kept, who))
+		switch {
+		case begins[i] && (err == nil && who != s.identity || err != nil && failureOf(err) != unreachable && !redirected(err)):
+			s.subscriber.begun(t)
+			s.readAgain([]protocol.Topic{t})
+			s.subscriber.state.suspect()
+		case err == nil:
+			s.subscribed(t, generations[i], read)
+		case redirected(err):
+			s.subscriber.state.failed(err)
+			bad, again = append(bad, t), elsewherePause
+		case failureOf(err) == single:
+			bad = append(bad, t)
+		case failureOf(err) == forbidden:
+			s.subscriber.state.failed(err)
+			bad = append(bad, t)
+		default:
+			failed = append(failed, t)
+		}
 	}
 	return failed, bad, again
+}
+
+// mayBegin says for which topics begin.lua is to be used. If it is to be used for some of them, and
+// the server's identity is not known yet, mayBegin asks for it. No epoch is begun while Redis is
+// known to refuse publications.
+func (s *subscriberConn) mayBegin(ctx context.Context, topics []protocol.Topic) (begins []bool, err error) {
+	begins = s.subscriber.toBegin(topics)
+	switch {
+	case !slices.Contains(begins, true):
+	case s.subscriber.state.cannotPublish() != nil:
+		clear(begins)
+	case !s.identified:
+		s.identity, err = s.subscriber.identifier.read(ctx, s.tops.get())
+		s.identified = err == nil
+	}
+	return begins, err
+}
+
+// topIn returns what the reply to a command of readBatch says about t. The argument now has the
+// server's time, and the argument who is the server's identity.
+func (s *subscriberConn) topIn(t protocol.Topic, cmd redis.Cmder, now *redis.TimeCmd, who identity) (standing, error) {
+	if cmd, ok := cmd.(*redis.Cmd); ok {
+		top, givers, err := begunIn(cmd)
+		read := standing{top: top, genuine: givenBy(givers, who)}
+		if top.Offset == 0 {
+			read.top, read.begun = protocol.Position{}, top.Epoch
+		}
+		return read, err
+	}
+	if err := cmp.Or(cmd.Err(), now.Err()); err != nil {
+		return standing{}, err
+	}
+	kept := s.subscriber.retention.of(t).positionMS()
+	return standingIn(cmd.(*redis.StringCmd).Val(), now.Val().UnixMilli(), kept, who), nil
 }
 
 // The method generations returns each topic's confirmed generation, or 0 if its top is not awaited.
@@ -157,6 +212,7 @@ func (s *subscriberConn) subscribed(t protocol.Topic, generation uint64, read st
 	if want.generation != generation {
 		return
 	}
+	s.subscriber.begun(t)
 	if read.top.Before(a.top) {
 		// The record that was read does not say which server gave a position of another epoch.
 		read.genuine = read.genuine && a.top.Epoch == max(read.top.Epoch, read.begun)

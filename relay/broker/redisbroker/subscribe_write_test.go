@@ -50,7 +50,7 @@ func TestWindow(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s, _ := newTestConn(t)
 			for i := range 2 * windowTopics {
-				s.subscriber.subscribe(protocol.GroupTopic(fmt.Sprintf("%0*d", c.nameLen, i)), 1)
+				s.subscriber.subscribe(protocol.GroupTopic(fmt.Sprintf("%0*d", c.nameLen, i)), 1, false)
 			}
 			s.subscriber.begin()
 			commands := commandsTo(t, s)
@@ -92,13 +92,13 @@ func TestChangesWhileTheFirstAreSent(t *testing.T) {
 	const topics = 10
 	list := manyTopics(topics)
 	for _, topic := range list {
-		s.subscriber.subscribe(topic, 1)
+		s.subscriber.subscribe(topic, 1, false)
 	}
 	s.subscriber.begin()
 	for token := range uint64(5) {
 		for _, topic := range list {
 			s.subscriber.unsubscribe(topic)
-			s.subscriber.subscribe(topic, token)
+			s.subscriber.subscribe(topic, token, false)
 		}
 	}
 	if n := len(s.subscriber.order); n > 2*topics {
