@@ -9,7 +9,8 @@ import (
 // Allow is a set of actions that a token permits on channels.
 type Allow uint8
 
-// The actions, by the words of the claim "caps".
+// The actions, by the words of the claim "caps". Relays let edges keep these values: never change
+// them.
 const (
 	AllowSubscribe Allow = 1 << iota // "sub": to subscribe
 	AllowPublish                     // "pub": to publish
