@@ -100,8 +100,8 @@ func TestP14_EachRuleCapCommandAndDialect(t *testing.T) {
 							}
 							n++
 						}
-						// The server subscribes the client to what the token names, and to nothing that
-						// caps permit.
+						// The server subscribes the client to what the token names, and to nothing
+						// that caps permit.
 						want := claim.named && !open && may(read, "sub", user, open, true) == "yes"
 						got := slices.ContainsFunc(connect.Terms.Topics, func(b dialect.Binding) bool { return b.Topic == "group:ann" })
 						if got != want {
@@ -109,7 +109,8 @@ func TestP14_EachRuleCapCommandAndDialect(t *testing.T) {
 						}
 					}
 				}
-				// The relay does not know whether an edge has asked a client of the chat for a token.
+				// The relay does not know whether an edge has asked a client of the chat for a
+				// token.
 				session := dialect.Session{ID: 8, Instance: protocol.Instance{1}, Endpoint: protocol.EndpointChannel, User: user}
 				for _, command := range []struct{ allow, line string }{
 					{"sub", `{"Method":"UserGroup","Group":"ann"}`},

@@ -8,9 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// This file ends memberships at the time that their keeps name, see dialect.Dialect.Ends. Edges know
-// nothing of that time. While an edge has no link, its members receive nothing, and the next relay
-// learns the keeps when the edge tells its tables.
+// This file ends memberships at the time that their keeps name, see dialect.Dialect.Ends. Edges
+// know nothing of that time. While an edge has no link, its members receive nothing, and the next
+// relay learns the keeps when the edge tells its tables.
 
 // ending is a membership that ends by itself.
 type ending struct {
@@ -70,8 +70,8 @@ func (j parting) do(r *Router, pieces int) (left int, done bool) {
 	return pieces, true
 }
 
-// endMembership ends a membership whose time has come. If it has to wait for frames about its topic,
-// it is put off by a second. If the link has no room, endMembership returns false.
+// endMembership ends a membership whose time has come. If it has to wait for frames about its
+// topic, it is put off by a second. If the link has no room, endMembership returns false.
 func (r *Router) endMembership(x *ending) bool {
 	s, f := x.session, x.follower
 	c, e := s.client(), s.edge

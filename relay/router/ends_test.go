@@ -25,8 +25,8 @@ func (rl *testRelay) noEnds() {
 	}
 }
 
-// TestAMembershipEndsAtItsTime binds a session to topics for several times. Each membership must end
-// at its time, and not before. The client must be told, and get no message after that.
+// TestAMembershipEndsAtItsTime binds a session to topics for several times. Each membership must
+// end at its time, and not before. The client must be told, and get no message after that.
 func TestAMembershipEndsAtItsTime(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
@@ -60,8 +60,8 @@ func TestAMembershipEndsAtItsTime(t *testing.T) {
 	w.done(e)
 }
 
-// TestAnExtendMovesTheEnd extends memberships. What is extended must go on until its new end. Only a
-// membership that ends by itself can be extended.
+// TestAnExtendMovesTheEnd extends memberships. What is extended must go on until its new end. Only
+// a membership that ends by itself can be extended.
 func TestAnExtendMovesTheEnd(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})

@@ -27,7 +27,7 @@ import (
 type way struct {
 	binding *frame   // Bind that was judged and waits at its follower; nil: none
 	saying  int      // number of publishes that were judged and are held
-	parked  []*frame // frames that wait, in number order; the first one is a Bind, an Unbind or an Extend
+	parked  []*frame // frames that wait, in number order; the first is a Bind, Unbind or Extend
 }
 
 // freed names a session and a topic. One of the session's frames on that topic was held, and is not

@@ -53,8 +53,8 @@ var (
 	errOtherChannel = token.Fault{Text: "its channel is not that of the command"}
 )
 
-// claimsOf judges the token of a command: a connect, a subscribe or one of the two refreshes. If the token is refused or cannot be judged
-// here, claimsOf logs the reason and returns an error.
+// claimsOf judges the token of a command: a connect, a subscribe or one of the two refreshes. If
+// the token is refused or cannot be judged here, claimsOf logs the reason and returns an error.
 func (d Dialect) claimsOf(s dialect.Session, now time.Time, c *Command) (token.Claims, error) {
 	judge := d.Tokens.Judge
 	if c.Method == Subscribe || c.Method == SubRefresh {
@@ -188,8 +188,8 @@ func (d Dialect) refresh(s dialect.Session, k keep, now time.Time, c *Command) d
 const askAgain = 5
 
 // subscriptionToken judges the token of a subscribe or of a sub_refresh. If the token is not good,
-// the second result is the command that the client's command has become. Otherwise the second result
-// is nil.
+// the second result is the command that the client's command has become. Otherwise the second
+// result is nil.
 func (d Dialect) subscriptionToken(s dialect.Session, now time.Time, c *Command) (until int64, end *dialect.Command) {
 	claims, err := d.claimsOf(s, now, c)
 	if err == nil {

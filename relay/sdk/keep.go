@@ -27,16 +27,16 @@ import (
 //	the caps; only with keepCaps
 //
 // Without caps the encoding has at most 1,923 bytes, since a token has at most token.MaxInfo bytes
-// of info and token.MaxChannels names. So it fits into link.MaxKeeps. With token.MaxCaps caps it may
-// be longer than that. The router then refuses the session.
+// of info and token.MaxChannels names. So it fits into link.MaxKeeps. With token.MaxCaps caps it
+// may be longer than that. The router then refuses the session.
 type keep struct {
 	info []byte // JSON that other clients may see; nil: none
 	// marks is a list of marks without separators, in ascending order. Each channel that the token
 	// names has one mark.
 	marks []byte
 	// caps is a list without separators, in the order of the token's claim. Each element has
-	// capSize bytes: token.Allow with capPrefix if the cap is for a prefix, the length of the prefix,
-	// and a mark of the name or of the prefix.
+	// capSize bytes: token.Allow with capPrefix if the cap is for a prefix, the length of the
+	// prefix, and a mark of the name or of the prefix.
 	caps []byte
 }
 
@@ -98,8 +98,8 @@ func newKeep(i protocol.Instance, c token.Claims) keep {
 }
 
 // permits reports whether the session's token permits an action on the channel. A channel that the
-// token names in its claims "channels" or "subs" is for all actions. For any other channel the first
-// cap that names it counts.
+// token names in its claims "channels" or "subs" is for all actions. For any other channel the
+// first cap that names it counts.
 func (k keep) permits(i protocol.Instance, name string, a token.Allow) bool {
 	if k.names(i, name) {
 		return true
@@ -194,8 +194,8 @@ const (
 	// server makes by itself need no keep: the membership in the channel of the session's user, and
 	// those in the channels that the session's token names.
 	serverSide = 1
-	// byToken is a membership that a subscribe has asked for with a token that ends. The end in Unix
-	// seconds follows, as a varint of encoding/binary.
+	// byToken is a membership that a subscribe has asked for with a token that ends. The end in
+	// Unix seconds follows, as a varint of encoding/binary.
 	byToken = 2
 )
 

@@ -71,10 +71,10 @@ func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) d
 // narrow their history. Nobody changes them.
 var plainTerms = dialect.Terms{Range: dialect.Range{Most: rules.AllKept}}
 
-// subscribe judges the token of the subscription, if there is one and the edge does not vouch for the
-// user. A good token permits the subscription where the rule asks for a token, and the membership
-// ends with it. The token permits nothing else. A token that is not good refuses the subscription,
-// even if the client may subscribe without one.
+// subscribe judges the token of the subscription, if there is one and the edge does not vouch for
+// the user. A good token permits the subscription where the rule asks for a token, and the
+// membership ends with it. The token permits nothing else. A token that is not good refuses the
+// subscription, even if the client may subscribe without one.
 func (d Dialect) subscribe(s dialect.Session, k keep, now time.Time, c *Command) dialect.Command {
 	v := d.verdict(s, c.Channel, rules.Read)
 	var until int64

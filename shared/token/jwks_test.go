@@ -32,9 +32,13 @@ func jwkOf(kid, name string, more ...any) map[string]any {
 	case *rsa.PublicKey:
 		m["kty"], m["n"], m["e"] = "RSA", b64(k.N.Bytes()), "AQAB"
 	case *ecdsa.PublicKey:
-		size := (k.Params().BitSize + 7) / 8
+		point, err := k.Bytes() // a byte that says its form, x and y
+		if err != nil {
+			panic(err)
+		}
+		size := len(point) / 2
 		m["kty"], m["crv"] = "EC", k.Params().Name
-		m["x"], m["y"] = b64(k.X.FillBytes(make([]byte, size))), b64(k.Y.FillBytes(make([]byte, size)))
+		m["x"], m["y"] = b64(point[1:1+size]), b64(point[1+size:])
 	case ed25519.PublicKey:
 		m["kty"], m["crv"], m["x"] = "OKP", "Ed25519", b64(k)
 	}

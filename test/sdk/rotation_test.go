@@ -92,8 +92,8 @@ func startWithProvider(t *testing.T, rules string, relays int) (*provider, *clus
 const roomRules = "user:* read=self write=any; room read=token write=any; * read=token write=token"
 
 // TestP14_ShortTokensOutliveRotations connects with a token of five seconds, and subscribes with
-// another one. The SDK refreshes both. The provider changes its key several times, and takes the old
-// key back at once. The connection and the subscription must not end, and no publication may be
+// another one. The SDK refreshes both. The provider changes its key several times, and takes the
+// old key back at once. The connection and the subscription must not end, and no publication may be
 // lost. The long form of the test takes ten minutes.
 func TestP14_ShortTokensOutliveRotations(t *testing.T) {
 	t.Parallel()
@@ -137,7 +137,8 @@ func TestP14_ShortTokensOutliveRotations(t *testing.T) {
 		}
 	}
 	ann.stood()
-	least := int32(lasts / (10 * time.Second)) // the SDK asks each five seconds, and a rotation adds some
+	// The SDK asks each five seconds. A rotation may add some.
+	least := int32(lasts / (10 * time.Second))
 	if n, m := asked.Load(), askedOfRoom.Load(); n < least || m < least || rotated < rotations {
 		t.Errorf("the SDK asked for %d and %d tokens, and %d keys were rotated", n, m, rotated)
 	}
@@ -198,9 +199,9 @@ func TestASubscriptionWhoseTokenEndsIsMadeAgain(t *testing.T) {
 	}
 }
 
-// TestP14_CapsAreNotStaleBehindACut narrows the caps of a client. Its refresh comes to a relay whose
-// answer never comes to the edge, since the relay is killed. The next relay must not go by the caps
-// of the last token.
+// TestP14_CapsAreNotStaleBehindACut narrows the caps of a client. Its refresh comes to a relay
+// whose answer never comes to the edge, since the relay is killed. The next relay must not go by
+// the caps of the last token.
 func TestP14_CapsAreNotStaleBehindACut(t *testing.T) {
 	t.Parallel()
 	p, e, relays := startWithProvider(t, roomRules, 2)

@@ -82,10 +82,9 @@ type Session struct {
 	Keep      []byte // the dialect's own bytes about the session, opaque to the router
 }
 
-// Loss says what becomes of a member that has lost messages, or whose membership has ended by itself.
-// Its membership ends, and the client is
-// sent Text. If Closes is set, the session is closed instead. The router may close the session even
-// if Closes is not set.
+// Loss says what becomes of a member that has lost messages, or whose membership has ended by
+// itself. Its membership ends, and the client is sent Text. If Closes is set, the session is closed
+// instead. The router may close the session even if Closes is not set.
 type Loss struct {
 	Closes bool
 	Text   []byte
