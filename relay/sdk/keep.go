@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/edgerelay/edgerelay/relay/rules"
-	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/shared/token"
 )
@@ -215,7 +214,7 @@ func untilOfKeep(b []byte) int64 {
 		return 0
 	}
 	until, size := binary.Uvarint(b[1:])
-	if size <= 0 || size != len(b)-1 || until == 0 || until > link.MaxUntil {
+	if size <= 0 || size != len(b)-1 || until == 0 || until>>40 > 0 {
 		return 1 // the membership ends at once
 	}
 	return int64(until)
