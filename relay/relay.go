@@ -86,14 +86,12 @@ func New(cfg Config, o Options) (*Relay, error) {
 	r.keys = tokens.Public
 	r.keys.Register(r.metrics, "edgerelay_relay_")
 	// The place of a dialect in this list is the link.Form of its texts, see router.New.
-	dialects := []dialect.Dialect{
-		chat.Dialect{StrictIDs: cfg.StrictIDs, Rules: cfg.permitted},
-		sdk.Dialect{
-			Tokens:   tokens,
-			Refusals: sdk.NewRefusals(r.log),
-			Rules:    cfg.permitted, StrictIDs: cfg.StrictIDs, Version: service.Version(),
-		},
+	clients := sdk.Dialect{
+		Tokens:   tokens,
+		Refusals: sdk.NewRefusals(r.log),
+		Rules:    cfg.permitted, StrictIDs: cfg.StrictIDs, Version: service.Version(),
 	}
+	dialects := []dialect.Dialect{chat.Dialect{StrictIDs: cfg.StrictIDs, Rules: cfg.permitted}, clients}
 	r.pump = router.NewPump(router.New(router.Config{
 		History: cfg.HistorySize, HistoryAge: cfg.HistoryAge, TopicRate: int(cfg.TopicRate),
 		Metrics: r.metrics, Log: r.log,
@@ -107,7 +105,7 @@ func New(cfg Config, o Options) (*Relay, error) {
 		SDK:      true,
 		Metrics:  r.metrics,
 		Log:      r.log,
-	}, feed{r.pump})
+	}, feed{r.pump, clients})
 	r.public = httpguard.NewServer(httpguard.Config{Handler: r.pages(), Name: "relay", Port: "public", Metrics: r.metrics, Log: r.log})
 	return r, nil
 }

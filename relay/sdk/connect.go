@@ -77,6 +77,17 @@ func (d Dialect) claimsOf(s dialect.Session, now time.Time, c *Command) (token.C
 	return claims, err
 }
 
+// VerifyAhead verifies the signature of the token in a client's line, if there is one, for the Parse
+// that follows. Any goroutine may call it. It does not block.
+func (d Dialect) VerifyAhead(line []byte) {
+	if d.Tokens.Public == nil || !bytes.Contains(line, []byte(`"token"`)) {
+		return
+	}
+	if c, err := Read(line); err == nil && c.Token != "" {
+		d.Tokens.VerifyAhead(c.Token)
+	}
+}
+
 // refusedToken returns the command that ends the session of a guest whose token is refused, or
 // cannot be judged here.
 func refusedToken(id uint32, err error) dialect.Command {

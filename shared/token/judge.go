@@ -3,10 +3,12 @@
 package token
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -145,28 +147,59 @@ func (j Judge) judge(text string, now time.Time, subscription bool) (Claims, err
 
 // verify returns the text of a token's claims if one of the keys has signed the token.
 func (j Judge) verify(text string) (claims []byte, err error) {
-	if len(text) > MaxBytes {
-		return nil, errLong
-	}
-	parts := strings.SplitN(text, ".", 4)
-	if len(parts) != 3 || strings.ContainsAny(text, "\r\n") { // base64 decoders skip line breaks
-		return nil, Fault{Text: malformed}
-	}
-	var decoded [3][]byte
-	for i, part := range parts {
-		if decoded[i], err = base64.RawURLEncoding.Strict().DecodeString(part); err != nil {
-			return nil, Fault{Text: malformed}
-		}
-	}
-	h, err := readHeader(decoded[0])
+	p, err := split(text)
 	if err != nil {
 		return nil, err
 	}
-	signed := text[:len(parts[0])+1+len(parts[1])]
-	if err := j.verifySignature(h, signed, decoded[2]); err != nil {
+	if err := j.verifySignature(&p); err != nil {
 		return nil, err
 	}
-	return decoded[1], nil
+	return p.claims, nil
+}
+
+// parts are the parts of a token. Nothing says yet that they are signed.
+type parts struct {
+	header    header
+	claims    []byte
+	signed    string // what the signature is for: the header and the claims, encoded
+	signature []byte
+}
+
+// split takes a token apart. Its errors are Faults.
+func split(text string) (p parts, err error) {
+	if len(text) > MaxBytes {
+		return p, errLong
+	}
+	encoded := strings.SplitN(text, ".", 4)
+	if len(encoded) != 3 || strings.ContainsAny(text, "\r\n") { // base64 decoders skip line breaks
+		return p, Fault{Text: malformed}
+	}
+	var decoded [3][]byte
+	for i, part := range encoded {
+		if decoded[i], err = base64.RawURLEncoding.Strict().DecodeString(part); err != nil {
+			return p, Fault{Text: malformed}
+		}
+	}
+	p = parts{claims: decoded[1], signed: text[:len(encoded[0])+1+len(encoded[1])], signature: decoded[2]}
+	p.header, err = readHeader(decoded[0])
+	return p, err
+}
+
+// sum returns a hash of the whole token.
+func (p *parts) sum() (sum [sha256.Size]byte) {
+	h := sha256.New()
+	io.WriteString(h, p.signed)
+	h.Write([]byte{'.'})
+	h.Write(p.signature)
+	h.Sum(sum[:0])
+	return sum
+}
+
+// signedByAny reports whether one of the keys has made the signature.
+func (p *parts) signedByAny(keys []publicKey) bool {
+	return slices.ContainsFunc(keys, func(k publicKey) bool {
+		return methods[p.header.alg].Verify(p.signed, p.signature, k.key) == nil
+	})
 }
 
 var (
@@ -177,16 +210,19 @@ var (
 
 // verifySignature returns nil if one of the keys has made the signature of a token. The algorithm
 // decides which keys are tried, and no key is tried for an algorithm of another kind.
-func (j Judge) verifySignature(h header, signed string, signature []byte) error {
+func (j Judge) verifySignature(p *parts) error {
+	h := p.header
 	if bySecret(h.alg) {
-		return j.verifyBySecret(h, signed, signature)
+		return j.verifyBySecret(h, p.signed, p.signature)
 	}
 	if j.Public == nil {
 		return Fault{Text: "its alg needs a public key, and none is set here"}
 	}
-	keys, known := j.Public.find(h)
-	for _, k := range keys {
-		if methods[h.alg].Verify(signed, signature, k.key) == nil {
+	all := j.Public.keys.Load()
+	keys, known := findIn(*all, h)
+	if len(keys) > 0 {
+		good, remembered := j.Public.ahead.recall(all, p.sum())
+		if good || !remembered && p.signedByAny(keys) {
 			return nil
 		}
 	}

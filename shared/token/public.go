@@ -19,6 +19,7 @@ type PublicKeys struct {
 	keys    atomic.Pointer[[]publicKey] // of all files and of the set
 	set     atomic.Pointer[SetState]
 	wanted  chan struct{} // from lookups to Run; never closed
+	ahead   ahead
 
 	// Owned by OpenKeys, and then by Run.
 	files   [][]publicKey // by file
@@ -237,7 +238,12 @@ func (p *PublicKeys) find(h header) (keys []publicKey, known bool) {
 	if p == nil {
 		return nil, false
 	}
-	for _, k := range *p.keys.Load() {
+	return findIn(*p.keys.Load(), h)
+}
+
+// findIn is find in the given list of keys.
+func findIn(all []publicKey, h header) (keys []publicKey, known bool) {
+	for _, k := range all {
 		switch {
 		case h.named && k.id == h.kid:
 			known = true
