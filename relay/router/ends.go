@@ -62,7 +62,13 @@ func (j parting) do(r *Router, pieces int) (left int, done bool) {
 		if pieces == 0 {
 			return 0, false
 		}
-		if !r.endMembership(t.ends[0]) {
+		x := heap.Pop(&t.ends).(*ending)
+		again, room := r.endMembership(x)
+		if again > 0 {
+			x.at = again
+			heap.Push(&t.ends, x)
+		}
+		if !room {
 			break
 		}
 	}
@@ -71,23 +77,20 @@ func (j parting) do(r *Router, pieces int) (left int, done bool) {
 }
 
 // endMembership ends a membership whose time has come. If it has to wait for frames about its
-// topic, it is put off by a second. If the link has no room, endMembership returns false.
-func (r *Router) endMembership(x *ending) bool {
+// topic, or for room in the link, the first result says when to try again, in Unix seconds.
+// Otherwise that is 0. The second result is false if the link has no room.
+func (r *Router) endMembership(x *ending) (again int64, room bool) {
 	s, f := x.session, x.follower
 	c, e := s.client(), s.edge
 	over := r.speaks(s).AfterEnd(f.topic.name)
 	switch {
 	case c.leaving || c.closing: // the session ends anyway
-		e.tables.unschedule(c, f)
 	case !r.room(e, len(over.Text)+len(over.Reason)):
-		return false
+		return x.at, false
 	case c.ways[f.topic.name].busy() || e.inbox.replaying():
-		if until := r.speaks(s).Ends(c.keepAt(f)) + endsWait; r.now.Unix() < until {
-			x.at = r.now.Unix() + 1
-			heap.Fix(&e.tables.ends, x.place)
-			return true
+		if r.now.Unix() < r.speaks(s).Ends(c.keepAt(f))+endsWait {
+			return r.now.Unix() + 1, true
 		}
-		e.tables.unschedule(c, f)
 		r.close(s, over.Code, over.Reason)
 	default:
 		r.tellFinished(s)
@@ -96,7 +99,7 @@ func (r *Router) endMembership(x *ending) bool {
 		r.send(e, link.Unbound{Session: s.id, Topic: f.topic.number, Text: over.Text}.Append)
 		r.unbind(s, f)
 	}
-	return true
+	return 0, true
 }
 
 // schedule notes when the membership at f ends. The argument is the membership in client.keeps.

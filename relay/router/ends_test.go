@@ -191,3 +191,29 @@ func TestManyMembershipsEndAtOnce(t *testing.T) {
 	w.relays[0].noEnds()
 	w.done(e)
 }
+
+// TestAnEndWaitsForRoom lets memberships end while the edge's link has no room. They must end when
+// it has room again, in any number.
+func TestAnEndWaitsForRoom(t *testing.T) {
+	w, e := serving(t, 1)
+	const sessions = 100
+	for id := range uint64(sessions) {
+		e.tellClient(link.Client{ID: id + 1, Confirmed: true, User: fmt.Sprint(id)})
+		e.say(id+1, "bind 1 x "+w.in(5*time.Second))
+	}
+	w.settle()
+	clear(e.received)
+	e.stuck = 8 << 20
+	w.wait(7 * time.Second)
+	w.wait(time.Second)
+	if len(e.received) > 0 {
+		t.Errorf("%d sessions were told without room", len(e.received))
+	}
+	e.stuck = 0
+	w.wait(time.Second)
+	for id := range uint64(sessions) {
+		e.saw(id+1, "x over")
+	}
+	w.relays[0].noEnds()
+	w.done(e)
+}

@@ -77,8 +77,8 @@ func (d Dialect) claimsOf(s dialect.Session, now time.Time, c *Command) (token.C
 	return claims, err
 }
 
-// VerifyAhead verifies the signature of the token in a client's line, if there is one, for the Parse
-// that follows. Any goroutine may call it. It does not block.
+// VerifyAhead verifies the signature of the token in a client's line, if there is one, for the
+// Parse that follows. Any goroutine may call it. It does not block.
 func (d Dialect) VerifyAhead(line []byte) {
 	if d.Tokens.Public == nil || !bytes.Contains(line, []byte(`"token"`)) {
 		return

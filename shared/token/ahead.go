@@ -6,8 +6,8 @@ import (
 )
 
 // ahead remembers whether signatures are good, for those who judge the same tokens soon after. It
-// knows tokens by a hash. What it remembers holds for one list of public keys, and is forgotten when
-// the keys change.
+// knows tokens by a hash. What it remembers holds for one list of public keys, and is forgotten
+// when the keys change.
 type ahead struct {
 	mu   sync.Mutex
 	keys *[]publicKey // the list for which the rest holds
