@@ -13,13 +13,14 @@ func (f *Feed) OnDrained(say func(link.Drained)) {
 	f.drained = say
 }
 
-// replyLocked handles the text of an Answer, a Bound or a Confirmed, which the link of f has
-// brought. If the parameter answer is true, replyLocked queues the text for the client. A text that
-// is a long answer counts in the queue's bound for long answers. If a long answer is not queued,
-// replyLocked says Drained at once. The Feed f is nil if there is no link. h.mu must be held.
+// replyLocked handles the text of an Answer, an Answered, a Bound or a Confirmed, which the link of
+// f has brought. If the parameter answer is true, replyLocked queues the text for the client. A
+// text that is a long answer counts in the queue's bound for long answers. If a long answer is not
+// queued, replyLocked says Drained at once. The Feed f is nil if there is no link. h.mu must be
+// held.
 func (h *Hub) replyLocked(f *Feed, session uint64, text []byte, answer bool) {
 	s := h.sessions[session]
-	if len(text) <= link.LongAnswer || s != nil && s.sdk == nil {
+	if !link.IsLong(text) || s != nil && s.sdk == nil {
 		if s != nil && answer {
 			h.answerLocked(s, text)
 		}

@@ -154,20 +154,33 @@ func (f *Feed) Topic(n link.TopicNumber) {
 // numbers on all links but the newest. The publications up to the position that the topic had come
 // again, for members to come. h.mu must be held.
 func (h *Hub) backLocked(t *topic, at protocol.Position) {
-	if h.again == nil {
-		h.again = map[*topic]protocol.Position{}
-	}
-	h.again[t] = t.position
+	h.noteAgainLocked(t)
 	h.moveLocked(t, at)
 	h.muteOlderLocked(t)
 }
 
-// comesAgainLocked reports whether the publication at the given position of t was dropped, for want
-// of members, before the topic went back: see backLocked. h.mu must be held.
+// maxAgain bounds the topics in Hub.again.
+const maxAgain = 4096
+
+// noteAgainLocked notes the position of a topic that goes back, or is removed and may be given an
+// earlier position when it is made again. h.mu must be held.
+func (h *Hub) noteAgainLocked(t *topic) {
+	if len(h.again) >= maxAgain || t.position.IsZero() || t.position.IsUnplaced() {
+		return
+	}
+	if h.again == nil {
+		h.again = map[protocol.Topic]protocol.Position{}
+	}
+	h.again[t.name] = t.position
+}
+
+// comesAgainLocked reports whether the publication at the given position of t has come before, to
+// members that have left since. It may then come again, for members that have come since. h.mu must
+// be held.
 func (h *Hub) comesAgainLocked(t *topic, at protocol.Position) bool {
-	last, back := h.again[t]
+	last, back := h.again[t.name]
 	if back && last.Before(at) {
-		delete(h.again, t)
+		delete(h.again, t.name)
 		return false
 	}
 	return back

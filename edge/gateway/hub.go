@@ -48,8 +48,9 @@ type Hub struct {
 	// late has the members that lack what their topic's other members have had. It has no entry for
 	// a topic without such members.
 	late map[*topic]map[*Session]*lateMember
-	// again has topics that have gone back, and the positions that they had before: backLocked.
-	again   map[*topic]protocol.Position
+	// again has topics that have gone back, or that were removed, and the positions that they had
+	// before: see comesAgainLocked.
+	again   map[protocol.Topic]protocol.Position
 	live    int         // sessions that are not dead
 	opening int         // sessions whose Upstream.Open or OpenClient has not returned
 	digest  link.Digest // digest of the tables; its field Heard stays zero
@@ -277,7 +278,11 @@ type membership struct {
 func (h *Hub) tidyLocked(t *topic) {
 	if t.numbers == 0 && len(t.members) == 0 {
 		delete(h.topics, t.name)
-		delete(h.again, t)
+		if h.given.aftermath() {
+			h.noteAgainLocked(t)
+		} else {
+			h.again = nil // it is of use only in an aftermath
+		}
 		h.metrics.topics.Dec()
 	}
 }

@@ -79,6 +79,32 @@ func TestAnOlderLinkDoesNotLeaveAHole(t *testing.T) {
 	}
 }
 
+// TestATopicThatIsMadeAgainBringsWhatCameBefore removes a topic after an epoch has changed, and
+// makes it again at an earlier position, as a relay does that hears later than others. A member
+// that comes then must get the publications behind that position, although the edge has seen their
+// ids.
+func TestATopicThatIsMadeAgainBringsWhatCameBefore(t *testing.T) {
+	m := newMoving(t, pos(1, 5))
+	m.older.Down()
+	giveAt(m.newer, pos(2, 1), 101)
+	giveAt(m.newer, pos(2, 2), 102)
+	giveAt(m.newer, pos(2, 3), 103)
+	for _, s := range []*Session{m.chat, m.sdk} {
+		m.newer.Left(link.Left{Session: s.info.ID, Topic: 1}, false)
+	}
+	m.newer.Untopic(link.Untopic{ID: 1})
+	if m.topics["all"] != nil {
+		t.Fatal("the topic was not removed")
+	}
+	m.newer.Topic(link.TopicNumber{ID: 1, Topic: "all", Position: pos(2, 1)})
+	s := m.bound(m.newer, pos(2, 1))
+	giveAt(m.newer, pos(2, 2), 102)
+	giveAt(m.newer, pos(2, 3), 103)
+	giveAt(m.newer, pos(2, 4), 104)
+	giveAt(m.newer, pos(2, 5), 102) // published once more
+	wantTexts(t, s, "2", "3", "4")
+}
+
 // TestALateMemberFollowsAcrossEpochs binds a session in an epoch that the topic has left. It must
 // get the publications of both epochs in order.
 func TestALateMemberFollowsAcrossEpochs(t *testing.T) {

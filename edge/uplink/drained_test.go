@@ -85,31 +85,35 @@ func TestDrainedIsSentOnItsLink(t *testing.T) {
 	}
 }
 
-// TestARepeatedLongAnswerIsDrainedAtOnce brings the same answer twice. The second time it is not
-// passed on, and Drained must be said of it.
+// TestARepeatedLongAnswerIsDrainedAtOnce brings the same answer twice, be it an Answer or an
+// Answered. The second time it is not passed on, and Drained must be said of it.
 func TestARepeatedLongAnswerIsDrainedAtOnce(t *testing.T) {
 	hub := &fakeHub{comparable: true}
 	s := NewLinks(LinksConfig{}, hub)
 	l := NewLink(s, link.FeatureSDK, func() {})
 	enrolled(t, s, link.Client{ID: 1})
 	s.Open(link.Session{ID: 2, User: "2"})
-	for id := range uint64(2) {
-		s.Accept(id+1, []byte("a"))
-		s.Accept(id+1, []byte("b"))
+	for number := range uint64(5) {
+		s.Accept(number%2+1, []byte("a"))
 	}
 	sentDrained(t, l)
 	long, short := bytes.Repeat([]byte("x"), link.LongAnswer+1), bytes.Repeat([]byte("x"), link.LongAnswer)
-	for _, a := range []link.Answer{{Number: 1, Session: 1, Text: long}, {Number: 2, Session: 1, Text: short}, {Number: 3, Session: 2, Text: long}} {
-		for try := range 2 {
-			if err := take(l, a); err != nil {
+	drained := fmt.Sprintf("[{1 %d}]", len(long))
+	for i, c := range []struct {
+		answer appender
+		again  string // what is sent when the answer comes again
+	}{
+		{link.Answer{Number: 1, Session: 1, Text: long}, drained},
+		{link.Answer{Number: 2, Session: 2, Text: long}, "[]"}, // a session of the chat
+		{link.Answer{Number: 3, Session: 1, Text: short}, "[]"},
+		{link.Answered{Number: 5, Session: 1, Text: long}, drained},
+	} {
+		for _, want := range []string{"[]", c.again} {
+			if err := take(l, c.answer); err != nil {
 				t.Fatal(err)
 			}
-			want := "[]"
-			if try == 1 && a.Number == 1 {
-				want = fmt.Sprintf("[{1 %d}]", len(long))
-			}
 			if got := fmt.Sprint(sentDrained(t, l)); got != want {
-				t.Errorf("number %d, try %d: sent %s, want %s", a.Number, try, got, want)
+				t.Errorf("answer %d: sent %s, want %s", i, got, want)
 			}
 		}
 	}

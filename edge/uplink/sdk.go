@@ -135,8 +135,4 @@ func (l *Link) handleClose(f link.Close) {
 	l.feed.Close(f)
 }
 
-func (l *Link) handleAnswered(f link.Answered) {
-	if l.answer(f.Number, true) {
-		l.links.handler.Answer(link.Answer(f))
-	}
-}
+func (l *Link) handleAnswered(f link.Answered) { l.pass(link.Answer(f), true) }

@@ -99,10 +99,14 @@ func (l *Link) answer(number uint64, grants bool) bool {
 	return first
 }
 
-func (l *Link) handleAnswer(f link.Answer) {
-	if l.answer(f.Number, false) {
+func (l *Link) handleAnswer(f link.Answer) { l.pass(f, false) }
+
+// pass passes an Answer on, or an Answered, which grants its message. If the message was answered
+// before, the text is dropped.
+func (l *Link) pass(f link.Answer, grants bool) {
+	if l.answer(f.Number, grants) {
 		l.links.handler.Answer(f)
-	} else if len(f.Text) > link.LongAnswer && l.isClient(f.Session) {
+	} else if link.IsLong(f.Text) && l.isClient(f.Session) {
 		l.sayDrained(link.Drained{Session: f.Session, Bytes: uint64(len(f.Text))})
 	}
 }

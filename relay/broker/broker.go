@@ -185,9 +185,9 @@ type Subscribed struct {
 	// Genuine says of Top, or of Begun, what History.Genuine says of History.Top. It may be false
 	// although it would be true in a History.
 	Genuine bool
-	// Begun is the epoch that was decided by Begin or Subscribe, if Top is zero. It is 0 if no epoch is decided. It
-	// is also 0 if another server has decided the epoch, since the next publication is then to
-	// begin a later epoch.
+	// Begun is the epoch that was decided by Begin or Subscribe, if Top is zero. It is 0 if no
+	// epoch is decided. It is also 0 if another server has decided the epoch, since the next
+	// publication is then to begin a later epoch.
 	Begun uint64
 }
 

@@ -33,11 +33,12 @@ type buffer struct {
 	bytes   int  // bytes in chunks, and in the batch that is being written
 	taken   int  // bytes in the batch that is being written
 	wasFull bool // the link is not writable until fill reports it drained
+	wanted  int  // fill reports when fewer bytes are queued; 0: nobody waits for that
 	over    bool // frames that would exceed limit closed the buffer
 	closed  bool
 }
 
-func newBuffer(size int) buffer { return buffer{full: size / 16, limit: hardLimit * size} }
+func newBuffer(size int) buffer { return buffer{full: size / 2, limit: hardLimit * size} }
 
 // append copies whole frames. It returns false when the buffer is closed. Frames that would exceed
 // the limit close the buffer.
@@ -77,7 +78,7 @@ func (b *buffer) put(frames []byte) {
 // The method named fill moves queued chunks to the end of batch and returns the batch. It takes the
 // first chunk in any case, and further ones while the batch stays within chunkSize bytes. The
 // chunks of the previous call now count as written. The result drained says that the link has
-// become writable again.
+// become writable again, or that its queue has become as short as shorter was told.
 func (b *buffer) fill(batch []byte) (_ []byte, drained bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -95,11 +96,20 @@ func (b *buffer) fill(batch []byte) (_ []byte, drained bool) {
 	if len(b.chunks) == 0 && cap(b.chunks) > keepChunks {
 		b.chunks = nil
 	}
-	drained = b.wasFull && b.bytes < b.full
-	if drained {
-		b.wasFull = false
+	if b.wasFull && b.bytes < b.full {
+		b.wasFull, drained = false, true
+	}
+	if b.bytes < b.wanted {
+		b.wanted, drained = 0, true
 	}
 	return batch, drained
+}
+
+// shorter makes fill report once when fewer than n bytes are queued.
+func (b *buffer) shorter(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wanted = n
 }
 
 func (b *buffer) queued() int {

@@ -94,6 +94,25 @@ func TestBufferWritable(t *testing.T) {
 	}
 }
 
+// TestBufferShorter asks once to be told when few bytes are queued. The call of fill that leaves
+// fewer must report it, and no later one.
+func TestBufferShorter(t *testing.T) {
+	b := buffer{full: 1 << 20, limit: 1 << 30}
+	frame := link.Answer{Text: make([]byte, chunkSize-20)}.Append(nil)
+	for range 2 {
+		for range 5 {
+			b.append(frame)
+		}
+		b.shorter(2 * len(frame))
+		for b.queued() > 0 {
+			before := b.queued()
+			if _, drained := b.fill(nil); drained != (b.queued() < 2*len(frame) && before >= 2*len(frame)) {
+				t.Errorf("with %d bytes, and %d before: %v", b.queued(), before, drained)
+			}
+		}
+	}
+}
+
 // awake is a Conn whose method Wake does nothing. Its other methods must not be called.
 type awake struct{ Conn }
 

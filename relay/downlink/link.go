@@ -91,6 +91,9 @@ func (l *Link) SDK() bool { return l.conn.Features()&link.FeatureSDK != 0 }
 // Queued returns how many bytes are appended and not known to be written to the connection.
 func (l *Link) Queued() int { return l.out.queued() }
 
+// Shorter asks for one call of Writable when fewer than n bytes are queued.
+func (l *Link) Shorter(n int) { l.out.shorter(n) }
+
 // Append copies whole frames into the queue. After Close it queues nothing. If the queue would
 // exceed 16 times Config.Buffer, Append closes the link with CodeLimit.
 func (l *Link) Append(frames []byte) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/chat"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -291,4 +292,47 @@ func TestP15_ARefusedPublishIsNotAnsweredAsPublished(t *testing.T) {
 		}
 		w.done(e)
 	}
+}
+
+// TestP15_AReplayThatMayBePublishedIsNotRefusedForGood loses the answers to two publishes. One of
+// them is a member's, since its client subscribes before it. The next relay refuses the subscribe,
+// or its rules refuse the other publish. Both publishes are published, so neither may be told that
+// it is not permitted. The same commands are refused when they come for the first time.
+func TestP15_AReplayThatMayBePublishedIsNotRefusedForGood(t *testing.T) {
+	w := newWorld(t, 0)
+	here := w.addSpeaking(Config{}, speakers()...)
+	there := w.addSpeaking(Config{}, chat.Dialect{}, lines{most: 1, forbids: true})
+	e := w.edge("a")
+	e.linkTo(here)
+	for id := uint64(1); id <= 2; id++ {
+		e.tellClient(link.Client{ID: id, Confirmed: true, User: fmt.Sprint("u", id)})
+		e.say(id, "bind 1 y")
+	}
+	w.settle()
+	e.saw(1, "1 done")
+	e.saw(2, "1 done")
+	e.deaf = true
+	e.say(1, "bind 2 x")
+	e.say(1, "tell 3 x Hello")
+	e.say(1, "say 4 z Hello")
+	w.settle()
+	if n := len(here.broker.published); n != 2 {
+		t.Fatalf("%d messages are published", n)
+	}
+	w.kill(here)
+	e.linkTo(there)
+	w.settle()
+	e.say(2, "tell 3 x Hello")
+	e.say(2, "say 4 z Hello")
+	w.settle()
+	for id, want := range map[uint64][]string{
+		1: {"2 many-topics", "3 unsure", "4 unsure"},
+		2: {"3 not-member", "4 forbidden"},
+	} {
+		if got := slices.Sorted(slices.Values(e.received[id])); !slices.Equal(got, want) {
+			t.Errorf("client %d: got %q, want %q", id, got, want)
+		}
+		delete(e.received, id)
+	}
+	w.done(e)
 }

@@ -38,10 +38,19 @@ type pending struct {
 const (
 	maxAnswers     = 64 << 20
 	maxUserAnswers = 4 << 20
+	// answersShare is a divisor: a user may have 1/answersShare of what all other users leave free
+	// of maxAnswers. So users who take nothing leave room for others, and most for short answers.
+	answersShare = 4
 )
 
-// room reports whether there is room for an answer of the given size among all answers.
-func (a *answers) room(size int) bool { return a.bytes+size <= maxAnswers }
+// room reports whether there is room for an answer of the given size to a user among all answers.
+func (a *answers) room(user string, size int) bool {
+	of := 0
+	if u := a.users[user]; u != nil {
+		of = u.bytes
+	}
+	return of+size <= (maxAnswers-(a.bytes-of))/answersShare
+}
 
 // roomOf reports whether there is room for an answer of the given size among those of a user.
 func (a *answers) roomOf(user string, size int) bool {
@@ -61,11 +70,19 @@ func (a *answers) user(user string) *userAnswers {
 	return u
 }
 
+// reply sends the edge of s an Answer, an Answered, a Bound or a Confirmed, which has a text for
+// the client of s. It counts the text if that is a long answer.
+func (r *Router) reply(s *session, text []byte, frame func([]byte) []byte) {
+	s.edge.answers.answered(s, text)
+	r.send(s.edge, frame)
+}
+
 // answered counts an answer that is sent to a session, if it is a long answer.
-func (a *answers) answered(s *session, size int) {
-	if size <= link.LongAnswer || s.client() == nil || !s.edge.outbox.ready {
+func (a *answers) answered(s *session, text []byte) {
+	if !link.IsLong(text) || s.client() == nil || !s.edge.outbox.ready {
 		return
 	}
+	size := len(text)
 	if a.pending == nil {
 		a.pending = make(map[uint64]pending)
 	}
@@ -169,11 +186,12 @@ func (j answering) do(r *Router, pieces int) (left int, done bool) {
 }
 
 // tryWaiting tries the frames of a list again, until answersTried of them still have to wait there.
-// It stops when the step has made as many answers as it may.
+// It stops when the step has made as many answers as it may. While the broker is away it tries all,
+// since no answer has publications then.
 func (r *Router) tryWaiting(list *binders) {
 	for refused := 0; refused < answersTried && list.first != nil; {
 		fr := list.first
-		if r.told >= toldMost {
+		if r.told >= toldMost && !r.outage.away {
 			r.answerNext(fr.session.edge)
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/edgerelay/edgerelay/relay/chat"
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
@@ -169,21 +170,23 @@ func TestP11_LongAnswersOfAnEdgeAreBounded(t *testing.T) {
 	for id := uint64(1); id <= clients; id++ {
 		served += len(s.e.received[id])
 	}
-	if bytes := served * 1_000_400; served == clients || bytes > maxAnswers || bytes < maxAnswers-1_100_000 {
+	if bytes := served * 1_000_400; served == clients || bytes > maxAnswers || bytes < maxAnswers-answersShare*1_100_000 {
 		t.Errorf("%d answers came", served)
 	}
 	// Histories count too, and each user has one.
-	for id := uint64(clients + 1); id <= clients+8; id++ {
+	// They come until a quarter of what is left has no room for one more.
+	for id := uint64(clients + 1); id <= clients+16; id++ {
 		s.e.tellClient(link.Client{ID: id, Confirmed: true, User: fmt.Sprint("u", id)})
 		s.say(id, "history 1 big most=1000 limit=25")
 	}
 	s.settle()
-	if a := s.rl.router.directory.edges[s.e.instance].answers; a.bytes > maxAnswers || a.bytes < maxAnswers-300_000 {
-		t.Errorf("%d bytes under way", a.bytes)
+	left := maxAnswers - s.rl.router.directory.edges[s.e.instance].answers.bytes
+	if most := answersShare * maxRange; left >= most || left < most-maxRange {
+		t.Errorf("%d bytes are left", left)
 	}
 	s.e.drain()
 	s.settle()
-	for id := uint64(1); id <= clients+8; id++ {
+	for id := uint64(1); id <= clients+16; id++ {
 		if got := s.e.received[id]; len(got) != 1 {
 			t.Errorf("client %d got %.80q", id, got)
 		}
@@ -267,4 +270,71 @@ func TestP11_AFullLinkTakesNoAnswers(t *testing.T) {
 		s.saw(id+1, "1 done A-200 1:m1 2:m2 3:m3")
 	}
 	s.finish()
+}
+
+// TestP11_EveryLongAnswerCounts brings long texts in each kind of answer: in an Answer to a
+// publish, in one that refuses, in a Bound, in a Confirmed, and in an Answered while the broker is
+// away. The relay must count each of them, as the edge does, and nothing may be left when all are
+// drained.
+func TestP11_EveryLongAnswerCounts(t *testing.T) {
+	w := newWorld(t, 0)
+	s := &resumes{world: w, rl: w.addSpeaking(Config{}, chat.Dialect{}, lines{most: 8, pads: link.LongAnswer + 1})}
+	s.e = w.edge("a")
+	s.e.linkTo(s.rl)
+	s.e.undrained = new([]link.Drained)
+	s.come(1)
+	s.e.guest(2)
+	commands := []string{"bind 1 x", "say 2 x Hello", "tell 3 y refused"}
+	for i, command := range commands {
+		s.e.say(1, command)
+		s.settle()
+		s.underway((i + 1) * (link.LongAnswer + 1))
+	}
+	s.e.say(2, "connect 1 u2 0 keep z")
+	s.settle()
+	s.underway(4 * (link.LongAnswer + 1))
+	s.rl.leave(false)
+	s.settle()
+	s.e.say(1, "say 4 x Hello")
+	s.settle()
+	s.underway(5 * (link.LongAnswer + 1))
+	s.rl.comeBack()
+	s.settle()
+	s.wait(paceFor)
+	s.e.drain()
+	s.settle()
+	s.underway(0)
+}
+
+// TestP7_UsersWhoTakeNothingLeaveRoom fills the room for long answers of an edge with as many
+// answers as 30 users get. None of them takes anything. A newcomer's resume and its history, which
+// are long answers but not of the longest, must be answered at once.
+func TestP7_UsersWhoTakeNothingLeaveRoom(t *testing.T) {
+	s := resuming(t, Config{Outgoing: 1 << 30})
+	s.e.undrained = new([]link.Drained)
+	text := strings.Repeat("m", 10_000)
+	for range 100 {
+		s.publishText("big", text)
+	}
+	s.settle()
+	for id := uint64(100); id < 250; id++ {
+		s.e.tellClient(link.Client{ID: id, Confirmed: true, User: fmt.Sprint("u", id/5)})
+		s.say(id, "bind 1 big k most=1000 since=A-0")
+	}
+	s.settle()
+	served := 0
+	for id := uint64(100); id < 250; id++ {
+		served += len(s.e.received[id])
+	}
+	if served < 55 || served == 150 {
+		t.Errorf("%d answers came", served)
+	}
+	s.come(1)
+	s.say(1, "bind 1 big k most=1000 since=A-70")
+	s.settle()
+	s.say(1, "history 2 big most=1000 limit=20")
+	s.settle()
+	if got := s.e.received[1]; len(got) != 2 || !strings.Contains(got[0], " recovered ") {
+		t.Errorf("the newcomer got %.80q", got)
+	}
 }

@@ -188,16 +188,16 @@ func (r *Router) bindNow(fr *frame, places []dialect.Place) {
 	r.bind(s, f)
 	r.setKeep(s, f, b.Keep)
 	text := r.verdict(fr, dialect.Verdict{Places: places})
-	s.edge.answers.answered(s, len(text))
-	r.send(s.edge, link.Bound{
+	r.reply(s, text, link.Bound{
 		Number: fr.number, Session: s.id, Topic: f.topic.number, Keep: b.Keep, Position: places[0].At, Text: text,
 	}.Append)
 	r.finish(fr)
 }
 
-// bindLate is called for a Bind when bindWait or more has passed since the Bind came. If the Bind
-// waits at its follower, bindLate refuses it. If the Bind is still parked, bindLate only sets
-// frame.late. When the turn of the Bind comes, it is then bound at once or refused.
+// bindLate is called for a Bind when bindWait or more has passed since the Bind came, and for a
+// Confirm when placeWait has passed. If a Bind waits at its follower, bindLate refuses it. If the
+// Bind is still parked, bindLate only sets frame.late. When the turn of the Bind comes, it is then
+// bound at once or refused.
 //
 // While a Bind waits at its follower, its session may publish as a member. So bindLate refuses the
 // Bind only when these publishes are finished or granted. Otherwise a replay of such a publish

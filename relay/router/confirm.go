@@ -21,7 +21,6 @@ func (r *Router) confirm(fr *frame, places []dialect.Place) {
 		confirmed.Channels = append(confirmed.Channels, link.Channel{Topic: f.topic.number, Keep: b.Keep, Position: places[i].At})
 	}
 	confirmed.Text = r.verdict(fr, dialect.Verdict{Places: places})
-	s.edge.answers.answered(s, len(confirmed.Text))
-	r.send(s.edge, confirmed.Append)
+	r.reply(s, confirmed.Text, confirmed.Append)
 	r.finish(fr)
 }

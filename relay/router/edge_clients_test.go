@@ -153,7 +153,7 @@ func (e *testEdge) giveOne(id uint64, except string, texts []link.Rendering) {
 // drainLater counts a text for a client. If it is a long answer, the relay is told Drained at once,
 // or later by drain if e.undrained is not nil.
 func (e *testEdge) drainLater(session uint64, text []byte) {
-	if _, client := e.clients[session]; !client || len(text) <= link.LongAnswer {
+	if _, client := e.clients[session]; !client || !link.IsLong(text) {
 		return
 	}
 	d := link.Drained{Session: session, Bytes: uint64(len(text))}

@@ -267,6 +267,7 @@ func (e *testEdge) answerOnce(f link.Joined) {
 		e.answered[f.Number] = true
 		e.received[f.Session] = append(e.received[f.Session], string(f.Text))
 	}
+	e.drainLater(f.Session, f.Text)
 	e.grant(f.Number)
 }
 

@@ -112,6 +112,9 @@ func (l *testLink) Queued() int {
 	return l.edge.stuck
 }
 
+// Shorter does nothing: in the tests lookAgain goes on.
+func (l *testLink) Shorter(int) {}
+
 func (l *testLink) String() string { return l.edge.node }
 
 func (l *testLink) Close(code link.Code, text string) {

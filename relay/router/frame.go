@@ -29,7 +29,7 @@ type frame struct {
 
 	end     bool // true: the session's end; false: a command
 	held    bool // later frames of its session may wait for it
-	late    bool // a Bind or a Confirm that has waited for bindWait
+	late    bool // a Bind that has waited for bindWait, or a Confirm that has for placeWait
 	doubted bool // it is being looked up, see lookup.go
 	stage   frameStage
 	effect  frameEffect
@@ -203,6 +203,9 @@ func (r *Router) judge(fr *frame) {
 			return
 		}
 		r.finish(fr)
+	case fr.refused() && fr.mayBePublished():
+		r.m.dropped("unsure", 1)
+		r.deny(fr, dialect.Verdict{Reason: dialect.Unsure})
 	case fr.refused():
 		r.answer(fr, []byte(fr.command.Text))
 		r.finish(fr)
@@ -258,7 +261,7 @@ func (r *Router) memberOf(s *session, t protocol.Topic) bool {
 
 // answer sends a client the answer to its frame. The edge passes the answer on once.
 func (r *Router) answer(fr *frame, text []byte) {
-	r.send(fr.session.edge, link.Answer{Number: fr.number, Session: fr.session.id, Text: text}.Append)
+	r.reply(fr.session, text, link.Answer{Number: fr.number, Session: fr.session.id, Text: text}.Append)
 }
 
 // verdict turns the router's verdict on a frame into the text for the frame's client.
@@ -304,7 +307,8 @@ func (r *Router) grant(fr *frame) {
 	r.free(fr)
 	fr.effect = effectGranted
 	if fr.command.Answered {
-		r.send(fr.session.edge, link.Answered{Number: fr.number, Session: fr.session.id, Text: r.doneText(fr)}.Append)
+		text := r.doneText(fr)
+		r.reply(fr.session, text, link.Answered{Number: fr.number, Session: fr.session.id, Text: text}.Append)
 	} else {
 		r.send(fr.session.edge, link.Granted{First: fr.number, Last: fr.number}.Append)
 	}

@@ -26,7 +26,8 @@ type Received struct {
 	Frames []any
 }
 
-// Writable tells that a link whose outgoing buffer was full has room again.
+// Writable tells that a link whose outgoing buffer was full has room again, or that the buffer is
+// as short as Link.Shorter was told.
 type Writable struct{ Link Link }
 
 // Disconnected tells that a link has ended. LastReceived is when the last byte came on the link.
@@ -100,6 +101,9 @@ type Link interface {
 	// Queued returns the number of bytes that were appended and are not written to the connection
 	// yet.
 	Queued() int
+	// Shorter asks for the input Writable when fewer than n bytes are queued, once. If that is so
+	// already, the input comes after the next Append, or not at all.
+	Shorter(n int)
 	// Close begins to end the link. The queued frames are sent first, for about a second at most,
 	// and then Bye. The input Disconnected follows.
 	Close(code link.Code, text string)

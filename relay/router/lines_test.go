@@ -1,6 +1,7 @@
 package router
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -35,8 +36,10 @@ import (
 // topic's history, the answer goes on with the place, with "recovered" if that is so, and with the
 // offsets and texts of publications. The places of a connect are divided by semicolons.
 type lines struct {
-	most  int  // result of MaxTopics
-	shows bool // publications are rendered with their positions
+	most    int  // result of MaxTopics
+	shows   bool // publications are rendered with their positions
+	forbids bool // the rules refuse "say" with the answer "forbidden"
+	pads    int  // answers have at least this many bytes
 }
 
 var _ dialect.Dialect = lines{}
@@ -58,7 +61,7 @@ func (lines) Check(s dialect.Session) error {
 
 func (lines) Topics(dst []protocol.Topic, _ dialect.Session) []protocol.Topic { return dst }
 
-func (lines) Parse(s dialect.Session, _ time.Time, frame []byte, _ bool) dialect.Command {
+func (l lines) Parse(s dialect.Session, _ time.Time, frame []byte, _ bool) dialect.Command {
 	words := strings.Split(string(frame), " ")
 	word := func(i int) string {
 		if i < len(words) {
@@ -103,6 +106,9 @@ func (lines) Parse(s dialect.Session, _ time.Time, frame []byte, _ bool) dialect
 	default:
 		c = dialect.Command{Text: word(1) + " done"}
 	}
+	if l.forbids && words[0] == "say" {
+		c = dialect.Command{Tag: c.Tag, Text: word(1) + " forbidden", Answered: true}
+	}
 	if !s.Confirmed && c.Verb != dialect.Confirm && c.Verb != dialect.Close {
 		return dialect.Command{Verb: dialect.Close, Text: "not-confirmed", Terms: &dialect.Terms{Code: 3501}}
 	}
@@ -143,7 +149,7 @@ var reasons = [dialect.Reasons]string{
 	"already", "late", "unsure", "many-keeps", "unrecoverable",
 }
 
-func (lines) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) []byte {
+func (l lines) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) []byte {
 	b := fmt.Appendf(nil, "%d %s", c.Tag, reasons[v.Reason])
 	kept := slices.ContainsFunc(v.Places, func(p dialect.Place) bool { return p.Kept })
 	for i, p := range v.Places {
@@ -161,7 +167,7 @@ func (lines) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) []
 			b = append(append(b, ' '), m.Text...)
 		}
 	}
-	return b
+	return append(b, bytes.Repeat([]byte("."), max(l.pads-len(b), 0))...)
 }
 
 func (l lines) Render(b []byte, t protocol.Topic, at protocol.Position, p *protocol.Content) (text []byte, except string) {

@@ -31,6 +31,11 @@ func (fr *frame) doubtful() bool {
 	return fr.again && fr.command.Answered && fr.effect < effectGranted
 }
 
+// mayBePublished reports whether a frame that this relay refuses may have been published on an
+// earlier link. A refusal for good would not be true then. Frames of the chat do not count, since
+// they are not answered when they are published.
+func (fr *frame) mayBePublished() bool { return fr.doubtful() && fr.session.client() != nil }
+
 // doubt begins to look up a frame.
 func (r *Router) doubt(fr *frame) {
 	fr.doubted = true

@@ -224,13 +224,18 @@ func (r *Router) nonMember(fr *frame) {
 }
 
 // refuse answers a non-member's frame. The answer to a leave, or to any message of a client of an
-// SDK, is NotMember. A message of the chat is to a group. If the group has members at this relay,
-// the answer is NotMember. If the group has no members here and the broker is away, the answer is
-// Undecided. If the group has no members here and the broker is not away, the broker counts the
-// group's subscribers. Router.counted then sends the answer.
+// SDK, is NotMember. But if such a message is a replay, the answer is Unsure: the session may have
+// been a member on an earlier link, and then the message may be published. A message of the chat is
+// to a group. If the group has members at this relay, the answer is NotMember. If the group has no
+// members here and the broker is away, the answer is Undecided. If the group has no members here
+// and the broker is not away, the broker counts the group's subscribers. Router.counted then sends
+// the answer.
 func (r *Router) refuse(fr *frame) {
 	t := r.directory.topics[fr.topic()]
 	switch {
+	case fr.mayBePublished():
+		r.m.dropped("unsure", 1)
+		r.refuseAs(fr, dialect.Unsure)
 	case t != nil && t.populated() || fr.command.Verb == dialect.Leave || fr.session.client() != nil:
 		// Clients of SDKs are not told whether a topic has other members. So their answer needs no
 		// count, and must not wait for one either. If a later subscribe took effect during that

@@ -80,8 +80,12 @@ func (r *Router) room(e *edge, size int) bool {
 func (r *Router) roomToAnswer(e *edge) bool {
 	e.outbox.waiting()
 	r.touch(e) // so that flush clears outbox.sampled
-	if n := e.outbox.queued; n == 0 || n < r.cfg.Outgoing/16 {
+	short := r.cfg.Outgoing / 16
+	if n := e.outbox.queued; n == 0 || n < short {
 		return true
+	}
+	if e.outbox.link != nil {
+		e.outbox.link.Shorter(short)
 	}
 	r.lookAgain(e)
 	return false

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
@@ -8,9 +9,11 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// past has publications of a topic that are older than its tail. They are read from history for
-// clients that come back. All clients that come back to the topic at about the same time share one
-// past.
+// past has a topic's publications from some position on. It begins with those of the topic's tail,
+// and takes in what is published. Older ones are read from history for clients that come back, page
+// by page, from the newest to the oldest. So a client waits only for the pages that it needs, also
+// while another client waits for older ones. All clients that come back to the topic at about the
+// same time share one past.
 type past struct {
 	known    bool // the fields from, to and items say something
 	from, to protocol.Position
@@ -19,14 +22,17 @@ type past struct {
 	cut      bool                // the publications up to past.from cannot be had
 	asked    bool                // a page of history is asked for
 	looking  bool                // of that page, only the top is needed
+	// The page that is asked for begins after this position. It is zero if the past has begun anew
+	// since, or if no page is asked for.
+	after protocol.Position
+	step  uint64 // number of publications that the next page should have
 }
-
-// The past begins pastEarlier publications before the position of the first client that asks. The
-// next clients may have seen a little less than the first one.
-const pastEarlier = 64
 
 // pastsAtOnce bounds the pages that are asked for at once, for the pasts of all topics.
 const pastsAtOnce = 64
+
+// pageGuess is how many bytes each page that is asked for counts in advance. Few pages have more.
+const pageGuess = 128 << 10
 
 // pastMost bounds the texts in the past of one topic, in bytes.
 const pastMost = maxMissed
@@ -38,33 +44,33 @@ const pastMost = maxMissed
 func (r *Router) recall(t *topic, since, at protocol.Position) (pubs []dialect.Published, ok bool, wait *binders) {
 	c := r.comeback(t)
 	p := &c.past
+	if !p.known || p.to.Before(t.tailFrom()) {
+		r.beginPast(c)
+	}
+	r.keepTail(c) // a frame may be bound before heardMore is called for the newest publication
 	switch {
-	case p.asked:
-		return nil, false, &c.waiting
-	case p.from.Epoch == since.Epoch && !since.Before(p.from):
-		if p.to.Before(t.tailFrom()) {
-			r.askPast(c)
-			return nil, false, &c.waiting
-		}
-		r.keepTail(c)
-		if since.Before(p.from) { // keepTail has dropped items that are asked for
-			return nil, false, nil
-		}
+	case !since.Before(p.from):
 		i, j := p.index(since), p.index(at)
 		return p.items[i:j:j], true, nil
-	case p.cut && since.Before(p.from):
+	case p.cut || p.from.Epoch != since.Epoch:
 		return nil, false, nil
+	case !p.asked:
+		r.askPast(c)
 	}
-	earlier := uint64(pastEarlier)
-	// A further reading begins at least twice as far back as the client has asked for.
-	if p.known {
-		earlier = max(earlier, at.Offset-since.Offset)
+	return nil, false, c.deeper(since)
+}
+
+// deeper returns the list in which to wait until the past reaches back to a position. Frames whose
+// positions are near each other share a list. So no frame is tried again for each page.
+func (c *comeback) deeper(since protocol.Position) *binders {
+	if c.deep == nil {
+		c.deep = make(map[uint64]*binders)
 	}
-	r.pasts.drop(c)
-	start := protocol.Position{Epoch: since.Epoch, Offset: since.Offset - min(since.Offset, earlier)}
-	p.known, p.from, p.to = true, start, start
-	r.askPast(c)
-	return nil, false, &c.waiting
+	depth := since.Offset / broker.PageSize
+	if c.deep[depth] == nil {
+		c.deep[depth] = &binders{}
+	}
+	return c.deep[depth]
 }
 
 // index returns the number of items up to a position.
@@ -78,12 +84,18 @@ func (p *past) index(at protocol.Position) int {
 	return i
 }
 
-// keepTail adds the publications of the topic's tail to its past. The past must reach the tail. So
-// a busy topic's past stays whole while many clients come back, although the tail soon drops these
-// publications.
+// beginPast makes the past of c that of the topic's tail alone.
+func (r *Router) beginPast(c *comeback) {
+	r.pasts.drop(c)
+	p, from := &c.past, c.topic.tailFrom()
+	p.known, p.from, p.to, p.step = true, from, from, broker.PageSize
+}
+
+// keepTail adds the newest publications of the topic's tail to its past. It is called for each
+// publication. So the past stays whole, although the tail soon drops these publications.
 func (r *Router) keepTail(c *comeback) {
 	p, t := &c.past, c.topic
-	if !p.to.Before(t.top) { // history may have more than this relay has heard
+	if !p.known || !p.to.Before(t.top) || p.to.Before(t.tailFrom()) {
 		return
 	}
 	n := len(p.items)
@@ -95,28 +107,47 @@ func (r *Router) keepTail(c *comeback) {
 	r.boundPast(c)
 }
 
-// boundPast drops the oldest items of a past that has more than pastMost. Then it drops pasts of
-// other topics, if all pasts together are too large.
+// boundPast keeps the past of c, and all pasts together, within their bounds. If all together are
+// too large, it drops pasts that nobody waits for. If that does not suffice, the past of c loses
+// its oldest items. Whoever needs them is told that nothing was recovered.
 func (r *Router) boundPast(c *comeback) {
-	p := &c.past
-	for p.bytes > pastMost {
+	p, most := &c.past, r.pastsMost()
+	r.pasts.bound(most+max(p.bytes-pastMost, 0), c)
+	for p.bytes > pastMost || r.pasts.bytes > most && len(p.items) > 0 {
 		p.from, p.cut = p.items[0].Position, true
 		r.pasts.grow(c, -len(p.items[0].Text))
+		p.items[0] = dialect.Published{}
 		p.items = p.items[1:]
 	}
-	r.pasts.bound(r.cfg.TailBytes/4, c)
 }
 
-// askPast asks for the page of history after past.to. If too many pages are asked for, c waits for
-// its turn.
+// pastsMost returns the bound of the texts in all pasts together, in bytes.
+func (r *Router) pastsMost() int { return max(r.cfg.TailBytes/4, pastMost) }
+
+// mayAskPast reports whether it is the turn of c to ask for a page. While pasts that are in use
+// take half of their bound, a past of which nothing was read waits. So those that are being read
+// have the other half for their further pages.
+func (r *Router) mayAskPast(c *comeback) bool {
+	q := &r.pasts
+	if q.asked == 0 || q.asked < pastsAtOnce && len(c.past.items) > 0 {
+		return true
+	}
+	most := r.pastsMost()/2 - (q.asked+1)*pageGuess
+	q.bound(most, c)
+	return q.asked < pastsAtOnce && q.bytes <= most
+}
+
+// askPast asks for the page of history that ends at past.from, or makes c wait for its turn.
 func (r *Router) askPast(c *comeback) {
-	c.past.asked = true
-	if r.pasts.asked >= pastsAtOnce {
+	p := &c.past
+	p.asked = true
+	if !r.mayAskPast(c) {
 		r.pasts.waiting = append(r.pasts.waiting, c)
 		return
 	}
 	r.pasts.asked++
-	r.brk.ReadHistory(c.topic.name, c.past.to, r.requests.ask(c))
+	p.after = protocol.Position{Epoch: p.from.Epoch, Offset: p.from.Offset - min(p.from.Offset, p.step)}
+	r.brk.ReadHistory(c.topic.name, p.after, r.requests.ask(c))
 }
 
 // pasts bounds the pasts of all topics together.
@@ -174,7 +205,7 @@ func (q *pasts) grow(c *comeback, bytes int) {
 func (q *pasts) bound(most int, now *comeback) {
 	for c := q.first; c != nil && q.bytes > most; {
 		next := c.next
-		if c != now && !c.past.asked && c.waiting.first == nil {
+		if c != now && !c.past.asked && !c.awaited() {
 			q.drop(c)
 		}
 		c = next
@@ -188,19 +219,11 @@ func (q *pasts) drop(c *comeback) {
 	c.past = past{asked: c.past.asked, looking: c.past.looking}
 }
 
-// skip makes a past begin after a position. What is before it cannot be had.
-func (q *pasts) skip(c *comeback, at protocol.Position) {
-	q.grow(c, -c.past.bytes)
-	p := &c.past
-	p.items = nil
-	p.known, p.cut, p.from, p.to = true, true, at, at
-}
-
 // recalled takes a page of history that askPast or look has asked for.
 func (r *Router) recalled(c *comeback, ev broker.History) {
 	p, t := &c.past, c.topic
-	looking := p.looking
-	p.asked, p.looking = false, false
+	looking, after := p.looking, p.after
+	p.asked, p.looking, p.after = false, false, protocol.Position{}
 	if !looking {
 		r.pasts.asked--
 		defer r.nextPast()
@@ -216,68 +239,105 @@ func (r *Router) recalled(c *comeback, ev broker.History) {
 		if ev.Genuine && ev.Top.Epoch == t.top.Epoch && !ev.Top.Before(t.top) {
 			t.vouched = t.top.Epoch
 		}
-		r.wake(c)
-		return
-	case !ev.Genuine:
-		r.pasts.skip(c, t.top)
-		r.wake(c)
-		return
+	case after.IsZero() || p.cut: // the page is not needed any more
+	case !ev.Genuine: // the publications here may be others than those that clients had
+		r.beginPast(c)
+		p.cut = true
+	default:
+		r.takePast(c, ev, after)
+		r.boundPast(c)
 	}
-	was, from := p.to, p.from
-	r.takePast(c, ev)
-	r.boundPast(c)
-	if first := t.tailFrom(); p.to.Before(first) && c.waiting.first != nil {
-		switch {
-		case was == p.to:
-			r.pasts.skip(c, first) // the broker has lost what comes before the tail
-		case from == p.from:
-			r.askPast(c)
-			return
-		}
-		// Otherwise the past begins later than before. For some of the frames that wait, the past
-		// may now begin too late. These frames need no further page. The other frames ask for the
-		// next page again.
-	}
-	r.wake(c)
+	r.reach(c)
 }
 
-// takePast adds the publications of a page to a past. If there is a hole before the tail, the past
-// begins behind it.
-func (r *Router) takePast(c *comeback, ev broker.History) {
-	p, first := &c.past, c.topic.tailFrom()
-	for i := range ev.Publications {
-		pub := &ev.Publications[i]
-		if _, hole := missing(p.to, pub.Position); hole || pub.Position.Epoch != p.to.Epoch {
-			if !p.to.Before(first) {
-				return // the tail has what follows, or this relay has not heard of it yet
-			}
-			r.pasts.skip(c, protocol.Position{Epoch: pub.Position.Epoch, Offset: pub.Position.Offset - 1})
-		}
-		p.items = append(p.items, r.past(pub.Position, &pub.Content))
-		r.pasts.grow(c, len(p.items[len(p.items)-1].Text))
-		p.to = pub.Position
+// takePast puts those publications of a page before the items of a past that end at past.from and
+// have no hole. The page begins after the given position.
+func (r *Router) takePast(c *comeback, ev broker.History, after protocol.Position) {
+	p, pubs := &c.past, ev.Publications
+	end := len(pubs)
+	for end > 0 && p.from.Before(pubs[end-1].Position) {
+		end--
 	}
-	if !p.to.Before(first) {
+	begin, from := end, p.from
+	for begin > 0 && pubs[begin-1].Position == from && from.Offset > 0 {
+		begin--
+		from.Offset--
+	}
+	switch {
+	case begin == end && p.step > 1 && ev.More && ev.Through.Before(p.from):
+		// The publications are long, so the page ends before past.from.
+		p.step = max(uint64(len(pubs)/2), 1)
+		return
+	case begin == end:
+		p.cut = true
 		return
 	}
-	if p.to.Before(ev.Through) { // the last entries of the page could not be read
-		r.pasts.skip(c, ev.Through)
+	items := make([]dialect.Published, 0, end-begin)
+	for i := begin; i < end; i++ {
+		pub := r.past(pubs[i].Position, &pubs[i].Content)
+		items = append(items, pub)
+		r.pasts.grow(c, len(pub.Text))
 	}
-	if !ev.More && p.to.Before(ev.Top) { // history ends before the topic's top
-		r.pasts.skip(c, ev.Top)
+	p.items = slices.Insert(p.items, 0, items...)
+	p.from, p.cut = from, after.Before(from)
+}
+
+// reach tries those frames again to which the past of c reaches back now. If it can reach no
+// further, it tries all. If others need more, it asks for the next page.
+func (r *Router) reach(c *comeback) {
+	p, deeper := &c.past, false
+	for _, depth := range slices.Backward(slices.Sorted(maps.Keys(c.deep))) {
+		switch list := c.deep[depth]; {
+		case !p.cut && p.known && depth < p.from.Offset/broker.PageSize && list.first != nil:
+			deeper = true
+		default:
+			c.rise(depth)
+		}
+	}
+	if c.waiting.first != nil {
+		r.wake(c)
+	}
+	if deeper && !p.asked {
+		r.askPast(c)
 	}
 }
 
-// nextPast asks for the pages that have waited for their turn.
+// rise moves the frames of a list in comeback.deep to comeback.waiting.
+func (c *comeback) rise(depth uint64) {
+	for list := c.deep[depth]; list.first != nil; {
+		fr := list.first
+		list.remove(fr)
+		c.waiting.add(fr)
+	}
+	if delete(c.deep, depth); len(c.deep) == 0 {
+		c.deep = nil // a map does not shrink
+	}
+}
+
+// awaited reports whether frames wait at c.
+func (c *comeback) awaited() bool {
+	if c.waiting.first != nil {
+		return true
+	}
+	for _, list := range c.deep {
+		if list.first != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// nextPast asks for pages that have waited for their turn.
 func (r *Router) nextPast() {
 	q := &r.pasts
-	for q.asked < pastsAtOnce && len(q.waiting) > 0 {
+	for len(q.waiting) > 0 && r.mayAskPast(q.waiting[0]) {
 		c := q.waiting[0]
 		if q.waiting = q.waiting[1:]; len(q.waiting) == 0 {
 			q.waiting = nil
 		}
+		c.past.asked = false
 		if r.comebacks[c.topic] == c {
-			r.askPast(c)
+			r.reach(c)
 		}
 	}
 }

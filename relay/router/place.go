@@ -2,6 +2,7 @@ package router
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -22,10 +23,11 @@ const maxMissed = 1 << 20
 // forgotten once it was not needed for comebackAge.
 type comeback struct {
 	topic   *topic
-	waiting binders       // frames that wait for the broker's answer, or for the topic's top
-	waking  *waking       // the job that tries these frames again; nil: none
-	hearing bool          // some of the frames wait for the topic's next publication
-	looked  time.Duration // Router.clock when the broker last told the top in comeback.top
+	waiting binders             // frames that wait for the broker's answer, or for the topic's top
+	deep    map[uint64]*binders // frames that wait for the past to reach back, see deeper
+	waking  *waking             // the job that tries these frames again; nil: none
+	hearing bool                // some of the frames wait for the topic's next publication
+	looked  time.Duration       // Router.clock when the broker last told the top in comeback.top
 	top     protocol.Position
 	past    past
 	used    time.Duration // Router.clock when the comeback was last needed
@@ -61,7 +63,7 @@ func (r *Router) comeback(t *topic) *comeback {
 // the given time.
 func (r *Router) retire(c *comeback, after time.Duration) {
 	r.after(after, func() {
-		if idle := r.clock - c.used; c.waiting.first != nil || idle < comebackAge {
+		if idle := r.clock - c.used; c.awaited() || idle < comebackAge {
 			r.retire(c, max(comebackAge-idle, askAgainAfter))
 		} else {
 			r.forgetComeback(c.topic)
@@ -362,26 +364,39 @@ func (r *Router) mayMake(fr *frame, name protocol.Topic) bool {
 // while it fails.
 const beginsMost = 3
 
-// wakeLater tries the frames that wait at c again, after a pause.
+// wakeLater tries all frames that wait at c again, after a pause.
 func (r *Router) wakeLater(c *comeback) {
-	r.after(askAgainAfter, func() { r.wake(c) })
+	r.after(askAgainAfter, func() { r.wakeAll(c) })
 }
 
-// wakeTopic tries the frames that wait for a place in t again.
+// wakeTopic tries all frames that wait for a place in t again.
 func (r *Router) wakeTopic(t *topic) {
 	if c := r.comebacks[t]; c != nil {
-		r.wake(c)
+		r.wakeAll(c)
 	}
+}
+
+// wakeAll tries all frames that wait at c again, in a job.
+func (r *Router) wakeAll(c *comeback) {
+	for _, depth := range slices.Sorted(maps.Keys(c.deep)) {
+		c.rise(depth)
+	}
+	r.wake(c)
 }
 
 // heardMore is called when a publication of t has come.
 func (r *Router) heardMore(t *topic) {
-	if c := r.comebacks[t]; c != nil && c.hearing {
+	c := r.comebacks[t]
+	if c == nil {
+		return
+	}
+	r.keepTail(c)
+	if c.hearing {
 		r.wake(c)
 	}
 }
 
-// wake tries the frames that wait at c again, in a job.
+// wake tries the frames of comeback.waiting again, in a job.
 func (r *Router) wake(c *comeback) {
 	c.hearing = false
 	if c.waiting.first == nil {
@@ -435,7 +450,7 @@ func (r *Router) mayAnswer(e *edge, user string, size int) *binders {
 		return nil
 	case long && !a.roomOf(user, size):
 		return &a.user(user).waiting
-	case long && !a.room(size) || !r.roomToAnswer(e):
+	case long && !a.room(user, size) || !r.roomToAnswer(e):
 		return &a.waiting
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
-	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -52,7 +51,7 @@ func (r *Router) rangeOn(e *edge) {
 		fr := g.frame
 		if fr.effect < effectFinished && !r.outage.away {
 			size := (a.reading + 1) * maxRange
-			if !a.roomOf(fr.session.user, size) {
+			if user := fr.session.user; !a.roomOf(user, size) || !a.room(user, size) {
 				i++
 				continue
 			}
@@ -191,8 +190,7 @@ func (r *Router) answerRange(g *ranging) {
 		slices.Reverse(g.pubs)
 	}
 	text := r.verdict(fr, dialect.Verdict{Places: []dialect.Place{{Kept: true, At: g.top, Missed: g.pubs}}})
-	fr.session.edge.answers.answered(fr.session, len(text))
-	r.send(fr.session.edge, link.Answer{Number: fr.number, Session: fr.session.id, Text: text}.Append)
+	r.answer(fr, text)
 	r.finish(fr)
 	r.endRange(g)
 }

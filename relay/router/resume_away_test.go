@@ -15,8 +15,8 @@ func (s *resumes) waitsNowhere() {
 	s.t.Helper()
 	r := s.rl.router
 	for t, c := range r.comebacks {
-		if c.waiting.first != nil {
-			s.t.Errorf("number %d waits at topic %s", c.waiting.first.number, t.name)
+		if c.awaited() {
+			s.t.Errorf("frames wait at topic %s: %+v", t.name, c)
 		}
 	}
 	for _, e := range r.directory.edges {
@@ -230,10 +230,10 @@ func TestP11_WhileRedisIsAwayNothingIsRecovered(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_WhileRedisTakesNothingNothingIsRecovered makes publishes fail while the subscriptions
-// stay in force. That counts as away. So nothing may be recovered, no epoch may be begun, and all
-// clients must be bound at once.
-func TestP11_WhileRedisTakesNothingNothingIsRecovered(t *testing.T) {
+// TestP11_WhileRedisTakesNothingItIsNotAsked makes publishes fail while the subscriptions stay in
+// force. That counts as away. So nothing may be read, no epoch may be begun, and all clients must
+// be bound at once. Nothing is recovered, though the tail may have it, and goes on.
+func TestP11_WhileRedisTakesNothingItIsNotAsked(t *testing.T) {
 	s := resuming(t, Config{}, 1, 2)
 	s.stay()
 	s.publish("x", 10)
@@ -244,6 +244,13 @@ func TestP11_WhileRedisTakesNothingNothingIsRecovered(t *testing.T) {
 	s.settle()
 	s.resume(3, "A-9", "1 done A-10")
 	s.resume(4, "A-10", "1 done A-10")
+	s.publish("x", 90)
+	for id := uint64(3); id <= 4; id++ {
+		delete(s.e.received, id)
+	}
+	s.resume(6, "A-36", "1 done A-100")
+	s.resume(7, "A-35", "1 done A-100")
+	s.resume(8, "A-101", "1 done A-100")
 	s.say(2, "bind 1 silent k most=5")
 	s.settle()
 	s.saw(2, "1 done 0-0")
@@ -255,12 +262,12 @@ func TestP11_WhileRedisTakesNothingNothingIsRecovered(t *testing.T) {
 	}
 	s.rl.accept()
 	s.settle()
-	s.resume(5, "A-9", "1 done A-10 recovered 10:m10")
+	s.resume(5, "A-9", missedTo("A-100", 10, 100))
 	s.finish()
 }
 
 // TestP11_ALateConnectIsConfirmedWithoutPublications connects a client of a user who has no room
-// for long answers. When the connect has waited for bindWait, it must be confirmed without
+// for long answers. When the connect has waited for placeWait, it must be confirmed without
 // publications. Only the topic of which the client missed nothing is recovered.
 func TestP11_ALateConnectIsConfirmedWithoutPublications(t *testing.T) {
 	s := resuming(t, Config{})
@@ -276,8 +283,9 @@ func TestP11_ALateConnectIsConfirmedWithoutPublications(t *testing.T) {
 	s.e.guest(1)
 	s.say(1, "connect 1 u4 0 keep big;most=1000;since=B-40 x;most=10;since=A-10")
 	s.settle()
+	s.wait(placeWait - time.Millisecond)
 	s.saw(1)
-	s.wait(bindWait)
+	s.wait(time.Millisecond)
 	s.saw(1, "1 done B-100; A-10 recovered")
 	s.waitsNowhere()
 	s.e.drain()
@@ -366,6 +374,82 @@ func TestP11_UnplacedMembers(t *testing.T) {
 	s.finish()
 }
 
+// TestP11_WhereASearchHasGotToIsNoPlace subscribes while Redis is away, and the position of the
+// edge's members is being looked for in history. The client must be told that its place is not
+// known.
+func TestP11_WhereASearchHasGotToIsNoPlace(t *testing.T) {
+	s := resuming(t, Config{})
+	s.publish("x", 200)
+	s.rl.leave(false)
+	s.settle()
+	s.come(1)
+	s.say(1, "bind 1 x k most=10")
+	s.settle()
+	s.saw(1, "1 done 0-0")
+	s.rl = s.addSpeaking(Config{}, showing()...)
+	pages := 0
+	s.rl.broker.onEvent = func(ev broker.Event) bool {
+		if _, ok := ev.(broker.History); ok {
+			pages++
+			return pages != 2 // that one never comes
+		}
+		return true
+	}
+	s.e.linkTo(s.rl)
+	s.settle()
+	if pages != 2 {
+		t.Fatalf("%d pages were read", pages)
+	}
+	s.rl.leave(false)
+	s.settle()
+	s.come(2)
+	s.say(2, "bind 1 x k most=10")
+	s.settle()
+	s.saw(2, "1 done 0-0")
+	s.rl.comeBack()
+	s.settle()
+	s.e.linkTo(s.rl)
+	s.settle()
+	s.publish("x", 1)
+	s.saw(1, "x 9: m201 at A-201")
+	s.saw(2, "x 9: m201 at A-201")
+	s.finish()
+}
+
+// TestP11_NobodyWaitsForRoomWhileRedisIsAway makes Redis go away in a step that has made as many
+// answers as it may. Clients that wait for room for long answers must be bound all the same.
+func TestP11_NobodyWaitsForRoomWhileRedisIsAway(t *testing.T) {
+	s := resuming(t, Config{}, 1)
+	s.e.undrained = new([]link.Drained)
+	s.fill()
+	s.say(41, "history 2 big most=1000 limit=29")
+	s.settle()
+	delete(s.e.received, 41)
+	for id := uint64(50); id <= 52; id++ {
+		s.e.tellClient(link.Client{ID: id, Confirmed: true, User: "u4"})
+		s.say(id, "bind 1 big k most=1000 since=A-0")
+	}
+	s.settle()
+	for id := uint64(50); id <= 52; id++ {
+		s.saw(id)
+	}
+	s.say(1, "bind 1 big k most=1000 since=A-0")
+	s.rl.leave(false)
+	s.settle()
+	for id := uint64(50); id <= 52; id++ {
+		s.saw(id, "1 done A-100")
+	}
+	if got := s.e.received[1]; len(got) != 1 || !strings.Contains(got[0], " recovered ") {
+		t.Errorf("got %.80q", got)
+	}
+	delete(s.e.received, 1)
+	s.waitsNowhere()
+	s.rl.comeBack()
+	s.settle()
+	s.e.drain()
+	s.finish()
+}
+
 // TestP11_AnEdgeThatIsFurther links an edge to a relay that has not heard what the edge was given
 // by another relay. A client that resumes there must wait until the relay has heard of it.
 func TestP11_AnEdgeThatIsFurther(t *testing.T) {
@@ -393,15 +477,15 @@ func TestP11_AnEdgeThatIsFurther(t *testing.T) {
 	s.finish()
 }
 
-// TestP11_ABoundNamesItsPlace resumes at an edge that two links serve for a while. The older link
-// has brought more than the newest link, so the client is a late member. The newest link must bring
-// what the client lacks, once.
-func TestP11_ABoundNamesItsPlace(t *testing.T) {
+// TestP11_BoundAndConfirmedNameThePlace resumes at an edge that two links serve for a while, by a
+// Bind and by a connect. The older link has brought more than the newest link, so both clients are
+// late members. The newest link must bring what the clients lack, once.
+func TestP11_BoundAndConfirmedNameThePlace(t *testing.T) {
 	s := resuming(t, Config{}, 1)
 	s.stay()
 	s.publish("x", 10)
-	there := s.addSpeaking(Config{}, showing()...)
-	there.broker.onEvent = func(ev broker.Event) bool {
+	here, there := s.rl, s.addSpeaking(Config{}, showing()...)
+	here.broker.onEvent = func(ev broker.Event) bool {
 		_, flushed := ev.(broker.Flushed)
 		return !flushed // so that the edge does not leave its older link
 	}
@@ -409,16 +493,27 @@ func TestP11_ABoundNamesItsPlace(t *testing.T) {
 	s.settle()
 	there.broker.slow = true
 	s.publish("x", 5) // the older link brings them
+	if at := s.e.topics["x"].position.Offset; at != 15 {
+		t.Fatalf("the edge is at offset %d", at)
+	}
 	s.say(1, "bind 1 x k most=100 since=A-8")
+	s.e.guest(2)
+	s.say(2, "connect 1 7 0 keep x;most=100;since=A-8")
 	s.settle()
-	s.saw(1, missedTo("A-10", 9, 10))
+	for id := uint64(1); id <= 2; id++ {
+		s.saw(id, missedTo("A-10", 9, 10))
+	}
 	there.broker.slow = false
 	s.settle()
-	s.saw(1, "x 9: m11 at A-11", "x 9: m12 at A-12", "x 9: m13 at A-13", "x 9: m14 at A-14", "x 9: m15 at A-15")
-	there.broker.onEvent = nil
+	for id := uint64(1); id <= 2; id++ {
+		s.saw(id, "x 9: m11 at A-11", "x 9: m12 at A-12", "x 9: m13 at A-13", "x 9: m14 at A-14", "x 9: m15 at A-15")
+	}
+	here.broker.onEvent = nil
 	s.e.letGo()
 	s.publish("x", 1)
-	s.saw(1, "x 9: m16 at A-16")
+	for id := uint64(1); id <= 2; id++ {
+		s.saw(id, "x 9: m16 at A-16")
+	}
 	s.rl = there
 	s.finish()
 }

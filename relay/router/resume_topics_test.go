@@ -41,19 +41,20 @@ func TestP11_TopicsOfAFrameAreAskedAboutAFewAtOnce(t *testing.T) {
 
 // TestP11_WhatHasNoRoomInAnAnswerIsNotRead connects a client that missed more than one answer may
 // have. The topics before the one that has no room must be recovered. Those behind it are not, and
-// must not be read when their turn comes.
+// must not be read when their turn comes. Each of the others needs one page.
 func TestP11_WhatHasNoRoomInAnAnswerIsNotRead(t *testing.T) {
 	s := resuming(t, Config{})
 	s.rl = s.addSpeaking(Config{}, chat.Dialect{}, lines{most: readsOfFrame + 1, shows: true})
 	s.e.linkTo(s.rl)
 	var connect strings.Builder
+	long := strings.Repeat("m", 16_000)
 	for _, name := range []protocol.Topic{"long", "short", "more", "a", "b", "c", "d", "e", "unread"} {
 		text, n := "m", 2
 		switch name {
 		case "long":
-			text, n = strings.Repeat("m", 9000), 100
+			text, n = long, 60
 		case "more": // with the former, it exceeds maxMissed
-			text, n = strings.Repeat("m", 9000), 20
+			text, n = long, 10
 		}
 		for range n {
 			s.publishText(name, text)
@@ -70,10 +71,10 @@ func TestP11_WhatHasNoRoomInAnAnswerIsNotRead(t *testing.T) {
 	s.e.guest(1)
 	s.e.say(1, "connect 1 7 0 keep"+connect.String())
 	s.settle()
-	want := "; B-2 recovered 1:m 2:m; C-20; D-2; E-2; F-2; G-2; H-2; I-2"
+	want := "; B-2 recovered 1:m 2:m; C-10; D-2; E-2; F-2; G-2; H-2; I-2"
 	got := s.e.received[1]
 	delete(s.e.received, 1)
-	if len(got) != 1 || strings.Count(got[0], strings.Repeat("m", 9000)) != 100 || !strings.HasSuffix(anEpoch.ReplaceAllStringFunc(got[0], s.letter), want) {
+	if len(got) != 1 || strings.Count(got[0], long) != 60 || !strings.HasSuffix(anEpoch.ReplaceAllStringFunc(got[0], s.letter), want) {
 		t.Errorf("got %.80q", got)
 	}
 	s.finish()

@@ -97,17 +97,18 @@ type Router struct {
 	began time.Time     // time of the first Step
 	clock time.Duration // present time since the first Step; takes less memory than a time.Time
 
-	directory directory
-	requests  requests
-	outage    outage
-	tails     tails
-	rates     topicRates
-	stalled   map[protocol.Topic][]*lane // waiting lanes, see stall
-	later     timers
-	deadlines []deadline // ascending, see setDeadline
-	comebacks map[*topic]*comeback
-	pasts     pasts
-	jobs      []job // under way, the oldest first
+	directory      directory
+	requests       requests
+	outage         outage
+	tails          tails
+	rates          topicRates
+	stalled        map[protocol.Topic][]*lane // waiting lanes, see stall
+	later          timers
+	deadlines      []deadline // ascending, see setDeadline
+	placeDeadlines []deadline // the same, of Confirms
+	comebacks      map[*topic]*comeback
+	pasts          pasts
+	jobs           []job // under way, the oldest first
 
 	told     int           // bytes of publications in the answers of this step, see toldMost
 	freed    []freed       // sessions and topics whose waiting frames may go on, see order_topic.go

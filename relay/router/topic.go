@@ -196,10 +196,10 @@ func (r *Router) receive(p broker.Publication) {
 		}
 	}
 	item := tailItem{position: p.Position}
-	// If no client of an SDK is a member, the chat's form is enough. But an edge's tables that are
-	// being taken may bring members that need other forms. These members can read the publication
-	// from history if it has a position, see tail.plain.
-	if t.clients == 0 && (len(r.dialects) == 1 || !p.Position.IsZero()) {
+	// If no client of an SDK is a member, or comes back, the chat's form is enough. But an edge's
+	// tables that are being taken may bring members that need other forms. These members can read
+	// the publication from history if it has a position, see tail.plain.
+	if t.clients == 0 && r.comebacks[t] == nil && (len(r.dialects) == 1 || !p.Position.IsZero()) {
 		item.bytes = bytes.Clone(r.encode(t, p, needChat))
 	} else {
 		item.said = &said{position: p.Position, id: idOf(p), content: p.Content}

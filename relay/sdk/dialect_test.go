@@ -261,6 +261,16 @@ func TestEachKindHasAName(t *testing.T) {
 			t.Errorf("%s is counted as %s, want %s", line, kinds[p.Kind], want)
 		}
 	}
+	// An earlier relay may have permitted a publish, and published it.
+	for line, answered := range map[string]bool{
+		`{"id":1,"publish":{"channel":"vip","data":1}}`: true,
+		`{"id":1,"publish":{"channel":"all"}}`:          false,
+		`{"id":1,"subscribe":{"channel":"vip"}}`:        false,
+	} {
+		if p := speaks.Parse(confirmed, now, []byte(line), false); p.Verb != dialect.Nothing || p.Answered != answered {
+			t.Errorf("%s: verb %d, answered %v", line, p.Verb, p.Answered)
+		}
+	}
 	if p := speaks.Parse(openGuest, now, []byte(`{"id":1,"connect":{}}`), false); kinds[p.Kind] != "connect" {
 		t.Errorf("a connect is counted as %s", kinds[p.Kind])
 	}

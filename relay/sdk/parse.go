@@ -140,7 +140,9 @@ func (d Dialect) publish(s dialect.Session, k keep, c *Command, again bool) dial
 		case rules.IfMember:
 			verb = dialect.MemberPublish
 		default:
-			return forbidden(c.ID, v)
+			refused := forbidden(c.ID, v)
+			refused.Answered = true // the rules of an earlier relay may have permitted it
+			return refused
 		}
 	}
 	said := protocol.Content{From: s.User, Client: clientID(s)}

@@ -94,9 +94,13 @@ type Bound struct {
 	Text     []byte
 }
 
-// LongAnswer is the length in bytes beyond which the Text of a Confirmed, a Bound or an Answer to a
-// session of an SDK is a long answer. The edge says Drained of each long answer.
+// LongAnswer is the length in bytes beyond which the Text of a Confirmed, a Bound, an Answer or an
+// Answered to a session of an SDK is a long answer. The edge says Drained of each long answer.
 const LongAnswer = 16 << 10
+
+// IsLong reports whether a text is a long answer, if it is one of those that LongAnswer names. The
+// relay counts long answers as under way, and the edge as drained. Both ask IsLong.
+func IsLong(text []byte) bool { return len(text) > LongAnswer }
 
 // Drained says that a long answer takes no room at the edge any more. Its client has taken it, or
 // it was dropped. Each long answer is drained once, on the link that brought it.

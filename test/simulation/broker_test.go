@@ -60,8 +60,11 @@ func (s *store) publish(h *brokertest.Handle, p broker.Publish) (done broker.Pub
 	done = events[answer].(broker.Published)
 	s.w.tracef("redis: %s %q of %s, number %d behind %d, floor %d, known %v: %s %v", p.Topic, p.Msg, short(p.Instance), p.Number, p.Predecessor, p.Floor, p.Known,
 		[]string{"failed", "done", "duplicate", "refused"}[done.Outcome], done.Position)
-	if done.Outcome == broker.Done {
+	switch done.Outcome {
+	case broker.Done:
 		s.w.model.stored(p, done.Position, h)
+	case broker.Duplicate:
+		s.w.model.duplicate(p)
 	}
 	for _, b := range s.brokers {
 		if done.Outcome == broker.Done && b.subs[p.Topic] != nil && b.hearsNot() {
@@ -465,6 +468,11 @@ func (b *relayBroker) regain() {
 	if !first {
 		b.listen(300 * time.Millisecond)
 	}
+}
+
+// lately reports whether the relay may have answered as it does while Redis is away, a moment ago.
+func (b *relayBroker) lately() bool {
+	return b.away || b.w.now.Before(b.backAt.Add(2*time.Second))
 }
 
 // die ends the broker when its relay dies. The store may still carry out requests that the broker

@@ -32,13 +32,14 @@ type numbered struct {
 	adopted  map[protocol.Topic]bool // topics told with members and without a position on the link
 	ahead    map[uint64]bool         // IDs of messages that came ahead
 	aheadAt  map[uint64]time.Time    // when they came
+	nobody   map[uint64]bool         // those that no client of the edge was given then
 	given    uint64                  // ID of the last message that a session got ahead
 }
 
 func newNumbered(e *edge) *numbered {
 	return &numbered{
 		e: e, frames: map[uint64]*frame{}, last: map[protocol.Topic]uint64{}, at: map[protocol.Topic]protocol.Position{},
-		unplaced: map[protocol.Topic]bool{}, adopted: map[protocol.Topic]bool{}, ahead: map[uint64]bool{}, aheadAt: map[uint64]time.Time{},
+		unplaced: map[protocol.Topic]bool{}, adopted: map[protocol.Topic]bool{}, ahead: map[uint64]bool{}, aheadAt: map[uint64]time.Time{}, nobody: map[uint64]bool{},
 	}
 }
 

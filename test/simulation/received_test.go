@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -85,6 +86,7 @@ func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 	}
 	n.ahead[id], n.aheadAt[id] = true, m.w.now
 	given := n.given == id
+	n.nobody[id] = !given
 	for _, s := range e.sessions {
 		i := s.interests[t]
 		if i == nil || s.had[id] {
@@ -233,11 +235,13 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 }
 
 // cameBehind reports whether a client of an SDK has become a member after its edge was given a
-// message ahead. The place of such a client is before the publication of the message. So the client
+// message ahead, or whether nobody at its edge was given the message then, but the edge was told
+// its ID alone. The place of such a client is before the publication of the message. So the client
 // gets the publication.
 func (m *model) cameBehind(s *session, t protocol.Topic, id uint64) bool {
-	at := m.edges[s.e.instance].aheadAt[id]
-	return !at.IsZero() && !s.interests[t].since.Before(at)
+	n := m.edges[s.e.instance]
+	at := n.aheadAt[id]
+	return !at.IsZero() && (n.nobody[id] || !s.interests[t].since.Before(at))
 }
 
 // mayComeLate reports whether a message may come behind a later message of the same sender. There
@@ -357,7 +361,9 @@ func (m *model) deliveredAnswer(s *session, c cause, text string, fail func(prom
 
 // broughtLater reports whether the link in use may repeat a publication that has no position. The
 // edge cannot tell a repeat from another publication with the same text. Without a link,
-// broughtLater returns true. With a link, it returns true if all of these hold:
+// broughtLater returns true. So it does if an older link was up when the link in use began, and the
+// publication was made more than 2 s ago: the hub counts no longer. With a link, it also returns
+// true if all of these hold:
 //   - The link began after the publication was made.
 //   - The edge was not leaving its previous link when the publication was made. If it was, the hub
 //     counted the publication, and drops its repeats.
@@ -366,6 +372,9 @@ func (m *model) deliveredAnswer(s *session, c cause, text string, fail func(prom
 func (e *edge) broughtLater(bare *entry) bool {
 	a := e.used
 	if a == nil {
+		return true
+	}
+	if a.byMove && e.w.now.Sub(bare.at) > 2*time.Second {
 		return true
 	}
 	counted := !a.counted.IsZero() && a.counted.Before(bare.at)
@@ -435,7 +444,7 @@ func (m *model) deliveredEntry(s *session, c cause, text string, fail func(promi
 	case n < 0:
 		fail("P6", "which was not published while it was there")
 		return
-	case m.edges[s.e.instance].ahead[c.id] && i.expected[n].class == mustNot:
+	case m.edges[s.e.instance].ahead[c.id] && i.expected[n].class == mustNot && (s.sdk == nil || !m.cameBehind(s, c.topic, c.id)):
 		fail("P6", "which its edge was given ahead before")
 		return
 	case s.sdk == nil && !c.topic.IsUser() && i.expected[n].from == s.user:

@@ -24,6 +24,8 @@ type command struct {
 	done     bool   // the answer is a success
 	answered int    // the error code of the answer; 0: no error
 	told     bool   // the client has got the answer
+	granted  bool   // of a publish: a relay without Redis answered it, before it was stored
+	overtake bool   // of a publish: Redis took it for a duplicate, though it is not stored
 }
 
 // ends notes that the relay must close the session at this line, with the given code.

@@ -15,6 +15,20 @@ func (f *frame) mayStore() bool { return f.sdk != nil && f.sdk.may }
 // such a publish must be published.
 func (k *command) published() bool { return k.method == "publish" && k.done }
 
+// refusedBefore reports whether a publish was answered with success and is never published. That is
+// the window of P15 in docs/promises.md: a relay refused it, the refusal was lost with its link, a
+// later publish of the edge was published, and a relay without Redis then granted the replay.
+func (k *command) refusedBefore() bool { return k.granted && k.overtake }
+
+// duplicate notes that Redis took a publish for a duplicate.
+func (m *model) duplicate(p broker.Publish) {
+	if e := m.edges[p.Instance]; e != nil {
+		if f := e.frames[p.Number]; f != nil && f.sdk != nil && f.stored == 0 {
+			f.sdk.overtake = true
+		}
+	}
+}
+
 // info reports whether the message of a publish may have the given info. The last token that came
 // before the publish may have given that info. If the relay judged the publish again, a later token
 // may have given it.

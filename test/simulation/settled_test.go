@@ -42,6 +42,8 @@ func (m *model) finishFrames(e *edge) {
 		f := m.edges[e.instance].frames[number]
 		switch {
 		case f == nil: // the number of a session's end
+		case f.sdk != nil && f.sdk.refusedBefore() && f.stored == 0:
+			m.w.count("a refused publish was granted")
 		case (f.stores || f.sdk != nil && f.sdk.published()) && f.stored == 0:
 			m.w.fail("P2: %s: number %d (%q to %s) was never published", e.name, number, f.msg, f.topic)
 		case f.answers && f.answered == 0 && !f.s.gone:

@@ -200,8 +200,8 @@ func benchmarkResubscribe(b *testing.B, topics int) {
 	running.Wait()
 }
 
-// BenchmarkSubscribe subscribes to silent topics, 32 at a time, as connects do. In one of two cases,
-// it begins their epochs.
+// BenchmarkSubscribe subscribes to silent topics, 32 at a time, as connects do. In one of two
+// cases, it begins their epochs.
 func BenchmarkSubscribe(b *testing.B) {
 	for _, begin := range []bool{false, true} {
 		b.Run(fmt.Sprint("begin=", begin), func(b *testing.B) { benchmarkSubscribe(b, begin) })

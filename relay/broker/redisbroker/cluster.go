@@ -35,9 +35,9 @@ type Cluster struct {
 	// takes this lock first.
 	events sync.RWMutex
 
-	// The lock named calls guards the fields view, early, wanted and begins. It is never held during a call
-	// of sink. A caller that replaces the view holds both this lock and the lock named events. So
-	// one of the two is enough to read the view.
+	// The lock named calls guards the fields view, early, wanted and begins. It is never held
+	// during a call of sink. A caller that replaces the view holds both this lock and the lock
+	// named events. So one of the two is enough to read the view.
 	calls  sync.RWMutex
 	view   *view                     // nil until the first attempt to read the layout has ended
 	early  []func()                  // requests that came before the first view

@@ -123,8 +123,8 @@ func TestSubscribeBeginsWithoutAScript(t *testing.T) {
 	}
 }
 
-// TestSubscribeBeginsBesideABadKey gives a topic's key a value of another type. Its subscription must
-// not be told, since its top cannot be read. Epochs of other topics must be begun beside it.
+// TestSubscribeBeginsBesideABadKey gives a topic's key a value of another type. Its subscription
+// must not be told, since its top cannot be read. Epochs of other topics must be begun beside it.
 func TestSubscribeBeginsBesideABadKey(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -144,7 +144,9 @@ type Command struct {
 	// granted on an earlier link is not refused.
 	Fixed bool
 	// Answered says that a Publish or a MemberPublish is answered when it is published, or when it
-	// is granted.
+	// is granted. For the verb Nothing it says that the rules of this relay refuse such a command.
+	// If the command is a replay, an earlier relay may have published it, and the router asks for
+	// the answer to the reason Unsure instead of Text.
 	Answered bool
 	Tag      uint32 // opaque to the router, for Answer
 	Topic    protocol.Topic

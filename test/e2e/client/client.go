@@ -3,9 +3,11 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -35,6 +37,7 @@ type Client struct {
 
 	t    testing.TB
 	conn *websocket.Conn
+	tcp  net.Conn // the TCP connection below conn
 	sink func(Message)
 	done chan struct{} // closed when reading has ended
 
@@ -50,6 +53,8 @@ type Options struct {
 	Header       http.Header
 	Subprotocols []string
 	Name         string
+	// Handshake bounds the time until the connection is open. Zero stands for Patience.
+	Handshake time.Duration
 	// Sink gets every message as it arrives, on the reading goroutine. With a Sink the Client keeps
 	// no message: Messages stays empty, and Next waits in vain. A Sink must not call Close, Drop or
 	// Ended, since they wait for the reading goroutine.
@@ -68,8 +73,15 @@ func Dial(t testing.TB, url string, o Options) *Client {
 
 // Try connects as Dial does, but returns an error when the connect fails.
 func Try(t testing.TB, url string, o Options) (*Client, *http.Response, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(o.Handshake, Patience))
 	defer cancel()
+	var tcp net.Conn
+	// This ignores the proxies of the environment, and keeps no idle connection.
+	dialer := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
+		c, err = new(net.Dialer).DialContext(ctx, network, addr)
+		tcp = c
+		return c, err
+	}}}
 	conn, res, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPHeader: o.Header, Subprotocols: o.Subprotocols, HTTPClient: dialer})
 	if err != nil {
 		return nil, res, err
@@ -79,14 +91,11 @@ func Try(t testing.TB, url string, o Options) (*Client, *http.Response, error) {
 	if name == "" {
 		_, name, _ = strings.Cut(url, "/chat/")
 	}
-	c := &Client{Name: name, t: t, conn: conn, sink: o.Sink, done: make(chan struct{}), arrived: make(chan struct{})}
+	c := &Client{Name: name, t: t, conn: conn, tcp: tcp, sink: o.Sink, done: make(chan struct{}), arrived: make(chan struct{})}
 	go c.read()
 	t.Cleanup(c.Drop)
 	return c, res, nil
 }
-
-// dialer ignores the proxies of the environment and keeps no idle connection.
-var dialer = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 func (c *Client) read() {
 	defer close(c.done)
@@ -157,6 +166,15 @@ func (c *Client) Close() {
 func (c *Client) Drop() {
 	c.conn.CloseNow()
 	<-c.done
+}
+
+// Reset ends the connection with a TCP reset. What the server has sent and the Client has not read
+// is lost.
+func (c *Client) Reset() {
+	if tcp, ok := c.tcp.(*net.TCPConn); ok {
+		tcp.SetLinger(0) // an error means that the connection has ended already
+	}
+	c.Drop()
 }
 
 // Messages returns the messages recorded so far, in the order of arrival.

@@ -35,10 +35,11 @@ type Line struct {
 	Text string    `json:"-"`
 	Err  error     `json:"-"` // why an SDK could not use the line
 
-	ID      uint32     `json:"id"` // id of the command that is answered
-	Error   *Failure   `json:"error"`
-	Connect *Connected `json:"connect"`
-	Push    *Push      `json:"push"`
+	ID        uint32        `json:"id"` // id of the command that is answered
+	Error     *Failure      `json:"error"`
+	Connect   *Connected    `json:"connect"`
+	Subscribe *Subscription `json:"subscribe"`
+	Push      *Push         `json:"push"`
 
 	results map[string]json.RawMessage // all members of an answer; nil for other lines
 }
@@ -54,16 +55,27 @@ func (f *Failure) Error() string { return fmt.Sprintf("%d: %s", f.Code, f.Messag
 
 // Connected is the answer to a connect.
 type Connected struct {
-	Client string              `json:"client"` // the connection's id
-	Ping   int                 `json:"ping"`   // seconds between two pings
-	Pong   bool                `json:"pong"`   // each ping is to be answered
-	Subs   map[string]struct{} `json:"subs"`   // by channel: the server has subscribed the client
+	Client string                  `json:"client"` // the connection's id
+	Ping   int                     `json:"ping"`   // seconds between two pings
+	Pong   bool                    `json:"pong"`   // each ping is to be answered
+	Subs   map[string]Subscription `json:"subs"`   // by channel: the server's subscriptions
 }
 
 // Subscribed reports whether the server has subscribed the client to a channel.
 func (c *Connected) Subscribed(channel string) bool {
 	_, ok := c.Subs[channel]
 	return ok
+}
+
+// Subscription is what the answer to a subscribe, or to a connect, says of a channel.
+type Subscription struct {
+	Recoverable   bool   `json:"recoverable"`
+	Positioned    bool   `json:"positioned"`
+	Epoch         string `json:"epoch"`
+	Offset        uint64 `json:"offset"` // the client gets what follows this offset
+	WasRecovering bool   `json:"was_recovering"`
+	Recovered     bool   `json:"recovered"`
+	Publications  []Pub  `json:"publications"`
 }
 
 // Push is a message about a channel. The server sends a push without being asked. Pub is nil if the
@@ -73,10 +85,12 @@ type Push struct {
 	Pub     *Pub   `json:"pub"`
 }
 
-// Pub is a publication.
+// Pub is a publication. If it has no position, the offset is 0.
 type Pub struct {
-	Data json.RawMessage `json:"data"`
-	Info *Publisher      `json:"info"`
+	Data   json.RawMessage `json:"data"`
+	Info   *Publisher      `json:"info"`
+	Offset uint64          `json:"offset"`
+	Epoch  string          `json:"epoch"` // only of the first publication of an epoch
 }
 
 // Publisher says who published something: the user, and the id of the user's connection. Client is
@@ -100,15 +114,17 @@ func ReadLine(at time.Time, text string) Line {
 // Ping reports whether the line is a ping.
 func (l *Line) Ping() bool { return l.Text == "{}" }
 
-// TrySDK connects to a ws:// URL, and sends nothing yet. The sink gets every line except the usable
-// answers to commands, in the order of arrival and on the reading goroutine.
-func TrySDK(t testing.TB, url, name string, sink func(Line)) (*SDK, *http.Response, error) {
+// TrySDK connects to a ws:// URL as Try does, and sends nothing yet. The sink gets every line but
+// the usable answers to commands, in the order of arrival and on the reading goroutine. TrySDK does
+// not use Options.Sink.
+func TrySDK(t testing.TB, url string, o Options, sink func(Line)) (*SDK, *http.Response, error) {
 	c := &SDK{sink: sink, asked: map[uint32]command{}}
 	c.mu.Lock() // no line is taken before the field Client is set
 	defer c.mu.Unlock()
 	var res *http.Response
 	var err error
-	c.Client, res, err = Try(t, url, Options{Name: name, Sink: c.take})
+	o.Sink = c.take
+	c.Client, res, err = Try(t, url, o)
 	if err != nil {
 		return nil, res, err
 	}

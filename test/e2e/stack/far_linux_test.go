@@ -16,7 +16,7 @@ func TestP12_AFarWayThatLosesPacketsCostsNobodyAnything(t *testing.T) {
 	long.Only(t, "it starts seven containers")
 	needDocker(t)
 	needPacketFilter(t)
-	s := Start(t)
+	s := Start(t, "")
 	s.whole()
 	edges, relays := s.Of("edge"), s.Of("relay")
 	l := openLedger(t, plan{

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -22,6 +23,8 @@ var (
 
 const (
 	clientsOfAnEdge = 100
+	// goers is the number of further clients, which come and go all the time.
+	goers = 30
 	// everyClient is the pause between the messages of one client. The clients of the three edges
 	// together send 1,000 messages a second.
 	everyClient = 300 * time.Millisecond
@@ -194,6 +197,10 @@ type trial struct {
 	rows   []row
 	sizes  []sizes
 
+	comers    *comers
+	chronicle *chronicle // of the channels of the comers
+	windows   []window   // one for each fault
+
 	mu    sync.Mutex
 	addrs map[string]string // by edge: its address for clients
 }
@@ -221,7 +228,7 @@ func TestLedger(t *testing.T) {
 	needDocker(t)
 	needPacketFilter(t)
 	begin := time.Now()
-	s := Start(t)
+	s := Start(t, comersRules)
 	s.whole()
 	r := &trial{s: s, struck: map[string]int{}, addrs: map[string]string{}}
 	edges := s.Of("edge")
@@ -238,6 +245,12 @@ func TestLedger(t *testing.T) {
 			t.Fatalf("%s has %v clients, want %d", e, n, clientsOfAnEdge)
 		}
 	}
+	var groups []string
+	for i := 0; i < len(r.l.users); i += r.l.plan.circle {
+		groups = append(groups, r.l.users[i].group)
+	}
+	r.comers = openComers(t, goers, len(edges), func(edge int) string { return "ws://" + r.addr(edges[edge]) }, groups)
+	r.chronicle = newChronicle(t, s.RedisURL(), r.comers.channels())
 	r.l.flowing(10)
 	r.measure()
 	faults, calm := few, brief
@@ -259,6 +272,7 @@ func TestLedger(t *testing.T) {
 		}
 	}
 	took := time.Since(began)
+	r.comers.settle()
 	a := r.l.close(closes)
 	for i, b := range a.clients {
 		if want := perEdge[edges[i%len(edges)]]; b.closes != int64(want) {
@@ -268,13 +282,72 @@ func TestLedger(t *testing.T) {
 	if b := a.all(); b.told+b.refused > 0 {
 		t.Errorf("%d losses and %d refusals were told, but nothing was away for longer than history and logs last", b.told, b.refused)
 	}
+	came := r.came()
 	r.flat()
 	t.Log("client by client:\n" + a.String())
-	report := r.report(a, took)
+	report := r.report(a, came, took)
 	t.Logf("%v in all\n%s", time.Since(begin).Round(time.Second), report)
 	if *write {
 		r.write(report)
 	}
+}
+
+// trial.came audits the comers, and fails the test if their books are not clean. It waits, for a
+// limited time, until nothing counts as lost.
+func (r *trial) came() *comerAudit {
+	t := r.s.t
+	t.Helper()
+	r.chronicle.read(t)
+	sent, absences := r.sent(), r.absences()
+	everybody := func(int) bool { return true }
+	var a *comerAudit
+	r.l.settle(func() bool {
+		a = r.comers.audit(r.chronicle, r.windows, absences, sent)
+		b := a.sum(everybody)
+		return b.lost+b.wrong == 0
+	})
+	b := a.sum(everybody)
+	t.Logf("those who come and go:\n%v", &b)
+	if b.faults() > 0 {
+		t.Errorf("the books of those who come and go are not clean; the first of each kind:\n%s", strings.Join(a.notes.firsts, "\n"))
+	}
+	if n := len(a.notes.strange); n > 0 {
+		t.Errorf("%d things that no client should see, the first: %s", n, strings.Join(a.notes.strange[:min(n, 5)], "\n"))
+	}
+	return a
+}
+
+// trial.absences returns the times for which relays were without Redis.
+func (r *trial) absences() (all []absence) {
+	for _, name := range r.s.Of("relay") {
+		log, err := exec.Command("docker", "logs", r.s.scoped(name)).CombinedOutput()
+		if err != nil {
+			r.s.t.Fatal(err)
+		}
+		all = append(all, absencesIn(string(log))...)
+	}
+	return all
+}
+
+// trial.sent returns a function that tells when a message was sent. For a text that is no message
+// of a ledger, the function returns the zero time.
+func (r *trial) sent() func(text string) time.Time {
+	at := map[string]time.Time{}
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	r.l.streams(func(s stream, from *life) {
+		from.mu.Lock()
+		defer from.mu.Unlock()
+		for i, sent := range from.sent[s.kind] {
+			at[messageText(s, int64(i+1))] = sent
+		}
+	})
+	r.comers.mu.Lock()
+	defer r.comers.mu.Unlock()
+	for text, said := range r.comers.said {
+		at[text] = said.at
+	}
+	return func(text string) time.Time { return at[text] }
 }
 
 // trial.write puts a report into docs/ledger.md, in place of the report of the last run.
@@ -320,6 +393,7 @@ func (r *trial) strike(f fault, calm time.Duration) {
 		r.l.sentOn(int64(f.hold / everyClient))
 		r.felt(f, name)
 	}
+	mending := time.Now()
 	mend()
 	took := time.Since(began)
 	if f.cutsOff() {
@@ -333,7 +407,9 @@ func (r *trial) strike(f fault, calm time.Duration) {
 		r.locate(name)
 	}
 	s.whole()
+	r.windows = append(r.windows, window{f, began, mending, time.Now()})
 	r.l.flowing(int64(calm / everyClient))
+	r.chronicle.read(t)
 	silent, away := r.l.silence()
 	// If an edge is cut off, its own clients wait for as long as the fault lasts. So the waits of
 	// these clients do not count.
@@ -398,11 +474,11 @@ func (r *trial) addr(edge string) string {
 }
 
 // trial.report returns tables of the books, the faults and the sizes.
-func (r *trial) report(a audit, took time.Duration) string {
+func (r *trial) report(a audit, came *comerAudit, took time.Duration) string {
 	var b strings.Builder
 	edges := r.s.Of("edge")
 	version, _ := cluster.Docker("version", "--format", "Docker {{.Server.Version}} on Linux {{.Server.KernelVersion}}")
-	fmt.Fprintf(&b, "%s, %d cores, %s, %s. %d clients talked for %v, %d of them by the protocol of SDKs.\n\n", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), version, runtime.Version(), len(a.clients), took.Round(time.Second), r.l.sdks())
+	fmt.Fprintf(&b, "%s, %d cores, %s, %s. %d clients talked for %v, %d of them by the protocol of SDKs. %d more came and went.\n\n", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), version, runtime.Version(), len(a.clients), took.Round(time.Second), r.l.sdks(), len(came.clients))
 	names, _ := (&books{}).columns()
 	fmt.Fprintf(&b, "| clients of | %s |\n|---%s|\n", strings.Join(names, " | "), strings.Repeat("|---", len(names)))
 	line := func(who string, s books) { fmt.Fprintf(&b, "| %s |%s\n", who, s.cells(" %d |")) }
@@ -415,6 +491,15 @@ func (r *trial) report(a audit, took time.Duration) string {
 	everybody := func(int) bool { return true }
 	line("the least of any client", a.fold(everybody, func(least, n int64) int64 { return min(least, n) }))
 	line("the most", a.fold(everybody, func(most, n int64) int64 { return max(most, n) }))
+	js := func(comer int) bool { return r.comers.all[comer].js }
+	byJS, byGo, sum := came.sum(js), came.sum(func(comer int) bool { return !js(comer) }), came.sum(everybody)
+	b.WriteString("\n| those who come and go | as the SDK for JavaScript | as the SDK for Go | all |\n|---|---|---|---|\n")
+	names, all := sum.columns()
+	_, some := byJS.columns()
+	_, others := byGo.columns()
+	for i, name := range names {
+		fmt.Fprintf(&b, "| %s | %d | %d | %d |\n", name, *some[i], *others[i], *all[i])
+	}
 	b.WriteString("\n| # | fault | lasted | longest silence of a client | at most | longest without a connection | slowest answer to an SDK |\n|---|---|---|---|---|---|---|\n")
 	for i, row := range r.rows {
 		away := "–"

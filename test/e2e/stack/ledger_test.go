@@ -214,7 +214,7 @@ func (l *ledger) say(u *speaker) bool {
 	n.sent[k] = append(n.sent[k], time.Now())
 	n.mu.Unlock()
 	number := n.said[k].Add(1)
-	err := n.send(k, number, fmt.Sprintf("%v %d %d %d", k, u.index, n.number, number))
+	err := n.send(k, number, messageText(stream{u.index, n.number, k}, number))
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err == nil {
@@ -223,6 +223,11 @@ func (l *ledger) say(u *speaker) bool {
 	}
 	n.spare[k]++
 	return err == nil
+}
+
+// messageText returns the text of a message. The method ledger.parse parses it.
+func messageText(s stream, number int64) string {
+	return fmt.Sprintf("%v %d %d %d", s.kind, s.sender, s.life, number)
 }
 
 // life.send sends a message of the given kind. The message has the given number.

@@ -78,7 +78,7 @@ func newSDKBooks() *sdkBooks {
 // openSDK opens a socket, sends the connect, and waits for the answer. If the answer is an error,
 // or does not come, openSDK drops the connection.
 func (n *life) openSDK(at, name string) (res *http.Response, err error) {
-	n.sdk.SDK, res, err = client.TrySDK(n.l.t, at+"/connection/websocket?user="+n.user.id, name, n.bookLine)
+	n.sdk.SDK, res, err = client.TrySDK(n.l.t, at+"/connection/websocket?user="+n.user.id, client.Options{Name: name}, n.bookLine)
 	if err != nil {
 		return res, err
 	}

@@ -25,7 +25,7 @@ func keptSDK(t *testing.T) *ledger {
 			continue
 		}
 		n := l.live(u)
-		c, _, err := client.TrySDK(t, url, name, n.bookLine)
+		c, _, err := client.TrySDK(t, url, client.Options{Name: name}, n.bookLine)
 		if err != nil {
 			t.Fatal(err)
 		}

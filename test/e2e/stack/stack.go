@@ -49,10 +49,11 @@ type stack struct {
 //   - Every port that a test needs is published on a free port of loopback: the ports of nginx, the
 //     admin ports and the port of Redis.
 //   - Files are mounted from a copy, so that a test can change them.
+//   - Relays have the given rules as RELAY_CHANNELS, or the default rules if rules is empty.
 //
 // The methods of a Stack belong to the goroutine of one test, and fail that test when docker fails.
 // The method For returns the same stack for another test.
-func Start(t testing.TB) *Stack {
+func Start(t testing.TB, rules string) *Stack {
 	t.Helper()
 	needDocker(t)
 	root, err := filepath.Abs("../../..")
@@ -64,6 +65,13 @@ func Start(t testing.TB) *Stack {
 	})
 	if err != nil {
 		t.Fatalf("compose.yaml: %v", err)
+	}
+	if rules != "" {
+		for name, svc := range file.Services {
+			if strings.HasPrefix(name, "relay") {
+				svc.Environment["RELAY_CHANNELS"] = rules
+			}
+		}
 	}
 	s := &Stack{t: t, stack: &stack{
 		name: fmt.Sprintf("edgerelay-stack-%d-%x", os.Getpid(), time.Now().UnixMilli()), file: file, root: root, files: t.TempDir(), ports: map[string]string{},

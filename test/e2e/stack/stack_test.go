@@ -11,7 +11,7 @@ import (
 // it waits until the stack is whole (see Stack.whole).
 func TestStack(t *testing.T) {
 	long.Only(t, "it starts seven containers")
-	s := Start(t)
+	s := Start(t, "")
 	for _, c := range []struct {
 		name string
 		run  func(t *testing.T, s *Stack)
