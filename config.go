@@ -100,7 +100,7 @@ func load(environ []string) (c settings, err error) {
 		config.Port{Variable: "EDGE_ADDR", Addr: c.edge.Addr}, config.Port{Variable: "EDGE_ADMIN_ADDR", Addr: c.edge.AdminAddr},
 		config.Port{Variable: "RELAY_ADDR", Addr: c.relay.Addr}, config.Port{Variable: "RELAY_ADMIN_ADDR", Addr: c.relay.AdminAddr})))
 	if !openable && !set["EDGE_AUTH"] {
-		problems = slices.DeleteFunc(problems, func(p config.Problem) bool { return p.Variable == "JWT_KEYS" && len(c.edge.JWTKeys) == 0 })
+		problems = slices.DeleteFunc(problems, func(p config.Problem) bool { return p.Variable == "JWT_KEYS" && !c.edge.Tokens.Known() })
 		if !slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Variable == "EDGE_ADDR" }) {
 			problems = append(problems, config.Problemf("EDGE_AUTH",
 				"must be said when EDGE_ADDR is not loopback: jwt, with JWT_KEYS, or open for anybody under any name"))

@@ -144,9 +144,12 @@ func TestPapersNameMetricsThatThereAre(t *testing.T) {
 	}
 }
 
+// jwks names keys that nobody fetches, so that the metrics of fetches are there.
+const jwks = "JWT_JWKS_URL=https://127.0.0.1:1/"
+
 func edgeMetrics(t *testing.T) *prometheus.Registry {
 	t.Helper()
-	cfg, err := edge.Load([]string{linkKeys, "EDGE_RELAY_URLS=ws://127.0.0.1:1", "EDGE_AUTH=open"})
+	cfg, err := edge.Load([]string{linkKeys, "EDGE_RELAY_URLS=ws://127.0.0.1:1", "EDGE_AUTH=jwt", jwks, "JWT_AUDIENCE=me"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +162,7 @@ func edgeMetrics(t *testing.T) *prometheus.Registry {
 
 func relayMetrics(t *testing.T) *prometheus.Registry {
 	t.Helper()
-	cfg, err := relay.Load([]string{linkKeys, "RELAY_REDIS_URL=redis://127.0.0.1:1"})
+	cfg, err := relay.Load([]string{linkKeys, "RELAY_REDIS_URL=redis://127.0.0.1:1", jwks, "JWT_AUDIENCE=me"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,12 +17,12 @@ const module = "github.com/edgerelay/edgerelay"
 // import none of our packages, unless it is below test/.
 var mayImport = map[string][]string{
 	"":                          {"edge", "relay", "shared/config", "shared/logging", "shared/memnet", "shared/service"},
-	"edge/cmd/edge":             {"edge", "shared/config", "shared/keyring", "shared/logging", "shared/protocol", "shared/service", "shared/token"},
-	"edge":                      {"edge/gateway", "edge/uplink", "shared/config", "shared/httpguard", "shared/keyring", "shared/link", "shared/logging", "shared/protocol", "shared/service", "shared/token"},
+	"edge/cmd/edge":             {"edge", "shared/config", "shared/logging", "shared/protocol", "shared/service", "shared/token"},
+	"edge":                      {"edge/gateway", "edge/uplink", "shared/config", "shared/httpguard", "shared/link", "shared/logging", "shared/protocol", "shared/service", "shared/token"},
 	"edge/gateway":              {"shared/crowd", "shared/httpguard", "shared/link", "shared/logging", "shared/protocol", "shared/timing", "shared/token"},
 	"edge/uplink":               {"shared/link", "shared/logging", "shared/protocol", "shared/resolve", "shared/timing"},
 	"relay/cmd/relay":           {"relay", "shared/config", "shared/logging", "shared/service"},
-	"relay":                     {"relay/broker", "relay/broker/memorybroker", "relay/broker/redisbroker", "relay/chat", "relay/downlink", "relay/router", "relay/router/dialect", "relay/rules", "relay/sdk", "shared/config", "shared/httpguard", "shared/keyring", "shared/link", "shared/logging", "shared/protocol", "shared/service", "shared/token"},
+	"relay":                     {"relay/broker", "relay/broker/memorybroker", "relay/broker/redisbroker", "relay/chat", "relay/downlink", "relay/router", "relay/router/dialect", "relay/rules", "relay/sdk", "shared/config", "shared/httpguard", "shared/link", "shared/logging", "shared/protocol", "shared/service", "shared/token"},
 	"relay/downlink":            {"shared/httpguard", "shared/link", "shared/logging", "shared/protocol"},
 	"relay/router":              {"relay/broker", "relay/router/dialect", "shared/link", "shared/logging", "shared/protocol"},
 	"relay/router/dialect":      {"shared/protocol"},
@@ -44,7 +44,7 @@ var mayImport = map[string][]string{
 	"shared/resolve":            {},
 	"shared/service":            {"shared/config", "shared/logging"},
 	"shared/timing":             {},
-	"shared/token":              {"shared/keyring"},
+	"shared/token":              {"shared/config", "shared/keyring"},
 }
 
 // mayUse lists, for each third-party module, which packages may import it.
@@ -53,13 +53,14 @@ var mayUse = map[string][]string{
 	"github.com/redis/go-redis":             {"relay/broker/redisbroker"},
 	"github.com/caarlos0/env":               {"shared/config"},
 	"github.com/golang-jwt/jwt":             {"shared/token"},
+	"github.com/go-jose/go-jose":            {"shared/token"},
 	"github.com/KimMachineGun/automemlimit": {"shared/service"},
 	"golang.org/x/text":                     {"shared/protocol"},
 	"golang.org/x/time":                     {"relay/downlink", "relay/sdk"},
 	"golang.org/x/sys":                      {"edge/gateway", "shared/link"},
 	"github.com/prometheus/client_golang": {
 		"edge", "edge/gateway", "edge/uplink", "relay", "relay/downlink", "relay/router", "relay/broker/redisbroker",
-		"shared/httpguard", "shared/logging", "shared/service",
+		"shared/httpguard", "shared/logging", "shared/service", "shared/token",
 	},
 }
 

@@ -10,7 +10,6 @@ import (
 	"github.com/edgerelay/edgerelay/edge/uplink"
 	"github.com/edgerelay/edgerelay/shared/config"
 	"github.com/edgerelay/edgerelay/shared/httpguard"
-	"github.com/edgerelay/edgerelay/shared/keyring"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/logging"
 	"github.com/edgerelay/edgerelay/shared/service"
@@ -29,13 +28,11 @@ type Config struct {
 	Machine   string    `env:"FLY_MACHINE_ID"`
 	Region    string    `env:"FLY_REGION"`
 
-	Auth       string       `env:"EDGE_AUTH" envDefault:"jwt" oneof:"jwt,open"`
-	JWTKeys    keyring.Keys `env:"JWT_KEYS" secret:"true" type:"keys"`
-	Issuer     string       `env:"JWT_ISSUER"`
-	Audience   string       `env:"JWT_AUDIENCE"`
-	StrictIDs  bool         `env:"EDGE_STRICT_IDS" envDefault:"false"`
-	TokenQuery bool         `env:"EDGE_TOKEN_QUERY" envDefault:"false"`
-	Origins    []string     `env:"EDGE_ORIGINS"`
+	Auth       string `env:"EDGE_AUTH" envDefault:"jwt" oneof:"jwt,open"`
+	Tokens     token.Config
+	StrictIDs  bool     `env:"EDGE_STRICT_IDS" envDefault:"false"`
+	TokenQuery bool     `env:"EDGE_TOKEN_QUERY" envDefault:"false"`
+	Origins    []string `env:"EDGE_ORIGINS"`
 
 	Ping        time.Duration `env:"EDGE_PING" envDefault:"50s" min:"1s" max:"1h"`
 	MaxMessage  config.Bytes  `env:"EDGE_MAX_MESSAGE" envDefault:"64KiB" min:"1" max:"1MiB"`
@@ -72,9 +69,10 @@ func (c *Config) Validate() (problems []config.Problem) {
 	}
 	problems = append(problems, quoted("EDGE_RELAY_URLS", c.RelayURLs)...)
 	problems = append(problems, quoted("EDGE_ORIGINS", c.Origins)...)
-	if c.Auth == "jwt" && len(c.JWTKeys) == 0 {
+	problems = append(problems, c.Tokens.Problems()...)
+	if c.Auth == "jwt" && !c.Tokens.Known() {
 		problems = append(problems, config.Problemf("JWT_KEYS",
-			"is required under EDGE_AUTH=jwt: kid:secret[,kid:secret]; EDGE_AUTH=open lets anybody connect under any name"))
+			"is required under EDGE_AUTH=jwt: kid:secret[,kid:secret]; or JWT_PUBLIC_KEYS, or JWT_JWKS_URL; EDGE_AUTH=open lets anybody connect under any name"))
 	}
 	for _, o := range c.Origins {
 		if err := gateway.CheckOriginPattern(o); err != nil {
@@ -104,21 +102,24 @@ func (c Config) Warnings() (lines []string) {
 		lines = append(lines, "EDGE_AUTH: open on "+string(c.Addr)+": anybody who reaches it may connect under any name")
 	}
 	if c.Auth == "open" {
-		for _, v := range []struct{ name, value string }{{"JWT_ISSUER", c.Issuer}, {"JWT_AUDIENCE", c.Audience}} {
+		for _, v := range []struct{ name, value string }{{"JWT_ISSUER", c.Tokens.Issuer}, {"JWT_AUDIENCE", c.Tokens.Audience}} {
 			if v.value != "" {
 				lines = append(lines, v.name+": demands nothing under EDGE_AUTH=open, which asks for no token")
 			}
 		}
 	}
-	if c.Auth == "open" && len(c.JWTKeys) > 0 {
-		lines = append(lines, "JWT_KEYS: is set, but EDGE_AUTH is open: tokens are not read, and anybody may connect under any name; set EDGE_AUTH=jwt to ask for tokens")
+	for _, v := range []struct {
+		name string
+		set  bool
+	}{{"JWT_KEYS", len(c.Tokens.JWTKeys) > 0}, {"JWT_PUBLIC_KEYS", len(c.Tokens.PublicKeys) > 0}, {"JWT_JWKS_URL", c.Tokens.JWKSURL != ""}} {
+		if c.Auth == "open" && v.set {
+			lines = append(lines, v.name+": is set, but EDGE_AUTH is open: tokens are not read, and anybody may connect under any name; set EDGE_AUTH=jwt to ask for tokens")
+		}
 	}
 	if c.Machine != "" && c.Addr.Loopback() {
 		lines = append(lines, "EDGE_ADDR: "+string(c.Addr)+" is loopback, which Fly's proxy does not reach")
 	}
-	if ids := c.JWTKeys.Shorter(token.MinSecret); len(ids) > 0 {
-		lines = append(lines, fmt.Sprintf("JWT_KEYS: secrets of fewer than %d bytes can be guessed: %s", token.MinSecret, strings.Join(ids, ", ")))
-	}
+	lines = append(lines, c.Tokens.Warnings()...)
 	if c.Queue < c.MaxMessage {
 		lines = append(lines, fmt.Sprintf("EDGE_QUEUE: %v is less than one message may have (EDGE_MAX_MESSAGE, %v): two large messages at once end a session with 4000", c.Queue, c.MaxMessage))
 	}

@@ -31,7 +31,7 @@ func TestConfigDefaults(t *testing.T) {
 func TestA9_DemandsOfTokensAreRead(t *testing.T) {
 	set := good("JWT_ISSUER=https://id.example/", "JWT_AUDIENCE=chat", "EDGE_STRICT_IDS=true")
 	c, err := Load(set)
-	if err != nil || c.Issuer != "https://id.example/" || c.Audience != "chat" || !c.StrictIDs {
+	if err != nil || c.Tokens.Issuer != "https://id.example/" || c.Tokens.Audience != "chat" || !c.StrictIDs {
 		t.Errorf("%v, %+v", err, c)
 	}
 	if lines := strings.Join(c.Warnings(), "\n"); strings.Contains(lines, "JWT_") {
@@ -44,6 +44,19 @@ func TestA9_DemandsOfTokensAreRead(t *testing.T) {
 	lines := strings.Join(c.Warnings(), "\n")
 	if !strings.Contains(lines, "JWT_ISSUER: demands nothing") || !strings.Contains(lines, "JWT_AUDIENCE: demands nothing") {
 		t.Errorf("warnings %q", lines)
+	}
+	for set, says := range map[string]string{
+		"JWT_KEYS= JWT_JWKS_URL=https://id.example/keys JWT_ISSUER=me":     "",
+		"JWT_KEYS= JWT_JWKS_URL=https://id.example/keys JWT_AUDIENCE=chat": "",
+		"JWT_KEYS= JWT_JWKS_URL=https://id.example/keys":                   "JWT_JWKS_URL: needs JWT_ISSUER or JWT_AUDIENCE",
+		"JWT_JWKS_URL=id.example/keys JWT_ISSUER=me":                       "JWT_JWKS_URL: ",
+		"JWT_PUBLIC_KEYS=k:/does/not/exist":                                "JWT_PUBLIC_KEYS: open /does/not/exist",
+		"JWT_PUBLIC_KEYS=exist":                                            "JWT_PUBLIC_KEYS: ",
+	} {
+		_, err := Load(good(strings.Fields(set)...))
+		if (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want %q", set, err, says)
+		}
 	}
 	for wrong, right := range map[string]string{"JWT_ISUER": "JWT_ISSUER", "EDGE_JWT_KEYS": "JWT_KEYS"} {
 		lines := config.Unknown([]string{wrong + "=x"}, Variables())

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,7 @@ type Edge struct {
 	uplink  *uplink.Uplink
 	gateway *gateway.Server
 	clients *httpguard.Server
+	keys    *token.PublicKeys // nil: there are none
 
 	listener net.Listener
 	// buffer is the size in bytes of the kernel's send buffer when a client's connection begins. If
@@ -74,7 +76,15 @@ func New(cfg Config, o Options) (*Edge, error) {
 		e.pages = http.NotFoundHandler()
 	}
 	e.hub = gateway.NewHub(gateway.HubConfig{Metrics: e.metrics, Log: e.log})
+	var tokens token.Judge
 	var err error
+	if cfg.Auth != "open" {
+		if tokens, err = cfg.Tokens.Open(e.log); err != nil {
+			return nil, err
+		}
+	}
+	e.keys = tokens.Public
+	e.keys.Register(e.metrics, "edgerelay_edge_")
 	e.uplink, err = uplink.New(uplink.Config{
 		URLs:     cfg.RelayURLs,
 		Keys:     cfg.LinkKeys,
@@ -102,7 +112,7 @@ func New(cfg Config, o Options) (*Edge, error) {
 		Replay:      cfg.Machine != "",
 		Auth: gateway.Auth{
 			Open:       cfg.Auth == "open",
-			Tokens:     token.Judge{Keys: cfg.JWTKeys, Issuer: cfg.Issuer, Audience: cfg.Audience},
+			Tokens:     tokens,
 			TokenQuery: cfg.TokenQuery,
 		},
 		StrictIDs: cfg.StrictIDs,
@@ -168,6 +178,9 @@ func (e *Edge) Run(ctx context.Context) error {
 	}
 	parts := service.NewStack()
 	parts.Start("uplink", e.uplink.Run)
+	if e.keys != nil {
+		parts.Start("keys", e.keys.Run)
+	}
 	parts.Start("gateway", func(ctx context.Context) error { e.gateway.Run(ctx); return nil })
 	if e.admin != nil {
 		server := httpguard.Admin{Name: "edge", Health: e.Health, Metrics: e.metrics, Settings: config.Settings(e.cfg), Log: e.log}.Server()
@@ -230,9 +243,13 @@ func (e *Edge) Health() httpguard.Health {
 		causes = append(causes, "draining")
 	}
 	all, dead := e.hub.Len()
-	return httpguard.NewHealth(causes, link.Degraded, map[string]any{
+	degraded := link.Degraded
+	if e.keys.Stale() {
+		degraded = append(slices.Clone(degraded), "jwks")
+	}
+	return httpguard.NewHealth(causes, degraded, map[string]any{
 		"node": e.cfg.Node(), "region": e.cfg.Region, "instance": e.instance.String(), "linked": link.Linked, "sessions": all - dead,
-		"relay": link.Relay, "relay_url": link.URL, "relay_rtt_ms": milliseconds(link.RTT), "relay_cause": link.Cause,
+		"relay": link.Relay, "relay_url": link.URL, "relay_rtt_ms": milliseconds(link.RTT), "relay_cause": link.Cause, "jwks_cause": e.keys.Cause(),
 	})
 }
 

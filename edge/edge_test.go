@@ -158,7 +158,7 @@ func TestLogHasNoSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	slog.New(slog.NewJSONHandler(&text, nil)).Info("configuration", "cfg", fmt.Sprintf("%+v %v", cfg, config.Settings(cfg)), "keys", cfg.JWTKeys)
+	slog.New(slog.NewJSONHandler(&text, nil)).Info("configuration", "cfg", fmt.Sprintf("%+v %v", cfg, config.Settings(cfg)), "keys", cfg.Tokens.JWTKeys)
 	if strings.Contains(text.String(), "hidden") {
 		t.Error(text.String())
 	}

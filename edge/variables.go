@@ -17,11 +17,6 @@ func (*Config) Docs() map[string]string {
 		"FLY_REGION": `set by Fly.io. It is shown in /readyz and logged at the start`,
 
 		"EDGE_AUTH": `who may connect: holders of a token, or anybody under any name`,
-		"JWT_KEYS": `HS256 keys of client tokens, kid:secret[,kid:secret]. Required under
-			EDGE_AUTH=jwt`,
-		"JWT_ISSUER": `what a token's iss must be, to the letter. Empty: anything`,
-		"JWT_AUDIENCE": `what a token's aud must be, or have among others, to the letter.
-			Empty: anything`,
 		"EDGE_STRICT_IDS": `refuse users and groups in paths whose names cannot be seen as they are,
 			or could pretend to be more of a message: see docs/tokens.md. RELAY_STRICT_IDS does it
 			for commands`,

@@ -2,13 +2,11 @@ package relay
 
 import (
 	"cmp"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/rules"
 	"github.com/edgerelay/edgerelay/shared/config"
-	"github.com/edgerelay/edgerelay/shared/keyring"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/logging"
 	"github.com/edgerelay/edgerelay/shared/service"
@@ -36,9 +34,7 @@ type Config struct {
 	Channels  string       `env:"RELAY_CHANNELS" type:"rules" envDefault:"user:* read=self write=any; group:* read=any write=member; all read=any write=any; * read=token write=token"`
 	permitted rules.Rules  // the rules that Validate has parsed from Channels
 
-	JWTKeys  keyring.Keys `env:"JWT_KEYS" secret:"true" type:"keys"`
-	Issuer   string       `env:"JWT_ISSUER"`
-	Audience string       `env:"JWT_AUDIENCE"`
+	Tokens token.Config
 
 	Addr      config.Addr `env:"RELAY_ADDR" envDefault:":9000"`
 	AdminAddr config.Addr `env:"RELAY_ADMIN_ADDR" envDefault:"127.0.0.1:9092"`
@@ -80,6 +76,7 @@ func (c *Config) Validate() (problems []config.Problem) {
 			"only a Redis Cluster has sharded channels: unset it, or set RELAY_REDIS_URL to redis+cluster://…"))
 	}
 	problems = append(problems, c.checkRedisTLS()...)
+	problems = append(problems, c.Tokens.Problems()...)
 	permitted, faults := rules.Parse(c.Channels)
 	for _, err := range faults {
 		problems = append(problems, config.Problemf("RELAY_CHANNELS", "%v", err))
@@ -101,9 +98,5 @@ func (c Config) Warnings() (lines []string) {
 		lines = append(lines, "RELAY_REDIS_URL: with skip_verify whoever answers is taken for Redis; "+
 			"RELAY_REDIS_CA trusts an authority of your own")
 	}
-	if ids := c.JWTKeys.Shorter(token.MinSecret); len(ids) > 0 {
-		lines = append(lines, fmt.Sprintf("JWT_KEYS: secrets of fewer than %d bytes can be guessed: %s",
-			token.MinSecret, strings.Join(ids, ", ")))
-	}
-	return lines
+	return append(lines, c.Tokens.Warnings()...)
 }

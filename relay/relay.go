@@ -52,6 +52,7 @@ type Relay struct {
 	pump    *router.Pump
 	links   *downlink.Server
 	public  *httpguard.Server
+	keys    *token.PublicKeys // nil: there are none
 
 	listener net.Listener
 	admin    net.Listener // nil: no admin port
@@ -77,15 +78,20 @@ func New(cfg Config, o Options) (*Relay, error) {
 		}
 		r.broker = b
 	}
-	// The place of a dialect in this list is the link.Form of its texts, see router.New.
-	dialects := []dialect.Dialect{
-		chat.Dialect{StrictIDs: cfg.StrictIDs, Rules: cfg.permitted},
-		sdk.Dialect{
-			Tokens:   token.Judge{Keys: cfg.JWTKeys, Issuer: cfg.Issuer, Audience: cfg.Audience, Endless: true},
-			Refusals: sdk.NewRefusals(r.log),
-			Rules:    cfg.permitted, StrictIDs: cfg.StrictIDs, Version: service.Version(),
-		},
+	tokens, err := cfg.Tokens.Open(r.log)
+	if err != nil {
+		return nil, err
 	}
+	tokens.Endless = true
+	r.keys = tokens.Public
+	r.keys.Register(r.metrics, "edgerelay_relay_")
+	// The place of a dialect in this list is the link.Form of its texts, see router.New.
+	clients := sdk.Dialect{
+		Tokens:   tokens,
+		Refusals: sdk.NewRefusals(r.log),
+		Rules:    cfg.permitted, StrictIDs: cfg.StrictIDs, Version: service.Version(),
+	}
+	dialects := []dialect.Dialect{chat.Dialect{StrictIDs: cfg.StrictIDs, Rules: cfg.permitted}, clients}
 	r.pump = router.NewPump(router.New(router.Config{
 		History: cfg.HistorySize, HistoryAge: cfg.HistoryAge, TopicRate: int(cfg.TopicRate),
 		Metrics: r.metrics, Log: r.log,
@@ -99,7 +105,7 @@ func New(cfg Config, o Options) (*Relay, error) {
 		SDK:      true,
 		Metrics:  r.metrics,
 		Log:      r.log,
-	}, feed{r.pump})
+	}, feed{r.pump, clients})
 	r.public = httpguard.NewServer(httpguard.Config{Handler: r.pages(), Name: "relay", Port: "public", Metrics: r.metrics, Log: r.log})
 	return r, nil
 }
@@ -143,6 +149,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	parts := service.NewStack()
 	parts.Start("broker", func(ctx context.Context) error { return r.broker.Run(ctx, r.pump.Event) })
+	if r.keys != nil {
+		parts.Start("keys", r.keys.Run)
+	}
 	parts.Start("router", func(ctx context.Context) error { r.pump.Run(ctx); return nil })
 	if r.admin != nil {
 		server := httpguard.Admin{Name: "relay", Health: r.Health, Metrics: r.metrics, Settings: config.Settings(r.cfg), Log: r.log}.Server()
@@ -218,9 +227,12 @@ func (r *Relay) Health() httpguard.Health {
 	if missing != "" {
 		degraded = append(slices.Clone(degraded), "broker_permissions")
 	}
+	if r.keys.Stale() {
+		degraded = append(slices.Clone(degraded), "jwks")
+	}
 	return httpguard.NewHealth(causes, degraded, map[string]any{
 		"name": r.cfg.name(), "region": r.cfg.Region, "broker": r.brokerKind(), "broker_name": r.broker.Name(),
-		"missing_permissions": missing, "broker_cause": r.brokerCause(),
+		"missing_permissions": missing, "broker_cause": r.brokerCause(), "jwks_cause": r.keys.Cause(),
 	})
 }
 

@@ -32,13 +32,6 @@ func (*Config) Docs() map[string]string {
 			between them, such as news:* read=any write=none history=1000/1h. The first rule that
 			matches a channel counts. Set it alike for all relays: see docs/channels.md`,
 
-		"JWT_KEYS": `HS256 keys of the tokens of clients that speak Centrifugo's protocol,
-			kid:secret[,kid:secret]. Edges read the same variable. Without it such clients can
-			connect only through edges with EDGE_AUTH=open`,
-		"JWT_ISSUER": `what a token's iss must be, to the letter. Empty: anything`,
-		"JWT_AUDIENCE": `what a token's aud must be, or have among others, to the letter.
-			Empty: anything`,
-
 		"RELAY_ADDR": `address for the links of edges, at /link`,
 		"RELAY_ADMIN_ADDR": `private address: /livez and /readyz with detail, /metrics, and /debug/
 			for callers on loopback`,

@@ -36,6 +36,10 @@ var (
 	errOtherUser = errors.New("sub is not the id in the path")
 )
 
+// undecidedError is the error for a request without a right token, if one of its tokens could not
+// be judged: a key is missing here. The same request may be right later, or at another edge.
+type undecidedError struct{ error }
+
 // check returns the time until which the client may stay connected as the given user. The zero time
 // means for ever. If a request has several tokens, one valid token of that user is enough. The
 // error's text may be shown to the client.
@@ -44,6 +48,7 @@ func (a Auth) check(r *http.Request, user string) (until time.Time, err error) {
 		return time.Time{}, nil
 	}
 	var faults []string
+	undecided := false
 	for _, o := range a.offered(r) {
 		claims, err := a.Tokens.Judge(o.text, time.Now())
 		if err == nil && claims.Subject == user {
@@ -51,6 +56,8 @@ func (a Auth) check(r *http.Request, user string) (until time.Time, err error) {
 		}
 		if err == nil {
 			err = errOtherUser
+		} else if _, refused := errors.AsType[token.Fault](err); !refused {
+			undecided = true
 		}
 		if text := "token in " + o.source + ": " + err.Error(); !slices.Contains(faults, text) {
 			faults = append(faults, text)
@@ -59,7 +66,11 @@ func (a Auth) check(r *http.Request, user string) (until time.Time, err error) {
 	if len(faults) == 0 {
 		return time.Time{}, errNoToken
 	}
-	return time.Time{}, errors.New(strings.Join(faults, "; "))
+	err = errors.New(strings.Join(faults, "; "))
+	if undecided {
+		err = undecidedError{err}
+	}
+	return time.Time{}, err
 }
 
 // offer is one token that a request has. The field source names the part of the request that has

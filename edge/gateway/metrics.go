@@ -39,12 +39,13 @@ const (
 	refuseOrigin
 	refuseUnlinked
 	refuseNoSDK
+	refuseUndecided
 	refusals
 )
 
 var refusalLabels = [refusals]string{
 	"bad_request", "upgrade_required", "bad_path", "draining", "max_sessions", "user_sessions", "auth", "origin", "never_linked",
-	"no_sdk",
+	"no_sdk", "undecided",
 }
 
 type hubMetrics struct {

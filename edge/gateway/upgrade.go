@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -108,7 +109,11 @@ func (v *Server) admit(w http.ResponseWriter, r *http.Request, user string) (unt
 	}
 	until, err := v.cfg.Auth.check(r, user)
 	if err != nil {
-		v.refuse(w, r, refuseAuth, err.Error())
+		why := refuseAuth
+		if _, undecided := errors.AsType[undecidedError](err); undecided {
+			why = refuseUndecided
+		}
+		v.refuse(w, r, why, err.Error())
 		return until, false
 	}
 	if !originAllowed(r, v.cfg.Origins) {
@@ -235,16 +240,17 @@ func (v *Server) refuse(w http.ResponseWriter, r *http.Request, why refusal, tex
 }
 
 var refusalStatus = [refusals]int{
-	refuseRequest:  http.StatusBadRequest,
-	refuseUpgrade:  http.StatusUpgradeRequired,
-	refusePath:     http.StatusBadRequest,
-	refuseDraining: http.StatusServiceUnavailable,
-	refuseFull:     http.StatusServiceUnavailable,
-	refuseUser:     http.StatusTooManyRequests,
-	refuseAuth:     http.StatusUnauthorized,
-	refuseOrigin:   http.StatusForbidden,
-	refuseUnlinked: http.StatusServiceUnavailable,
-	refuseNoSDK:    http.StatusServiceUnavailable,
+	refuseRequest:   http.StatusBadRequest,
+	refuseUpgrade:   http.StatusUpgradeRequired,
+	refusePath:      http.StatusBadRequest,
+	refuseDraining:  http.StatusServiceUnavailable,
+	refuseFull:      http.StatusServiceUnavailable,
+	refuseUser:      http.StatusTooManyRequests,
+	refuseAuth:      http.StatusUnauthorized,
+	refuseUndecided: http.StatusServiceUnavailable,
+	refuseOrigin:    http.StatusForbidden,
+	refuseUnlinked:  http.StatusServiceUnavailable,
+	refuseNoSDK:     http.StatusServiceUnavailable,
 }
 
 // handshakeSalt is the GUID by which a server proves that it knows the protocol (RFC 6455, 1.3).

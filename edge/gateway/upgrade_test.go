@@ -31,6 +31,10 @@ func TestRefusals(t *testing.T) {
 		return h
 	}
 	never := func() (bool, bool) { return false, false }
+	foreign, err := token.Judge{Keys: keyring.Keys{{ID: "next", Secret: []byte("0123456789abcdef")}}}.Sign("1", time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		name, method, path string
 		header             http.Header
@@ -47,6 +51,7 @@ func TestRefusals(t *testing.T) {
 		{"unknown path", "GET", "/chat/room/1", upgrade, nil, nil, 400, "/chat/channel/{id}", "bad_path"},
 		{"control character", "GET", "/chat/user/a%01", upgrade, nil, nil, 400, "id must", "bad_path"},
 		{"no token", "GET", "/chat/user/1", upgrade, func(c *Config) { c.Auth = Auth{} }, nil, 401, "token", "auth"},
+		{"token by a key that is not here", "GET", "/chat/user/1", with("Authorization", "Bearer "+foreign), func(c *Config) { c.Auth = Auth{Tokens: testTokens} }, nil, 503, "kid names no key", "undecided"},
 		{"foreign origin", "GET", "/chat/user/1", with("Origin", "https://evil.example"), nil, nil, 403, "EDGE_ORIGINS", "origin"},
 		{"full", "GET", "/chat/user/1", upgrade, func(c *Config) { c.MaxSessions = 0 }, nil, 503, "full", "max_sessions"},
 		{"never linked", "GET", "/chat/user/1", upgrade, nil, &fakeUpstream{linked: never}, 503, "relay", "never_linked"},

@@ -146,6 +146,12 @@ func (Dialect) Lost(t protocol.Topic) []byte { return []byte(protocol.LostText(t
 // ByTopic, so it never calls this one. After a loss, sessions of the chat stay members.
 func (Dialect) AfterLoss(dialect.Session, protocol.Topic, []byte) dialect.Loss { return dialect.Loss{} }
 
+// Ends implements dialect.Dialect. Sessions of the chat have no keeps.
+func (Dialect) Ends([]byte) int64 { return 0 }
+
+// AfterEnd implements dialect.Dialect. The router never calls it, since Ends returns 0.
+func (Dialect) AfterEnd(protocol.Topic) dialect.Loss { return dialect.Loss{} }
+
 // Order implements dialect.Dialect.
 func (Dialect) Order() dialect.Order { return dialect.InOrder }
 

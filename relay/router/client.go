@@ -34,6 +34,7 @@ func (s *session) client() *client { return s.peek().client }
 type kept struct {
 	follower *follower
 	keep     []byte
+	ending   *ending // nil: the membership does not end by itself, or its end was told
 }
 
 // row returns the link.Client that would tell of the session s as it is now.
@@ -61,12 +62,14 @@ func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 	}
 	was, row := c.keepAt(f), rowCost+len(name)
 	if len(was) > 0 {
+		t.unschedule(c, f)
 		c.keeps = slices.DeleteFunc(c.keeps, func(k kept) bool { return k.follower == f })
 		t.group(s.user, -row, -row)
 	}
 	if len(keep) > 0 {
-		c.keeps = append(c.keeps, kept{f, keep})
+		c.keeps = append(c.keeps, kept{follower: f, keep: keep})
 		t.group(s.user, row, row)
+		r.schedule(s, &c.keeps[len(c.keeps)-1])
 	}
 	if len(c.keeps) == 0 {
 		c.keeps = nil

@@ -45,6 +45,8 @@ type tables struct {
 	groupedBy map[string]int
 	keeps     int     // bytes of all keeps, see tables.count
 	ended     []ended // sessions whose keeps count until their End is acknowledged
+	ends      endings // memberships that end by themselves
+	watched   bool    // a look at the field ends is due, or a job does what is due
 
 	// The fields from heard to bindingHash are contents of the link.Digest.
 	heard       uint64 // number of Session and Client frames that came on this link
@@ -186,6 +188,6 @@ func (r *Router) removeEdge(e *edge) {
 	r.m.sessions.Sub(float64(len(e.tables.sessions)))
 	r.m.bindings.Sub(float64(e.tables.bindings))
 	r.void(e)
-	e.tables.sessions, e.inbox.frames, e.inbox.lanes = nil, nil, nil
+	e.tables.sessions, e.tables.ends, e.inbox.frames, e.inbox.lanes = nil, nil, nil, nil
 	r.jobs = append(r.jobs, &forgetting{e})
 }

@@ -243,6 +243,8 @@ func (r *Router) judgeTerms(fr *frame) {
 		r.closed(fr)
 	case dialect.History:
 		r.askRange(fr)
+	case dialect.Extend:
+		r.extend(fr)
 	}
 }
 

@@ -99,6 +99,8 @@ func (l lines) Parse(s dialect.Session, _ time.Time, frame []byte, _ bool) diale
 		c.Verb, c.Text = dialect.MemberPublish, word(3)
 	case "renew":
 		c.Verb, c.Topic, c.Terms = dialect.Renew, "", &dialect.Terms{Until: number(2), Keep: []byte(word(3))}
+	case "extend":
+		c.Verb, c.Terms = dialect.Extend, &dialect.Terms{Keep: []byte(word(3))}
 	case "close":
 		c = dialect.Command{Verb: dialect.Close, Text: word(2), Terms: &dialect.Terms{Code: uint16(number(1))}}
 	default:
@@ -187,6 +189,17 @@ func (lines) AfterLoss(_ dialect.Session, t protocol.Topic, keep []byte) dialect
 	return dialect.Loss{
 		Closes: strings.HasPrefix(string(keep), "server"), Text: []byte(string(t) + " lost"), Code: 3010, Reason: "lost",
 	}
+}
+
+// Ends says that a membership ends at the time in its keep, if the keep is "until" and a number.
+func (lines) Ends(keep []byte) int64 {
+	after, _ := strings.CutPrefix(string(keep), "until")
+	at, _ := strconv.ParseInt(after, 10, 64)
+	return at
+}
+
+func (lines) AfterEnd(t protocol.Topic) dialect.Loss {
+	return dialect.Loss{Text: []byte(string(t) + " over"), Code: 3006, Reason: "over"}
 }
 
 func (lines) Kinds() []string      { return []string{"line"} }

@@ -14,7 +14,7 @@ import (
 type metrics struct {
 	edges, sessions, bindings, topics, away prometheus.Gauge
 
-	sessionsGone, delivered, ahead, fromHistory, holes, gaps, lost, unsubscribed, paced prometheus.Counter
+	sessionsGone, delivered, ahead, fromHistory, holes, gaps, lost, unsubscribed, expired, paced prometheus.Counter
 
 	drops, fell, closes *prometheus.CounterVec
 
@@ -51,6 +51,7 @@ func newMetrics(reg prometheus.Registerer, dialects []dialect.Dialect) *metrics 
 		holes:        counter("holes", "Publications that did not continue their topic; history was read."),
 		gaps:         counter("gaps", "Losses told to the members of a topic on an edge."),
 		unsubscribed: counter("unsubscribed", "Memberships of clients of SDKs that ended because of such a loss."),
+		expired:      counter("memberships_expired", "Memberships of clients of SDKs whose token was not refreshed in time."),
 		lost:         counter("publications_lost", "Publications counted in these losses, as far as known; of an edge that moves, its other link may have brought some."),
 
 		drops:  vec("dropped", "reason", "What was dropped, by reason."),

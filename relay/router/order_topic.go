@@ -12,8 +12,8 @@ import (
 // frames of their session on their own topic:
 //   - A publish waits while an earlier Bind or Unbind is parked. It does not wait for a Bind that
 //     waits at its follower: the session counts as a member already.
-//   - A Bind waits until an earlier Bind is answered, and while an earlier Unbind is parked. It
-//     does not wait for publishes, since a stranger's publish is refused at once.
+//   - A Bind or an Extend waits until an earlier Bind is answered, and while an earlier Unbind is
+//     parked. It does not wait for publishes, since a stranger's publish is refused at once.
 //   - An Unbind waits as a Bind does, and also until the earlier publishes are finished or
 //     granted. Otherwise a replay of such a publish could be judged to be a stranger's.
 //   - A Close and an End wait until no earlier frame of the session is held.
@@ -27,7 +27,7 @@ import (
 type way struct {
 	binding *frame   // Bind that was judged and waits at its follower; nil: none
 	saying  int      // number of publishes that were judged and are held
-	parked  []*frame // frames that wait, in number order; the first one is a Bind or an Unbind
+	parked  []*frame // frames that wait, in number order; the first is a Bind, Unbind or Extend
 }
 
 // freed names a session and a topic. One of the session's frames on that topic was held, and is not

@@ -58,6 +58,7 @@ func (j *taking) begin(r *Router) {
 	e.tables.sessions = make(map[uint64]*session, len(j.told.sessions))
 	e.tables.sessionHash, e.tables.bindingHash, e.tables.bindings = 0, 0, 0
 	e.tables.grouped, e.tables.groupedBy, e.tables.keeps, e.tables.ended = 0, nil, 0, nil
+	e.tables.ends, e.tables.watched = nil, false
 	j.numbers = e.inbox.numbers
 	e.inbox.numbers.start(j.synced.First)
 	e.passed = nil
@@ -207,6 +208,7 @@ func (j *taking) piece(r *Router) *violation {
 func (j *taking) ready(r *Router) {
 	j.edge.outbox.ready = true
 	r.sendStatus(j.edge)
+	r.watchEnds(j.edge)
 	j.enter(takeResume)
 }
 

@@ -53,9 +53,6 @@ type Pattern struct {
 	prefix bool
 }
 
-// Named returns the Pattern that matches the given name alone, even if the name ends with a star.
-func Named(name string) Pattern { return Pattern{text: name} }
-
 // ParsePattern reads a name, or a prefix with a star behind it. The star alone matches all names. A
 // star at another place is an error. CheckName must allow the name or the prefix, except that the
 // prefix may be empty. The error's text is a predicate and never quotes the text.
@@ -72,11 +69,6 @@ func ParsePattern(text string) (Pattern, error) {
 		return Pattern{}, err
 	}
 	return Pattern{before, prefix}, nil
-}
-
-// Matches reports whether the pattern matches the name.
-func (p Pattern) Matches(name string) bool {
-	return len(name) >= len(p.text) && (p.prefix || len(name) == len(p.text)) && name[:len(p.text)] == p.text
 }
 
 // covers reports whether p matches all names that q matches.

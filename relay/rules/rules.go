@@ -26,7 +26,7 @@ const (
 	unset  permit = iota // not given yet; a rule that keeps it has a fault
 	none                 // nobody
 	anyone               // everybody
-	token                // whoever has a token that names the channel
+	token                // whoever has a token that permits it
 	self                 // the user whose id is behind the pattern's prefix; only for reading
 	member               // members of the channel; only for writing
 )
@@ -50,8 +50,6 @@ const (
 type Who struct {
 	User string
 	Open bool // nobody is asked for a token, so the word "token" in a rule means "any"
-
-	Read, Write []Pattern // what the token names, by action
 }
 
 // Verdict is an answer of Rules.Judge.
@@ -61,6 +59,7 @@ const (
 	No        Verdict = iota // not permitted
 	Yes                      // permitted
 	IfMember                 // permitted to members of the channel, and to nobody else
+	IfNamed                  // permitted to whoever has a token that permits it, and to nobody else
 	Unknown                  // not permitted: no rule matches the name
 	NoChannel                // not permitted: CheckName refuses the name
 )
@@ -69,8 +68,7 @@ const (
 // anything on a channel whose name begins with Reserved, whatever the rules say. The verdict
 // IfMember is only given for Write. The same arguments always have the same verdict.
 //
-// Judge does not allocate. Its cost hardly grows with the number of rules. Where a rule has the
-// word token, the cost grows with the number of patterns in Who, by a few nanoseconds for each.
+// Judge does not allocate. Its cost hardly grows with the number of rules.
 func (r Rules) Judge(w Who, name string, a Action) Verdict {
 	switch {
 	case CheckName(name) != nil:
@@ -89,9 +87,9 @@ func (r Rules) Judge(w Who, name string, a Action) Verdict {
 
 // judge says whether somebody may do something on a channel whose name the rule matches.
 func (r *rule) judge(w Who, name string, a Action) Verdict {
-	permitted, named := r.read, w.Read
+	permitted := r.read
 	if a == Write {
-		permitted, named = r.write, w.Write
+		permitted = r.write
 	}
 	switch permitted {
 	case anyone:
@@ -103,18 +101,10 @@ func (r *rule) judge(w Who, name string, a Action) Verdict {
 			return Yes
 		}
 	case token:
-		if w.Open || matches(named, name) {
+		if w.Open {
 			return Yes
 		}
+		return IfNamed
 	}
 	return No
-}
-
-func matches(patterns []Pattern, name string) bool {
-	for i := range patterns {
-		if patterns[i].Matches(name) {
-			return true
-		}
-	}
-	return false
 }

@@ -43,6 +43,7 @@ func (d Dialect) Answer(s dialect.Session, c *dialect.Command, v dialect.Verdict
 		return d.connected(s, c, v.Places)
 	case done && c.Verb == dialect.Bind:
 		result := subscribed(&c.Terms.Range, v.Places, 0)
+		result.TTL, _ = c.Terms.Reply.(uint32)
 		return AppendSubscribe(make([]byte, 0, 2*replySize+roomFor(v.Places)), c.Tag, &result)
 	case done && c.Verb == dialect.History:
 		return historyRead(c, v.Places)

@@ -27,7 +27,7 @@ func (d Dialect) connect(s dialect.Session, now time.Time, c *Command) dialect.C
 		}
 		s.User = claims.Subject
 	}
-	k := newKeep(s.Instance, claims.Info, claims.Channels)
+	k := newKeep(s.Instance, claims)
 	topics, end := d.channels(s, k, claims.Channels, c)
 	if end != nil {
 		return *end
@@ -49,17 +49,25 @@ var (
 	errNoToken   = token.Fault{Text: "there is no token"}
 	errNoUser    = token.Fault{Text: "its sub cannot be the id of a user here"}
 	errOtherUser = token.Fault{Text: "its sub is not the user of the session"}
+
+	errOtherChannel = token.Fault{Text: "its channel is not that of the command"}
 )
 
-// claimsOf judges the token of a connect or a refresh. If the token is refused or cannot be judged
-// here, claimsOf logs the reason and returns an error.
+// claimsOf judges the token of a command: a connect, a subscribe or one of the two refreshes. If
+// the token is refused or cannot be judged here, claimsOf logs the reason and returns an error.
 func (d Dialect) claimsOf(s dialect.Session, now time.Time, c *Command) (token.Claims, error) {
-	claims, err := d.Tokens.Judge(c.Token, now)
+	judge := d.Tokens.Judge
+	if c.Method == Subscribe || c.Method == SubRefresh {
+		judge = d.Tokens.JudgeSubscription
+	}
+	claims, err := judge(c.Token, now)
 	switch {
 	case c.Token == "":
 		err = errNoToken
 	case err == nil && s.Confirmed && claims.Subject != s.User:
 		err = errOtherUser
+	case err == nil && claims.Channel != c.Channel:
+		err = errOtherChannel
 	case err == nil && !s.Confirmed && d.checkUser(claims.Subject) != nil:
 		err = errNoUser
 	}
@@ -67,6 +75,17 @@ func (d Dialect) claimsOf(s dialect.Session, now time.Time, c *Command) (token.C
 		d.Refusals.note(c.Method, err)
 	}
 	return claims, err
+}
+
+// VerifyAhead verifies the signature of the token in a client's line, if there is one, for the
+// Parse that follows. Any goroutine may call it. It does not block.
+func (d Dialect) VerifyAhead(line []byte) {
+	if d.Tokens.Public == nil || !bytes.Contains(line, []byte(`"token"`)) {
+		return
+	}
+	if c, err := Read(line); err == nil && c.Token != "" {
+		d.Tokens.VerifyAhead(c.Token)
+	}
 }
 
 // refusedToken returns the command that ends the session of a guest whose token is refused, or
@@ -112,11 +131,11 @@ func (d Dialect) channels(s dialect.Session, k keep, named []string, c *Command)
 		}
 		return &topics[i]
 	}
-	if own := string(protocol.UserTopic(s.User)); d.judge(s, k, own, rules.Read) == rules.Yes {
+	if own := string(protocol.UserTopic(s.User)); d.judge(s, k, own, token.AllowSubscribe) == rules.Yes {
 		add(own)
 	}
 	for _, channel := range named {
-		switch v := d.judge(s, k, channel, rules.Read); v {
+		switch v := d.judge(s, k, channel, token.AllowSubscribe); v {
 		case rules.Yes:
 			add(channel)
 		case rules.Unknown, rules.NoChannel:
@@ -125,7 +144,7 @@ func (d Dialect) channels(s dialect.Session, k keep, named []string, c *Command)
 		}
 	}
 	for _, sub := range c.Subs {
-		switch d.judge(s, k, sub.Channel, rules.Read) {
+		switch d.judge(s, k, sub.Channel, token.AllowSubscribe) {
 		case rules.Yes:
 			add(sub.Channel).Range = d.rangeOf(sub.Channel, sub.Recover, sub.Since)
 		case rules.Unknown, rules.NoChannel:
@@ -143,38 +162,84 @@ func (d Dialect) channels(s dialect.Session, k keep, named []string, c *Command)
 // refresh returns the command that lengthens the permission of a session, or the command that
 // closes the session. If the edge vouches for the user, the command has no effect, and the answer
 // says that no further refresh is needed. The answer is never a temporary error, since the SDK for
-// Go can block for ever on such an error. A token that names other channels ends the session. The
-// client then connects anew, with that token.
+// Go can block for ever on such an error.
+//
+// A token that cannot be judged here has no effect either. Its answer asks for the next refresh in
+// askAgain seconds. The end of the session's permission stays as it is, and the edge closes the
+// session if no good token comes in time.
+//
+// A token with other channels or other caps ends the session. The client then connects anew with
+// that token. So the permissions of a session never change, and no membership outlives the
+// permission by which it was made.
 func (d Dialect) refresh(s dialect.Session, k keep, now time.Time, c *Command) dialect.Command {
 	if s.Open {
 		return dialect.Command{Text: string(AppendRefresh(nil, c.ID, 0))}
 	}
 	claims, err := d.claimsOf(s, now, c)
-	if err != nil {
-		if code := closeOfToken(err); code != CloseInvalidToken {
-			return closing(code)
-		}
+	fault, refused := errors.AsType[token.Fault](err)
+	switch {
+	case refused && (fault.Expired || fault.Early):
+		return closing(CloseExpired)
+	case refused:
 		return closingToken(CloseInvalidToken)
+	case err != nil:
+		return dialect.Command{Text: string(AppendRefresh(nil, c.ID, askAgain))}
 	}
-	renewed := newKeep(s.Instance, claims.Info, claims.Channels)
-	if !bytes.Equal(renewed.marks, k.marks) {
+	renewed := newKeep(s.Instance, claims)
+	if !bytes.Equal(renewed.marks, k.marks) || !bytes.Equal(renewed.caps, k.caps) {
 		return closing(CloseInsufficientState)
 	}
 	t := &dialect.Terms{Until: untilOf(claims), Keep: renewed.encode()}
 	return dialect.Command{Verb: dialect.Renew, Terms: t, Text: string(AppendRefresh(nil, c.ID, ttlOf(t.Until, now)))}
 }
 
-// closeOfToken returns the code with which a session is closed if the token of its refresh is
-// refused, or cannot be judged here.
-func closeOfToken(err error) CloseCode {
-	fault, refused := errors.AsType[token.Fault](err)
-	switch {
-	case !refused:
-		return CloseInternal
-	case fault.Expired, fault.Early:
-		return CloseExpired
+// askAgain is the time in seconds after which a client refreshes again, if the token of its refresh
+// cannot be judged at the moment. The SDK refreshes when its token ends, and the grace has room for
+// several attempts.
+const askAgain = 5
+
+// subscriptionToken judges the token of a subscribe or of a sub_refresh. If the token is not good,
+// the second result is the command that the client's command has become. Otherwise the second
+// result is nil.
+func (d Dialect) subscriptionToken(s dialect.Session, now time.Time, c *Command) (until int64, end *dialect.Command) {
+	claims, err := d.claimsOf(s, now, c)
+	if err == nil {
+		return untilOf(claims), nil
 	}
-	return CloseInvalidToken
+	fault, refused := errors.AsType[token.Fault](err)
+	var p dialect.Command
+	switch {
+	case refused && (fault.Expired || fault.Early):
+		p = failed(c.ID, ErrorTokenExpired)
+	case fault == errOtherUser || fault == errOtherChannel:
+		p = closingToken(CloseInvalidToken)
+	case refused:
+		p = failed(c.ID, ErrorPermissionDenied)
+		p.Kind = kindToken
+	case c.Method == SubRefresh: // the SDK sends it again; after an error it might give up
+		p = dialect.Command{Text: string(AppendSubRefresh(nil, c.ID, askAgain))}
+	default:
+		p = failed(c.ID, ErrorInternal)
+	}
+	return 0, &p
+}
+
+// subRefresh returns the command that changes the end of a membership. If the edge vouches for the
+// user, no token is judged, and no membership ends. A membership that has no end is not changed: it
+// needs no token.
+func (d Dialect) subRefresh(s dialect.Session, now time.Time, c *Command) dialect.Command {
+	t := protocol.Topic(c.Channel)
+	if s.Open || !t.Valid() {
+		return failed(c.ID, ErrorPermissionDenied)
+	}
+	until, end := d.subscriptionToken(s, now, c)
+	if end != nil {
+		return *end
+	}
+	return dialect.Command{
+		Verb: dialect.Extend, Topic: t, Terms: &dialect.Terms{Keep: tokenKeep(until)},
+		Text: string(AppendSubRefresh(nil, c.ID, ttlOf(until, now))),
+	}
 }
 
 // checkUser returns an error if a token's sub cannot be the id of a user here.

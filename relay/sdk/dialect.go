@@ -53,20 +53,45 @@ func (Dialect) Topics(dst []protocol.Topic, _ dialect.Session) []protocol.Topic 
 // Lost implements dialect.Dialect. The protocol has no text that tells a loss.
 func (Dialect) Lost(protocol.Topic) []byte { return nil }
 
-// serverSide is the keep of a membership that a connect has asked for. Two kinds of memberships
-// that the server makes by itself need no keep: the membership in the channel of the session's
-// user, and those in the channels that the session's token names.
-const serverSide = 1
-
 // AfterLoss implements dialect.Dialect. The SDK subscribes again by itself, unless the server has
 // subscribed it. In that case the SDK has to connect again. If the session's keep cannot be read,
 // nobody knows which is the case, and the SDK has to connect again too.
 func (Dialect) AfterLoss(s dialect.Session, t protocol.Topic, kept []byte) dialect.Loss {
 	k, err := readKeep(s.Keep)
 	return dialect.Loss{
-		Closes: err != nil || len(kept) > 0 || t == protocol.UserTopic(s.User) || k.names(s.Instance, string(t)),
+		Closes: err != nil || isServerSide(s, k, t, kept),
 		Text:   AppendUnsubscribed(nil, string(t), UnsubscribeInsufficientState),
 		Code:   uint16(CloseInsufficientState), Reason: CloseInsufficientState.Reason(),
+	}
+}
+
+// isServerSide reports whether the server has made the membership of s in t by itself. The client
+// takes such a membership for one that it cannot make again without a new connection. The parameter
+// kept is the membership's keep.
+func isServerSide(s dialect.Session, k keep, t protocol.Topic, kept []byte) bool {
+	byClient := len(kept) > 0 && kept[0] == byToken
+	return !byClient && (len(kept) > 0 || t == protocol.UserTopic(s.User) || k.names(s.Instance, string(t)))
+}
+
+// grace is how long a permission goes on after the end of its token, in seconds. In that time the
+// client may bring a newer token. An edge has the same grace for the end of a session.
+const grace = 25
+
+// Ends implements dialect.Dialect. A membership ends when the token of its subscription has ended
+// and the grace is over.
+func (Dialect) Ends(kept []byte) int64 {
+	if until := untilOfKeep(kept); until > 0 {
+		return until + grace
+	}
+	return 0
+}
+
+// AfterEnd implements dialect.Dialect. The SDK subscribes again by itself. It first sends the token
+// that it has, and asks for another one when that token is refused as expired.
+func (Dialect) AfterEnd(t protocol.Topic) dialect.Loss {
+	return dialect.Loss{
+		Text: AppendUnsubscribed(nil, string(t), UnsubscribeExpired),
+		Code: uint16(CloseSubscriptionExpired), Reason: CloseSubscriptionExpired.Reason(),
 	}
 }
 

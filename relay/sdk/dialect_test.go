@@ -30,7 +30,27 @@ var (
 	opened    = dialect.Session{ID: 7, Instance: edge, User: "alice", Confirmed: true, Open: true}
 	// The token of this session names three channels.
 	invited = withToken(confirmed, `{"name":"Alice"}`, "vip", "user:bob", "star*")
+	// The token of this session has the claim in the constant named caps.
+	capped = withCaps(confirmed, caps)
 )
+
+const caps = `[{"channels":["vip","star:*"],"allow":["sub"]},{"channels":["vi*"],"allow":["pub"]}]`
+
+// withCaps returns s with the keep that belongs to a token with the given claim "caps".
+func withCaps(s dialect.Session, caps string) dialect.Session {
+	claims, err := speaks.Tokens.Judge(signed(`{"sub":"alice","caps":`+caps+`}`), now)
+	if err != nil {
+		panic(err)
+	}
+	s.Keep = newKeep(s.Instance, claims).encode()
+	return s
+}
+
+// unknownKid returns a token whose kid no key has.
+func unknownKid(claims string) string {
+	encode := base64.RawURLEncoding.EncodeToString
+	return encode([]byte(`{"alg":"HS256","kid":"new"}`)) + "." + encode([]byte(claims)) + ".AAAA"
+}
 
 // clientAlice is the client id of all sessions above, since they have the same ID and Instance.
 const clientAlice = "b2f26ecc-e2dd-8115-b076-0281832a8164"
@@ -48,7 +68,7 @@ func withRules(t testing.TB, text string) Dialect {
 
 // withToken returns s with the keep that belongs to a token with the given info and channels.
 func withToken(s dialect.Session, info string, channels ...string) dialect.Session {
-	s.Keep = newKeep(s.Instance, []byte(info), channels).encode()
+	s.Keep = newKeep(s.Instance, token.Claims{Info: []byte(info), Channels: channels}).encode()
 	return s
 }
 
@@ -86,7 +106,9 @@ func words(d Dialect, s dialect.Session, p *dialect.Command) string {
 		}
 		return text
 	case dialect.Bind:
-		return "bind " + string(p.Topic) + rangeText(p.Terms.Range)
+		return "bind " + string(p.Topic) + rangeText(p.Terms.Range) + untilText(p.Terms.Keep)
+	case dialect.Extend:
+		return "extend " + string(p.Topic) + untilText(p.Terms.Keep)
 	case dialect.History:
 		return "history of " + string(p.Topic) + rangeText(p.Terms.Range)
 	case dialect.Unbind:
@@ -100,6 +122,14 @@ func words(d Dialect, s dialect.Session, p *dialect.Command) string {
 		return fmt.Sprintf("close %d %s", p.Terms.Code, p.Text)
 	}
 	return fmt.Sprintf("verb %d", p.Verb)
+}
+
+// untilText returns the end of a membership in words, or "" if it has none.
+func untilText(keep []byte) string {
+	if until := untilOfKeep(keep); until != 0 {
+		return fmt.Sprintf(" until %d", until)
+	}
+	return ""
 }
 
 // rangeText returns a range in words. If a range only says that all may be seen, the result is "".
@@ -201,7 +231,7 @@ func TestEachKindHasAName(t *testing.T) {
 		`{"id":1,"refresh":{"token":"` + signed(`{"sub":"alice","exp":1}`) + `"}}`: "refresh",
 		`{"id":1,"refresh":{"token":"` + signed(`{"sub":"alice"}`) + `"}}`:         "refresh",
 		`{"id":1,"refresh":{"token":"` + signed(`{"sub":"bob"}`) + `"}}`:           "invalid_token",
-		`{"id":1,"sub_refresh":{"channel":"all","token":"x"}}`:                     "sub_refresh",
+		`{"id":1,"sub_refresh":{"channel":"all","token":"x"}}`:                     "invalid_token",
 		`{"id":1,"connect":{}}`:                                                    "invalid",
 		`{"id":1,"subscribe":{"channel":"vip"}}`:                                   "forbidden",
 		`{"id":1,"publish":{"channel":"vip","data":1}}`:                            "forbidden",
@@ -277,7 +307,7 @@ func TestLinesOutOfPlaceEndTheSession(t *testing.T) {
 // unknown version, or is not well formed. Each command must close the session with a code that
 // makes the SDK come back.
 func TestSessionsWithKeepsThatCannotBeReadConnectAnew(t *testing.T) {
-	for _, keep := range [][]byte{{2}, {1}, {1, 0xff}, {1, 0, 1}} {
+	for _, keep := range [][]byte{{3}, {1}, {1, 0xff}, {1, 0, 1}, {2}, {2, 0}, {2, 0, 1}, {2, 0, 0, 1}, {2, 0, 0xff, 0xff, 3}} {
 		s := confirmed
 		s.Keep = keep
 		for _, command := range []string{`"subscribe":{"channel":"all"}`, `"publish":{"channel":"all","data":1}`, `"rpc":{}`} {
@@ -290,10 +320,6 @@ func TestMethodsThatAreNotThere(t *testing.T) {
 	for _, method := range []string{"presence", "presence_stats", "rpc"} {
 		checkRows(t, speaks, []row{{confirmed, `{"id":9,"` + method + `":{"channel":"all"}}`, failing(9, ErrorNotAvailable)}})
 	}
-	checkRows(t, speaks, []row{
-		{confirmed, `{"id":9,"sub_refresh":{"channel":"all","token":"x"}}`, failing(9, ErrorPermissionDenied)},
-		{confirmed, `{"id":9,"sub_refresh":{"channel":"all"}}`, failing(9, ErrorBadRequest)},
-	})
 }
 
 // TestTheRestIsConstant checks the methods of Dialect whose results are the same for each session.
@@ -315,7 +341,12 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(line), uint8(1), false)
 		f.Add([]byte(line), uint8(4), true)
 	}
-	sessions := []dialect.Session{guest, openGuest, confirmed, opened, invited}
+	for _, method := range []string{"subscribe", "sub_refresh"} {
+		line := `{"id":2,"` + method + `":{"channel":"vip","token":"` + signed(`{"sub":"alice","exp":1900000100,"channel":"vip"}`) + `"}}`
+		f.Add([]byte(line), uint8(2), false)
+		f.Add([]byte(line), uint8(3), false)
+	}
+	sessions := []dialect.Session{guest, openGuest, confirmed, opened, invited, capped}
 	f.Fuzz(func(t *testing.T, line []byte, from uint8, again bool) {
 		s := sessions[int(from)%len(sessions)]
 		p := speaks.Parse(s, now, line, again)
@@ -366,6 +397,10 @@ func faultOf(s dialect.Session, p *dialect.Command) string {
 	case dialect.Renew:
 		if about || p.Terms.Until < 0 {
 			return "no renew"
+		}
+	case dialect.Extend:
+		if s.Open || len(p.Terms.Keep) > 0 && speaks.Ends(p.Terms.Keep) == 0 {
+			return "no extend"
 		}
 	case dialect.Bind:
 		if r := p.Terms.Range; badRange(r) || r.Strict && (!r.Asked || r.Most == 0 || r.Since.Epoch == 0) {

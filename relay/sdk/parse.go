@@ -9,6 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/relay/rules"
 	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/shared/token"
 )
 
 // Parse implements dialect.Dialect. For a connect or a refresh, Parse spends most of its time on
@@ -49,7 +50,7 @@ func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) d
 	}
 	switch c.Method {
 	case Subscribe:
-		return d.subscribe(s, k, c)
+		return d.subscribe(s, k, now, c)
 	case Unsubscribe:
 		return unsubscribe(c)
 	case Publish:
@@ -60,8 +61,8 @@ func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) d
 		return closing(CloseNotAvailable)
 	case Refresh:
 		return d.refresh(s, k, now, c)
-	case SubRefresh: // the token of a subscription is ignored, so it cannot be renewed
-		return failed(c.ID, ErrorPermissionDenied)
+	case SubRefresh:
+		return d.subRefresh(s, now, c)
 	}
 	return failed(c.ID, ErrorNotAvailable)
 }
@@ -70,9 +71,20 @@ func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) d
 // narrow their history. Nobody changes them.
 var plainTerms = dialect.Terms{Range: dialect.Range{Most: rules.AllKept}}
 
-// subscribe ignores the token of a subscription. A client gains nothing by such a token.
-func (d Dialect) subscribe(s dialect.Session, k keep, c *Command) dialect.Command {
-	if v := d.judge(s, k, c.Channel, rules.Read); v != rules.Yes {
+// subscribe judges the token of the subscription, if there is one and the edge does not vouch for
+// the user. A good token permits the subscription where the rule asks for a token, and the
+// membership ends with it. The token permits nothing else. A token that is not good refuses the
+// subscription, even if the client may subscribe without one.
+func (d Dialect) subscribe(s dialect.Session, k keep, now time.Time, c *Command) dialect.Command {
+	v := d.verdict(s, c.Channel, rules.Read)
+	var until int64
+	switch {
+	case c.Token != "" && !s.Open && (v == rules.Yes || v == rules.IfNamed):
+		var end *dialect.Command
+		if until, end = d.subscriptionToken(s, now, c); end != nil {
+			return *end
+		}
+	case v != rules.Yes && (v != rules.IfNamed || !k.permits(s.Instance, c.Channel, token.AllowSubscribe)):
 		return forbidden(c.ID, v)
 	}
 	r := d.rangeOf(c.Channel, c.Recover, c.Since)
@@ -81,8 +93,8 @@ func (d Dialect) subscribe(s dialect.Session, k keep, c *Command) dialect.Comman
 		return failed(c.ID, ErrorUnrecoverablePosition)
 	}
 	terms := &plainTerms
-	if r != plainTerms.Range {
-		terms = &dialect.Terms{Range: r}
+	if r != plainTerms.Range || until != 0 {
+		terms = &dialect.Terms{Range: r, Keep: tokenKeep(until), Reply: ttlOf(until, now)}
 	}
 	return dialect.Command{Verb: dialect.Bind, Topic: protocol.Topic(c.Channel), Terms: terms}
 }
@@ -90,10 +102,10 @@ func (d Dialect) subscribe(s dialect.Session, k keep, c *Command) dialect.Comman
 // MaxLimit is the greatest number of publications that a command with the method history is given.
 const MaxLimit = 1000
 
-// history returns the command for a client's history command, which is judged as a subscribe is. An
+// history returns the command for a client's history command. An
 // empty epoch in Since is not compared with the channel's epoch.
 func (d Dialect) history(s dialect.Session, k keep, c *Command) dialect.Command {
-	if v := d.judge(s, k, c.Channel, rules.Read); v != rules.Yes {
+	if v := d.judge(s, k, c.Channel, token.AllowHistory); v != rules.Yes {
 		return forbidden(c.ID, v)
 	}
 	r := d.rangeOf(c.Channel, c.HasSince, c.Since)
@@ -123,7 +135,7 @@ func unsubscribe(c *Command) dialect.Command {
 func (d Dialect) publish(s dialect.Session, k keep, c *Command, again bool) dialect.Command {
 	verb, t := dialect.Publish, protocol.Topic(c.Channel)
 	if !again {
-		switch v := d.judge(s, k, c.Channel, rules.Write); v {
+		switch v := d.judge(s, k, c.Channel, token.AllowPublish); v {
 		case rules.Yes:
 		case rules.IfMember:
 			verb = dialect.MemberPublish
@@ -146,20 +158,30 @@ func (d Dialect) publish(s dialect.Session, k keep, c *Command, again bool) dial
 	return dialect.Command{Verb: verb, Fixed: t == protocol.All, Answered: true, Topic: t, Text: said.Msg, Terms: terms}
 }
 
-// judge says whether the user of a session may do something on a channel.
-func (d Dialect) judge(s dialect.Session, k keep, channel string, a rules.Action) rules.Verdict {
+// judge says whether a session may do something on a channel, by the rules and by the session's
+// token. The result is never rules.IfNamed.
+func (d Dialect) judge(s dialect.Session, k keep, channel string, a token.Allow) rules.Verdict {
+	action := rules.Read
+	if a == token.AllowPublish {
+		action = rules.Write
+	}
+	v := d.verdict(s, channel, action)
+	switch {
+	case v != rules.IfNamed:
+		return v
+	case k.permits(s.Instance, channel, a):
+		return rules.Yes
+	}
+	return rules.No
+}
+
+// verdict says whether the user of a session may do something on a channel, by the rules alone.
+func (d Dialect) verdict(s dialect.Session, channel string, a rules.Action) rules.Verdict {
 	t := protocol.Topic(channel)
 	if d.StrictIDs && (t.IsUser() || t.IsGroup()) && protocol.CheckStrictID(t.Name()) != nil {
 		return rules.NoChannel
 	}
-	who := rules.Who{User: s.User, Open: s.Open}
-	v := d.Rules.Judge(who, channel, a)
-	if v == rules.No && k.names(s.Instance, channel) {
-		named := []rules.Pattern{rules.Named(channel)}
-		who.Read, who.Write = named, named
-		v = d.Rules.Judge(who, channel, a)
-	}
-	return v
+	return d.Rules.Judge(rules.Who{User: s.User, Open: s.Open}, channel, a)
 }
 
 // closing returns the command that ends a session with a close frame.

@@ -26,8 +26,8 @@ func NewRefusals(log *slog.Logger) *Refusals {
 	return &Refusals{log: log, limit: rate.Sometimes{Interval: 10 * time.Second}}
 }
 
-// note logs why the token of a command is refused. If a key is missing here, the operator has to
-// act, so that is a warning.
+// note logs why the token of a command is refused. If a key is missing here, that is a warning,
+// since the operator may have to act.
 func (r *Refusals) note(m Method, err error) {
 	if r == nil {
 		return
@@ -42,6 +42,6 @@ func (r *Refusals) note(m Method, err error) {
 			attributes = append(attributes, "kid", unknown.Kid[:min(len(unknown.Kid), maxKid)])
 		}
 		r.log.Warn("the token of an SDK cannot be judged here, and its client tries again: "+
-			"give relays the JWT_KEYS of the edges", attributes...)
+			"its key is still to be fetched, or relays lack a JWT variable of the edges", attributes...)
 	})
 }

@@ -27,8 +27,11 @@ func TestTheLogSaysWhyATokenIsRefused(t *testing.T) {
 		{confirmed, `{"id":1,"refresh":{"token":"` + signed(`{"sub":"bob"}`) + `"}}`, keyring.Keys{key},
 			`command=refresh reason="its sub is not the user of the session"`},
 		{guest, noKey, keyring.Keys{key}, `level=WARN msg="the token of an SDK cannot be judged here, and its client tries again: ` +
-			`give relays the JWT_KEYS of the edges" err="its kid names no key" kid="k2\n"`},
+			`its key is still to be fetched, or relays lack a JWT variable of the edges" err="its kid names no key" kid="k2\n"`},
 		{guest, noKey, nil, `err="no key is set here by which tokens could be judged"`},
+		{confirmed, forChannel("subscribe", "all", signed(`{"sub":"alice","channel":"vip"}`)), keyring.Keys{key},
+			`command=subscribe reason="its channel is not that of the command"`},
+		{confirmed, forChannel("sub_refresh", "vip", signed(`{"sub":"alice"}`)), keyring.Keys{key}, `command=sub_refresh reason="a token for a connection`},
 		{guest, connecting(`{"sub":"alice"}`, ""), keyring.Keys{key}, ""},
 	} {
 		var log strings.Builder

@@ -100,3 +100,74 @@ func FuzzTokens(f *testing.F) {
 		}
 	})
 }
+
+// FuzzSets checks that a JWK Set is read without a panic, and that each key of it could verify a
+// token.
+func FuzzSets(f *testing.F) {
+	f.Add(setOf(jwkOf("a", "rsa", "use", "sig"), jwkOf("b", "p256", "alg", "ES256"), jwkOf("c", "ed"), jwkOf("d", "p384")))
+	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AAAA","kid":"a"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA","kid":"b"}]}`))
+	f.Add([]byte(`{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB","kid":"a"}],"x":1}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		keys, err := parseSet(text)
+		if err == nil && (len(keys) == 0 || len(keys) > MaxSetKeys) {
+			t.Errorf("%d keys", len(keys))
+		}
+		for _, k := range keys {
+			fit := 0
+			for _, alg := range Algorithms {
+				if fits(alg, k.key) && (k.alg == "" || k.alg == alg) {
+					fit++
+					if methods[alg].Verify("x", make([]byte, 64), k.key) == nil {
+						t.Errorf("zeros are a signature of %s", alg)
+					}
+				}
+			}
+			if fit == 0 || k.id == "" || usable(k.key) != nil {
+				t.Errorf("%+v is no key", k)
+			}
+		}
+	})
+}
+
+// FuzzPEM checks that files of public keys are read without a panic, and that each key of them
+// could verify a token.
+func FuzzPEM(f *testing.F) {
+	for _, name := range []string{"rsa", "p256", "p384", "ed", "weak", "p521"} {
+		f.Add(publicPEM(f, name))
+		f.Add(privatePEM(f, name))
+	}
+	f.Add(certificate(f, "ed"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		keys, err := parsePEM(text)
+		if (err == nil) != (len(keys) > 0) {
+			t.Errorf("%d keys, %v", len(keys), err)
+		}
+		for _, k := range keys {
+			if alg := algOf(k); !fits(alg, k) || methods[alg].Verify("x", make([]byte, 64), k) == nil {
+				t.Errorf("%+v is no key", k)
+			}
+		}
+		if k, err := parsePrivate(text); err == nil && usable(k.Public()) != nil {
+			t.Errorf("%T cannot sign", k)
+		}
+	})
+}
+
+// BenchmarkJudge judges tokens of each algorithm.
+func BenchmarkJudge(b *testing.B) {
+	for _, alg := range Algorithms {
+		j := Judge{Keys: testKeys}
+		var key any = testKeys[0].Secret
+		if kind, public := kinds[alg]; public {
+			key, j.Public = pairs()[kind], inFiles(b, map[string]string{"new": kind})
+		}
+		text := signed(b, methods[alg], "new", key, claimsOf("1"))
+		b.Run(alg, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := j.Judge(text, now); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -5,8 +5,11 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -15,13 +18,14 @@ import (
 // header has the fields of a token's header that count. If header.named is true, the header has a
 // kid, which names the key.
 type header struct {
+	alg   string
 	kid   string
 	named bool
 }
 
 // readHeader reads and checks a token's header. It refuses a name that occurs twice, and each alg
-// other than HS256. It also refuses crit, the list of the extensions that a recipient must
-// understand (RFC 7515, 4.1.11). No extension is known here.
+// that is not one of Algorithms. It also refuses crit, the list of the extensions that a recipient
+// must understand (RFC 7515, 4.1.11). No extension is known here.
 func readHeader(text []byte) (h header, err error) {
 	m, err := membersOf(text)
 	if err != nil {
@@ -30,9 +34,8 @@ func readHeader(text []byte) (h header, err error) {
 	if _, critical := m["crit"]; critical {
 		return h, Fault{Text: "its crit demands an extension; none is known here"}
 	}
-	var alg string
-	if err := m.readText("alg", &alg); err != nil || alg != algorithm {
-		return h, Fault{Text: "its alg is not " + algorithm}
+	if err := m.readText("alg", &h.alg); err != nil || methods[h.alg] == nil {
+		return h, Fault{Text: "its alg is none of " + strings.Join(Algorithms, ", ")}
 	}
 	value, named := m["kid"]
 	if named {
@@ -53,7 +56,8 @@ type claims struct {
 	begins, expires *time.Time
 	info            json.RawMessage
 	channels        []string
-	subscription    bool // it has the claim "channel": the token is for a subscription
+	caps            []Cap
+	channel         string
 }
 
 // readClaims reads a token's claims. Its errors are Faults. It also checks the form of iat, which
@@ -73,8 +77,12 @@ func readClaims(text []byte) (c claims, err error) {
 		m.readDate("iat", &issued),
 		m.readInfo(&c.info),
 		m.readChannels(&c.channels),
+		m.readCaps(&c.caps),
+		m.readText("channel", &c.channel),
 	)
-	c.subscription = m.get("channel") != nil
+	if err == nil && m.get("channel") != nil && c.channel == "" {
+		err = Fault{Text: "channel is empty"}
+	}
 	return c, err
 }
 
@@ -163,19 +171,47 @@ func (m members) readInfo(into *json.RawMessage) error {
 	return nil
 }
 
-// readChannels reads the claim "channels", which is a list of strings.
+// readChannels reads the claims "channels", which is a list of strings, and "subs", which is an
+// object of objects. Only the names of subs are used.
 func (m members) readChannels(into *[]string) (err error) {
-	value := m.get("channels")
-	if value == nil {
-		return nil
+	if value := m.get("channels"); value != nil {
+		if *into, err = unquoteAll(value); err != nil {
+			return Fault{Text: "channels is no list of strings"}
+		}
 	}
-	if *into, err = unquoteAll(value); err != nil {
-		return Fault{Text: "channels is no list of strings"}
+	if value := m.get("subs"); value != nil {
+		names, err := readSubs(value)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if !slices.Contains(*into, name) {
+				*into = append(*into, name)
+			}
+		}
 	}
 	if len(*into) > MaxChannels {
-		return Fault{Text: fmt.Sprintf("channels has more than %d names", MaxChannels)}
+		return Fault{Text: fmt.Sprintf("channels and subs have more than %d names", MaxChannels)}
 	}
 	return nil
+}
+
+// readSubs returns the names of the claim "subs" in ascending order.
+func readSubs(value json.RawMessage) ([]string, error) {
+	const noObject = "subs is no object of objects"
+	if value[0] != '{' {
+		return nil, Fault{Text: noObject}
+	}
+	subs, err := membersOf(value)
+	if err != nil {
+		return nil, err
+	}
+	for _, options := range subs {
+		if options[0] != '{' {
+			return nil, Fault{Text: noObject}
+		}
+	}
+	return slices.Sorted(maps.Keys(subs)), nil
 }
 
 // lastDate is the end of the year 9999, in Unix seconds. A date before -lastDate counts as

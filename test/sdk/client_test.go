@@ -131,7 +131,14 @@ func (c *client) subscribe(channel string) *centrifuge.Subscription {
 // begin begins to subscribe to a channel, and does not wait for the answer.
 func (c *client) begin(channel string) *centrifuge.Subscription {
 	c.t.Helper()
-	sub, err := c.NewSubscription(channel)
+	return c.beginWith(channel, centrifuge.SubscriptionConfig{})
+}
+
+// beginWith does what begin does, with a configuration of the SDK. The configuration may have the
+// subscription's token, or say how the SDK gets one.
+func (c *client) beginWith(channel string, config centrifuge.SubscriptionConfig) *centrifuge.Subscription {
+	c.t.Helper()
+	sub, err := c.NewSubscription(channel, config)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -28,6 +28,8 @@ type reply struct {
 	}
 	Connect, Subscribe, Unsubscribe, Publish, History, Refresh, RPC json.RawMessage
 
+	SubRefresh json.RawMessage `json:"sub_refresh"`
+
 	Push *struct {
 		Channel     string
 		Pub         *publication
@@ -62,7 +64,7 @@ func problemOfLine(line []byte) string {
 		return fmt.Sprintf("a line is no JSON, which ends the SDK for Go: %v", err)
 	}
 	results := 0
-	for _, result := range []json.RawMessage{r.Connect, r.Subscribe, r.Unsubscribe, r.Publish, r.History, r.Refresh, r.RPC} {
+	for _, result := range []json.RawMessage{r.Connect, r.Subscribe, r.Unsubscribe, r.Publish, r.History, r.Refresh, r.SubRefresh, r.RPC} {
 		if bytes.HasPrefix(result, []byte("{")) {
 			results++
 		}

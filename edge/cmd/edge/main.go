@@ -21,7 +21,13 @@ func main() {
 		Logging:   func(c edge.Config) logging.Config { return c.Logging },
 		Live:      func(c edge.Config) config.Addr { return c.AdminAddr },
 		Run:       run,
-		Commands:  []service.Command{{Name: "token", Usage: "prints a token for a client: --sub ID [--ttl 1h] [--any-id], signed by the first of JWT_KEYS", Run: printToken}},
+		Commands: []service.Command{{
+			Name: "token",
+			Usage: "prints a token for a client, signed by the first of JWT_KEYS: --sub ID [--ttl 1h] " +
+				"[--channel NAME] [--caps JSON] [--info JSON] [--alg ALG] [--key FILE [--kid ID]] [--any-id]; " +
+				"token check [TOKEN] says what is right or wrong with a token",
+			Run: tokenCommand,
+		}},
 	}.Main()
 }
 

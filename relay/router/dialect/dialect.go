@@ -51,6 +51,11 @@ type Dialect interface {
 	// AfterLoss says what becomes of a member of t when messages to t were lost. The last argument
 	// is the membership's keep. AfterLoss is for dialects whose Order is ByTopic.
 	AfterLoss(s Session, t protocol.Topic, keep []byte) Loss
+	// Ends returns when a membership with the given keep ends, in Unix seconds. The result 0 means
+	// that it does not end by itself.
+	Ends(keep []byte) int64
+	// AfterEnd says what becomes of a member of t whose membership has ended by itself.
+	AfterEnd(t protocol.Topic) Loss
 	// Kinds returns the names by which commands are counted. Every Command.Kind is an index in the
 	// result. If two dialects have a name in common, their commands of that name are counted
 	// together.
@@ -77,9 +82,9 @@ type Session struct {
 	Keep      []byte // the dialect's own bytes about the session, opaque to the router
 }
 
-// Loss says what becomes of a member that has lost messages. Its membership ends, and the client is
-// sent Text. If Closes is set, the session is closed instead. The router may close the session even
-// if Closes is not set.
+// Loss says what becomes of a member that has lost messages, or whose membership has ended by
+// itself. Its membership ends, and the client is sent Text. If Closes is set, the session is closed
+// instead. The router may close the session even if Closes is not set.
 type Loss struct {
 	Closes bool
 	Text   []byte
@@ -123,6 +128,9 @@ const (
 	Close
 	// History reads the history of the topic. Terms says which part of it.
 	History
+	// Extend replaces the keep of the membership by Terms.Keep. A session without a membership that
+	// ends by itself is answered NotMember.
+	Extend
 )
 
 // Command is what a client's frame asks for.
@@ -144,10 +152,10 @@ type Command struct {
 	Topic    protocol.Topic
 	// Text is what is published, in at most protocol.MaxMsg bytes of UTF-8. For the verb Nothing,
 	// Text is the answer. For the verb Close, the comment of Close says what Text is. For a
-	// Confirm, a Bind, an Unbind and a Renew the router does not look at Text, and keeps it for
-	// Answer. For a Join and a Leave, Parse must leave Text empty.
+	// Confirm, a Bind, an Unbind, a Renew and an Extend the router does not look at Text, and keeps
+	// it for Answer. For a Join and a Leave, Parse must leave Text empty.
 	Text  string
-	Terms *Terms // not nil for a Confirm, a Bind, a Renew, a Close and a History
+	Terms *Terms // not nil for a Confirm, a Bind, a Renew, a Close, a History and an Extend
 }
 
 // Terms has further fields for commands of some verbs.

@@ -1,0 +1,145 @@
+package token
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+)
+
+// File names a file with public keys.
+type File struct {
+	// ID is the kid of tokens that the keys of the file verify. If ID is empty, the keys verify
+	// tokens with any kid.
+	ID   string
+	Path string
+}
+
+// Files is a list of files with public keys. Its text is "kid:path,kid:path". An entry without
+// "kid:" begins with "/" or ".", and has no ID.
+type Files []File
+
+// UnmarshalText reads the text of a list. It does not open the files.
+func (fs *Files) UnmarshalText(text []byte) error {
+	var read Files
+	for i, entry := range strings.Split(string(text), ",") {
+		entry = strings.TrimSpace(entry)
+		f := File{Path: entry}
+		if !strings.HasPrefix(entry, "/") && !strings.HasPrefix(entry, ".") {
+			id, path, ok := strings.Cut(entry, ":")
+			if !ok || id == "" {
+				return fmt.Errorf("entry %d is no path that begins with / or ., and no kid:path", i+1)
+			}
+			f = File{id, path}
+		}
+		if f.Path == "" {
+			return fmt.Errorf("entry %d has no path; want [kid:]path[,[kid:]path]", i+1)
+		}
+		if slices.Contains(read, f) {
+			return fmt.Errorf("entry %d is there twice", i+1)
+		}
+		read = append(read, f)
+	}
+	*fs = read
+	return nil
+}
+
+// String returns the text of the list.
+func (fs Files) String() string {
+	entries := make([]string, len(fs))
+	for i, f := range fs {
+		if entries[i] = f.Path; f.ID != "" {
+			entries[i] = f.ID + ":" + f.Path
+		}
+	}
+	return strings.Join(entries, ",")
+}
+
+// MaxFile is the largest size of a file with public keys, in bytes.
+const MaxFile = 64 << 10
+
+var (
+	errNoPEM    = errors.New(`has no PEM block ("-----BEGIN PUBLIC KEY-----")`)
+	errPrivate  = errors.New("has a private key; give the public one, and keep the private one where tokens are signed")
+	errBlock    = errors.New("has a PEM block that is no public key")
+	errRest     = errors.New("has a PEM block that is cut off")
+	errFileSize = fmt.Errorf("has more than %d bytes", MaxFile)
+	errKeyType  = errors.New("has a key that is not of RSA, ECDSA or Ed25519")
+	errCurve    = errors.New("has a key of a curve other than P-256 and P-384")
+	errRSASize  = fmt.Errorf("has an RSA key of fewer than %d or more than %d bits", minRSA, maxRSA)
+)
+
+// readFile returns the public keys of a file.
+func (f File) readFile() (keys []crypto.PublicKey, err error) {
+	file, err := os.Open(f.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, MaxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if keys, err = parsePEM(text); err != nil {
+		return nil, fmt.Errorf("%s %w", f.Path, err)
+	}
+	return keys, nil
+}
+
+// parsePEM returns the public keys in a text of PEM blocks. A block is a public key or a
+// certificate. The dates of a certificate, and who has signed it, are not looked at. If a block
+// cannot be used, there is an error: an operator should learn of it.
+func parsePEM(text []byte) (keys []crypto.PublicKey, err error) {
+	if len(text) > MaxFile {
+		return nil, errFileSize
+	}
+	for {
+		block, rest := pem.Decode(text)
+		if block == nil {
+			break
+		}
+		key, err := parseBlock(block)
+		if err != nil {
+			return nil, err
+		}
+		if err := usable(key); err != nil {
+			return nil, err
+		}
+		keys, text = append(keys, key), rest
+	}
+	switch {
+	case bytes.Contains(text, []byte("-----BEGIN")):
+		return nil, errRest
+	case len(keys) == 0:
+		return nil, errNoPEM
+	}
+	return keys, nil
+}
+
+func parseBlock(block *pem.Block) (key crypto.PublicKey, err error) {
+	switch {
+	case block.Type == "PUBLIC KEY":
+		key, err = x509.ParsePKIXPublicKey(block.Bytes)
+	case block.Type == "RSA PUBLIC KEY":
+		key, err = x509.ParsePKCS1PublicKey(block.Bytes)
+	case block.Type == "CERTIFICATE":
+		var c *x509.Certificate
+		if c, err = x509.ParseCertificate(block.Bytes); err == nil {
+			key = c.PublicKey
+		}
+	case strings.HasSuffix(block.Type, "PRIVATE KEY"):
+		return nil, errPrivate
+	default:
+		return nil, errBlock
+	}
+	if err != nil {
+		return nil, errBlock
+	}
+	return key, nil
+}
