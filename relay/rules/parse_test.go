@@ -163,14 +163,19 @@ func slowly(text, name, user string, open bool) (read, write Verdict) {
 		}
 		line = " " + strings.Join(words[1:], " ") + " "
 		says := func(word string) bool { return strings.Contains(line, " "+word+" ") }
-		if says("read=any") || says("read=self") && rest == user && user != "" || says("read=token") && open {
+		switch {
+		case says("read=any"), says("read=self") && rest == user && user != "", says("read=token") && open:
 			read = Yes
+		case says("read=token"):
+			read = IfNamed
 		}
 		switch {
 		case says("write=any") || says("write=token") && open:
 			write = Yes
 		case says("write=member"):
 			write = IfMember
+		case says("write=token"):
+			write = IfNamed
 		}
 		return read, write
 	}
