@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -89,16 +90,18 @@ func startWithProvider(t *testing.T, rules string, relays int) (*provider, *clus
 	return p, c.StartEdge(cluster.Env{"EDGE_AUTH": "jwt", "JWT_JWKS_URL": p.URL, "JWT_ISSUER": "provider"}, all...), all
 }
 
+var tenMinutes = flag.Bool("ten-minutes", false, "let TestP14_ShortTokensOutliveRotations take ten minutes")
+
 const roomRules = "user:* read=self write=any; room read=token write=any; * read=token write=token"
 
 // TestP14_ShortTokensOutliveRotations connects with a token of five seconds, and subscribes with
 // another one. The SDK refreshes both. The provider changes its key several times, and takes the
 // old key back at once. The connection and the subscription must not end, and no publication may be
-// lost. The long form of the test takes ten minutes.
+// lost. With the flag -ten-minutes the test takes ten minutes.
 func TestP14_ShortTokensOutliveRotations(t *testing.T) {
 	t.Parallel()
 	lasts, rotations := 30*time.Second, 2
-	if long.Wanted() {
+	if *tenMinutes {
 		lasts, rotations = 10*time.Minute, 8
 	}
 	p, e, _ := startWithProvider(t, roomRules, 1)
