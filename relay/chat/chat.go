@@ -136,8 +136,8 @@ func (Dialect) Render(b []byte, t protocol.Topic, _ protocol.Position, p *protoc
 	return protocol.AppendText(b, t, p.From, p.Msg), except
 }
 
-// Past implements dialect.Dialect. No answer of the chat has publications.
-func (Dialect) Past(b []byte, _ protocol.Position, _ *protocol.Content) []byte { return b }
+// Listed implements dialect.Dialect. No answer of the chat has publications.
+func (Dialect) Listed(b []byte, _ protocol.Position, _ *protocol.Content) []byte { return b }
 
 // Lost implements dialect.Dialect.
 func (Dialect) Lost(t protocol.Topic) []byte { return []byte(protocol.LostText(t)) }

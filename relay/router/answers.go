@@ -156,12 +156,12 @@ func (r *Router) answerAway(e *edge) {
 	r.answerOn(e)
 }
 
-// A step makes answers with toldMost bytes of publications, for all edges together. Further answers
-// wait for the next step, so that no step takes long and others' messages pass between them. An
-// answer counts as toldLeast at least. A single answer may exceed the bound.
+// A step makes answers with repliedMost bytes of publications, for all edges together. Further
+// answers wait for the next step, so that no step takes long and others' messages pass between
+// them. An answer counts as repliedLeast at least. A single answer may exceed the bound.
 const (
-	toldMost  = 64 << 10
-	toldLeast = 2 << 10
+	repliedMost  = 64 << 10
+	repliedLeast = 2 << 10
 )
 
 // answering is the job that goes on with what waits at an edge for the next step.
@@ -177,7 +177,7 @@ func (r *Router) answerNext(e *edge) {
 
 func (j answering) do(r *Router, pieces int) (left int, done bool) {
 	a := &j.edge.answers
-	if r.told >= toldMost {
+	if r.replied >= repliedMost {
 		return 0, false
 	}
 	a.next = false
@@ -191,7 +191,7 @@ func (j answering) do(r *Router, pieces int) (left int, done bool) {
 func (r *Router) tryWaiting(list *binders) {
 	for refused := 0; refused < answersTried && list.first != nil; {
 		fr := list.first
-		if r.told >= toldMost && !r.outage.away {
+		if r.replied >= repliedMost && !r.outage.away {
 			r.answerNext(fr.session.edge)
 			return
 		}

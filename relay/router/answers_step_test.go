@@ -21,7 +21,7 @@ func (s *resumes) crowd(ids []uint64) (steps int) {
 				now, bytes = now+1, bytes+len(text)
 			}
 		}
-		if n := now - answered; n > toldMost/one+1 {
+		if n := now - answered; n > repliedMost/one+1 {
 			s.t.Errorf("%d answers of %d bytes came in one step", n, bytes/now)
 		}
 		if answered = now; steps > 10*len(ids) {
@@ -32,8 +32,8 @@ func (s *resumes) crowd(ids []uint64) (steps int) {
 }
 
 // TestP11_OthersPassBetweenTheAnswersOfACrowd brings a hundred clients back at once, from the
-// topic's tail and from its past. No step may make more answers than toldMost allows. What another
-// client says while they are answered must be answered in the next step.
+// topic's tail and from its past. No step may make more answers than repliedMost allows. What
+// another client says while they are answered must be answered in the next step.
 func TestP11_OthersPassBetweenTheAnswersOfACrowd(t *testing.T) {
 	for _, length := range []int{64, 10} {
 		s := resuming(t, Config{TailLength: length}, 1)
@@ -84,7 +84,7 @@ func TestP11_AStepMakesFewAnswers(t *testing.T) {
 		ids = append(ids, id)
 	}
 	s.come(ids...)
-	if steps := s.crowd(ids); steps < 100*60*200/(2*toldMost) {
+	if steps := s.crowd(ids); steps < 100*60*200/(2*repliedMost) {
 		t.Errorf("the answers came in %d steps", steps)
 	}
 	s.finish()
@@ -122,7 +122,7 @@ func TestTheTextOfAMissedPublicationIsMadeOnce(t *testing.T) {
 	}
 	n := 0
 	for _, item := range s.rl.router.directory.topics["x"].recent.tail.items {
-		if item.said.past != "" {
+		if item.said.listed != "" {
 			n++
 		}
 	}

@@ -40,7 +40,7 @@ type said struct {
 	ahead    bool   // given ahead
 	content  protocol.Content
 	frames   [needs][]byte // encoded frames; nil: not made yet
-	past     string        // made by Dialect.Past; "": not made yet
+	listed   string        // made by Dialect.Listed; "": not made yet
 	kept     bool          // in a tail, so each further frame is counted in tails.bytes
 }
 
@@ -54,7 +54,7 @@ func (s *said) shown() protocol.Position {
 
 // size returns how many bytes s takes in a tail.
 func (s *said) size() int {
-	n := s.content.Size() + len(s.content.From) + len(s.past)
+	n := s.content.Size() + len(s.content.From) + len(s.listed)
 	for _, f := range s.frames {
 		n += len(f)
 	}
@@ -93,14 +93,14 @@ func (r *Router) frameFor(f *follower, item *tailItem) []byte {
 	return frame
 }
 
-// pastOf returns a publication of a tail as answers to clients of SDKs have it.
-func (r *Router) pastOf(s *said) dialect.Published {
-	if s.past != "" {
-		return dialect.Published{Position: s.position, Text: s.past}
+// listedOf returns a publication of a tail as answers to clients of SDKs have it.
+func (r *Router) listedOf(s *said) dialect.Published {
+	if s.listed != "" {
+		return dialect.Published{Position: s.position, Text: s.listed}
 	}
-	p := r.past(s.position, &s.content)
+	p := r.listed(s.position, &s.content)
 	if r.tails.bytes+len(p.Text) <= r.tails.most { // otherwise made anew for the next answer
-		s.past = p.Text
+		s.listed = p.Text
 		r.tails.bytes += len(p.Text)
 	}
 	return p

@@ -178,7 +178,7 @@ func (l lines) Render(b []byte, t protocol.Topic, at protocol.Position, p *proto
 	return b, "nobody"
 }
 
-func (lines) Past(b []byte, at protocol.Position, p *protocol.Content) []byte {
+func (lines) Listed(b []byte, at protocol.Position, p *protocol.Content) []byte {
 	return append(append(strconv.AppendUint(b, at.Offset, 10), ':'), p.Msg...)
 }
 

@@ -277,7 +277,7 @@ func (r *Router) takePast(c *comeback, ev broker.History, after protocol.Positio
 	}
 	items := make([]dialect.Published, 0, end-begin)
 	for i := begin; i < end; i++ {
-		pub := r.past(pubs[i].Position, &pubs[i].Content)
+		pub := r.listed(pubs[i].Position, &pubs[i].Content)
 		items = append(items, pub)
 		r.pasts.grow(c, len(pub.Text))
 	}

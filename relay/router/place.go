@@ -115,12 +115,12 @@ func (r *Router) places(fr *frame) (places []dialect.Place, wait *binders) {
 	for i := range places {
 		size += sizeOf(places[i].Missed)
 	}
-	if size > 0 && r.told >= toldMost && !late {
+	if size > 0 && r.replied >= repliedMost && !late {
 		r.answerNext(e)
 		return nil, &e.answers.waiting
 	}
 	if wait = r.mayAnswer(e, fr.user(), size); wait == nil && size > 0 {
-		r.told += max(size, toldLeast)
+		r.replied += max(size, repliedLeast)
 	}
 	if wait == nil || !late {
 		return places, wait
@@ -151,9 +151,9 @@ func sizeOf(pubs []dialect.Published) (size int) {
 	return size
 }
 
-// past returns a publication as answers to clients of SDKs have it.
-func (r *Router) past(at protocol.Position, c *protocol.Content) dialect.Published {
-	r.scratch.text = r.dialects[len(r.dialects)-1].Past(r.scratch.text[:0], at, c)
+// listed returns a publication as answers to clients of SDKs have it.
+func (r *Router) listed(at protocol.Position, c *protocol.Content) dialect.Published {
+	r.scratch.text = r.dialects[len(r.dialects)-1].Listed(r.scratch.text[:0], at, c)
 	return dialect.Published{Position: at, Text: string(r.scratch.text)}
 }
 
@@ -242,7 +242,7 @@ func (r *Router) inTail(t *topic, pubs []dialect.Published, since, at protocol.P
 	for i := range t.recent.tail.items {
 		item := &t.recent.tail.items[i]
 		if since.Before(item.position) && !at.Before(item.position) {
-			pubs = append(pubs, r.pastOf(item.said))
+			pubs = append(pubs, r.listedOf(item.said))
 		}
 	}
 	return pubs
@@ -421,7 +421,7 @@ type waking struct {
 func (j *waking) do(r *Router, pieces int) (left int, done bool) {
 	c := j.comeback
 	for ; j.left > 0 && c.waiting.first != nil; j.left-- {
-		if pieces == 0 || r.told >= toldMost {
+		if pieces == 0 || r.replied >= repliedMost {
 			return 0, false
 		}
 		fr := c.waiting.first

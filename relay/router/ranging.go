@@ -159,7 +159,7 @@ func (r *Router) takePage(g *ranging, ev broker.History) {
 			full = true
 			break
 		}
-		g.pubs = append(g.pubs, r.past(at, &pub.Content))
+		g.pubs = append(g.pubs, r.listed(at, &pub.Content))
 		g.bytes += len(g.pubs[len(g.pubs)-1].Text) + 1
 		for g.bytes > maxRange && len(g.pubs) > 1 {
 			drop := len(g.pubs) - 1

@@ -110,7 +110,7 @@ type Router struct {
 	pasts          pasts
 	jobs           []job // under way, the oldest first
 
-	told     int           // bytes of publications in the answers of this step, see toldMost
+	replied  int           // bytes of publications in the answers of this step, see repliedMost
 	freed    []freed       // sessions and topics whose waiting frames may go on, see order_topic.go
 	dirty    []*edge       // edges that flush visits at the end of the step
 	left     []Link        // links to close at the end of the step
@@ -122,7 +122,7 @@ type Router struct {
 // scratch is memory that each step uses anew. The comment of each field names the Router's methods
 // that use it.
 type scratch struct {
-	text, encoded []byte           // used by compose; text also by Router.past
+	text, encoded []byte           // used by compose; text also by Router.listed
 	said          said             // used by encode
 	opened        []uint64         // used by tryOpen and openAhead
 	own           []protocol.Topic // used by Router.own
@@ -206,7 +206,7 @@ func (r *Router) Step(now time.Time, inputs []Input) {
 		r.began = now
 	}
 	r.clock = now.Sub(r.began)
-	r.told = 0
+	r.replied = 0
 	for _, in := range inputs {
 		in.apply(r)
 	}

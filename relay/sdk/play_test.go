@@ -99,7 +99,7 @@ func placeOf(t *testing.T, replies []string) (at dialect.Place, pushed protocol.
 			if err := c.SetData(p.Data); err != nil {
 				t.Fatal(err)
 			}
-			at.Missed = append(at.Missed, past(protocol.Position{Epoch: at.At.Epoch, Offset: p.Offset}, &c))
+			at.Missed = append(at.Missed, listed(protocol.Position{Epoch: at.At.Epoch, Offset: p.Offset}, &c))
 		}
 		if n := len(at.Missed); n > 0 && at.Recovered {
 			at.At = at.Missed[n-1].Position

@@ -80,8 +80,8 @@ func pubOf(p *protocol.Content, at protocol.Position, info *Info) Pub {
 	return pub
 }
 
-// Past implements dialect.Dialect.
-func (Dialect) Past(b []byte, at protocol.Position, p *protocol.Content) []byte {
+// Listed implements dialect.Dialect.
+func (Dialect) Listed(b []byte, at protocol.Position, p *protocol.Content) []byte {
 	var info Info
 	pub := pubOf(p, at, &info)
 	return AppendPublication(b, &pub)

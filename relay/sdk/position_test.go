@@ -16,21 +16,21 @@ import (
 func missed(offsets ...uint64) (list []dialect.Published) {
 	for _, n := range offsets {
 		c := protocol.Content{Msg: strconv.FormatUint(n, 10), JSON: true}
-		list = append(list, past(protocol.Position{Epoch: 7, Offset: n}, &c))
+		list = append(list, listed(protocol.Position{Epoch: 7, Offset: n}, &c))
 	}
 	return list
 }
 
-// past returns a publication as the Router has it from Dialect.Past.
-func past(at protocol.Position, c *protocol.Content) dialect.Published {
-	return dialect.Published{Position: at, Text: string(speaks.Past(nil, at, c))}
+// listed returns a publication as the Router has it from Dialect.Listed.
+func listed(at protocol.Position, c *protocol.Content) dialect.Published {
+	return dialect.Published{Position: at, Text: string(speaks.Listed(nil, at, c))}
 }
 
 // missedTexts returns publications at the offsets from 4 on, whose data are strings of x.
 func missedTexts(n, size int) (list []dialect.Published) {
 	for i := range n {
 		c := protocol.Content{Msg: `"` + strings.Repeat("x", size) + `"`, JSON: true}
-		list = append(list, past(protocol.Position{Epoch: 7, Offset: uint64(i) + 4}, &c))
+		list = append(list, listed(protocol.Position{Epoch: 7, Offset: uint64(i) + 4}, &c))
 	}
 	return list
 }
@@ -242,7 +242,7 @@ func TestPositionsOfPublications(t *testing.T) {
 		if string(push) != `{"push":{"channel":"all","pub":`+want+`}}` {
 			t.Errorf("%v is rendered %s, want %s", at, push, want)
 		}
-		reply := AppendHistory(nil, 1, &HistoryResult{Publications: pubsOf([]dialect.Published{past(at, &c)})})
+		reply := AppendHistory(nil, 1, &HistoryResult{Publications: pubsOf([]dialect.Published{listed(at, &c)})})
 		if !bytes.Contains(reply, []byte(`"publications":[`+want+`],`)) {
 			t.Errorf("%v is in the reply %s, want %s", at, reply, want)
 		}

@@ -41,10 +41,10 @@ type Dialect interface {
 	// The second result names a user whose sessions do not get the text. If it is "", all these
 	// members get the text. All relays that share a broker must render alike.
 	Render(b []byte, t protocol.Topic, at protocol.Position, p *protocol.Content) (text []byte, except string)
-	// Past appends to b the text that a publication takes in an Answer that has several. The
-	// argument at is its position. The text is the same in all answers, so that it is made once. It
-	// is empty in a dialect whose answers have no publications.
-	Past(b []byte, at protocol.Position, p *protocol.Content) []byte
+	// Listed appends to b the text of the publication p in an Answer that has a list of
+	// publications. The argument at is the position of p. The text is the same in all answers, so
+	// that the router makes it once. It is empty in a dialect whose answers have no publications.
+	Listed(b []byte, at protocol.Position, p *protocol.Content) []byte
 	// Lost returns the text that tells members of t that they lost messages. Lost is for dialects
 	// whose Order is InOrder.
 	Lost(t protocol.Topic) []byte
@@ -255,5 +255,5 @@ type Place struct {
 // Published is a publication at its position.
 type Published struct {
 	Position protocol.Position
-	Text     string // made by Dialect.Past
+	Text     string // made by Dialect.Listed
 }
