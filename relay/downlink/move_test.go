@@ -3,6 +3,7 @@ package downlink
 import (
 	"context"
 	"net/http"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,9 +25,7 @@ func TestWhoOnlyAsksIsNoLink(t *testing.T) {
 		}
 		ended(t, recv(t, "end", asking.end), link.CodeNormal, true)
 	}
-	if got := f.series(t, "edgerelay_relay_link_asked_total"); got != 3 {
-		t.Errorf("%v counted, want 3", got)
-	}
+	f.awaitSeries(t, 3, "edgerelay_relay_link_asked_total")
 	select {
 	case l := <-f.handler.up:
 		t.Errorf("the handler was told of %v", l)
@@ -46,6 +45,7 @@ func TestALinkCountsFromItsFirstFrameOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.awaitRegistered(t, 2) // the server would cut a link that it takes after Refuse
 	f.server.Refuse()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -61,6 +61,23 @@ func TestALinkCountsFromItsFirstFrameOn(t *testing.T) {
 	}
 	if len(f.handler.up) > 0 || len(f.handler.down) > 0 {
 		t.Error("the handler was told of a link that brought no frame")
+	}
+}
+
+// awaitRegistered waits until the server has count links, begun or not. An edge may have read
+// Welcome before the server has registered its link.
+func (f *fixture) awaitRegistered(t *testing.T, count int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
+		f.server.mu.Lock()
+		got := len(f.server.links)
+		f.server.mu.Unlock()
+		if got == count {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d links, want %d", got, count)
+		}
 	}
 }
 
@@ -115,7 +132,8 @@ func TestAwaitMovedWaitsForThoseWhoCanMove(t *testing.T) {
 	}
 }
 
-// able makes a link whose edge can be asked to move, and waits until the handler is told of it.
+// able makes a link whose edge can be asked to move, and waits until the link
+// has begun.
 func (f *fixture) able(t *testing.T, generation uint64) *edge {
 	t.Helper()
 	conn, _, err := link.Dial(t.Context(), link.DialConfig{URL: f.url, Keys: testKeys(t), Hello: link.Hello{
@@ -128,7 +146,7 @@ func (f *fixture) able(t *testing.T, generation uint64) *edge {
 	go func() { e.end <- conn.Run(context.Background(), e, e) }()
 	t.Cleanup(conn.CloseNow)
 	e.send(link.Moved{}.Append(nil))
-	if l := recv(t, "link", f.handler.up); !l.Moves() {
+	if l := f.begun(t); !l.Moves() {
 		t.Error("its link does not say that it moves")
 	}
 	return e

@@ -137,7 +137,7 @@ func (s *Server) serve(l *Link, conn *link.Conn, hello link.Hello) {
 	if hello.Generation == 0 {
 		s.metrics.asked.Inc()
 		l.Close(link.CodeNormal, "who this is was all that was asked")
-		conn.Run(s.ctx, l, refusing{})
+		s.run(l, conn, refusing{})
 		return
 	}
 	log := s.cfg.Log.With("link", l.String())
@@ -150,7 +150,7 @@ func (s *Server) serve(l *Link, conn *link.Conn, hello link.Hello) {
 	l.onBegin = func() {
 		log.Info("link up", "build", hello.Build, "remote", conn.RemoteAddr(), "version", conn.Version())
 	}
-	err := conn.Run(s.ctx, l, l)
+	err := s.run(l, conn, l)
 	if !l.Began() {
 		s.metrics.unused.Inc()
 		log.Debug("link was not needed", "err", err)
@@ -158,6 +158,12 @@ func (s *Server) serve(l *Link, conn *link.Conn, hello link.Hello) {
 	}
 	s.ended(log, conn, err)
 	s.handler.Disconnected(l, conn.LastReceived(), err)
+}
+
+// run carries a link's frames until the link has ended. From then on the link queues nothing.
+func (s *Server) run(l *Link, conn *link.Conn, sink link.Sink) error {
+	defer l.release()
+	return conn.Run(s.ctx, l, sink)
 }
 
 func (s *Server) ended(log *slog.Logger, conn *link.Conn, err error) {
@@ -265,7 +271,6 @@ func (s *Server) register(l *Link, conn *link.Conn) bool {
 }
 
 func (s *Server) unregister(l *Link, conn *link.Conn) {
-	l.release()
 	s.mu.Lock()
 	delete(s.links, l)
 	s.tellMovedLocked()

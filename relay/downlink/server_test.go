@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -207,7 +208,19 @@ func (f *fixture) link(t *testing.T, generation uint64, stop chan struct{}) (*ed
 		t.Fatal(err)
 	}
 	e.send(link.Moved{}.Append(nil))
-	return e, recv(t, "link", f.handler.up)
+	return e, f.begun(t)
+}
+
+// begun waits for the next link of which the handler is told, and until that link has begun.
+func (f *fixture) begun(t *testing.T) *Link {
+	t.Helper()
+	l := recv(t, "link", f.handler.up)
+	for deadline := time.Now().Add(patience); !l.Began(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("the link does not begin")
+		}
+	}
+	return l
 }
 
 func ended(t *testing.T, err error, code link.Code, remote bool) {
@@ -238,6 +251,23 @@ func (f *fixture) series(t *testing.T, name string, labels ...string) (v float64
 		}
 	}
 	return v
+}
+
+// awaitSeries waits until a counter or gauge has the value want. The server changes them beside the
+// calls of the handler, so a test that looked once could be too early.
+func (f *fixture) awaitSeries(t *testing.T, want float64, name string, labels ...string) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		got := f.series(t, name, labels...)
+		if got == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s %v is %v, want %v", name, labels, got, want)
+		}
+		runtime.Gosched()
+	}
 }
 
 func TestFramesUp(t *testing.T) {
@@ -278,9 +308,7 @@ func TestFramesUp(t *testing.T) {
 	if l.Queued() != 0 {
 		t.Error("a link that ended queues")
 	}
-	if got := f.series(t, "edgerelay_relay_link_ends_total", "edge", "normal"); got != 1 {
-		t.Errorf("%v ends counted", got)
-	}
+	f.awaitSeries(t, 1, "edgerelay_relay_link_ends_total", "edge", "normal")
 }
 
 func TestFramesDown(t *testing.T) {
@@ -427,11 +455,7 @@ func TestRefused(t *testing.T) {
 		if _, _, err := link.Dial(t.Context(), tt.cfg); err == nil || tt.want != nil && !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
-		for deadline := time.Now().Add(patience); f.series(t, "edgerelay_relay_link_refusals_total", tt.name) != 1; {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s is not counted", tt.name)
-			}
-		}
+		f.awaitSeries(t, 1, "edgerelay_relay_link_refusals_total", tt.name)
 	}
 }
 
@@ -452,7 +476,5 @@ func TestClose(t *testing.T) {
 	if _, err := f.dial(t, 3, nil); err == nil {
 		t.Error("a closed server accepts")
 	}
-	if got := f.series(t, "edgerelay_relay_links"); got != 0 {
-		t.Errorf("%v links after Close", got)
-	}
+	f.awaitSeries(t, 0, "edgerelay_relay_links")
 }
