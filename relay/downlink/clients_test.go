@@ -3,6 +3,7 @@ package downlink
 import (
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -11,9 +12,10 @@ import (
 // featured is a connection that has some features in force, and does nothing.
 type featured uint64
 
-func (featured) Wake()                 {}
-func (featured) Bye(link.Code, string) {}
-func (c featured) Features() uint64    { return uint64(c) }
+func (featured) Wake()                   {}
+func (featured) Bye(link.Code, string)   {}
+func (c featured) Features() uint64      { return uint64(c) }
+func (featured) ShortRTT() time.Duration { return 0 }
 
 // TestClientsAndKeepsAreTakenOnlyWithTheFeature decodes a link.Client and a link.Keep, on links
 // with and without link.FeatureSDK. Without the feature, decoding must fail. The test then

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -30,6 +31,7 @@ type Conn interface {
 	Wake()
 	Bye(code link.Code, text string)
 	Features() uint64
+	ShortRTT() time.Duration
 }
 
 // Link is the relay's end of one link. It has no goroutine. HandleFrame and EndBatch may block,
@@ -87,6 +89,9 @@ func (l *Link) Moves() bool { return l.conn.Features()&link.FeatureMove != 0 }
 // SDK reports whether clients of SDKs are served on this link: the relay has offered
 // link.FeatureSDK, and the edge knows it too.
 func (l *Link) SDK() bool { return l.conn.Features()&link.FeatureSDK != 0 }
+
+// RTT returns the shortest of the link's last eight round trips; 0: none was measured.
+func (l *Link) RTT() time.Duration { return l.conn.ShortRTT() }
 
 // Queued returns how many bytes are appended and not known to be written to the connection.
 func (l *Link) Queued() int { return l.out.queued() }

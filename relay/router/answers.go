@@ -3,6 +3,7 @@ package router
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
 )
@@ -14,6 +15,7 @@ type answers struct {
 	bytes   int
 	users   map[string]*userAnswers
 	pending map[uint64]pending
+	window  window
 	waiting binders    // Binds and Confirms that wait for a step, the link, or room here
 	ranges  []*ranging // History commands that wait for room, or for their turn to read
 	reading int        // number of History commands that read now
@@ -31,6 +33,7 @@ type userAnswers struct {
 type pending struct {
 	user  string
 	bytes int
+	fresh int // those of them that are in the window
 }
 
 // Bounds of the long answers under way to an edge, and to one user's sessions there, in bytes. Both
@@ -73,12 +76,13 @@ func (a *answers) user(user string) *userAnswers {
 // reply sends the edge of s an Answer, an Answered, a Bound or a Confirmed, which has a text for
 // the client of s. It counts the text if that is a long answer.
 func (r *Router) reply(s *session, text []byte, frame func([]byte) []byte) {
-	s.edge.answers.answered(s, text)
+	s.edge.answers.answered(s, text, r.clock)
+	r.ageWindow(s.edge)
 	r.send(s.edge, frame)
 }
 
 // answered counts an answer that is sent to a session, if it is a long answer.
-func (a *answers) answered(s *session, text []byte) {
+func (a *answers) answered(s *session, text []byte, now time.Duration) {
 	if !link.IsLong(text) || s.client() == nil || !s.edge.outbox.ready {
 		return
 	}
@@ -91,9 +95,12 @@ func (a *answers) answered(s *session, text []byte) {
 		p.user = s.user
 	}
 	p.bytes += size
+	p.fresh += size
 	a.pending[s.id] = p
 	a.user(p.user).bytes += size
 	a.bytes += size
+	a.window.bytes += size
+	a.window.sent = append(a.window.sent, sentAnswer{now, s.id, size})
 }
 
 // drained takes a Drained of the edge, and returns the session's user. Bytes that are not under way
@@ -106,6 +113,9 @@ func (a *answers) drained(d link.Drained) (user string) {
 	n := int(min(d.Bytes, uint64(p.bytes)))
 	a.bytes -= n
 	a.user(p.user).bytes -= n
+	fresh := min(n, p.fresh)
+	p.fresh -= fresh
+	a.window.bytes -= fresh
 	if p.bytes -= n; p.bytes > 0 {
 		a.pending[d.Session] = p
 	} else if delete(a.pending, d.Session); len(a.pending) == 0 {
@@ -124,7 +134,10 @@ func (a *answers) tidy(user string) {
 }
 
 // forget is called when the edge's link has ended. Frames that wait are forgotten elsewhere.
-func (a *answers) forget() { a.bytes, a.users, a.pending = 0, nil, nil }
+func (a *answers) forget() {
+	a.bytes, a.users, a.pending = 0, nil, nil
+	a.window.bytes, a.window.sent = 0, nil
+}
 
 // drained takes a Drained of an edge. It goes on with the frames that waited for room for long
 // answers.
@@ -191,8 +204,12 @@ func (j answering) do(r *Router, pieces int) (left int, done bool) {
 func (r *Router) tryWaiting(list *binders) {
 	for refused := 0; refused < answersTried && list.first != nil; {
 		fr := list.first
-		if r.replied >= repliedMost && !r.outage.away {
-			r.answerNext(fr.session.edge)
+		switch e := fr.session.edge; {
+		case r.outage.away:
+		case r.replied >= repliedMost:
+			r.answerNext(e)
+			return
+		case list == &e.answers.waiting && !r.roomInWindow(e):
 			return
 		}
 		list.remove(fr)

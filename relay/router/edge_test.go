@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -90,6 +91,7 @@ type heldTopic struct {
 type testLink struct {
 	edge   *testEdge
 	queued func() int // computes Queued; nil: Queued returns testEdge.stuck
+	rtt    time.Duration
 }
 
 // leaving is a link that an edge moves away from. It still brings publications, although the edge
@@ -114,6 +116,8 @@ func (l *testLink) Queued() int {
 
 // Shorter does nothing: in the tests lookAgain goes on.
 func (l *testLink) Shorter(int) {}
+
+func (l *testLink) RTT() time.Duration { return l.rtt }
 
 func (l *testLink) String() string { return l.edge.node }
 

@@ -104,6 +104,8 @@ type Link interface {
 	// Shorter asks for the input Writable when fewer than n bytes are queued, once. If that is so
 	// already, the input comes after the next Append, or not at all.
 	Shorter(n int)
+	// RTT returns the shortest of the last few round trips; 0: none was measured.
+	RTT() time.Duration
 	// Close begins to end the link. The queued frames are sent first, for about a second at most,
 	// and then Bye. The input Disconnected follows.
 	Close(code link.Code, text string)

@@ -2,6 +2,7 @@ package router
 
 import (
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
@@ -112,7 +113,7 @@ func (r *Router) keepTail(c *comeback) {
 // its oldest items. Whoever needs them is told that nothing was recovered.
 func (r *Router) boundPast(c *comeback) {
 	p, most := &c.past, r.pastsMost()
-	r.pasts.bound(most+max(p.bytes-pastMost, 0), c)
+	r.pasts.bound(most+max(p.bytes-pastMost, 0), c, math.MaxInt)
 	for p.bytes > pastMost || r.pasts.bytes > most && len(p.items) > 0 {
 		p.from, p.cut = p.items[0].Position, true
 		r.pasts.grow(c, -len(p.items[0].Text))
@@ -136,7 +137,7 @@ func (r *Router) mayAskPast(c *comeback) bool {
 		return true
 	}
 	most := r.pastsMost()/2 - (q.asked+1)*pageGuess
-	q.bound(most, c)
+	q.bound(most, c, boundedAtOnce)
 	return q.bytes <= most
 }
 
@@ -204,16 +205,26 @@ func (q *pasts) grow(c *comeback, bytes int) {
 
 // bound drops pasts while all of them together have more than a number of bytes. What was used
 // longest ago is dropped first. The past in the argument stays. Pasts that are being read or wait
-// for their turn stay too, and so do those for which frames wait.
-func (q *pasts) bound(most int, now *comeback) {
-	for c := q.first; c != nil && q.bytes > most; {
-		next := c.next
+// for their turn stay too, and so do those for which frames wait. A past that stays counts as used
+// now. The last argument bounds how many pasts are looked at.
+func (q *pasts) bound(most int, now *comeback, tries int) {
+	for last := q.last; q.first != nil && q.bytes > most && tries > 0; tries-- {
+		c := q.first
 		if c != now && !c.past.asked && !c.awaited() {
 			q.drop(c)
+		} else {
+			q.remove(c)
+			q.add(c)
 		}
-		c = next
+		if c == last {
+			return
+		}
 	}
 }
+
+// boundedAtOnce is how many pasts are looked at when a page is to be asked for. In a crowd most
+// pasts are in use, and a walk over all of them for each page would take long.
+const boundedAtOnce = 8
 
 // drop forgets what a past knows. A page of the past that is asked for still comes, and is then
 // ignored.

@@ -450,7 +450,7 @@ func (r *Router) mayAnswer(e *edge, user string, size int) *binders {
 		return nil
 	case long && !a.roomOf(user, size):
 		return &a.user(user).waiting
-	case long && !a.room(user, size) || !r.roomToAnswer(e):
+	case long && (!a.room(user, size) || !r.roomInWindow(e)) || !r.roomToAnswer(e):
 		return &a.waiting
 	}
 	return nil

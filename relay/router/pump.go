@@ -29,7 +29,12 @@ const (
 // for the next step, so that no step takes long.
 const stepInputs = 512
 
-const tick = 100 * time.Millisecond
+// Without inputs, the Router is stepped every tick. While answers wait for room in a window, that is
+// each pacedTick.
+const (
+	tick      = 100 * time.Millisecond
+	pacedTick = 5 * time.Millisecond
+)
 
 // Pump steps a Router, and holds the Router's mailbox. The Router waits for nothing. Step takes all
 // inputs out of the mailbox at once. When the Router has been given all of them, Step takes the
@@ -71,8 +76,8 @@ func NewPump(r *Router) *Pump {
 
 // Run steps the Router until ctx is done.
 func (p *Pump) Run(ctx context.Context) {
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
+	timer := time.NewTimer(tick)
+	defer timer.Stop()
 	defer p.stop()
 	for {
 		if ctx.Err() != nil {
@@ -84,10 +89,15 @@ func (p *Pump) Run(ctx context.Context) {
 		if more {
 			continue
 		}
+		if p.router.Paced() {
+			timer.Reset(pacedTick)
+		} else {
+			timer.Reset(tick)
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-timer.C:
 		case <-p.wake:
 		}
 	}

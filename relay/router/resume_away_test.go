@@ -433,6 +433,7 @@ func TestP11_NobodyWaitsForRoomWhileRedisIsAway(t *testing.T) {
 	for id := uint64(50); id <= 52; id++ {
 		s.saw(id)
 	}
+	s.wait(windowAge) // so that the window has room
 	s.say(1, "bind 1 big k most=1000 since=A-0")
 	s.rl.leave(false)
 	s.settle()

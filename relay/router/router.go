@@ -110,6 +110,7 @@ type Router struct {
 	pasts          pasts
 	jobs           []job // under way, the oldest first
 
+	paced    int           // edges with answers that wait for room in their windows
 	replied  int           // bytes of publications in the answers of this step, see repliedMost
 	freed    []freed       // sessions and topics whose waiting frames may go on, see order_topic.go
 	dirty    []*edge       // edges that flush visits at the end of the step

@@ -37,6 +37,7 @@ type counter struct {
 func (c *counter) Append(frames []byte)    { c.bytes += len(frames); c.appends++ }
 func (c *counter) Queued() int             { return 0 }
 func (c *counter) Shorter(int)             {}
+func (c *counter) RTT() time.Duration      { return 0 }
 func (c *counter) Close(link.Code, string) {}
 func (c *counter) Moves() bool             { return true }
 func (c *counter) SDK() bool               { return true }

@@ -222,13 +222,20 @@ func (w *world) kill(rl *testRelay) {
 	}
 }
 
-// settle steps all relays until none of them has an input or a job left.
+// settle steps all relays until none of them has an input or a job left. While answers wait for
+// room in a window, it lets time pass.
 func (w *world) settle() {
-	for busy := true; busy; {
-		busy = false
+	for busy, paced := true, false; busy || paced; {
+		busy, paced = false, false
 		for _, rl := range w.relays {
 			if rl.step() {
 				busy = true
+			}
+		}
+		for _, rl := range w.relays {
+			if !busy && rl.router.Paced() {
+				w.now, paced = w.now.Add(windowAge), true
+				rl.step() // what it asks of the broker is answered in the next round
 			}
 		}
 	}

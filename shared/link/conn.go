@@ -93,11 +93,14 @@ func (c *Conn) LastReceived() time.Time {
 	return c.socket.start.Add(time.Duration(c.socket.received.Load()))
 }
 
+// ShortRTT returns Stats.ShortRTT, for less than Stats costs.
+func (c *Conn) ShortRTT() time.Duration { return c.talk.ShortRTT() }
+
 // Stats returns what the link has carried so far. It may be called at any time, even after Run.
 func (c *Conn) Stats() Stats {
 	return Stats{
 		RTT:             time.Duration(c.talk.rtt.Load()),
-		ShortRTT:        c.talk.shortRTT(),
+		ShortRTT:        c.talk.ShortRTT(),
 		LongestSilence:  time.Duration(c.socket.longest.Load()),
 		ReceivedBytes:   c.socket.receivedBytes.Load(),
 		SentBytes:       c.socket.sentBytes.Load(),

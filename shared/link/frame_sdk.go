@@ -96,7 +96,7 @@ type Bound struct {
 
 // LongAnswer is the length in bytes beyond which the Text of a Confirmed, a Bound, an Answer or an
 // Answered to a session of an SDK is a long answer. The edge says Drained of each long answer.
-const LongAnswer = 16 << 10
+const LongAnswer = 2 << 10
 
 // IsLong reports whether a text is a long answer, if it is one of those that LongAnswer names. The
 // relay counts long answers as under way, and the edge as drained. Both ask IsLong.

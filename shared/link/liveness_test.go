@@ -162,11 +162,11 @@ func TestAPongThatWasReadLateMeasuresNothing(t *testing.T) {
 		w.look(false)
 	}
 	w.talk.measure(1, w.signs.Now+4*second)
-	if got := w.talk.shortRTT(); got != 0 {
+	if got := w.talk.ShortRTT(); got != 0 {
 		t.Errorf("a round trip of %v", got)
 	}
 	w.talk.measure(1, w.signs.Now+20*time.Millisecond)
-	if got := w.talk.shortRTT(); got != 20*time.Millisecond {
+	if got := w.talk.ShortRTT(); got != 20*time.Millisecond {
 		t.Errorf("a round trip of %v, want 20 ms", got)
 	}
 }

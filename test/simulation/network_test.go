@@ -83,6 +83,8 @@ func (e *end) Wake() {
 }
 
 // Bye implements downlink.Conn.
+func (e *end) ShortRTT() time.Duration { return e.talk.ShortRTT() }
+
 func (e *end) Bye(code link.Code, text string) { e.talk.Bye(code, text, e.now()) }
 
 // Features implements downlink.Conn.
