@@ -78,7 +78,7 @@ func newHubMetrics(r prometheus.Registerer) *hubMetrics {
 		bindings:     gauge("bindings", "Memberships of sessions in topics."),
 		keepBytes:    gauge("keep_bytes", "Bytes that are kept of sessions of SDKs for the relay."),
 		late:         gauge("members_late", "Memberships that lack what the topic's other members have had during a move."),
-		longAnswers:  gauge("long_answer_bytes", "Bytes of answers of more than 16 KiB that clients of SDKs have not taken yet."),
+		longAnswers:  gauge("long_answer_bytes", "Bytes of answers of more than 2 KiB that clients of SDKs have not taken yet."),
 		publications: counter("publications_total", "Publications received from the relay."),
 		deliveries:   counter("deliveries_total", "Messages queued for clients."),
 		ahead:        counter("given_ahead_total", "Messages given to members before they were published."),

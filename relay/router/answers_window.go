@@ -11,7 +11,10 @@ import "time"
 type window struct {
 	bytes int
 	sent  []sentAnswer // ascending by time, without those that are old
-	waits bool         // a timer will go on with what waits for the window
+	timer bool         // a timer will go on with what waits for the window
+	// The field since is the time since when answers have waited without a break, by Router.clock.
+	// It is 0 if none waits.
+	since time.Duration
 }
 
 type sentAnswer struct {
@@ -21,31 +24,50 @@ type sentAnswer struct {
 }
 
 // A window is full at windowLeast bytes. A link with a long round trip has windowRate bytes a
-// second of it in addition, so that a far edge gets answers at that rate. An answer is old after a
-// round trip and windowAge.
+// second of it in addition, so that a far edge gets answers at that rate. While answers wait, all
+// of this doubles each windowDoubles, up to windowMost times in all. So commands of a crowd that
+// takes long do not wait until they are refused as late. An answer is old after a round trip and
+// windowAge.
 const (
-	windowLeast = 64 << 10
-	windowRate  = 32 << 20
-	windowAge   = 20 * time.Millisecond
+	windowLeast   = 64 << 10
+	windowRate    = 32 << 20
+	windowDoubles = 500 * time.Millisecond
+	windowMost    = 256
+	windowAge     = 20 * time.Millisecond
 )
+
+// size returns the size at which the window is full.
+func (w *window) size(now, rtt time.Duration) int {
+	size := windowLeast + int(rtt.Seconds()*windowRate)
+	if w.since > 0 {
+		size *= min(1<<min((now-w.since)/windowDoubles, 30), windowMost)
+	}
+	return size
+}
 
 // roomInWindow reports whether a long answer may be sent to an edge now. If it may not, answerOn is
 // called when there is room.
 func (r *Router) roomInWindow(e *edge) bool {
 	w := &e.answers.window
+	if e.answers.waiting.first == nil && len(e.answers.ranges) == 0 {
+		w.since = 0
+	}
 	if w.bytes < windowLeast || e.outbox.link == nil {
 		return true
 	}
 	rtt := e.outbox.link.RTT()
 	e.answers.age(r.clock - rtt - windowAge)
-	if w.bytes < windowLeast+int(rtt.Seconds()*windowRate) {
+	if w.bytes < w.size(r.clock, rtt) {
 		return true
 	}
-	if !w.waits {
-		w.waits = true
+	if w.since == 0 {
+		w.since = r.clock
+	}
+	if !w.timer {
+		w.timer = true
 		r.paced++
 		r.after(w.sent[0].at+rtt+windowAge-r.clock, func() {
-			w.waits = false
+			w.timer = false
 			r.paced--
 			r.answerOn(e)
 		})

@@ -175,3 +175,31 @@ func TestP8_TheListOfAWindowIsShort(t *testing.T) {
 	}
 	s.finish()
 }
+
+// TestP11_TheWindowGrowsWhileAnswersWait brings back 400 clients that take nothing. An answer of
+// each would be too much for the window at first, within the time that a subscribe may wait. Each
+// client must be answered within that time.
+func TestP11_TheWindowGrowsWhileAnswersWait(t *testing.T) {
+	s := resuming(t, Config{Outgoing: 1 << 30}, 1)
+	s.e.undrained = new([]link.Drained)
+	for range 60 {
+		s.publishText("big", strings.Repeat("m", 2000))
+	}
+	s.settle()
+	began, ids := s.now, []uint64(nil)
+	for id := uint64(100); id < 500; id++ {
+		ids = append(ids, id)
+	}
+	s.come(ids...)
+	for _, id := range ids {
+		s.say(id, "bind 1 big k most=1000 since=A-0")
+	}
+	s.settle()
+	if took := s.now.Sub(began); s.answered(ids) != len(ids) || took > bindWait {
+		t.Errorf("%d of %d answers came in %v", s.answered(ids), len(ids), took)
+	}
+	s.e.drain()
+	s.settle()
+	s.underway(0)
+	s.finish()
+}

@@ -29,8 +29,8 @@ const (
 // for the next step, so that no step takes long.
 const stepInputs = 512
 
-// Without inputs, the Router is stepped every tick. While answers wait for room in a window, that is
-// each pacedTick.
+// Without inputs, the Router is stepped every tick. While answers wait for room in a window, it is
+// stepped every pacedTick.
 const (
 	tick      = 100 * time.Millisecond
 	pacedTick = 5 * time.Millisecond

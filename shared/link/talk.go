@@ -239,8 +239,8 @@ func (t *Talk) measure(token uint64, now time.Duration) {
 	t.rtt.Store(int64(max(sample, 1)))
 }
 
-// ShortRTT returns the shortest of the last eight round trips; 0: none was measured. Anyone may call
-// it at any time.
+// ShortRTT returns the shortest of the last eight round trips; 0: none was measured. Anyone may
+// call it at any time.
 func (t *Talk) ShortRTT() time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
