@@ -152,8 +152,12 @@ func (r *Router) drained(e *edge, d link.Drained) {
 
 // answerOn goes on with what waits for room in the link, or among all long answers.
 func (r *Router) answerOn(e *edge) {
-	r.tryWaiting(&e.answers.waiting)
+	a := &e.answers
+	r.tryWaiting(&a.waiting)
 	r.rangeOn(e)
+	if a.waiting.first == nil && len(a.ranges) == 0 {
+		a.window.since = 0
+	}
 }
 
 // answerAway is called when the broker has gone away. It goes on with all frames of an edge that

@@ -49,9 +49,6 @@ func (w *window) size(now, rtt time.Duration) int {
 // called when there is room.
 func (r *Router) roomInWindow(e *edge) bool {
 	w := &e.answers.window
-	if e.answers.waiting.first == nil && len(e.answers.ranges) == 0 {
-		w.since = 0
-	}
 	if w.bytes < windowLeast || e.outbox.link == nil {
 		return true
 	}
@@ -61,7 +58,7 @@ func (r *Router) roomInWindow(e *edge) bool {
 		return true
 	}
 	if w.since == 0 {
-		w.since = r.clock
+		w.since = max(r.clock, 1)
 	}
 	if !w.timer {
 		w.timer = true

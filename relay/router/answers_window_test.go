@@ -13,7 +13,7 @@ func windowed(t *testing.T, rtt time.Duration) (s *resumes, ids []uint64, answer
 	s = resuming(t, Config{}, 1)
 	s.e.undrained = new([]link.Drained)
 	s.e.conn.rtt = rtt
-	s.come(500)
+	s.come(500, 501)
 	s.say(500, "bind 1 big") // so that the topic has a tail
 	s.settle()
 	for range 60 {
@@ -51,10 +51,14 @@ func TestP11_AnswersThatAreNotDrainedPaceTheOthers(t *testing.T) {
 		t.Fatalf("%d answers of %d bytes came, want %d", n, size, want)
 	}
 	s.say(1, "bind 1 x k most=1000")
+	s.say(501, "history 1 big most=1000 limit=60")
 	for s.rl.step() {
 	}
 	if got := s.e.received[1]; len(got) != 1 {
 		t.Errorf("another client got %q", got)
+	}
+	if got := s.e.received[501]; len(got) != 0 {
+		t.Errorf("a client that came later got %.80q", got)
 	}
 	for range 10 {
 		s.e.send((*s.e.undrained)[0])
@@ -195,8 +199,69 @@ func TestP11_TheWindowGrowsWhileAnswersWait(t *testing.T) {
 		s.say(id, "bind 1 big k most=1000 since=A-0")
 	}
 	s.settle()
-	if took := s.now.Sub(began); s.answered(ids) != len(ids) || took > bindWait {
-		t.Errorf("%d of %d answers came in %v", s.answered(ids), len(ids), took)
+	for _, id := range ids {
+		if got := s.e.received[id]; len(got) != 1 || !strings.Contains(got[0], " recovered ") {
+			t.Fatalf("client %d got %.80q", id, got)
+		}
+	}
+	if took := s.now.Sub(began); took > bindWait {
+		t.Errorf("the answers came in %v", took)
+	}
+	s.e.drain()
+	s.settle()
+	s.underway(0)
+	s.finish()
+}
+
+// TestP11_TheWindowIsSmallAgainAfterACrowd has answers wait for two seconds, so that the window
+// grows. When nobody waits any more, the window must be as small as at first.
+func TestP11_TheWindowIsSmallAgainAfterACrowd(t *testing.T) {
+	s, ids, n := windowed(t, 0)
+	s.now = s.now.Add(2 * time.Second)
+	for s.rl.step() {
+	}
+	if got := s.answered(ids); got != len(ids) {
+		t.Errorf("%d answers came after two seconds", got)
+	}
+	s.e.drain()
+	s.settle()
+	clear(s.e.received)
+	for _, id := range ids {
+		s.say(id, "history 2 big most=1000 limit=60")
+	}
+	for s.rl.step() {
+	}
+	if got, most := s.answered(ids), n+rangesAtOnce; got > most { // what is read already is sent
+		t.Errorf("%d answers came at once, want %d at most", got, most)
+	}
+	s.settle()
+	s.e.drain()
+	s.settle()
+	s.underway(0)
+	s.finish()
+}
+
+// TestP11_TheWindowCountsEachAnswerOnce gives one client two answers. One of them is drained, and
+// the other one gets old. Both must leave the window, each once.
+func TestP11_TheWindowCountsEachAnswerOnce(t *testing.T) {
+	s := resuming(t, Config{}, 1, 2)
+	s.e.undrained = new([]link.Drained)
+	s.publishText("big", strings.Repeat("m", 40_000))
+	s.say(1, "history 1 big most=10 limit=1")
+	s.settle()
+	s.say(1, "history 2 big most=10 limit=1")
+	s.settle()
+	s.e.send((*s.e.undrained)[0])
+	*s.e.undrained = (*s.e.undrained)[1:]
+	s.settle()
+	w := &s.rl.router.directory.edges[s.e.instance].answers.window
+	if w.bytes < 40_000 || w.bytes > 41_000 {
+		t.Errorf("%d bytes are in the window, of one answer", w.bytes)
+	}
+	s.wait(windowAge)
+	s.rl.router.directory.edges[s.e.instance].answers.age(s.rl.router.clock)
+	if w.bytes != 0 {
+		t.Errorf("%d bytes are in the window when all answers are old", w.bytes)
 	}
 	s.e.drain()
 	s.settle()
