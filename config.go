@@ -149,8 +149,13 @@ func (c settings) warnings() []string {
 		lines = append(lines, "EDGE_STRICT_IDS: is for paths alone, and RELAY_STRICT_IDS for commands alone: set both, or none")
 	}
 	// The warning about the broker in memory is left out. In one process this broker is the
-	// default, and printHints names it.
-	return slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "RELAY_REDIS_URL: memory") })
+	// default, and printHints names it. A warning that the edge and the relay share is given once.
+	given := map[string]bool{}
+	return slices.DeleteFunc(lines, func(l string) bool {
+		again := given[l]
+		given[l] = true
+		return again || strings.HasPrefix(l, "RELAY_REDIS_URL: memory")
+	})
 }
 
 // settings.live returns the address that the healthcheck subcommand asks: the edge's admin port, or

@@ -37,6 +37,17 @@ func TestVariablesOfOneProcess(t *testing.T) {
 	}
 }
 
+// TestASharedWarningIsGivenOnce checks that a warning of both the edge and the relay is given once.
+func TestASharedWarningIsGivenOnce(t *testing.T) {
+	c, err := load([]string{"EDGE_AUTH=jwt", "JWT_JWKS_URL=http://127.0.0.1:1/", "JWT_AUDIENCE=me"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(strings.Join(c.warnings(), "\n"), "JWT_JWKS_URL: http has no encryption"); n != 1 {
+		t.Errorf("%d times in %q", n, c.warnings())
+	}
+}
+
 // TestA7_StrictIDsAreForPathsAndForCommands sets EDGE_STRICT_IDS, RELAY_STRICT_IDS, both or
 // neither. A cluster in one process must warn if exactly one of the two variables is true.
 func TestA7_StrictIDsAreForPathsAndForCommands(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/edgerelay/edgerelay/edge"
 	"github.com/edgerelay/edgerelay/shared/config"
 )
 
@@ -71,7 +72,19 @@ edgerelay runs: one edge and one relay in this process, messages through %[2]s.
   is it well      curl http://%[1]s/readyz
 `, addr, carrier, call, channels, terminal)
 	if cfg.edge.Auth == "jwt" {
-		fmt.Fprint(w, "  a token         TOKEN=$(go run ./edge/cmd/edge token --sub 1)    with the same JWT_KEYS\n")
+		fmt.Fprint(w, "  a token         "+tokenHint(cfg.edge)+"\n")
 	}
 	fmt.Fprint(w, "  stop            Ctrl-C\n\n")
+}
+
+// tokenHint says how a user gets a token.
+func tokenHint(c edge.Config) string {
+	const call = "TOKEN=$(go run ./edge/cmd/edge token --sub 1"
+	switch {
+	case len(c.Tokens.JWTKeys) > 0:
+		return call + ")    with the same JWT_KEYS"
+	case len(c.Tokens.PublicKeys) > 0:
+		return call + " --key FILE)    with the private key of JWT_PUBLIC_KEYS"
+	}
+	return "of your identity provider, in TOKEN: its sub is the id that connects"
 }

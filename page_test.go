@@ -35,6 +35,7 @@ func TestTheHintsFitWhatRuns(t *testing.T) {
 	}{
 		{nil, []string{`new Centrifuge("ws://127.0.0.1:1/connection/websocket?user=1")`, "any other name", "user:2"}, []string{"token", "Bearer"}},
 		{[]string{"EDGE_AUTH=jwt", "JWT_KEYS=k:0123456789abcdef"}, []string{`/connection/websocket", {token})`, "what the token names", "token --sub 1", `/chat/channel/1 -H "Authorization: Bearer $TOKEN"`}, []string{"?user="}},
+		{[]string{"EDGE_AUTH=jwt", "JWT_JWKS_URL=https://127.0.0.1:1/", "JWT_AUDIENCE=a"}, []string{"of your identity provider, in TOKEN"}, []string{"edge token", "JWT_KEYS"}},
 		{[]string{"RELAY_CHANNELS=all read=any write=none"}, []string{"RELAY_CHANNELS"}, []string{"group:g1,", "user:2"}},
 	} {
 		cfg, err := load(c.environ)

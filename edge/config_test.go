@@ -165,6 +165,12 @@ func TestOpenNeedsNoKeys(t *testing.T) {
 	if _, err := Load(environ); err == nil || !strings.HasPrefix(err.Error(), "JWT_KEYS: is required under EDGE_AUTH=jwt") {
 		t.Errorf("jwt without keys: %v", err)
 	}
+	for _, wrong := range []string{"JWT_JWKS_URL=id.example.com", "JWT_JWKS_URL=https://me@example.com", "JWT_PUBLIC_KEYS=key.pem", "JWT_PUBLIC_KEYS=-----BEGIN"} {
+		variable, _, _ := strings.Cut(wrong, "=")
+		if _, err := Load(append(environ, wrong)); err == nil || !strings.HasPrefix(err.Error(), variable+": ") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v; want one line", wrong, err)
+		}
+	}
 	for addr, warns := range map[string]bool{":8080": true, "127.0.0.1:8080": false} {
 		cfg, err := Load(append(environ, "EDGE_AUTH=open", "EDGE_ADDR="+addr, "EDGE_MAX_SESSIONS=1"))
 		if err != nil {

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -266,11 +267,14 @@ func TestAFileHasPublicKeys(t *testing.T) {
 		{"the key without PEM", der, 0, "no PEM block"},
 		{"a private key", privatePEM(t, "rsa"), 0, "a private key"},
 		{"a public and a private key", slices.Concat(publicPEM(t, "rsa"), privatePEM(t, "ed")), 0, "a private key"},
+		{"a private key behind another block", slices.Concat(pem.EncodeToMemory(&pem.Block{Type: "EC PARAMETERS", Bytes: der}), privatePEM(t, "p256")), 0, "a private key"},
+		{"a private key with spaces for line ends", bytes.ReplaceAll(privatePEM(t, "ed"), []byte("\n"), []byte(" ")), 0, "a private key"},
+		{"a key with spaces for line ends", bytes.ReplaceAll(publicPEM(t, "ed"), []byte("\n"), []byte(" ")), 0, "lines of its own"},
 		{"half of a key", publicPEM(t, "rsa")[:100], 0, "cut off"},
 		{"one and a half keys", slices.Concat(publicPEM(t, "rsa"), publicPEM(t, "ed")[:60]), 0, "cut off"},
 		{"a weak RSA key", publicPEM(t, "weak"), 0, "fewer than 2048"},
 		{"another curve", publicPEM(t, "p521"), 0, "curve"},
-		{"another block", pem.EncodeToMemory(&pem.Block{Type: "DH PARAMETERS", Bytes: der}), 0, "no public key"},
+		{"another block", pem.EncodeToMemory(&pem.Block{Type: "DH PARAMETERS", Bytes: der}), 0, `"DH PARAMETERS" that is no public key`},
 		{"other bytes", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der[1:]}), 0, "no public key"},
 		{"too much", slices.Concat(publicPEM(t, "rsa"), make([]byte, MaxFile)), 0, "more than 65536 bytes"},
 	} {
@@ -297,7 +301,9 @@ func TestFilesAreRead(t *testing.T) {
 		"":                      "no kid:path",
 		"/a.pem,":               "no kid:path",
 		"/a.pem,/a.pem":         "twice",
-		"-----BEGIN PUBLIC KEY": "no kid:path",
+		"-----BEGIN PUBLIC KEY": "is a key; write it to a file",
+		"file:///a.pem":         "is a URL",
+		"k:/a.pem,https://a/b":  "entry 2 is a URL",
 	} {
 		var fs Files
 		if err := fs.UnmarshalText([]byte(text)); err == nil && fs.String() != want || err != nil && !strings.Contains(err.Error(), want) {
@@ -348,6 +354,23 @@ func TestTokensAreSigned(t *testing.T) {
 	}
 	if _, err := PrivateKey(write(t, "k.pem", publicPEM(t, "rsa")), "k", ""); err == nil || !strings.Contains(err.Error(), "no private key") {
 		t.Errorf("a public key signs: %v", err)
+	}
+	der, _ := x509.MarshalPKIXPublicKey(pairs()["ed"].Public())
+	for _, row := range []struct {
+		block pem.Block
+		says  string
+	}{
+		{pem.Block{Type: "EC PRIVATE KEY", Bytes: der}, "is not of RSA, P-256"},
+		{pem.Block{Type: "RSA PRIVATE KEY", Bytes: der}, "is not of RSA, P-256"},
+		{pem.Block{Type: "PRIVATE KEY", Bytes: der}, "is not of RSA, P-256"},
+		{pem.Block{Type: "OPENSSH PRIVATE KEY", Bytes: der}, "is not of RSA, P-256"},
+		{pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: der}, "with a password"},
+		{pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-256-CBC,00"}, Bytes: der}, "with a password"},
+	} {
+		_, err := PrivateKey(write(t, "k.pem", pem.EncodeToMemory(&row.block)), "k", "")
+		if err == nil || !strings.Contains(err.Error(), row.says) {
+			t.Errorf("%s: %v; want %q", row.block.Type, err, row.says)
+		}
 	}
 	if _, err := (Draft{Subject: "1"}).Sign(SigningKey{}); err == nil {
 		t.Error("a token was signed without a key")

@@ -42,6 +42,14 @@ func (c Config) Warnings() (lines []string) {
 	if ids := c.JWTKeys.Shorter(MinSecret); len(ids) > 0 {
 		lines = append(lines, fmt.Sprintf("JWT_KEYS: secrets of fewer than %d bytes can be guessed: %s", MinSecret, strings.Join(ids, ", ")))
 	}
+	for _, v := range []struct{ name, value string }{{"JWT_ISSUER", c.Issuer}, {"JWT_AUDIENCE", c.Audience}} {
+		if trimmed := strings.Trim(v.value, " \t\r\n\"'`"); trimmed != v.value {
+			lines = append(lines, fmt.Sprintf("%s: %s has spaces or quotes around it, which tokens must then have too", v.name, config.Quote(v.value)))
+		}
+	}
+	if strings.Contains(c.Audience, ",") {
+		lines = append(lines, fmt.Sprintf("JWT_AUDIENCE: %s is one audience, and no list", config.Quote(c.Audience)))
+	}
 	if c.JWKSURL.Plain() {
 		lines = append(lines, "JWT_JWKS_URL: http has no encryption: whoever is between here and the provider can put in keys of his own")
 	}

@@ -1,9 +1,12 @@
 package token
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +15,7 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/edgerelay/edgerelay/shared/config"
 	"github.com/go-jose/go-jose/v4"
 )
 
@@ -25,17 +29,20 @@ const (
 // http.
 type SetURL string
 
-// UnmarshalText reads an address.
+// UnmarshalText reads an address. If the text is wrong, u has it all the same: then Config.Known is
+// true, since the variable is set.
 func (u *SetURL) UnmarshalText(text []byte) error {
+	*u = SetURL(text)
 	parsed, err := url.Parse(string(text))
 	switch {
-	case err != nil || parsed.Host == "" || parsed.Scheme != "https" && parsed.Scheme != "http":
-		return errors.New("want https://host/path")
-	case parsed.User != nil:
+	case err == nil && parsed.User != nil:
 		return errors.New("must have no user and no password")
+	case err == nil && parsed.Host != "" && (parsed.Scheme == "https" || parsed.Scheme == "http"):
+		return nil
+	case bytes.ContainsRune(text, '@'): // perhaps behind a password
+		return errors.New("is no address; want https://host/path")
 	}
-	*u = SetURL(text)
-	return nil
+	return fmt.Errorf("%s is no address; want https://host/path", config.Quote(string(text)))
 }
 
 // Plain reports whether the keys come without encryption, so that whoever is on the way can put his
@@ -64,11 +71,11 @@ func fetchSet(ctx context.Context, client *http.Client, address SetURL) ([]publi
 	request.Header.Set("User-Agent", "edgerelay")
 	response, err := client.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, advised(err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("its answer is %s", response.Status)
+		return nil, unlikely(response, address)
 	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, MaxSet+1))
 	if err != nil {
@@ -77,10 +84,34 @@ func fetchSet(ctx context.Context, client *http.Client, address SetURL) ([]publi
 	return parseSet(text)
 }
 
+// advised adds to an error of a fetch what the operator can do, where that is known.
+func advised(err error) error {
+	if _, is := errors.AsType[x509.UnknownAuthorityError](err); is {
+		return fmt.Errorf("%w; if the authority is your own, SSL_CERT_FILE names the file with its certificate", err)
+	}
+	if _, is := errors.AsType[tls.RecordHeaderError](err); is {
+		return fmt.Errorf("%w; perhaps the address begins with http", err)
+	}
+	return err
+}
+
+// unlikely returns the error for an answer that is not 200.
+func unlikely(response *http.Response, address SetURL) error {
+	to, err := response.Location()
+	switch {
+	case err == nil && response.StatusCode/100 == 3:
+		return fmt.Errorf("its answer is %s, to %.200q: redirects are not followed, so name the address of the keys itself",
+			response.Status, to)
+	case response.StatusCode == http.StatusBadRequest && address.Plain():
+		return fmt.Errorf("its answer is %s; perhaps the address begins with https", response.Status)
+	}
+	return fmt.Errorf("its answer is %s", response.Status)
+}
+
 var (
-	errSet     = errors.New("its answer is no JWK Set")
+	errSet     = errors.New("its answer is no JWK Set, a JSON object with a list of keys")
 	errSetSize = fmt.Errorf("its answer has more than %d bytes", MaxSet)
-	errNoKey   = errors.New("its answer has no key that verifies tokens")
+	errNoKey   = errors.New("its answer has no key that verifies tokens: such a key has a kid, and is of RSA, P-256, P-384 or Ed25519")
 )
 
 // parseSet returns the keys of a JWK Set that verify tokens. It passes over all others, as RFC 7517
@@ -96,6 +127,10 @@ func parseSet(text []byte) (keys []publicKey, err error) {
 	}
 	var all []json.RawMessage
 	if json.Unmarshal(set["keys"], &all) != nil {
+		var other string
+		if set.readText("jwks_uri", &other) == nil && other != "" {
+			return nil, fmt.Errorf("its answer is no JWK Set, but says that its keys are at %.200q", other)
+		}
 		return nil, errSet
 	}
 	for _, one := range all {

@@ -25,8 +25,13 @@ type File struct {
 // "kid:" begins with "/" or ".", and has no ID.
 type Files []File
 
-// UnmarshalText reads the text of a list. It does not open the files.
+// UnmarshalText reads the text of a list. It does not open the files. If the text is wrong, the
+// list is not empty either: then Config.Known is true, since the variable is set.
 func (fs *Files) UnmarshalText(text []byte) error {
+	*fs = Files{{Path: string(text)}}
+	if bytes.Contains(text, []byte("-----BEGIN")) {
+		return errors.New("is a key; write it to a file, and give the path of that file")
+	}
 	var read Files
 	for i, entry := range strings.Split(string(text), ",") {
 		entry = strings.TrimSpace(entry)
@@ -35,6 +40,9 @@ func (fs *Files) UnmarshalText(text []byte) error {
 			id, path, ok := strings.Cut(entry, ":")
 			if !ok || id == "" {
 				return fmt.Errorf("entry %d is no path that begins with / or ., and no kid:path", i+1)
+			}
+			if strings.HasPrefix(path, "//") {
+				return fmt.Errorf("entry %d is a URL; want the path of a file, or JWT_JWKS_URL for keys that are fetched", i+1)
 			}
 			f = File{id, path}
 		}
@@ -67,8 +75,7 @@ const MaxFile = 64 << 10
 var (
 	errNoPEM    = errors.New(`has no PEM block ("-----BEGIN PUBLIC KEY-----")`)
 	errPrivate  = errors.New("has a private key; give the public one, and keep the private one where tokens are signed")
-	errBlock    = errors.New("has a PEM block that is no public key")
-	errRest     = errors.New("has a PEM block that is cut off")
+	errRest     = errors.New("has a PEM block that is cut off, or that does not begin and end on lines of its own")
 	errFileSize = fmt.Errorf("has more than %d bytes", MaxFile)
 	errKeyType  = errors.New("has a key that is not of RSA, ECDSA or Ed25519")
 	errCurve    = errors.New("has a key of a curve other than P-256 and P-384")
@@ -96,8 +103,11 @@ func (f File) readFile() (keys []crypto.PublicKey, err error) {
 // certificate. The dates of a certificate, and who has signed it, are not looked at. If a block
 // cannot be used, there is an error: an operator should learn of it.
 func parsePEM(text []byte) (keys []crypto.PublicKey, err error) {
-	if len(text) > MaxFile {
+	switch {
+	case len(text) > MaxFile:
 		return nil, errFileSize
+	case bytes.Contains(text, []byte("PRIVATE KEY-----")): // in whichever block, also a broken one
+		return nil, errPrivate
 	}
 	for {
 		block, rest := pem.Decode(text)
@@ -133,13 +143,9 @@ func parseBlock(block *pem.Block) (key crypto.PublicKey, err error) {
 		if c, err = x509.ParseCertificate(block.Bytes); err == nil {
 			key = c.PublicKey
 		}
-	case strings.HasSuffix(block.Type, "PRIVATE KEY"):
-		return nil, errPrivate
-	default:
-		return nil, errBlock
 	}
-	if err != nil {
-		return nil, errBlock
+	if err != nil || key == nil {
+		return nil, fmt.Errorf("has a PEM block %q that is no public key of RSA, P-256, P-384 or Ed25519", block.Type)
 	}
 	return key, nil
 }

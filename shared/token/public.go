@@ -111,6 +111,19 @@ func (p *PublicKeys) Stale() bool {
 	return p != nil && p.sources.Set != "" && (p.State().Err != nil || p.State().Done == 0)
 }
 
+// Kids returns the kids of the keys of the set that are in use. PublicKeys that are nil have none.
+func (p *PublicKeys) Kids() (kids []string) {
+	if p == nil {
+		return nil
+	}
+	for _, k := range *p.keys.Load() {
+		if k.fetched {
+			kids = append(kids, k.id)
+		}
+	}
+	return kids
+}
+
 // Cause returns why the last fetch of the set has failed. It returns "" if it has not failed.
 func (p *PublicKeys) Cause() string {
 	if p == nil || p.State().Err == nil {

@@ -88,7 +88,11 @@ func algOf(key crypto.PublicKey) string {
 	return "EdDSA"
 }
 
-var errNoPrivate = errors.New(`has no private key in PEM ("-----BEGIN PRIVATE KEY-----")`)
+var (
+	errNoPrivate = errors.New(`has no private key in PEM ("-----BEGIN PRIVATE KEY-----")`)
+	errEncrypted = errors.New("has a private key with a password: openssl pkey -in FILE -out OTHER writes it without one")
+	errUnread    = errors.New("has a private key that is not of RSA, P-256, P-384 or Ed25519, or not as openssl genpkey writes it")
+)
 
 // parsePrivate reads the first private key of a PEM text.
 func parsePrivate(text []byte) (crypto.Signer, error) {
@@ -96,24 +100,33 @@ func parsePrivate(text []byte) (crypto.Signer, error) {
 		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
 			continue
 		}
-		var key any
-		var err error
-		switch block.Type {
-		case "RSA PRIVATE KEY":
-			key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
-		case "EC PRIVATE KEY":
-			key, err = x509.ParseECPrivateKey(block.Bytes)
-		default:
-			key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
-		}
-		switch k := key.(type) {
-		case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:
-			signer := k.(crypto.Signer)
-			return signer, errors.Join(err, usable(signer.Public()))
-		}
-		break
+		return parsePrivateBlock(block)
 	}
 	return nil, errNoPrivate
+}
+
+func parsePrivateBlock(block *pem.Block) (crypto.Signer, error) {
+	var key any
+	var err error
+	switch {
+	case block.Type == "ENCRYPTED PRIVATE KEY", block.Headers["DEK-Info"] != "":
+		return nil, errEncrypted
+	case block.Type == "RSA PRIVATE KEY":
+		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+	case block.Type == "EC PRIVATE KEY":
+		key, err = x509.ParseECPrivateKey(block.Bytes)
+	default:
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	}
+	if err != nil { // and then key may be a nil pointer in an interface
+		return nil, errUnread
+	}
+	switch k := key.(type) {
+	case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:
+		signer := k.(crypto.Signer)
+		return signer, usable(signer.Public())
+	}
+	return nil, errUnread
 }
 
 var errNoSigningKey = errors.New("no key to sign with")

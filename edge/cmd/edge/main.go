@@ -22,11 +22,9 @@ func main() {
 		Live:      func(c edge.Config) config.Addr { return c.AdminAddr },
 		Run:       run,
 		Commands: []service.Command{{
-			Name: "token",
-			Usage: "prints a token for a client, signed by the first of JWT_KEYS: --sub ID [--ttl 1h] " +
-				"[--channel NAME] [--caps JSON] [--info JSON] [--alg ALG] [--key FILE [--kid ID]] [--any-id]; " +
-				"token check [TOKEN] says what is right or wrong with a token",
-			Run: tokenCommand,
+			Name:  "token",
+			Usage: "prints a token for a client, or with check says what is right or wrong with one; see edge token --help",
+			Run:   tokenCommand,
 		}},
 	}.Main()
 }

@@ -24,6 +24,18 @@ func tokenCommand(args, environ []string, stdout, stderr io.Writer) (status int)
 	return printToken(args, environ, stdout, stderr)
 }
 
+// tokenUsage begins the help of "edge token", and is that of "edge token check".
+const tokenUsage = `Usage:
+  edge token --sub ID [FLAGS]   prints a token for a client, to try an edge and a relay with
+  edge token check [TOKEN]      says what is right or wrong with a token: status 0 if it is good, else 1
+
+Both read JWT_KEYS, JWT_ISSUER and JWT_AUDIENCE, and check reads JWT_PUBLIC_KEYS and JWT_JWKS_URL, too.
+Set them as for the edge. Without an argument, check reads the token from standard input. A provider's
+tokens are made by the provider alone.
+`
+
+func isHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "--help" }
+
 // wanted is what the flags of "edge token" ask for.
 type wanted struct {
 	sub, channel, caps, info, alg, key, kid string
@@ -31,9 +43,9 @@ type wanted struct {
 	anyID                                   bool
 }
 
-func (w *wanted) flags(stderr io.Writer) *flag.FlagSet {
+func (w *wanted) flags() *flag.FlagSet {
 	flags := flag.NewFlagSet("edge token", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(io.Discard)
 	flags.StringVar(&w.sub, "sub", "", "the id that the client connects under")
 	flags.DurationVar(&w.ttl, "ttl", time.Hour, "the time until the token expires")
 	flags.StringVar(&w.channel, "channel", "", "make the token of a subscription to this channel")
@@ -69,7 +81,7 @@ func (w *wanted) signer(cfg token.Config) (token.SigningKey, error) {
 	case w.key != "":
 		return token.PrivateKey(w.key, w.kid, w.alg)
 	case len(cfg.JWTKeys) == 0:
-		return token.SigningKey{}, config.Problemf("JWT_KEYS", "is required: kid:secret[,kid:secret]; or name a private key by --key")
+		return token.SigningKey{}, config.Problemf("JWT_KEYS", "is required: kid:secret[,kid:secret]; or name a private key by --key. Tokens for the keys of JWT_JWKS_URL come from its provider")
 	case w.alg == "":
 		return token.SecretKey(cfg.JWTKeys[0], "HS256")
 	}
@@ -78,14 +90,18 @@ func (w *wanted) signer(cfg token.Config) (token.SigningKey, error) {
 
 func printToken(args, environ []string, stdout, stderr io.Writer) (status int) {
 	var w wanted
-	flags := w.flags(stderr)
+	flags := w.flags()
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, tokenUsage+"\nFlags:\n")
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
 		return service.StatusDone
-	case err != nil: // Parse has printed the error
+	case err != nil:
+		fmt.Fprintf(stderr, "edge token: %v; see edge token --help\n", err)
 		return service.StatusUsage
 	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "edge token: unknown argument %q\n", flags.Arg(0))
+		fmt.Fprintf(stderr, "edge token: unknown argument %q; see edge token --help\n", flags.Arg(0))
 		return service.StatusUsage
 	}
 	if fault := w.fault(); fault != "" {
