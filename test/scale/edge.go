@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/edgerelay/edgerelay/relay/downlink"
 	"github.com/edgerelay/edgerelay/shared/link"
@@ -50,7 +51,8 @@ func (e *edge) Wake() {
 func (e *edge) Bye(code link.Code, text string) { e.closed = fmt.Sprintf("%v: %s", code, text) }
 
 // Features implements downlink.Conn.
-func (e *edge) Features() uint64 { return e.features }
+func (e *edge) Features() uint64        { return e.features }
+func (e *edge) ShortRTT() time.Duration { return 0 }
 
 // edge.user returns the name of a session's user.
 func (e *edge) user(session uint64) string { return name(e.first + int(session) - 1) }
