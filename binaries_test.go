@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/edgerelay/edgerelay/test/long"
+	"github.com/edgerelay/edgerelay/test/loopback"
 )
 
 // TestMain runs the tests, and then removes the binaries that the function build has made.
@@ -59,16 +60,6 @@ func command(binary string, environ []string, args ...string) *exec.Cmd {
 	cmd := exec.Command(binary, args...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, environ...)
 	return cmd
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 const linkKeys = "LINK_KEYS=l:0123456789abcdef"
@@ -119,7 +110,7 @@ func testCommands(t *testing.T, dir string) {
 		{"relay", "--check", relay, 0, "valid", ""},
 		{"relay", "--check", nil, 78, "", "RELAY_REDIS_URL: is required and not set"},
 		{"relay", "", append(relay, "RELAY_ADDR="+taken.Addr().String()), 1, "", "\nRELAY_ADDR: cannot listen on"},
-		{"relay", "healthcheck", append(relay, "RELAY_ADMIN_ADDR="+freeAddr(t)), 1, "", "refused"},
+		{"relay", "healthcheck", append(relay, "RELAY_ADMIN_ADDR="+loopback.FreeAddr(t)), 1, "", "refused"},
 		{"edgerelay", "--help", nil, 0, "RELAY_HISTORY_SIZE", ""},
 		{"edgerelay", "--check", nil, 0, "valid", ""},
 		{"edgerelay", "", []string{"EDGE_ADDR=:0"}, 78, "", "EDGE_AUTH: must be said"},
@@ -193,9 +184,9 @@ func TestDocsBuild(t *testing.T) {
 // server runs, and must fail after that. The server must stop with exit status 0.
 func testService(t *testing.T, dir string) {
 	for binary, environ := range map[string][]string{
-		"edge":      {linkKeys, "EDGE_RELAY_URLS=ws://127.0.0.1:1", "EDGE_AUTH=open", "EDGE_ADDR=127.0.0.1:0", "EDGE_ADMIN_ADDR=" + freeAddr(t)},
-		"relay":     {linkKeys, "RELAY_REDIS_URL=memory://", "RELAY_ADDR=127.0.0.1:0", "RELAY_ADMIN_ADDR=" + freeAddr(t)},
-		"edgerelay": {"EDGE_ADDR=" + freeAddr(t)},
+		"edge":      {linkKeys, "EDGE_RELAY_URLS=ws://127.0.0.1:1", "EDGE_AUTH=open", "EDGE_ADDR=127.0.0.1:0", "EDGE_ADMIN_ADDR=" + loopback.FreeAddr(t)},
+		"relay":     {linkKeys, "RELAY_REDIS_URL=memory://", "RELAY_ADDR=127.0.0.1:0", "RELAY_ADMIN_ADDR=" + loopback.FreeAddr(t)},
+		"edgerelay": {"EDGE_ADDR=" + loopback.FreeAddr(t)},
 	} {
 		t.Run(binary, func(t *testing.T) {
 			path := filepath.Join(dir, binary)

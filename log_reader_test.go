@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/edgerelay/edgerelay/test/loopback"
 )
 
 // server is a running binary, with its log.
@@ -164,7 +166,8 @@ func edgeEnv(addr, admin, relay string) []string {
 // the edge's log. Then the relay stops, and another one starts. The edge must live on, and its
 // clients must still reach each other.
 func TestG2_ALogReaderThatLeavesCostsNoClient(t *testing.T) {
-	relayAddr, relayAdmin, edgeAddr, edgeAdmin := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
+	relayAddr, relayAdmin := loopback.FreeAddr(t), loopback.FreeAddr(t)
+	edgeAddr, edgeAdmin := loopback.FreeAddr(t), loopback.FreeAddr(t)
 	relay := serve(t, "relay", relayEnv(relayAddr, relayAdmin)...)
 	ready(t, relayAdmin)
 	relay.log.Close()
@@ -192,7 +195,8 @@ func TestG2_ALogReaderThatLeavesCostsNoClient(t *testing.T) {
 // Clients come and go until the edge drops lines of its log. Two other clients must still reach
 // each other, and both servers must stop with exit status 0.
 func TestG2_ALogReaderThatIsStuckCostsNoClient(t *testing.T) {
-	relayAddr, relayAdmin, edgeAddr, edgeAdmin := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
+	relayAddr, relayAdmin := loopback.FreeAddr(t), loopback.FreeAddr(t)
+	edgeAddr, edgeAdmin := loopback.FreeAddr(t), loopback.FreeAddr(t)
 	relay := serve(t, "relay", relayEnv(relayAddr, relayAdmin)...)
 	edge := serve(t, "edge", edgeEnv(edgeAddr, edgeAdmin, relayAddr)...)
 	ready(t, edgeAddr)

@@ -377,38 +377,45 @@ func (c *counted) Write(p []byte) (int, error) {
 }
 
 // TestCork checks that a batch goes to the network in pieces of writePiece bytes, on both sides. A
-// batch that is not larger than such a piece must go in one write.
+// batch that is not larger than such a piece must go in one write. The clock of the bubble stands
+// still meanwhile, so neither side sends a Ping, which would be a write too.
 func TestCork(t *testing.T) {
-	keys := keysOf(t, ringA)
 	for _, tt := range []struct{ size, most int }{{100, 1}, {5_000, 1}, {16_000, 1}, {65_000, 4}, {1 << 20, 65}} {
-		l, results := serve(t, AcceptConfig{Keys: keys})
-		wire := &counted{}
-		edge, _, err := Dial(t.Context(), DialConfig{URL: "ws://relay", Keys: keys, Hello: testHello,
-			NetDial: func(ctx context.Context, network, addr string) (net.Conn, error) {
-				conn, err := l.DialContext(ctx, network, addr)
-				wire.Conn = conn
-				return wire, err
-			}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		relay := (<-results).conn
-		relayWire := &counted{Conn: relay.socket.Conn}
-		relay.socket.Conn = relayWire
-		before := wire.writes.Load()
-		e, r := start2(t, edge, relay)
-		e.send(message(1, tt.size).Append(nil))
-		r.send(message(1, tt.size).Append(nil))
-		r.await(t, 1)
-		e.await(t, 1)
-		if n := int(wire.writes.Load() - before); n > tt.most {
-			t.Errorf("edge: %d bytes in %d writes, want %d", tt.size, n, tt.most)
-		}
-		if n := int(relayWire.writes.Load()); n > tt.most {
-			t.Errorf("relay: %d bytes in %d writes, want %d", tt.size, n, tt.most)
-		}
-		edge.Bye(CodeNormal, "")
-		e.wait(t)
-		r.wait(t)
+		synctest.Test(t, func(t *testing.T) { cork(t, tt.size, tt.most) })
 	}
+}
+
+// The function cork sends one message of the given size in each direction of a link. It fails the
+// test if a side needs more than the given number of writes.
+func cork(t *testing.T, size, most int) {
+	keys := keysOf(t, ringA)
+	l, results := serve(t, AcceptConfig{Keys: keys})
+	wire := &counted{}
+	edge, _, err := Dial(t.Context(), DialConfig{URL: "ws://relay", Keys: keys, Hello: testHello,
+		NetDial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := l.DialContext(ctx, network, addr)
+			wire.Conn = conn
+			return wire, err
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay := (<-results).conn
+	relayWire := &counted{Conn: relay.socket.Conn}
+	relay.socket.Conn = relayWire
+	before := wire.writes.Load()
+	e, r := start2(t, edge, relay)
+	e.send(message(1, size).Append(nil))
+	r.send(message(1, size).Append(nil))
+	r.await(t, 1)
+	e.await(t, 1)
+	if n := int(wire.writes.Load() - before); n > most {
+		t.Errorf("edge: %d bytes in %d writes, want %d", size, n, most)
+	}
+	if n := int(relayWire.writes.Load()); n > most {
+		t.Errorf("relay: %d bytes in %d writes, want %d", size, n, most)
+	}
+	edge.Bye(CodeNormal, "")
+	e.wait(t)
+	r.wait(t)
 }

@@ -26,13 +26,14 @@ type Backend interface {
 	PublishBare(t testing.TB, topic protocol.Topic, from, msg string)
 }
 
-// The variable usual is the Config of most tests. The variable brief is the Config of the tests of
-// expiry. The variable ample is for a test with many messages that must all stay in the history.
-// The variable raised is for a test with topics of which more is kept than of others.
+// The variable usual is the Config of most tests. No history may expire during these tests, and on
+// a busy machine they may take minutes. The variable brief is the Config of the tests of expiry.
+// The variable ample is for a test with many messages that must all stay in the history. The
+// variable raised is for a test with topics of which more is kept than of others.
 var (
-	usual = Config{HistorySize: 100, HistoryAge: time.Minute, MarkAge: time.Hour}
+	usual = Config{HistorySize: 100, HistoryAge: time.Hour, MarkAge: time.Hour}
 	brief = Config{HistorySize: 100, HistoryAge: time.Second, MarkAge: 6 * time.Second}
-	ample = Config{HistorySize: 10_000, HistoryAge: time.Minute, MarkAge: time.Hour}
+	ample = Config{HistorySize: 10_000, HistoryAge: time.Hour, MarkAge: time.Hour}
 
 	raised = Config{HistorySize: 20, HistoryAge: time.Second, MarkAge: time.Second, Retention: raise}
 )

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -393,28 +394,58 @@ func TestWhileTheEarlierLayoutIsInUseNothingIsPublished(t *testing.T) {
 	client := server.Client()
 	client.Set(t.Context(), "edgerelay:cluster", "its name", 0)
 	leave(t, client, "", left{group, dense(7, 1, 3), "7-3", 3})
-	probed := func(n int) { client.Set(t.Context(), "t:{edgerelay:probe}", fmt.Sprint("7-", n), 20*time.Second) }
-	probed(1)
+	stop := playProbes(t, server)
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
 	r.Subscribe(group, 1, false)
 	state, from := awaitState(r, 0, true)
 	wantCause(t, r, state, upgradeAdvice)
-	for n := 2; n < 9; n++ {
-		probed(n)
-		time.Sleep(500 * time.Millisecond) // half the pause between probes of earlier relays
+	for began := time.Now(); time.Since(began) < earlierSilence+time.Second; {
 		if answer := r.Once(r.Message(group, 1, "m")); answer.Err == nil || answer.Outcome != broker.Failed {
 			t.Fatalf("%+v", answer)
 		}
+		time.Sleep(50 * time.Millisecond) // the pause between two messages
 	}
 	if client.Exists(t.Context(), "r:{group:g}").Val() != 0 || client.Exists(t.Context(), "t:{group:g}").Val() != 1 {
 		t.Error("it was taken over while the earlier relay was there")
 	}
+	stop()
 	began := time.Now()
 	awaitState(r, from, false)
 	within(t, "taken over", began, earlierSilence+2*time.Second)
 	if at := r.Say(group, 1, "m"); at != (protocol.Position{Epoch: 7, Offset: 4}) {
 		t.Errorf("published at %v", at)
 	}
+}
+
+// playProbes makes the probes of a relay of the earlier layout, until the returned function is
+// called or the test ends. The first probe is made at once. A goroutine makes the others, since a
+// test that waits for something else could be late with them.
+func playProbes(t *testing.T, server *redistest.Server) (stop func()) {
+	t.Helper()
+	n := 0
+	probe := func() {
+		n++
+		server.Client().Set(t.Context(), "t:{edgerelay:probe}", fmt.Sprint("7-", n), 20*time.Second)
+	}
+	probe()
+	done := make(chan struct{})
+	var probing sync.WaitGroup
+	probing.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(500 * time.Millisecond): // half the pause of earlier relays
+				probe()
+			}
+		}
+	})
+	stop = sync.OnceFunc(func() {
+		close(done)
+		probing.Wait()
+	})
+	t.Cleanup(stop)
+	return stop
 }
 
 // TestTheLineOfARefusedRelaySaysHowToUpgrade plays a serving relay of the first layout. A relay of
