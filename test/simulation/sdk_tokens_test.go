@@ -226,34 +226,56 @@ func (w *world) entitled() (*session, protocol.Topic) {
 }
 
 // nearEnd lets time pass until a membership ends in at most a second and a half. If none ends in
-// the next 40 s, some clients first subscribe with tokens that end soon.
+// the next 40 s, some clients first subscribe with tokens that end soon. Now and then the client
+// says something at that moment, and Redis may be slow then.
 func (w *world) nearEnd() {
-	next := w.nextEnd()
+	s, t, next := w.nextEnd()
 	for range 3 {
-		if s := w.someSDK(); next == 0 && s != nil {
+		if one := w.someSDK(); s == nil && one != nil {
 			t := protocol.GroupTopic(pick(w, groups))
-			s.sdk.app.trail(t).ticket, s.sdk.app.trail(t).habit = w.newTicket(s, t), w.newHabit()
-			w.sends(s, []line{w.subscription(s, string(t), w.asksFor(s.sdk.app, t, false))})
+			one.sdk.app.trail(t).ticket, one.sdk.app.trail(t).habit = w.newTicket(one, t), w.newHabit()
+			w.sends(one, []line{w.subscription(one, string(t), w.asksFor(one.sdk.app, t, false))})
 		}
 	}
-	if next == 0 {
+	if s == nil {
 		w.pass(w.between(0, 200*time.Millisecond))
-		next = w.nextEnd()
+		s, t, next = w.nextEnd()
 	}
 	w.pass(max(0, next-w.between(0, 1500*time.Millisecond)))
+	if s == nil || s.gone || !w.chance(50) {
+		return
+	}
+	if w.chance(50) {
+		w.store.trouble = 50 + w.rnd.IntN(50)
+		w.after(w.between(0, 10*time.Second), func() { w.store.trouble = 0 })
+	}
+	for range 1 + w.rnd.IntN(3) {
+		w.sends(s, []line{w.publishLine(s, string(t))})
+	}
+	switch w.rnd.IntN(4) {
+	case 0:
+		w.sends(s, []line{w.extendLine(s, t)})
+	case 1:
+		w.sends(s, []line{w.subscribeLine(s, string(t), w.chance(50))})
+	case 2:
+		w.disconnect(s)
+	}
+	w.pass(w.between(0, 8*time.Second))
 }
 
-// nextEnd returns the time until the next membership ends. It is 0 if none ends in the next 40 s.
-func (w *world) nextEnd() (next time.Duration) {
+// nextEnd returns the membership that ends next, and the time until then. It returns nil if none
+// ends in the next 40 s.
+func (w *world) nextEnd() (next *session, of protocol.Topic, wait time.Duration) {
 	for _, s := range w.confirmed() {
-		for _, i := range s.interests {
+		for _, t := range sortedKeys(s.interests) {
+			i := s.interests[t]
 			at := time.Unix(i.ends, 0).Add(tokenGrace).Sub(w.now)
-			if i.in && i.ends != 0 && at > 0 && at < 40*time.Second && (next == 0 || at < next) {
-				next = at
+			if i.in && i.ends != 0 && at > 0 && at < 40*time.Second && (next == nil || at < wait) {
+				next, of, wait = s, t, at
 			}
 		}
 	}
-	return next
+	return next, of, wait
 }
 
 // asksByTicket takes note of a subscribe, whose token may permit it.
