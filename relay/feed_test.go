@@ -33,7 +33,7 @@ func (silent) Wake()                 {}
 func (silent) Bye(link.Code, string) {}
 func (silent) Features() uint64      { return link.FeatureSDK }
 
-// connectFrames returns the frames of a new edge with one guest. The guest's first line has a token.
+// connectFrames returns the frames of a new edge with one guest, whose first line has a token.
 func connectFrames(text string) []byte {
 	line := fmt.Appendf(nil, `{"id":1,"connect":{"token":%q}}`, text)
 	b := link.Client{ID: 1}.Append(nil)
