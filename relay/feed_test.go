@@ -29,9 +29,10 @@ import (
 // silent is a connection that sends nothing.
 type silent struct{}
 
-func (silent) Wake()                 {}
-func (silent) Bye(link.Code, string) {}
-func (silent) Features() uint64      { return link.FeatureSDK }
+func (silent) Wake()                   {}
+func (silent) Bye(link.Code, string)   {}
+func (silent) Features() uint64        { return link.FeatureSDK }
+func (silent) ShortRTT() time.Duration { return 0 }
 
 // connectFrames returns the frames of a new edge with one guest, whose first line has a token.
 func connectFrames(text string) []byte {
