@@ -47,6 +47,7 @@ type tables struct {
 	ended     []ended // sessions whose keeps count until their End is acknowledged
 	ends      endings // memberships that end by themselves
 	watched   bool    // a look at the field ends is due, or a job does what is due
+	since     int64   // when the told tables were entered, in Unix seconds
 
 	// The fields from heard to bindingHash are contents of the link.Digest.
 	heard       uint64 // number of Session and Client frames that came on this link

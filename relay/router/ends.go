@@ -28,6 +28,8 @@ const endsEvery = time.Second
 
 // endsWait bounds how many seconds the end of a membership waits until frames about its topic are
 // done. Then the session is closed instead. A client could otherwise put off the end for ever.
+// After a new link the end waits for replays, too, for as many seconds from the link's tables on.
+// Then no more replays are awaited, since the last numbers of the edge's log may be finished.
 const endsWait = 5
 
 // watchEnds makes the router look at the endings of an edge after endsEvery, if there are any and
@@ -82,15 +84,14 @@ func (j parting) do(r *Router, pieces int) (left int, done bool) {
 func (r *Router) endMembership(x *ending) (again int64, room bool) {
 	s, f := x.session, x.follower
 	c, e := s.client(), s.edge
-	over := r.speaks(s).AfterEnd(f.topic.name)
+	over, busy := r.speaks(s).AfterEnd(f.topic.name), c.ways[f.topic.name].busy()
 	switch {
-	case c.leaving || c.closing: // the session ends anyway
+	case c.leaving || c.closing || s.ending: // the session ends anyway
 	case !r.room(e, len(over.Text)+len(over.Reason)):
 		return x.at, false
-	case c.ways[f.topic.name].busy() || e.inbox.replaying():
-		if r.now.Unix() < r.speaks(s).Ends(c.keepAt(f))+endsWait {
-			return r.now.Unix() + 1, true
-		}
+	case (busy || e.inbox.replaying()) && r.now.Unix() < max(r.speaks(s).Ends(c.keepAt(f)), e.tables.since)+endsWait:
+		return r.now.Unix() + 1, true
+	case busy:
 		r.close(s, over.Code, over.Reason)
 	default:
 		r.tellFinished(s)

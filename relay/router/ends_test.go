@@ -217,3 +217,62 @@ func TestAnEndWaitsForRoom(t *testing.T) {
 	w.relays[0].noEnds()
 	w.done(e)
 }
+
+// TestAnEndAwaitsNoReplayForEver links an edge anew whose last number is finished, so that no
+// replay of it ever comes. A membership that ends then must end as any other one, after a few
+// seconds, and its session must not be closed.
+func TestAnEndAwaitsNoReplayForEver(t *testing.T) {
+	w, e := serving(t, 1)
+	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
+	e.tellClient(link.Client{ID: 2, Confirmed: true, User: "8"})
+	e.say(1, "bind 1 x "+w.in(10*time.Second))
+	w.settle()
+	w.relays[0].broker.onPublish = func(broker.Publish) bool { return false }
+	e.say(2, "say 1 all a")
+	e.say(2, "bind 2 y")
+	w.settle()
+	clear(e.received)
+	if len(e.log) != 1 {
+		t.Fatalf("the log has %v", e.log)
+	}
+	w.relays[0].broker.onPublish = nil
+	e.cut()
+	w.wait(20 * time.Second) // the end comes meanwhile
+	e.linkTo(w.relays[0])
+	for range 4 {
+		w.wait(time.Second)
+		e.saw(1) // a replay may still come
+	}
+	for range 3 {
+		w.wait(time.Second)
+	}
+	e.saw(1, "x over")
+	if len(e.closes) > 0 {
+		t.Errorf("closed: %v", e.closes)
+	}
+	w.done(e)
+}
+
+// TestP2_AnEndClosesNoSessionThatIsGone ends a membership of a session that is gone, and whose last
+// message is not published yet. The edge would drop that message if the session were closed.
+func TestP2_AnEndClosesNoSessionThatIsGone(t *testing.T) {
+	w, e := serving(t, 1)
+	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
+	e.say(1, "bind 1 x "+w.in(5*time.Second))
+	w.settle()
+	w.relays[0].broker.onPublish = func(broker.Publish) bool { return false }
+	e.say(1, "tell 2 x hi")
+	e.end(1)
+	for range 15 {
+		w.wait(time.Second)
+	}
+	if len(e.closes) > 0 {
+		t.Errorf("closed: %v", e.closes)
+	}
+	w.relays[0].noEnds()
+	w.relays[0].broker.onPublish = nil
+	e.cut()
+	e.linkTo(w.relays[0])
+	w.settle()
+	w.done(e)
+}

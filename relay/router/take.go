@@ -206,7 +206,7 @@ func (j *taking) piece(r *Router) *violation {
 
 // ready is called when all that the edge told is entered. From then on frames are sent to the edge.
 func (j *taking) ready(r *Router) {
-	j.edge.outbox.ready = true
+	j.edge.outbox.ready, j.edge.tables.since = true, r.now.Unix()
 	r.sendStatus(j.edge)
 	r.watchEnds(j.edge)
 	j.enter(takeResume)

@@ -420,7 +420,8 @@ type cause struct {
 	id       uint64 // ID of the publication; 0: none
 	ahead    bool   // the message came ahead of its publication
 	gap      bool
-	lost     bool // the session's membership has ended by a loss
+	// unsubscribed is the code with which the session is told that its membership has ended.
+	unsubscribed int
 }
 
 // collect takes the texts that one frame brought to sessions, and lets the model check these texts.

@@ -135,6 +135,7 @@ type interest struct {
 	leaves int       // unanswered commands to leave
 	came   time.Time // when the session connected, or asked to join
 	since  time.Time // of a client of an SDK: when its membership was confirmed
+	ends   int64     // when its token ends, as the last answer said, in Unix seconds; 0: never
 	// loose is set to the result of awaySince when the connect, the join or the subscribe is
 	// answered. It is zero if every relay had Redis from the time interest.came until that answer.
 	// Otherwise the session may get any publication that was stored later than loose.

@@ -154,6 +154,9 @@ func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known b
 		if s.sdk != nil && i.in && s.sdk.end == nil && !s.leaving && owed {
 			m.w.fail("P4: %s/%d (%s) is told of no loss on %s, and others of its edge are", e.name, s.id, s.user, t)
 		}
+		if s.sdk != nil && i.in && !owed { // what is lost is older than the client
+			s.sdk.app.trail(t).passes(g.Position)
+		}
 		for _, x := range i.expected[i.next:] {
 			if !g.Position.Before(x.position) {
 				x.excused = true
@@ -174,7 +177,7 @@ func (m *model) delivered(s *session, c cause, text string) {
 		return
 	}
 	if s.sdk != nil {
-		if c.lost {
+		if c.unsubscribed != 0 {
 			m.deliveredLoss(s, c, text, fail)
 			return
 		}

@@ -25,7 +25,7 @@ func (m *model) acceptedSDK(s *session, f *frame) {
 	c.frames = append(c.frames, f)
 	k.from = max(len(c.infos)-1, 0)
 	k.said.From, k.said.Client = s.user, c.id
-	if k.method == "refresh" && !c.open && !k.closes {
+	if k.method == "refresh" && !c.open && !k.closes && !k.undecided {
 		c.infos = append(c.infos, k.claims.info)
 	}
 	if c.end != nil {
@@ -46,9 +46,8 @@ func (m *model) acceptedSDK(s *session, f *frame) {
 	case "history":
 		m.reads(s, f)
 	case "subscribe":
-		c.app.trail(f.topic).wanted = s.mayRead(channel)
-		if !s.mayRead(channel) {
-			k.code = 103
+		m.asksByTicket(s, f)
+		if k.code != 0 {
 			return
 		}
 		f.interest = m.asks(s, f.topic)
@@ -59,6 +58,8 @@ func (m *model) acceptedSDK(s *session, f *frame) {
 		f.interest.leaves++
 		c.pending[channel] = f
 		c.app.trail(f.topic).wanted = false
+	case "sub_refresh":
+		m.asksToExtend(s, f)
 	case "publish":
 		m.acceptedPublish(s, f)
 	}

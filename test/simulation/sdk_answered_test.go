@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 )
@@ -27,15 +28,19 @@ type reply struct {
 	History     *readings
 	Unsubscribe *struct{}
 	Publish     *struct{}
-	Refresh     *struct {
-		Expires bool
-		TTL     int64
-	}
-	Push *struct {
+	Refresh     *expiry
+	SubRefresh  *expiry `json:"sub_refresh"`
+	Push        *struct {
 		Channel     string
 		Unsubscribe *struct{ Code int }
 		Pub         *pub
 	}
+}
+
+// expiry says in how many seconds a permission ends.
+type expiry struct {
+	Expires bool
+	TTL     int64
 }
 
 // pub is a publication as clients of SDKs get it.
@@ -94,13 +99,9 @@ func (m *model) answeredSDK(f *frame, as answer, text []byte) {
 	case "publish":
 		m.answeredPublish(f, as, r, fail)
 	case "refresh":
-		want := answerRefreshed
-		if s.sdk.open {
-			want = answerOnly
-		}
-		if r.Refresh == nil || as != want || r.Refresh.Expires != (k.claims.exp != 0 && !s.sdk.open) {
-			fail("which is the wrong answer")
-		}
+		m.answeredRefresh(f, as, r, fail)
+	case "sub_refresh":
+		m.answeredSubRefresh(f, as, r, fail)
 	default:
 		fail("which is not known")
 	}
@@ -110,19 +111,22 @@ func answerName(k *command) string {
 	if k.done {
 		return k.method + " done"
 	}
-	return k.method + " " + map[int]string{100: "late", 103: "not permitted", 105: "twice", 112: "not recoverable"}[k.answered]
+	return k.method + " " + map[int]string{100: "late", 103: "not permitted", 105: "twice", 109: "expired", 112: "not recoverable"}[k.answered]
 }
 
 func (m *model) answeredConnect(f *frame, as answer, r reply, fail func(string)) {
 	k := f.sdk
+	if k.answered == 109 && as == answerOnly && f.s.gone && m.isOver(k.claims) {
+		return // the relay has got the connect long after the client has gone
+	}
 	if as != answerConfirmed || r.Connect == nil {
 		fail("which confirms nothing")
 		return
 	}
 	named := len(r.Connect.Subs) == len(k.topics)
 	for _, t := range k.topics {
-		_, there := r.Connect.Subs[string(t)]
-		named = named && there
+		sub := r.Connect.Subs[string(t)]
+		named = named && sub != nil && sub.expiry == expiry{}
 	}
 	if !named || r.Connect.Client == "" || r.Connect.Version == "" || r.Connect.Ping != 25 || !r.Connect.Pong || r.Connect.Expires != (k.claims.exp != 0) {
 		fail("which is the wrong answer")
@@ -139,8 +143,10 @@ func (m *model) answeredSubscribe(f *frame, as answer, r reply, fail func(string
 			fail("and it is subscribed already")
 		}
 		m.comes(f.s.e, i, f.topic)
+		m.entitled(f, r.Subscribe.expiry, fail)
 	case as != answerOnly || r.Error == nil:
 		fail("which is the wrong answer")
+	case k.answered == 109 && m.isOver(k.claims):
 	case k.answered == 105 && !i.in:
 		fail("and it is not subscribed")
 	case k.answered == 105:
@@ -205,7 +211,7 @@ func (m *model) answeredPublish(f *frame, as answer, r reply, fail func(string))
 	case k.before == nil: // a loss had ended the membership of its session
 	case k.before.answered == 0:
 		fail("though the client has subscribed")
-	case k.before.sdk.answered != 100 && k.before.sdk.answered != 112:
+	case !slices.Contains([]int{100, 109, 112}, k.before.sdk.answered):
 		fail("though the client is subscribed")
 	}
 }

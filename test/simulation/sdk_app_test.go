@@ -31,6 +31,9 @@ type trail struct {
 	wanted   bool // the app has asked to be subscribed
 	served   bool // the last connect has subscribed the app
 
+	ticket *claims // the token for subscribing that the app has; nil: none
+	habit  habit   // when the app brings a newer one
+
 	// The fields from here on belong to the model. If trail.known is true, trail.at is the place
 	// that the last reply named, or the position of a publication that came later.
 	at      protocol.Position

@@ -30,6 +30,11 @@ func (m *model) toldClient(s *session, f *frame, text string) {
 	switch {
 	case f.sdk.method == "subscribe" && r.Subscribe != nil:
 		m.took(s, f, f.topic, r.Subscribe)
+		m.w.extends(s, f.topic, r.Subscribe.expiry)
+	case f.sdk.method == "sub_refresh" && r.SubRefresh != nil:
+		m.w.extends(s, f.topic, *r.SubRefresh)
+	case f.sdk.method == "subscribe" && f.sdk.answered == 109:
+		m.w.asksAnew(s, f.topic)
 	case f.sdk.method == "subscribe" && f.sdk.answered == 100 && m.w.calm.IsZero():
 		m.w.after(m.w.between(200*time.Millisecond, time.Second), func() {
 			if !s.gone && a.trail(f.topic).wanted {
@@ -37,6 +42,7 @@ func (m *model) toldClient(s *session, f *frame, text string) {
 			}
 		})
 	case f.sdk.method == "connect" && r.Connect != nil:
+		m.w.refreshes(s, r.Connect.TTL)
 		for _, t := range sortedKeys(a.trails) {
 			if a.trails[t].served && r.Connect.Subs[string(t)] == nil {
 				a.trails[t].served = false

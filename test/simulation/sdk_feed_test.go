@@ -99,6 +99,7 @@ func (f *feed) Bound(n link.Bound, answer bool) error {
 	err := f.Feed.Bound(n, answer)
 	if err == nil {
 		f.e.w.model.placed(f.e, n.Number, map[protocol.Topic]protocol.Position{f.names[n.Topic]: n.Position})
+		f.e.w.model.kept(f.e, n, answer || f.names[n.Topic] == "")
 		f.told(n.Number, n.Session, answerBound, n.Text, answer)
 	}
 	return err
@@ -113,13 +114,13 @@ func (f *feed) told(number, session uint64, as answer, text []byte, first bool) 
 	f.e.collect(cause{number: number, session: session})
 }
 
-// Unbound takes note of an Unbound, which tells a client that it has lost messages and is no longer
-// a member. The Gap follows after the Unbound.
+// Unbound takes note of an Unbound, which tells a client that it is no longer a member: it has lost
+// messages, or its token has ended. After a loss the Gap follows.
 func (f *feed) Unbound(n link.Unbound) {
 	topic := f.names[n.Topic]
-	f.e.w.model.unbound(f.e, n, topic)
+	code := f.e.w.model.unbound(f.e, n, topic)
 	f.Feed.Unbound(n)
-	f.e.collect(cause{topic: topic, session: n.Session, lost: true})
+	f.e.collect(cause{topic: topic, session: n.Session, unsubscribed: code})
 }
 
 // Close closes a session. A session that the relay closes because of a loss goes on for a while.

@@ -24,6 +24,10 @@ func (m *model) closed(e *edge, n link.Close) *session {
 		m.w.count("closed by a loss")
 		return s
 	}
+	if n.Code == 3006 && n.Within == 0 && s.sdk != nil {
+		m.closedByEnd(s)
+		return s
+	}
 	if s.sdk == nil || s.sdk.end == nil || s.sdk.end.sdk.closing != n.Code || n.Code != 0 && n.Reason == "" {
 		m.w.fail("P3: %s/%d is closed with %d %q, and nothing asked for that", e.name, s.id, n.Code, n.Reason)
 		return s
@@ -63,21 +67,31 @@ func (m *model) missed(s *session, t protocol.Topic) bool {
 		slices.ContainsFunc(m.stream(t).entries, func(e *entry) bool { return n.at[t].Before(e.position) }))
 }
 
-// unbound takes note of an Unbound, by which a client learns of a loss.
-func (m *model) unbound(e *edge, n link.Unbound, t protocol.Topic) {
+// unbound takes note of an Unbound, by which a client learns of a loss or of the end of its token.
+// It returns the code that the client is told.
+func (m *model) unbound(e *edge, n link.Unbound, t protocol.Topic) (code int) {
+	if r, ok := read(string(n.Text)); ok && r.Push != nil && r.Push.Unsubscribe != nil {
+		code = r.Push.Unsubscribe.Code
+	}
 	for _, s := range slices.Concat(e.sessions, e.closing, e.ended) {
 		if s.id != n.Session {
 			continue
 		}
-		if s.sdk == nil || !s.gone && !m.missed(s, t) {
+		if i := s.interests[t]; code == 2501 && (s.gone || i != nil && i.over(m.w.now)) {
+			m.w.count("unsubscribed by an end")
+		} else if code == 2501 {
+			m.w.fail("P14: %s/%d is told that its token for %s has ended, and it has not", e.name, s.id, t)
+			return code
+		} else if s.sdk == nil || !s.gone && !m.missed(s, t) {
 			m.w.fail("P4: %s/%d is told of a loss on %s, and lacks nothing", e.name, s.id, t)
-			return
+			return code
+		} else {
+			m.w.count("unsubscribed by a loss")
 		}
-		m.w.count("unsubscribed by a loss")
 		i := s.interest(t)
 		i.in = false
 		for _, f := range s.sdk.frames {
-			// The relay may judge this publish after the loss, and refuse it.
+			// The relay may judge this publish after the Unbound, and refuse it.
 			if f.stores && f.answered == 0 && f.topic == t && t.IsGroup() {
 				f.stores, f.sdk.may = false, true
 			}
@@ -88,16 +102,19 @@ func (m *model) unbound(e *edge, n link.Unbound, t protocol.Topic) {
 			}
 		}
 	}
+	return code
 }
 
-// deliveredLoss checks the push by which a client learns that a loss has ended its membership.
+// deliveredLoss checks the push by which a client learns that a loss, or the end of its token, has
+// ended its membership.
 func (m *model) deliveredLoss(s *session, c cause, text string, fail func(promise, what string)) {
 	r, ok := read(text)
-	if !ok || r.Push == nil || r.Push.Channel != string(c.topic) || r.Push.Unsubscribe == nil || r.Push.Unsubscribe.Code != 2500 || c.session != s.id {
-		fail("P4", "which does not tell of a loss")
+	if !ok || r.Push == nil || r.Push.Channel != string(c.topic) || r.Push.Unsubscribe == nil || r.Push.Unsubscribe.Code != c.unsubscribed ||
+		c.session != s.id || c.unsubscribed != 2500 && c.unsubscribed != 2501 {
+		fail("P4", "which tells neither of a loss nor of the end of a token")
 		return
 	}
-	// After a loss, an SDK subscribes again at once.
+	// An SDK then subscribes again at once, with the token that it has.
 	if s.sdk.app.trail(c.topic).wanted && s.interests[c.topic].awaits == 0 {
 		m.w.after(m.w.between(0, 2*time.Millisecond), func() {
 			if s.interests[c.topic].awaits == 0 {

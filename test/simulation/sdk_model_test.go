@@ -13,19 +13,22 @@ type command struct {
 	said    protocol.Content                     // what a publish says, without Info
 	topics  []protocol.Topic                     // the topics to which a connect subscribes
 
-	code     int    // the error code that the answer must have; 0: it need not be an error
-	closes   bool   // the relay must close the session
-	closing  uint16 // the code with which the relay must close the session
-	unread   bool   // behind a line that closes the session, so the relay does not read it
-	may      bool   // of a publish: perhaps permitted, perhaps not
-	before   *frame // an earlier, unanswered command for the same channel; nil: none
-	from     int    // of a publish: index, in client.infos, of the last info that came before it
-	text     string // the answer
-	done     bool   // the answer is a success
-	answered int    // the error code of the answer; 0: no error
-	told     bool   // the client has got the answer
-	granted  bool   // of a publish: a relay without Redis answered it, before it was stored
-	overtake bool   // of a publish: Redis took it for a duplicate, though it is not stored
+	code      int    // the error code that the answer must have; 0: it need not be an error
+	closes    bool   // the relay must close the session
+	closing   uint16 // the code with which the relay must close the session
+	unread    bool   // behind a line that closes the session, so the relay does not read it
+	may       bool   // of a publish: perhaps permitted, perhaps not
+	before    *frame // an earlier, unanswered command for the same channel; nil: none
+	from      int    // of a publish: index, in client.infos, of the last info that came before it
+	text      string // the answer
+	done      bool   // the answer is a success
+	answered  int    // the error code of the answer; 0: no error
+	told      bool   // the client has got the answer
+	ticket    bool   // of a subscribe or a sub_refresh: it has a good token of a subscription
+	undecided bool   // of a refresh or a sub_refresh: relays do not have its token's key yet
+	keep      []byte // of a subscribe or a sub_refresh: the keep that its last Bound has brought
+	granted   bool   // of a publish: a relay without Redis answered it, before it was stored
+	overtake  bool   // of a publish: Redis took it for a duplicate, though it is not stored
 }
 
 // ends notes that the relay must close the session at this line, with the given code.

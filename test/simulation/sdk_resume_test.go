@@ -18,6 +18,7 @@ type subscribed struct {
 	WasRecovering bool `json:"was_recovering"`
 	Recovered     bool
 	Publications  []pub
+	expiry
 }
 
 // shows returns how many publications of a topic clients may see. It is 0 for a topic whose history
@@ -313,6 +314,14 @@ func (m *model) followsOn(s *session, trail *trail, c cause, fail func(promise, 
 		}
 		fail("P11", fmt.Sprintf("and is at %v, and never got %q at %v", trail.at, e.text, e.position))
 		return
+	}
+}
+
+// passes takes an app past publications that its edge has lost, and that are older than the app's
+// membership. A reply without a recovery may name a place before them.
+func (r *trail) passes(at protocol.Position) {
+	if r.known && !r.resumed && r.at.Before(at) {
+		r.at = at
 	}
 }
 

@@ -166,6 +166,44 @@ var sdkKinds = []kind{
 			})
 		}
 	}},
+	{"the end of a membership is near", 40, false, func(w *world) { w.nearEnd() }},
+	{"an SDK refreshes a subscription", 50, false, func(w *world) {
+		if s, t := w.entitled(); s != nil {
+			w.sends(s, []line{w.extendLine(s, t)})
+		}
+	}},
+	{"an SDK refreshes a subscription, and something breaks", 40, false, func(w *world) {
+		s, t := w.entitled()
+		if s == nil {
+			return
+		}
+		w.sends(s, []line{w.extendLine(s, t)})
+		w.after(w.between(0, 25*time.Millisecond), func() {
+			a := s.e.used
+			if a == nil || !w.calm.IsZero() {
+				return
+			}
+			switch w.rnd.IntN(5) {
+			case 0:
+				a.relay.kill(w.chance(50))
+			case 1:
+				a.relay.drain()
+			case 2:
+				a.relay.broker.lose(w.chance(50))
+			default:
+				a.end.conn.sever(w.chance(70), w.chance(50))
+			}
+		})
+	}},
+	{"an SDK subscribes with a token", 100, false, func(w *world) {
+		if s := w.someSDK(); s != nil {
+			t := protocol.Topic(w.channel(s))
+			if s.opens(string(t)) {
+				s.sdk.app.trail(t).ticket, s.sdk.app.trail(t).habit = w.newTicket(s, t), w.newHabit()
+			}
+			w.sends(s, []line{w.subscription(s, string(t), w.asksFor(s.sdk.app, t, false))})
+		}
+	}},
 	{"an SDK ends its session", 15, false, func(w *world) {
 		if s := w.someSDK(); s != nil {
 			lines := []line{w.randomLine(s), w.lastLine(s), w.publishLine(s, "all"), w.randomLine(s)}

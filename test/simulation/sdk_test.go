@@ -49,11 +49,14 @@ type claims struct {
 	user     string
 	info     string   // JSON; "": none
 	channels []string // channels that the token names
+	channel  string   // of a subscription's token: its channel
 	exp      int64    // Unix seconds; 0: none
 }
 
 var (
-	tokens = token.Judge{Keys: keyring.Keys{{ID: "k", Secret: []byte("a secret of thirty-two characters")}}, Endless: true}
+	tokens     = token.Judge{Keys: keyring.Keys{{ID: "k", Secret: []byte("a secret of thirty-two characters")}}, Endless: true}
+	foreignKey = keyring.Key{ID: "k", Secret: []byte("another secret of as many letters")}
+	newKey     = keyring.Key{ID: "new", Secret: tokens.Keys[0].Secret} // relays do not have it yet
 	// news are channels that only clients of SDKs use. A client with a token may read and write
 	// such a channel if its token names the channel. A client without a token may read and write
 	// all of them.
@@ -69,6 +72,9 @@ func (c claims) sign(key keyring.Key) string {
 	}
 	if len(c.channels) > 0 {
 		m["channels"] = c.channels
+	}
+	if c.channel != "" {
+		m["channel"] = c.channel
 	}
 	if c.exp != 0 {
 		m["exp"] = c.exp
@@ -168,7 +174,7 @@ func (w *world) newClaims(s *session) claims {
 		c.channels = w.named(s.user)
 	}
 	if w.chance(30) {
-		c.exp = w.now.Add(w.between(time.Minute, 90*time.Second)).Unix()
+		c.exp = w.now.Add(w.between(5*time.Second, 90*time.Second)).Unix()
 	}
 	return c
 }
@@ -200,12 +206,12 @@ func (w *world) connectLine(s *session, plain bool) (string, *frame) {
 	case n < 9:
 		k.ends(3501)
 		return `{"id":1,"connect":{"name":"js"}}`, &frame{sdk: k}
-	case n < 12: // signed by a stranger
+	case n < 12:
 		k.ends(3500)
-		text = k.claims.sign(keyring.Key{ID: good.ID, Secret: []byte("another secret of as many letters")})
-	case n < 15: // a key that relays do not have yet
+		text = k.claims.sign(foreignKey)
+	case n < 15:
 		k.endsWith(100)
-		text = k.claims.sign(keyring.Key{ID: "new", Secret: good.Secret})
+		text = k.claims.sign(newKey)
 	case n < 18:
 		k.endsWith(109)
 		k.claims.exp = w.now.Add(-time.Hour).Unix()
@@ -327,6 +333,7 @@ func (w *world) subscription(s *session, channel string, a ask) line {
 	if more != "" {
 		more = "," + more
 	}
+	more += w.ticketFor(s, t, k)
 	return line{fmt.Sprintf(`{"subscribe":{"channel":%q,"flag":%d%s},"id":%d}`, channel, flag, more, k.id), &frame{topic: t, sdk: k}}
 }
 
@@ -338,7 +345,7 @@ func (w *world) otherLine(s *session) line {
 		k.method, k.code = method, code
 		return line{fmt.Sprintf(`{"id":%d,%q:{%s}}`, k.id, method, body), &frame{sdk: k}}
 	}
-	switch w.rnd.IntN(10) {
+	switch w.rnd.IntN(12) {
 	case 0:
 		return ask("rpc", `"method":"x","data":1`, 108)
 	case 2:
@@ -347,20 +354,20 @@ func (w *world) otherLine(s *session) line {
 		return ask("sub_refresh", `"channel":"all","token":"x"`, 103)
 	case 4:
 		return ask("publish", `"channel":"all"`, 107)
+	case 5: // a key that relays do not have yet
+		if !c.open {
+			k.undecided = true
+			return ask("refresh", fmt.Sprintf(`"token":%q`, claims{user: s.user, exp: w.now.Add(time.Hour).Unix()}.sign(newKey)), 0)
+		}
 	}
-	k.claims = w.newClaims(s)
-	k.claims.channels = c.claims.channels
-	if k.claims.exp == 0 && w.chance(50) {
-		k.claims.exp = w.now.Add(time.Hour).Unix()
-	}
-	return ask("refresh", fmt.Sprintf(`"token":%q`, k.claims.sign(tokens.Keys[0])), 0)
+	return w.refreshLine(s, k)
 }
 
 // lastLine returns a line that ends the session.
 func (w *world) lastLine(s *session) line {
 	c, k := s.sdk, &command{method: "refresh", id: s.sdk.nextID()}
 	k.claims = claims{user: s.user, channels: c.claims.channels}
-	n := w.rnd.IntN(8)
+	n := w.rnd.IntN(10)
 	if c.open {
 		n = w.rnd.IntN(5)
 	}
@@ -389,6 +396,8 @@ func (w *world) lastLine(s *session) line {
 	case 7:
 		k.ends(3010)
 		k.claims.channels = append(slices.Clone(k.claims.channels), "news:3")
+	case 8, 9:
+		return w.foreignTicketLine(s, k)
 	}
 	return line{fmt.Sprintf(`{"id":%d,"refresh":{"token":%q}}`, k.id, k.claims.sign(tokens.Keys[0])), &frame{sdk: k}}
 }
