@@ -248,6 +248,30 @@ func TestWhatIsUndecidedIsNoFault(t *testing.T) {
 	}
 }
 
+// TestAKidIsUndecidedWithoutAnyKeyOfItsKind has secrets alone, or public keys alone, as a process
+// does that is not restarted yet while the other kind is introduced. A token of the other kind with
+// a kid must be undecided. One without a kid is refused, and so is a secret's alg with the kid of a
+// public key.
+func TestAKidIsUndecidedWithoutAnyKeyOfItsKind(t *testing.T) {
+	secrets, public := Judge{Keys: testKeys}, Judge{Public: inFiles(t, map[string]string{"rsa": "rsa"})}
+	for _, row := range []struct {
+		j    Judge
+		kid  any
+		alg  string
+		key  any
+		want string
+	}{
+		{secrets, "x", "RS256", pairs()["rsa"], "undecided"}, {secrets, "x", "EdDSA", pairs()["ed"], "undecided"},
+		{secrets, "new", "RS256", pairs()["rsa"], "undecided"}, {secrets, nil, "RS256", pairs()["rsa"], "refused"},
+		{public, "x", "HS256", []byte("x"), "undecided"},
+		{public, nil, "HS256", []byte("x"), "refused"}, {public, "rsa", "HS256", []byte("x"), "refused"},
+	} {
+		if got := outcome(row.j, signed(t, methods[row.alg], row.kid, row.key, claimsOf("1"))); got != row.want {
+			t.Errorf("kid %v, %s: %s, want %s", row.kid, row.alg, got, row.want)
+		}
+	}
+}
+
 // TestAFileHasPublicKeys checks what a file of public keys may have.
 func TestAFileHasPublicKeys(t *testing.T) {
 	der, _ := x509.MarshalPKIXPublicKey(pairs()["ed"].Public())
