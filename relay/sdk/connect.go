@@ -80,12 +80,26 @@ func (d Dialect) claimsOf(s dialect.Session, now time.Time, c *Command) (token.C
 // VerifyAhead verifies the signature of the token in a client's line, if there is one, for the
 // Parse that follows. Any goroutine may call it. It does not block.
 func (d Dialect) VerifyAhead(line []byte) {
-	if d.Tokens.Public == nil || !bytes.Contains(line, []byte(`"token"`)) {
+	if d.Tokens.Public == nil {
 		return
 	}
-	if c, err := Read(line); err == nil && c.Token != "" {
-		d.Tokens.VerifyAhead(c.Token)
+	if text := tokenIn(line); text != "" {
+		d.Tokens.VerifyAhead(text)
 	}
+}
+
+// tokenIn returns the token in a client's line, or "" if there is none. Most lines have none, and
+// are not read for that. The name of the field may be written with escapes, which begin with \u00
+// for its letters.
+func tokenIn(line []byte) string {
+	if !bytes.Contains(line, []byte(`"token"`)) && !bytes.Contains(line, []byte(`\u00`)) {
+		return ""
+	}
+	c, err := Read(line)
+	if err != nil {
+		return ""
+	}
+	return c.Token
 }
 
 // refusedToken returns the command that ends the session of a guest whose token is refused, or

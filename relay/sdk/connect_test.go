@@ -238,6 +238,37 @@ func TestTTLsCanBeWaitedFor(t *testing.T) {
 	}
 }
 
+// TestEachTokenIsFoundAhead writes tokens into lines in each way that Read takes. Whatever token is
+// judged must be found before, since the router would verify its signature otherwise.
+func TestEachTokenIsFoundAhead(t *testing.T) {
+	names := []string{"token"}
+	for i := range "token" {
+		for _, format := range []string{`\u%04x`, `\u%04X`} {
+			names = append(names, "token"[:i]+fmt.Sprintf(format, "token"[i])+"token"[i+1:])
+		}
+	}
+	names = append(names, `\u0074\u006f\u006b\u0065\u006e`)
+	for _, name := range names {
+		for _, line := range []string{
+			`{"id":1,"connect":{"%s":"a.b.c"}}`, `{"id":1,"refresh":{"x":"\\","%s" : "a.b.c"}}`, `{"sub_refresh":{"channel":"x","%s":"a.b.c"},"id":1}`,
+			`{"id":1,"s\u0075bscribe":{"channel":"x","%s":"a.\u0062.c"}}`,
+		} {
+			line := strings.Replace(line, "%s", name, 1)
+			if c, err := Read([]byte(line)); err != nil || c.Token != "a.b.c" {
+				t.Fatalf("%s: %+v, %v", line, c, err)
+			}
+			if got := tokenIn([]byte(line)); got != "a.b.c" {
+				t.Errorf("%s: found %q", line, got)
+			}
+		}
+	}
+	for _, line := range []string{`{"id":1,"publish":{"channel":"x","data":"token"}}`, `{"id":1,"connect":{}}`, `{"token":`, ``} {
+		if got := tokenIn([]byte(line)); got != "" {
+			t.Errorf("%s: found %q", line, got)
+		}
+	}
+}
+
 // TestRepliesAreOneLine checks replies whose channels have all kinds of characters.
 func TestRepliesAreOneLine(t *testing.T) {
 	p := speaks.Parse(openGuest, now, []byte(`{"id":1,"connect":{"subs":{"group:\u2028\"\\ \ud83d":{}}}}`), false)
