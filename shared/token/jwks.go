@@ -67,6 +67,9 @@ func fetchSet(ctx context.Context, client *http.Client, address SetURL) ([]publi
 	if err != nil {
 		return nil, err
 	}
+	// Each fetch has a connection of its own. A connection of HTTP/2 that has fallen silent would be
+	// used again and again, until TCP gives it up after a quarter of an hour.
+	request.Close = true
 	request.Header.Set("Accept", "application/jwk-set+json, application/json")
 	request.Header.Set("User-Agent", "edgerelay")
 	response, err := client.Do(request)

@@ -364,6 +364,29 @@ func TestP14_AProviderThatFailsRefusesNobody(t *testing.T) {
 	}
 }
 
+// TestP14_ASilentConnectionHoldsUpNoRotation makes all connections to the provider fall silent after
+// each fetch, as a gateway does that has forgotten them. The next fetch must not go to such a
+// connection.
+func TestP14_ASilentConnectionHoldsUpNoRotation(t *testing.T) {
+	inSet(t, func(p *provider, j Judge) {
+		for i := range 3 {
+			synctest.Wait()
+			for _, c := range p.listener.Conns() {
+				c.Freeze()
+			}
+			kid := fmt.Sprint("new ", i)
+			p.has(jwkOf(kid, "p256"))
+			text := tokenOf(t, kid, "p256")
+			p.want(t, j, "undecided", text)
+			time.Sleep(fetchGap + time.Second)
+			p.want(t, j, "good", text)
+		}
+		if s := j.Public.State(); s.Failed != 0 || s.Done != 4 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // TestP14_KeysOfAProviderThatIsGoneEnd closes the provider's port. Its keys are used for keepFor,
 // and then no token of it is decided.
 func TestP14_KeysOfAProviderThatIsGoneEnd(t *testing.T) {
