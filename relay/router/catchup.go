@@ -31,6 +31,9 @@ type lag struct {
 	// target is the base of the tail when the page was requested, or the top if there was no tail.
 	// If history ends before lag.target, a gap is told.
 	target protocol.Position
+	// overdue counts the memberships at the follower whose time came before their edge told them.
+	// The follower waits until these have ended.
+	overdue int
 	echoes []*frame // joins and leaves that wait until the follower reaches their positions
 	loss   *losing  // the job that tells the members a loss; nil: none
 }
@@ -97,7 +100,8 @@ func (r *Router) advanceAll(e *edge) {
 
 // If f is behind, advance sends f the publications that f misses. It stops when f is live, when the
 // edge's buffer is full, or when f has to wait. The follower may wait for a page of history, for
-// the subscription of its topic, for the broker, or for a job of type losing. On a new link the
+// the subscription of its topic, for the broker, for a job of type losing, or for the end of
+// memberships. On a new link the
 // follower also waits until the edge was told the topic's number.
 func (r *Router) advance(f *follower) {
 	for r.advanceOn(f) {
@@ -110,6 +114,9 @@ func (r *Router) advance(f *follower) {
 func (r *Router) advanceOn(f *follower) (again bool) {
 	g := f.lag()
 	if !f.isBehind || !f.edge.outbox.ready || !f.numbered || g.reading != 0 || !f.topic.subscribed && !r.outage.away || r.outage.away && g.held {
+		return false
+	}
+	if g.overdue > 0 {
 		return false
 	}
 	if g.loss != nil {

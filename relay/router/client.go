@@ -62,7 +62,7 @@ func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 	}
 	was, row := c.keepAt(f), rowCost+len(name)
 	if len(was) > 0 {
-		t.unschedule(c, f)
+		r.unschedule(c, f)
 		c.keeps = slices.DeleteFunc(c.keeps, func(k kept) bool { return k.follower == f })
 		t.group(s.user, -row, -row)
 	}

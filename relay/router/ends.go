@@ -18,6 +18,8 @@ type ending struct {
 	follower *follower
 	at       int64 // when the membership ends, in Unix seconds
 	place    int   // index in endings
+	// withholds says that the follower waits for this end, see lag.overdue.
+	withholds bool
 }
 
 // endings are the memberships of an edge that end by themselves, as a heap by ending.at.
@@ -53,6 +55,29 @@ func (r *Router) watchEnds(e *edge) {
 	})
 }
 
+// endOverdue ends the memberships of an edge whose time came before the edge told them. Their
+// followers do not catch up before that: what was said after the end is not for these members.
+func (r *Router) endOverdue(e *edge) {
+	if len(e.tables.ends) > 0 && e.tables.ends[0].at <= r.now.Unix() {
+		r.jobs = append(r.jobs, parting{e})
+	} else {
+		r.watchEnds(e)
+	}
+}
+
+// letOn is called when a membership has ended, or ends later. If its follower has waited for that,
+// and for no other one, the follower catches up.
+func (r *Router) letOn(x *ending) {
+	g := x.follower.lag()
+	if !x.withholds || g == nil {
+		return
+	}
+	x.withholds = false
+	if g.overdue--; g.overdue == 0 {
+		r.after(0, func() { r.advance(x.follower) })
+	}
+}
+
 // parting is the job that ends the memberships of an edge whose time has come. What has to wait is
 // left for the next look.
 type parting struct{ edge *edge }
@@ -69,6 +94,8 @@ func (j parting) do(r *Router, pieces int) (left int, done bool) {
 		if again > 0 {
 			x.at = again
 			heap.Push(&t.ends, x)
+		} else {
+			r.letOn(x)
 		}
 		if !room {
 			break
@@ -103,20 +130,26 @@ func (r *Router) endMembership(x *ending) (again int64, room bool) {
 	return 0, true
 }
 
-// schedule notes when the membership at f ends. The argument is the membership in client.keeps.
+// schedule notes when a membership ends. The argument is the membership in client.keeps. If its
+// time has come before its follower has caught up, the follower waits for the end.
 func (r *Router) schedule(s *session, k *kept) {
 	at := r.speaks(s).Ends(k.keep)
 	if at == 0 {
 		return
 	}
 	k.ending = &ending{session: s, follower: k.follower, at: at}
+	if g := k.follower.lag(); at <= r.now.Unix() && k.follower.isBehind && g != nil {
+		k.ending.withholds = true
+		g.overdue++
+	}
 	heap.Push(&s.edge.tables.ends, k.ending)
 	r.watchEnds(s.edge)
 }
 
 // unschedule forgets when the membership at f ends. If it does not end by itself, unschedule does
 // nothing.
-func (t *tables) unschedule(c *client, f *follower) {
+func (r *Router) unschedule(c *client, f *follower) {
+	t := &f.edge.tables
 	for i := range c.keeps {
 		k := &c.keeps[i]
 		if k.follower != f || k.ending == nil {
@@ -125,6 +158,7 @@ func (t *tables) unschedule(c *client, f *follower) {
 		// If the edge's tables were replaced or dropped, the ending is in the heap no more.
 		if at := k.ending.place; at < len(t.ends) && t.ends[at] == k.ending {
 			heap.Remove(&t.ends, at)
+			r.letOn(k.ending)
 		}
 		k.ending = nil
 	}

@@ -3,6 +3,7 @@ package router
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -275,4 +276,57 @@ func TestP2_AnEndClosesNoSessionThatIsGone(t *testing.T) {
 	e.linkTo(w.relays[0])
 	w.settle()
 	w.done(e)
+}
+
+// TestP14_WhatIsSaidAfterAnEndIsNotCaughtUp cuts an edge from its relay. A membership's time comes
+// meanwhile, and then somebody else says something. When the edge is linked again, to the same
+// relay or to another one, the member must be told its end, and must not be sent what was said
+// after it. Other members of the topic must be sent it. A replay about the topic may not change
+// that. But a replay that extends the membership counts.
+func TestP14_WhatIsSaidAfterAnEndIsNotCaughtUp(t *testing.T) {
+	for _, c := range []struct {
+		name, replay string
+		want         []string
+		closed       bool
+	}{
+		{"no replay", "", []string{"x over"}, false},
+		{"another topic", "tell 2 y hi", []string{"2 unsure", "x over"}, false},
+		{"a message", "tell 2 x hi", []string{"2 done", "x over"}, false},
+		{"an extension", "extend 2 x %s", []string{"2 done", "x 9c5: secret"}, false},
+	} {
+		for to := range 2 {
+			w, e := serving(t, 2)
+			a := w.edge("other")
+			a.linkTo(w.relays[0])
+			a.tellClient(link.Client{ID: 5, Confirmed: true, User: "9"})
+			e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
+			e.tellClient(link.Client{ID: 2, Confirmed: true, User: "8"})
+			e.say(1, "bind 1 x "+w.in(10*time.Second))
+			e.say(2, "bind 1 x")
+			w.settle()
+			clear(e.received)
+			e.cut()
+			if c.replay != "" {
+				text := c.replay
+				if strings.Contains(text, "%s") {
+					text = fmt.Sprintf(text, w.in(time.Hour))
+				}
+				e.say(1, text)
+			}
+			w.wait(12 * time.Second)
+			a.say(5, "say 1 x secret")
+			w.settle()
+			e.linkTo(w.relays[to])
+			w.settle()
+			w.wait(2 * time.Second)
+			w.wait(7 * time.Second)
+			e.saw(1, c.want...)
+			if got := strings.Join(e.received[2], " "); !strings.Contains(got, "x 9c5: secret") {
+				t.Errorf("%s, relay %d: the other member saw %q", c.name, to, got)
+			}
+			if closed := len(e.closes[1]) > 0; closed != c.closed {
+				t.Errorf("%s, relay %d: closes %v", c.name, to, e.closes)
+			}
+		}
+	}
 }

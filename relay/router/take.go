@@ -208,7 +208,7 @@ func (j *taking) piece(r *Router) *violation {
 func (j *taking) ready(r *Router) {
 	j.edge.outbox.ready, j.edge.tables.since = true, r.now.Unix()
 	r.sendStatus(j.edge)
-	r.watchEnds(j.edge)
+	r.endOverdue(j.edge)
 	j.enter(takeResume)
 }
 
