@@ -104,24 +104,31 @@ func tokenIn(line []byte) string {
 
 // refusedToken returns the command that ends the session of a guest whose token is refused, or
 // cannot be judged here.
-func refusedToken(id uint32, err error) dialect.Command {
+func refusedToken(id uint32, err error) (p dialect.Command) {
 	fault, refused := errors.AsType[token.Fault](err)
 	switch {
 	case !refused || fault.Early: // the same token may be good later
-		return ended(id, ErrorInternal)
+		p = ended(id, ErrorInternal)
 	case fault.Expired: // the SDK asks for a newer token
-		return ended(id, ErrorTokenExpired)
+		p = ended(id, ErrorTokenExpired)
 	case fault == errNoToken:
-		return closingToken(CloseBadRequest)
+		p = closing(CloseBadRequest)
+	default:
+		p = closing(CloseInvalidToken)
 	}
-	return closingToken(CloseInvalidToken)
+	p.Kind = kindOf(err)
+	return p
 }
 
-// closingToken returns the command that ends a session whose token is refused.
-func closingToken(code CloseCode) dialect.Command {
-	p := closing(code)
-	p.Kind = kindToken
-	return p
+// kindOf returns the kind of a command whose token is not good.
+func kindOf(err error) uint8 {
+	switch fault, refused := errors.AsType[token.Fault](err); {
+	case !refused:
+		return kindUndecided
+	case fault.Expired || fault.Early:
+		return kindExpired
+	}
+	return kindToken
 }
 
 // ended returns the command that ends a guest's session, and answers the connect with an error.
@@ -190,14 +197,8 @@ func (d Dialect) refresh(s dialect.Session, k keep, now time.Time, c *Command) d
 		return dialect.Command{Text: string(AppendRefresh(nil, c.ID, 0))}
 	}
 	claims, err := d.claimsOf(s, now, c)
-	fault, refused := errors.AsType[token.Fault](err)
-	switch {
-	case refused && (fault.Expired || fault.Early):
-		return closing(CloseExpired)
-	case refused:
-		return closingToken(CloseInvalidToken)
-	case err != nil:
-		return dialect.Command{Text: string(AppendRefresh(nil, c.ID, askAgain))}
+	if err != nil {
+		return refusedRefresh(c.ID, err)
 	}
 	renewed := newKeep(s.Instance, claims)
 	if !bytes.Equal(renewed.marks, k.marks) || !bytes.Equal(renewed.caps, k.caps) {
@@ -205,6 +206,20 @@ func (d Dialect) refresh(s dialect.Session, k keep, now time.Time, c *Command) d
 	}
 	t := &dialect.Terms{Until: untilOf(claims), Keep: renewed.encode()}
 	return dialect.Command{Verb: dialect.Renew, Terms: t, Text: string(AppendRefresh(nil, c.ID, ttlOf(t.Until, now)))}
+}
+
+// refusedRefresh returns the command for a refresh whose token is not good.
+func refusedRefresh(id uint32, err error) (p dialect.Command) {
+	switch fault, refused := errors.AsType[token.Fault](err); {
+	case !refused:
+		p = dialect.Command{Text: string(AppendRefresh(nil, id, askAgain))}
+	case fault.Expired || fault.Early:
+		p = closing(CloseExpired)
+	default:
+		p = closing(CloseInvalidToken)
+	}
+	p.Kind = kindOf(err)
+	return p
 }
 
 // askAgain is the time in seconds after which a client refreshes again, if the token of its refresh
@@ -226,15 +241,15 @@ func (d Dialect) subscriptionToken(s dialect.Session, now time.Time, c *Command)
 	case refused && (fault.Expired || fault.Early):
 		p = failed(c.ID, ErrorTokenExpired)
 	case fault == errOtherUser || fault == errOtherChannel:
-		p = closingToken(CloseInvalidToken)
+		p = closing(CloseInvalidToken)
 	case refused:
 		p = failed(c.ID, ErrorPermissionDenied)
-		p.Kind = kindToken
 	case c.Method == SubRefresh: // the SDK sends it again; after an error it might give up
 		p = dialect.Command{Text: string(AppendSubRefresh(nil, c.ID, askAgain))}
 	default:
 		p = failed(c.ID, ErrorInternal)
 	}
+	p.Kind = kindOf(err)
 	return 0, &p
 }
 

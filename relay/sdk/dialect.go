@@ -109,9 +109,12 @@ const (
 	kindUnread          = uint8(methods) + 1 // lineErrors[i] has the kind kindUnread + i
 )
 
-// kindToken counts connects and refreshes whose token is missing or refused. A token that has
-// expired, or is not valid yet, does not count as refused here.
-var kindToken = kindUnread + uint8(slices.Index(lineErrors, errToken))
+// The kinds of commands whose token is not good. kindToken also counts commands without a token.
+var (
+	kindToken     = kindUnread + uint8(slices.Index(lineErrors, errToken))
+	kindExpired   = kindUnread + uint8(len(lineErrors)) // has expired, or is not valid yet
+	kindUndecided = kindExpired + 1                     // cannot be judged here
+)
 
 // Kinds implements dialect.Dialect.
 func (Dialect) Kinds() []string {
@@ -120,5 +123,5 @@ func (Dialect) Kinds() []string {
 	for _, err := range lineErrors {
 		kinds = append(kinds, "invalid_"+err.Label)
 	}
-	return kinds
+	return append(kinds, "expired_token", "undecided_token")
 }
