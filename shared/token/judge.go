@@ -229,9 +229,11 @@ func (j Judge) verifySignature(p *parts) error {
 			return nil
 		}
 	}
+	if h.named { // the set may have another key by now, also under a kid that is known
+		j.Public.want()
+	}
 	switch {
 	case h.named && !known: // no matter which other keys were tried
-		j.Public.want()
 		return UnknownKey{h.kid}
 	case len(keys) > 0:
 		return errSignature

@@ -267,6 +267,29 @@ func TestP14_ARotationIsFollowed(t *testing.T) {
 	})
 }
 
+// TestARotationUnderOneKidIsFollowed has a provider that gives its new key the kid of the last one.
+// Nobody can tell a token of the new key from a forged one before the set was fetched. But the
+// first such token must make that happen soon, and forged ones no more often than forged kids.
+func TestARotationUnderOneKidIsFollowed(t *testing.T) {
+	inSet(t, func(p *provider, j Judge) {
+		for _, name := range []string{"rsa2", "p256"} { // the latter is for another alg
+			p.want(t, j, "good", tokenOf(t, "one", map[string]string{"rsa2": "rsa", "p256": "rsa2"}[name]))
+			p.has(jwkOf("one", name))
+			p.want(t, j, "refused", tokenOf(t, "one", name))
+			time.Sleep(fetchGap + time.Second)
+			p.want(t, j, "good", tokenOf(t, "one", name))
+		}
+		asked := p.asked.Load()
+		for range 600 {
+			p.want(t, j, "refused", tokenOf(t, "one", "rsa"))
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := p.asked.Load() - asked; n > 7 {
+			t.Errorf("%d fetches in a minute", n)
+		}
+	})
+}
+
 // TestP14_ForgedKidsDoNotEatTheFetchOfARotation forges tokens with new kids all the time, as fast
 // as the Judge takes them. The provider is asked once in fetchGap. After a rotation a token with
 // the new key is good within fetchGap.
