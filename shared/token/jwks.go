@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/edgerelay/edgerelay/shared/config"
 	"github.com/go-jose/go-jose/v4"
@@ -67,8 +68,8 @@ func fetchSet(ctx context.Context, client *http.Client, address SetURL) ([]publi
 	if err != nil {
 		return nil, err
 	}
-	// Each fetch has a connection of its own. A connection of HTTP/2 that has fallen silent would be
-	// used again and again, until TCP gives it up after a quarter of an hour.
+	// Each fetch has a connection of its own. A connection of HTTP/2 that has fallen silent would
+	// be used again and again, until TCP gives it up after a quarter of an hour.
 	request.Close = true
 	request.Header.Set("Accept", "application/jwk-set+json, application/json")
 	request.Header.Set("User-Agent", "edgerelay")
@@ -98,17 +99,19 @@ func advised(err error) error {
 	return err
 }
 
-// unlikely returns the error for an answer that is not 200.
+// unlikely returns the error for an answer that is not 200. It has no text of the provider but the
+// beginning of an address, since logs have it.
 func unlikely(response *http.Response, address SetURL) error {
+	status := strings.TrimSpace(fmt.Sprint(response.StatusCode, " ", http.StatusText(response.StatusCode)))
 	to, err := response.Location()
 	switch {
 	case err == nil && response.StatusCode/100 == 3:
 		return fmt.Errorf("its answer is %s, to %.200q: redirects are not followed, so name the address of the keys itself",
-			response.Status, to)
+			status, to)
 	case response.StatusCode == http.StatusBadRequest && address.Plain():
-		return fmt.Errorf("its answer is %s; perhaps the address begins with https", response.Status)
+		return fmt.Errorf("its answer is %s; perhaps the address begins with https", status)
 	}
-	return fmt.Errorf("its answer is %s", response.Status)
+	return fmt.Errorf("its answer is %s", status)
 }
 
 var (

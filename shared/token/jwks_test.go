@@ -387,8 +387,31 @@ func TestP14_AProviderThatFailsRefusesNobody(t *testing.T) {
 	}
 }
 
-// TestP14_ASilentConnectionHoldsUpNoRotation makes all connections to the provider fall silent after
-// each fetch, as a gateway does that has forgotten them. The next fetch must not go to such a
+// TestWhatAProviderSaysIsNotRepeated checks the error for an answer whose status has a text of the
+// provider's own. Logs and /readyz have that error.
+func TestWhatAProviderSaysIsNotRepeated(t *testing.T) {
+	inSet(t, func(p *provider, j Judge) {
+		for status, want := range map[int]string{500: "its answer is 500 Internal Server Error", 599: "its answer is 599"} {
+			p.answers(func(w http.ResponseWriter, _ *http.Request) {
+				conn, _, err := w.(http.Hijacker).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				fmt.Fprintf(conn, "HTTP/1.1 %d \x1b[31m%s\r\nContent-Length: 0\r\n\r\n", status, strings.Repeat("x", 100_000))
+				conn.Close()
+			})
+			time.Sleep(fetchEvery)
+			synctest.Wait()
+			if got := j.Public.Cause(); got != want {
+				t.Errorf("%.100q, want %q", got, want)
+			}
+		}
+	})
+}
+
+// TestP14_ASilentConnectionHoldsUpNoRotation makes all connections to the provider fall silent
+// after each fetch, as a gateway does that has forgotten them. The next fetch must not go to such a
 // connection.
 func TestP14_ASilentConnectionHoldsUpNoRotation(t *testing.T) {
 	inSet(t, func(p *provider, j Judge) {
