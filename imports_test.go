@@ -44,7 +44,7 @@ var mayImport = map[string][]string{
 	"shared/resolve":            {},
 	"shared/service":            {"shared/config", "shared/logging"},
 	"shared/timing":             {},
-	"shared/token":              {"shared/config", "shared/keyring"},
+	"shared/token":              {"shared/config", "shared/keyring", "shared/protocol"},
 }
 
 // mayUse lists, for each third-party module, which packages may import it.

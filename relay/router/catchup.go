@@ -34,8 +34,8 @@ type lag struct {
 	// overdue counts the memberships at the follower whose time came before their edge told them.
 	// The follower waits until these have ended.
 	overdue int
-	echoes []*frame // joins and leaves that wait until the follower reaches their positions
-	loss   *losing  // the job that tells the members a loss; nil: none
+	echoes  []*frame // joins and leaves that wait until the follower reaches their positions
+	loss    *losing  // the job that tells the members a loss; nil: none
 }
 
 func (r *Router) fallBehind(f *follower) {

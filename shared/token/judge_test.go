@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -456,6 +457,50 @@ func TestP8_TokensAreBounded(t *testing.T) {
 	}
 	if _, err := (Judge{Keys: testKeys}).Judge(token(spaces+1), now); err == nil || err.Error() != "longer than 16384 bytes" {
 		t.Errorf("%d bytes: %v", len(token(spaces+1)), err)
+	}
+}
+
+// TestP8_AForgedHeaderCostsLittle judges forged tokens whose headers are as costly as they can be.
+// Nobody needs a key for that, and relays do it on the goroutine of the router.
+func TestP8_AForgedHeaderCostsLittle(t *testing.T) {
+	var names strings.Builder
+	for i := 0; names.Len() < 11_000; i++ {
+		fmt.Fprintf(&names, `"%d":1,`, i)
+	}
+	for name, more := range map[string]string{
+		"many names": names.String(),
+		"deep":       `"x":` + strings.Repeat("[", 5500) + strings.Repeat("]", 5500) + `,`,
+		"escapes":    `"` + strings.Repeat(`\u0061`, 1800) + `":1,`,
+	} {
+		text := rawToken(`{`+more+`"alg":"HS256","kid":"new"}`, `{}`)
+		text = text[:strings.LastIndex(text, ".")+1] + "AAAA"
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		const runs = 20
+		for range runs {
+			if _, err := (Judge{Keys: testKeys}).Judge(text, now); err == nil {
+				t.Fatal("good")
+			}
+		}
+		runtime.ReadMemStats(&after)
+		n, size := (after.Mallocs-before.Mallocs)/runs, (after.TotalAlloc-before.TotalAlloc)/runs
+		if n > 120 || size > 64<<10 {
+			t.Errorf("%s: %d allocations of %d bytes together", name, n, size)
+		}
+	}
+}
+
+// TestAHeaderHasFewNames checks the bound of a header's names.
+func TestAHeaderHasFewNames(t *testing.T) {
+	for n, good := range map[int]bool{MaxHeaderNames: true, MaxHeaderNames + 1: false} {
+		var more strings.Builder
+		for i := range n - 2 {
+			fmt.Fprintf(&more, `"%d":1,`, i)
+		}
+		_, err := Judge{Keys: testKeys, Endless: true}.Judge(rawToken(`{`+more.String()+`"alg":"HS256","kid":"new"}`, `{"sub":"1"}`), now)
+		if (err == nil) != good || !good && err != (Fault{Text: "its header has more than 64 names"}) {
+			t.Errorf("%d names: %v", n, err)
+		}
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // header has the fields of a token's header that count. If header.named is true, the header has a
@@ -27,7 +29,7 @@ type header struct {
 // that is not one of Algorithms. It also refuses crit, the list of the extensions that a recipient
 // must understand (RFC 7515, 4.1.11). No extension is known here.
 func readHeader(text []byte) (h header, err error) {
-	m, err := membersOf(text)
+	m, err := fewMembersOf(text, MaxHeaderNames)
 	if err != nil {
 		return h, err
 	}
@@ -89,31 +91,39 @@ func readClaims(text []byte) (c claims, err error) {
 // members maps the names of a JSON object's members to their values as written.
 type members map[string]json.RawMessage
 
-// membersOf reads a JSON object. It fails if text is not a JSON object in UTF-8, or if a name of
-// the object occurs twice.
-func membersOf(text []byte) (members, error) {
-	if !utf8.Valid(text) || !json.Valid(text) {
+// membersOf reads a JSON object. It fails if text is not a JSON object in UTF-8, or if a name of the
+// object occurs twice.
+func membersOf(text []byte) (members, error) { return fewMembersOf(text, math.MaxInt) }
+
+// fewMembersOf is membersOf for a header. It also fails if the object has more than the given
+// number of names.
+func fewMembersOf(text []byte, most int) (members, error) {
+	if !utf8.Valid(text) {
 		return nil, Fault{Text: malformed}
 	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	if begin, _ := d.Token(); begin != json.Delim('{') {
+	m, names, twice := members{}, 0, false
+	err := protocol.EachField(text, depth, func(name, value []byte) {
+		if names++; names > most {
+			return
+		}
+		_, known := m[string(name)]
+		twice = twice || known
+		m[string(name)] = value
+	})
+	switch {
+	case err != nil:
 		return nil, Fault{Text: malformed}
-	}
-	m := members{}
-	for d.More() {
-		var value json.RawMessage
-		token, _ := d.Token()
-		name, ok := token.(string)
-		if !ok || d.Decode(&value) != nil {
-			return nil, Fault{Text: malformed}
-		}
-		if _, twice := m[name]; twice {
-			return nil, Fault{Text: "a name is there twice in its header or claims"}
-		}
-		m[name] = value
+	case names > most:
+		return nil, Fault{Text: fmt.Sprintf("its header has more than %d names", most)}
+	case twice:
+		return nil, Fault{Text: "a name is there twice in its header or claims"}
 	}
 	return m, nil
 }
+
+// depth is how many levels of arrays and objects a value may have, one less than encoding/json
+// permits.
+const depth = 9_999
 
 // get returns a member's text, or nil when the member is null or absent.
 func (m members) get(name string) json.RawMessage {
