@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"math"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -58,6 +59,9 @@ func usable(key crypto.PublicKey) error {
 	case *rsa.PublicKey:
 		if n := k.N.BitLen(); n < minRSA || n > maxRSA {
 			return errRSASize
+		}
+		if k.N.Bit(0) == 0 || k.E < 3 || k.E > math.MaxInt32 || k.E%2 == 0 { // it verifies nothing
+			return errRSANumbers
 		}
 		return nil
 	case *ecdsa.PublicKey:

@@ -73,13 +73,14 @@ func (fs Files) String() string {
 const MaxFile = 64 << 10
 
 var (
-	errNoPEM    = errors.New(`has no PEM block ("-----BEGIN PUBLIC KEY-----")`)
-	errPrivate  = errors.New("has a private key; give the public one, and keep the private one where tokens are signed")
-	errRest     = errors.New("has a PEM block that is cut off, or that does not begin and end on lines of its own")
-	errFileSize = fmt.Errorf("has more than %d bytes", MaxFile)
-	errKeyType  = errors.New("has a key that is not of RSA, ECDSA or Ed25519")
-	errCurve    = errors.New("has a key of a curve other than P-256 and P-384")
-	errRSASize  = fmt.Errorf("has an RSA key of fewer than %d or more than %d bits", minRSA, maxRSA)
+	errNoPEM      = errors.New(`has no PEM block ("-----BEGIN PUBLIC KEY-----")`)
+	errPrivate    = errors.New("has a private key; give the public one, and keep the private one where tokens are signed")
+	errRest       = errors.New("has a PEM block that is cut off, or that does not begin and end on lines of its own")
+	errFileSize   = fmt.Errorf("has more than %d bytes", MaxFile)
+	errKeyType    = errors.New("has a key that is not of RSA, ECDSA or Ed25519")
+	errCurve      = errors.New("has a key of a curve other than P-256 and P-384")
+	errRSANumbers = errors.New("has an RSA key whose modulus or exponent cannot be: make another key")
+	errRSASize    = fmt.Errorf("has an RSA key of fewer than %d or more than %d bits", minRSA, maxRSA)
 )
 
 // readFile returns the public keys of a file.
