@@ -38,7 +38,7 @@ const (
 	// MaxBytes is the largest length of a token in bytes. Package httpguard bounds the whole head
 	// of a request by the same number.
 	MaxBytes = 16 << 10
-	// MaxHeaderNames is the largest number of names in a token's header. Anybody can write a header.
+	// MaxHeaderNames is the largest number of names in a token's header, which anybody can write.
 	MaxHeaderNames = 64
 	// MaxInfo is the largest length of Claims.Info in bytes.
 	MaxInfo = 1 << 10

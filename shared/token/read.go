@@ -91,8 +91,8 @@ func readClaims(text []byte) (c claims, err error) {
 // members maps the names of a JSON object's members to their values as written.
 type members map[string]json.RawMessage
 
-// membersOf reads a JSON object. It fails if text is not a JSON object in UTF-8, or if a name of the
-// object occurs twice.
+// membersOf reads a JSON object. It fails if text is not a JSON object in UTF-8, or if a name of
+// the object occurs twice.
 func membersOf(text []byte) (members, error) { return fewMembersOf(text, math.MaxInt) }
 
 // fewMembersOf is membersOf for a header. It also fails if the object has more than the given
