@@ -30,7 +30,8 @@ func (w *world) outage() {
 	for _, t := range sortedKeys(w.model.topics) {
 		w.store.elsewhere(t, "elsewhere", w.text())
 	}
-	w.pass(11 * time.Second)
+	w.pass(10 * time.Second)
+	w.hush()
 	if w.failure == "" {
 		w.model.finish()
 	}

@@ -44,6 +44,7 @@ type world struct {
 
 	settledOnce bool           // the first outage of world.outage is over
 	calm        time.Time      // when world.mend was called; zero: not yet
+	hushed      bool           // apps bring no more tokens by themselves, see hush
 	counts      map[string]int // how often each event of clients of SDKs happened
 	apps        []*app         // programs with SDKs
 	plain       bool           // apps come back in calm: see world.comeBack
@@ -177,6 +178,13 @@ func (w *world) pass(d time.Duration) {
 		ev.do()
 	}
 	w.goTo(until)
+}
+
+// hush lets a second pass in which no app brings a token by itself. So at the end no command is
+// under way.
+func (w *world) hush() {
+	w.hushed = true
+	w.pass(time.Second)
 }
 
 func (w *world) goTo(at time.Time) {
