@@ -116,7 +116,8 @@ func (r *Router) endMembership(x *ending) (again int64, room bool) {
 	case c.leaving || c.closing || s.ending: // the session ends anyway
 	case !r.room(e, len(over.Text)+len(over.Reason)):
 		return x.at, false
-	case (busy || e.inbox.replaying()) && r.now.Unix() < max(r.speaks(s).Ends(c.keepAt(f)), e.tables.since)+endsWait:
+	case e.inbox.replaying() && r.now.Unix() < e.tables.since+endsWait,
+		busy && r.now.Unix() < max(r.speaks(s).Ends(c.keepAt(f)), e.tables.since)+endsWait:
 		return r.now.Unix() + 1, true
 	case busy:
 		r.close(s, over.Code, over.Reason)

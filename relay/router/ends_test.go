@@ -219,14 +219,13 @@ func TestAnEndWaitsForRoom(t *testing.T) {
 	w.done(e)
 }
 
-// TestAnEndAwaitsNoReplayForEver links an edge anew whose last number is finished, so that no
-// replay of it ever comes. A membership that ends then must end as any other one, after a few
-// seconds, and its session must not be closed.
-func TestAnEndAwaitsNoReplayForEver(t *testing.T) {
+// unreplayed links an edge anew 20 s after a client has become a member for the time d. The last
+// number of the edge's log is finished, so that no replay of it ever comes.
+func unreplayed(t *testing.T, d time.Duration) (*world, *testEdge) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
 	e.tellClient(link.Client{ID: 2, Confirmed: true, User: "8"})
-	e.say(1, "bind 1 x "+w.in(10*time.Second))
+	e.say(1, "bind 1 x "+w.in(d))
 	w.settle()
 	w.relays[0].broker.onPublish = func(broker.Publish) bool { return false }
 	e.say(2, "say 1 all a")
@@ -238,13 +237,38 @@ func TestAnEndAwaitsNoReplayForEver(t *testing.T) {
 	}
 	w.relays[0].broker.onPublish = nil
 	e.cut()
-	w.wait(20 * time.Second) // the end comes meanwhile
+	w.wait(20 * time.Second)
 	e.linkTo(w.relays[0])
+	return w, e
+}
+
+// TestAnEndAwaitsNoReplayForEver has a membership that ended before the new link. It must end as
+// any other one, after a few seconds, and its session must not be closed.
+func TestAnEndAwaitsNoReplayForEver(t *testing.T) {
+	w, e := unreplayed(t, 10*time.Second)
 	for range 4 {
 		w.wait(time.Second)
 		e.saw(1) // a replay may still come
 	}
 	for range 3 {
+		w.wait(time.Second)
+	}
+	e.saw(1, "x over")
+	if len(e.closes) > 0 {
+		t.Errorf("closed: %v", e.closes)
+	}
+	w.done(e)
+}
+
+// TestAnEndLongAfterALinkAwaitsNoReplay has a membership that ends long after the new link. No
+// replay can come then, so the end must not wait.
+func TestAnEndLongAfterALinkAwaitsNoReplay(t *testing.T) {
+	w, e := unreplayed(t, 60*time.Second)
+	for range 39 {
+		w.wait(time.Second)
+	}
+	e.saw(1)
+	for range 2 {
 		w.wait(time.Second)
 	}
 	e.saw(1, "x over")

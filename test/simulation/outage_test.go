@@ -31,7 +31,7 @@ func (w *world) outage() {
 		w.store.elsewhere(t, "elsewhere", w.text())
 	}
 	w.pass(10 * time.Second)
-	w.hush()
+	w.settle()
 	if w.failure == "" {
 		w.model.finish()
 	}

@@ -287,8 +287,8 @@ func (w *world) play(s schedule) {
 		// A relay that missed the topic's last publication notices that by the next publication.
 		w.store.elsewhere(t, "elsewhere", w.text())
 	}
-	w.pass(10 * time.Second) // with hush, enough for edges and relays to compare their tables
-	w.hush()
+	w.pass(10 * time.Second) // with settle, enough for edges and relays to compare their tables
+	w.settle()
 	if w.failure == "" {
 		w.model.finish()
 	}

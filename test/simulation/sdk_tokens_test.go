@@ -151,7 +151,7 @@ func (w *world) refreshes(s *session, ttl int64) {
 		return
 	}
 	w.after(time.Duration(ttl)*time.Second+w.between(0, 28*time.Second), func() {
-		if !s.gone && !w.hushed {
+		if !s.gone {
 			w.sends(s, []line{w.refreshLine(s, &command{id: s.sdk.nextID()})})
 		}
 	})
@@ -175,7 +175,7 @@ func (w *world) extends(s *session, t protocol.Topic, x expiry) {
 	i := s.interests[t]
 	since := i.since
 	w.after(wait, func() {
-		if !s.gone && !w.hushed && i.in && i.since.Equal(since) {
+		if !s.gone && i.in && i.since.Equal(since) {
 			w.sends(s, []line{w.extendLine(s, t)})
 		}
 	})
@@ -190,7 +190,7 @@ func (w *world) asksAnew(s *session, t protocol.Topic) {
 		return
 	}
 	w.after(w.between(0, 300*time.Millisecond), func() {
-		if i := s.interest(t); !s.gone && !w.hushed && r.wanted && i.awaits == 0 && !i.in {
+		if i := s.interest(t); !s.gone && r.wanted && i.awaits == 0 && !i.in {
 			r.ticket, r.habit = w.newTicket(s, t), w.newHabit()
 			w.sends(s, []line{w.subscription(s, string(t), w.asksFor(s.sdk.app, t, true))})
 		}

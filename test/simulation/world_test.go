@@ -11,6 +11,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,7 +45,6 @@ type world struct {
 
 	settledOnce bool           // the first outage of world.outage is over
 	calm        time.Time      // when world.mend was called; zero: not yet
-	hushed      bool           // apps bring no more tokens by themselves, see hush
 	counts      map[string]int // how often each event of clients of SDKs happened
 	apps        []*app         // programs with SDKs
 	plain       bool           // apps come back in calm: see world.comeBack
@@ -180,11 +180,14 @@ func (w *world) pass(d time.Duration) {
 	w.goTo(until)
 }
 
-// hush lets a second pass in which no app brings a token by itself. So at the end no command is
-// under way.
-func (w *world) hush() {
-	w.hushed = true
+// settle lets a second pass, and up to another one until no edge has a frame that is not
+// acknowledged. Apps refresh tokens by themselves, so that a frame may be under way at any time.
+func (w *world) settle() {
 	w.pass(time.Second)
+	left := func(e *edge) bool { return e.alive && e.left() > 0 }
+	for n := 0; n < 50 && slices.ContainsFunc(w.edges, left); n++ {
+		w.pass(20 * time.Millisecond)
+	}
 }
 
 func (w *world) goTo(at time.Time) {
