@@ -28,6 +28,10 @@ func (m *model) closed(e *edge, n link.Close) *session {
 		m.closedByEnd(s)
 		return s
 	}
+	if n.Code == 3005 && n.Reason != "" && m.refreshedLate(s) {
+		m.w.count("closed by a refresh that came late")
+		return s
+	}
 	if s.sdk == nil || s.sdk.end == nil || s.sdk.end.sdk.closing != n.Code || n.Code != 0 && n.Reason == "" {
 		m.w.fail("P3: %s/%d is closed with %d %q, and nothing asked for that", e.name, s.id, n.Code, n.Reason)
 		return s
@@ -43,6 +47,14 @@ func (m *model) closed(e *edge, n link.Close) *session {
 	}
 	m.w.count("closed")
 	return s
+}
+
+// refreshedLate reports whether a refresh of a session waits for its answer, although its token has
+// ended. That is so if the edge had no link for longer than the token lasted.
+func (m *model) refreshedLate(s *session) bool {
+	return s.sdk != nil && slices.ContainsFunc(s.sdk.frames, func(f *frame) bool {
+		return f.sdk.method == "refresh" && f.answered == 0 && m.isOver(f.sdk.claims)
+	})
 }
 
 // mayHaveLost reports whether the edge of a session lacks publications of some topic of the
