@@ -234,6 +234,32 @@ func TestP11_APageIsReadOnce(t *testing.T) {
 	s.finish()
 }
 
+// TestP11_APageOfAPastThatBeganAnewIsNotNeeded loses publications while a page is read, so that the
+// past begins anew behind them. The page must be ignored, and no later one may be shorter for it.
+func TestP11_APageOfAPastThatBeganAnewIsNotNeeded(t *testing.T) {
+	s := resuming(t, Config{}, 1)
+	s.publish("x", 250)
+	page := s.hold()
+	s.say(1, "bind 1 x k most=1000 since=A-100")
+	s.settle()
+	lost := s.rl.broker.onEvent
+	s.rl.broker.onEvent = func(ev broker.Event) bool {
+		_, received := ev.(broker.Received)
+		return !received && lost(ev)
+	}
+	s.publish("x", 100)
+	s.rl.broker.held = append(s.rl.broker.held, broker.Deaf{Topic: "x"})
+	s.rl.broker.Subscribe("x", s.rl.router.directory.topics["x"].number, false)
+	s.settle()
+	page()
+	s.settle()
+	s.saw(1, missedTo("A-350", 101, 350))
+	if n := s.rl.broker.histories; n != 5 {
+		t.Errorf("%d pages were read", n)
+	}
+	s.finish()
+}
+
 // TestP11_ThePastOfAnEarlierEpochHindersNobody makes a past that cannot be had from far enough
 // back, and then begins an epoch. Clients that resume in that epoch must be recovered.
 func TestP11_ThePastOfAnEarlierEpochHindersNobody(t *testing.T) {

@@ -1,9 +1,12 @@
 package redisbroker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,8 +44,8 @@ func TestABegunRecord(t *testing.T) {
 	if len(own.marks) != 1 || own.marks[0].instance != r.Instance || own.marks[0].number != 7 {
 		t.Errorf("the mark is lost: %+v", own)
 	}
-	if got := client.TTL(t.Context(), keys("").record(group)).Val(); got < time.Hour+100*time.Second || got > time.Hour+140*time.Second {
-		t.Errorf("record for %v, want it to last as a last position", got)
+	if got := client.PTTL(t.Context(), keys("").record(group)).Val(); got <= time.Hour+120*time.Second || got > time.Hour+135*time.Second {
+		t.Errorf("record for %v, want it to last as a last position, and an eighth of a history's age", got)
 	}
 	if n := client.Exists(t.Context(), keys("").list(group), keys("").marks(group)).Val(); n != 0 {
 		t.Errorf("%d further keys", n)
@@ -199,6 +202,27 @@ func TestBeginKnowsItsServer(t *testing.T) {
 	}
 }
 
+// TestBeginningKnowsAndTellsTheLatestEpoch begins a topic that is in an epoch that the clock has not
+// reached. The relay must know that epoch then, and begin a later one for a topic that has none.
+func TestBeginningKnowsAndTellsTheLatestEpoch(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	b := openBroker(t, Config{URL: server.URL}).(*Broker)
+	r := brokertest.Start(t, b)
+	future := protocol.Position{Epoch: uint64(time.Now().Add(time.Hour).UnixMicro()), Offset: 5}
+	plant(t, server.Client(), "", group, record{top: future})
+	if e := r.Opened(group); e.Top != future {
+		t.Errorf("begun as %+v, want %v", e, future)
+	}
+	if got := b.asker.epochs.Latest(); got != future.Epoch {
+		t.Errorf("the latest epoch is %d, want %d", got, future.Epoch)
+	}
+	b.asker.epochs.Saw(protocol.Position{Epoch: future.Epoch + 1, Offset: 1})
+	if epoch := begunAs(t, r, "group:silent"); epoch <= future.Epoch+1 {
+		t.Errorf("begun as %d, want it later than %d", epoch, future.Epoch+1)
+	}
+}
+
 // TestBeginBehindALostRecord deletes the record of a topic, as a Redis that evicts keys does, and
 // then begins an epoch. The first publication in it must tell where the previous epoch ended, and
 // the marks in the hash must still be in force.
@@ -259,21 +283,55 @@ func TestBeginBehindALostRecord(t *testing.T) {
 	}
 }
 
-// TestWhatIsBegunIsLaterThanTheRecord plants records whose epoch the clock has not reached, and
-// which do not count: another server has begun the epoch, or the offset is not credible. An epoch
-// that is begun must be later, although the relay knows nothing of the epoch in the record.
-func TestWhatIsBegunIsLaterThanTheRecord(t *testing.T) {
+// TestWhatBeginMakesOfARecord plants records, and runs the script that begins epochs for a server
+// with the identity "myself-1". The script must keep the epoch of a record that counts. Otherwise
+// the epoch that it begins must be later than all that the record, the script's caller and the clock
+// tell.
+func TestWhatBeginMakesOfARecord(t *testing.T) {
 	t.Parallel()
 	client := redistest.Start(t).Client()
+	const other, myself = "another1", "myself-1"
 	future := uint64(time.Now().Add(time.Hour).UnixMicro())
-	for _, offset := range []uint64{0, protocol.MaxOffset + 1} {
-		plant(t, client, "", group, record{top: protocol.Position{Epoch: future, Offset: offset}, givers: []string{"another1"}})
-		cmd := beginCmd(t.Context(), "", retention{size: 100, ageMS: 120_000, markMS: 3_600_000}, group, "another2", 0)
-		withText(cmd, beginScript)
-		_ = client.Process(t.Context(), cmd)
-		if top, _, err := begunIn(cmd); err != nil || top != (protocol.Position{Epoch: future + 1}) {
-			t.Errorf("begun as %v behind %d-%d: %v", top, future, offset, err)
-		}
+	eight := make([]string, mostGivers)
+	for i := range eight {
+		eight[i] = fmt.Sprint("another", i)
+	}
+	for _, c := range []struct {
+		name     string
+		has      *record
+		identity string
+		latest   uint64
+		want     uint64   // epoch; 0: the time of the call
+		givers   []string // those that the record has then
+	}{
+		{"none", nil, myself, 0, 0, []string{myself}},
+		{"none, and the relay knows a later epoch", nil, myself, future, future + 1, []string{myself}},
+		{"none, and the server is unknown", nil, "", 0, 0, nil},
+		{"begun by another server", &record{top: protocol.Position{Epoch: future}, givers: []string{other}}, myself, 0, future + 1, []string{myself, other}},
+		{"begun by many other servers", &record{top: protocol.Position{Epoch: future}, givers: eight}, myself, 0, future + 1, append([]string{myself}, eight[:mostGivers-1]...)},
+		{"begun by another server, and this one is unknown", &record{top: protocol.Position{Epoch: future}, givers: []string{other}}, "", 0, future, []string{other}},
+		{"begun in the last epoch by another server", &record{top: protocol.Position{Epoch: protocol.MaxEpoch}, givers: []string{other}}, myself, 0, protocol.MaxEpoch, []string{other}},
+		{"an offset that is not credible", &record{top: protocol.Position{Epoch: future, Offset: protocol.MaxOffset + 1}, givers: []string{other}}, myself, 0, future + 1, []string{myself}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			topic := protocol.GroupTopic(c.name)
+			if c.has != nil {
+				plant(t, client, "", topic, *c.has)
+			}
+			cmd := beginCmd(t.Context(), "", retention{size: 100, ageMS: 120_000, markMS: 3_600_000}, topic, c.identity, c.latest)
+			withText(cmd, beginScript)
+			before := uint64(time.Now().UnixMicro())
+			_ = client.Process(t.Context(), cmd)
+			top, givers, err := begunIn(cmd)
+			if err != nil || top.Offset != 0 || c.want > 0 && top.Epoch != c.want ||
+				c.want == 0 && (top.Epoch < before || top.Epoch > uint64(time.Now().UnixMicro())) {
+				t.Errorf("begun as %v, want %d: %v", top, c.want, err)
+			}
+			own := recordOf(t, client, "", topic)
+			if own.top != top || !slices.Equal(own.givers, c.givers) || givers != strings.Join(c.givers, "") {
+				t.Errorf("kept as %+v, told givers %q, want %q", own, givers, c.givers)
+			}
+		})
 	}
 }
 
@@ -317,6 +375,34 @@ func TestBeginWhileRedisRefuses(t *testing.T) {
 				t.Errorf("subscribed: %+v", e)
 			}
 		})
+	}
+}
+
+// TestNothingIsAskedToBeginWhileRedisRefuses notes that Redis refuses publications, though it would
+// take them. Begin must fail then, and questions beside it must still be asked. When Redis is silent,
+// the next connection may lead to another server, so its identity must be asked for again.
+func TestNothingIsAskedToBeginWhileRedisRefuses(t *testing.T) {
+	t.Parallel()
+	a := openBroker(t, Config{URL: redistest.Start(t).URL}).(*Broker).asker
+	a.state.sink = func(broker.Event) {}
+	a.state.tried(true)
+	defer a.line.close()
+	batch := []ask{{kind: askBegin, topic: group, token: 1}, {kind: askCount, topic: group, token: 2}}
+	var told []broker.Event
+	sink := func(e broker.Event) { told = append(told, e) }
+	if left := a.mayBegin(t.Context(), batch, sink); len(left) != 2 || len(told) != 0 || !a.identified {
+		t.Errorf("left %+v, told %+v", left, told)
+	}
+	a.state.failed(replyError("OOM command not allowed"))
+	left := a.mayBegin(t.Context(), batch, sink)
+	if len(left) != 1 || left[0] != batch[1] {
+		t.Errorf("left %+v", left)
+	}
+	if e, ok := told[0].(broker.Began); len(told) != 1 || !ok || e.Token != 1 || e.Err == nil {
+		t.Errorf("told %+v", told)
+	}
+	if a.note(context.DeadlineExceeded); a.identified {
+		t.Error("the server is identified on a connection that nobody has asked")
 	}
 }
 
@@ -544,5 +630,32 @@ func TestMoreIsKeptSoon(t *testing.T) {
 	page := after.History(topic, protocol.Position{})
 	if len(page.Publications) == 0 || page.Publications[0].Position != first {
 		t.Errorf("%v is not kept: %+v", first, page.Publications)
+	}
+}
+
+// TestWhatIsKeptForLongerIsRead plants a last position that is older than usual ones are kept, and
+// the publication at it. The topic is kept for longer, so all that is read of it must have both.
+func TestWhatIsKeptForLongerIsRead(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := server.Client()
+	r := brokertest.Start(t, openBroker(t, Config{
+		URL: server.URL, Retention: func(protocol.Topic) broker.Retention { return broker.Retention{Age: 24 * time.Hour} },
+	}))
+	top := protocol.Position{Epoch: uint64(time.Now().UnixMicro()), Offset: 7}
+	old := time.Now().Add(-2 * (broker.DefaultHistoryAge + broker.DefaultMarkAge))
+	plant(t, client, "", group, record{top: top, stamp: old})
+	client.RPush(t.Context(), keys("").list(group), jsonAt(top))
+	if e := r.Join(group); e.Top != top {
+		t.Errorf("subscribed: %+v, want %v", e, top)
+	}
+	if e := r.Opened(group); e.Top != top {
+		t.Errorf("begun: %+v, want %v", e, top)
+	}
+	if page := r.History(group, protocol.Position{}); page.Top != top || len(page.Publications) != 1 {
+		t.Errorf("read: %+v, want %v", page, top)
+	}
+	if got := r.Say(group, 1, "m"); got != (protocol.Position{Epoch: top.Epoch, Offset: 8}) {
+		t.Errorf("published at %v behind %v", got, top)
 	}
 }

@@ -372,6 +372,7 @@ func TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic(t *testing.T) {
 	}{
 		"last offset":                   {false, protocol.Position{Epoch: epoch, Offset: protocol.MaxOffset}},
 		"beyond":                        {false, protocol.Position{Epoch: epoch, Offset: protocol.MaxOffset + 1}},
+		"with an entry, beyond":         {true, protocol.Position{Epoch: epoch, Offset: protocol.MaxOffset + 1}},
 		"end of 64 bits":                {false, protocol.Position{Epoch: epoch, Offset: 1<<64 - 1}},
 		"with an entry, last offset":    {true, protocol.Position{Epoch: epoch, Offset: protocol.MaxOffset}},
 		"with an entry, end of 64 bits": {true, protocol.Position{Epoch: epoch, Offset: 1<<64 - 1}},
@@ -393,6 +394,15 @@ func TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic(t *testing.T) {
 		}
 		if got := r.Received(topic, 0, 2); got[1].Position != second {
 			t.Errorf("%s: received %+v", name, got)
+		}
+		page := r.History(topic, protocol.Position{})
+		if n := len(page.Publications); n < 2 || page.Publications[n-2].Position != first || page.Through != second {
+			t.Errorf("%s: read %+v, want %v and %v", name, page, first, second)
+		}
+		for _, pub := range page.Publications {
+			if !pub.Position.IsCredible() {
+				t.Errorf("%s: read %v", name, pub.Position)
+			}
 		}
 	}
 }

@@ -1,7 +1,9 @@
 package redisbroker
 
 import (
+	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/test/redistest"
+	"github.com/redis/go-redis/v9"
 )
 
 // TestPagesAreBoundedInBytes reads messages that are a third as long as a page's bound, and
@@ -180,5 +183,42 @@ func TestReadScriptFlushed(t *testing.T) {
 	}
 	if got := absences(r, from); len(got) != 0 {
 		t.Errorf("told %+v", got)
+	}
+}
+
+// pipelines is a hook of go-redis. It notes the names of the commands of each pipeline.
+type pipelines struct{ names [][]string }
+
+func (p *pipelines) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (p *pipelines) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (p *pipelines) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		var names []string
+		for _, cmd := range cmds {
+			names = append(names, strings.ToLower(cmd.Name()))
+		}
+		p.names = append(p.names, names)
+		return next(ctx, cmds)
+	}
+}
+
+// TestWhoIsAskedBehindWhatIsRead reads a page while Redis has no scripts. The server's identity must
+// be asked for behind the page, also when the page is asked for again: an identity that was told
+// before may be that of a server that was replaced before it read the page.
+func TestWhoIsAskedBehindWhatIsRead(t *testing.T) {
+	t.Parallel()
+	a := openBroker(t, Config{URL: redistest.Start(t).URL}).(*Broker).asker
+	defer a.line.close()
+	var seen pipelines
+	a.line.after(a.state.outages.Load())
+	a.line.get().AddHook(&seen)
+	told := 0
+	a.ask(t.Context(), []ask{{kind: askHistory, topic: group}}, func(e broker.Event) {
+		if told++; e.(broker.History).Err != nil {
+			t.Errorf("told %+v", e)
+		}
+	})
+	if want := [][]string{{"evalsha", "info", "info"}, {"evalsha", "info", "info"}}; told != 1 || !reflect.DeepEqual(seen.names, want) {
+		t.Errorf("%d answers, sent %q, want %q", told, seen.names, want)
 	}
 }

@@ -106,3 +106,38 @@ func recordOf(t testing.TB, client redis.UniversalClient, k keys, topic protocol
 func jsonAt(at protocol.Position) string {
 	return string(protocol.Envelope{Content: protocol.Content{From: "1", Msg: "m"}, Instance: protocol.Instance{7}, Number: 1, Position: at}.Append(nil))
 }
+
+// TestStandingIn reads records of topics, for servers whose identity is known and for others.
+func TestStandingIn(t *testing.T) {
+	at := func(epoch, offset uint64) protocol.Position { return protocol.Position{Epoch: epoch, Offset: offset} }
+	me, nobody := identity{"me", "myself-1"}, identity{}
+	by := func(top protocol.Position, givers ...string) record { return record{top: top, givers: givers} }
+	for _, c := range []struct {
+		name string
+		has  record
+		who  identity
+		want standing
+	}{
+		{"this server's", by(at(7, 3), me.data), me, standing{top: at(7, 3), genuine: true}},
+		{"this server's and another's", by(at(7, 3), "another1", me.data), me, standing{top: at(7, 3), genuine: true}},
+		{"another's", by(at(7, 3), "another1"), me, standing{top: at(7, 3)}},
+		{"of a server that does not tell who it is", by(at(7, 3), "another1"), nobody, standing{top: at(7, 3)}},
+		{"begun by this server", by(at(7, 0), me.data), me, standing{begun: 7, genuine: true}},
+		{"begun by another", by(at(7, 0), "another1"), me, standing{}},
+		{"begun by nobody known", by(at(7, 0)), me, standing{begun: 7}},
+		{"begun, of a server that does not tell who it is", by(at(7, 0), "another1"), nobody, standing{begun: 7}},
+		{"begun by another in the last epoch", by(at(protocol.MaxEpoch, 0), "another1"), me, standing{begun: protocol.MaxEpoch}},
+		{"the last position of all", by(at(protocol.MaxEpoch, protocol.MaxOffset), me.data), me, standing{}},
+		{"no epoch", by(at(0, 3), me.data), me, standing{}},
+	} {
+		got := standingIn(c.has.text(), time.Now().UnixMilli(), 1000, c.who)
+		if got != c.want {
+			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
+		}
+	}
+	text := by(at(7, 3), me.data).text()
+	text = text[:countsAt] + string(rune(mostGivers+1)) + text[countsAt+1:] + strings.Repeat("x", frontLength)
+	if got := standingIn(text[:frontLength], time.Now().UnixMilli(), 1000, me); got != (standing{}) {
+		t.Errorf("more givers than there may be: %+v", got)
+	}
+}

@@ -178,6 +178,29 @@ func TestRecordLostAlone(t *testing.T) {
 	}
 }
 
+// TestListLostAlone deletes the history of a topic, as a Redis that evicts keys does. The topic's
+// record is left, and goes on. A history has what is published then, and is not kept for ever.
+func TestListLostAlone(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	r := relayOn(t, server.URL)
+	had, list := say(r, group, 1, 5), keys("").list(group)
+	if n := server.Client().Del(t.Context(), list).Val(); n != 1 {
+		t.Fatalf("%d histories deleted", n)
+	}
+	next := say(r, group, 6, 2)
+	if next != (protocol.Position{Epoch: had.Epoch, Offset: had.Offset + 2}) {
+		t.Errorf("published at %v behind %v", next, had)
+	}
+	page := r.History(group, protocol.Position{})
+	if len(page.Publications) != 2 || page.Through != next {
+		t.Errorf("%+v, want 2 up to %v", page, next)
+	}
+	if got := server.Client().PTTL(t.Context(), list).Val(); got <= broker.DefaultHistoryAge || got > broker.DefaultHistoryAge*9/8 {
+		t.Errorf("the history expires in %v", got)
+	}
+}
+
 // TestReplicaPromotedBehind loses the last messages with the master. The relay goes over to a
 // replica that never had these messages. Further messages must begin a later epoch.
 func TestReplicaPromotedBehind(t *testing.T) {

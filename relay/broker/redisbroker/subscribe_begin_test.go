@@ -3,6 +3,7 @@ package redisbroker
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
@@ -102,6 +103,75 @@ func TestAWishIsAnsweredOnce(t *testing.T) {
 	}
 }
 
+// TestAWishIsTakenBack subscribes with a wish to begin the epoch. Before the wish is fulfilled, it
+// unsubscribes, or subscribes without a wish. No epoch may be begun then.
+func TestAWishIsTakenBack(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t)
+	s, told := newConnAt(t, client)
+	s.subscriber.subscribe(group, 7, true)
+	s.subscriber.unsubscribe(group)
+	if n := len(s.subscriber.begins); n != 0 {
+		t.Errorf("%d wishes of topics that nobody wants", n)
+	}
+	s.subscriber.subscribe(group, 7, true)
+	s.pretend(group, 8)
+	if err := s.confirm(pushSubscribe, []byte(group)); err != nil {
+		t.Fatal(err)
+	}
+	s.read(t)
+	if want := (broker.Subscribed{Topic: group, Token: 8}); len(*told) != 1 || (*told)[0] != want {
+		t.Errorf("told %+v, want %+v", *told, want)
+	}
+	if n := client.Client().Exists(t.Context(), keys("").record(group)).Val(); n != 0 {
+		t.Error("a record was made")
+	}
+}
+
+// TestNothingIsBegunWhileRedisRefuses notes that Redis refuses publications, though it would take
+// them. A wish must be answered without an epoch, and without a record.
+func TestNothingIsBegunWhileRedisRefuses(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	s, told := newConnAt(t, server)
+	s.subscriber.state.sink = func(broker.Event) {}
+	s.subscriber.state.failed(replyError("OOM command not allowed"))
+	s.wish(t, group)
+	s.read(t)
+	if e := (*told)[0].(broker.Subscribed); len(*told) != 1 || e.Begun != 0 {
+		t.Errorf("told %+v", *told)
+	}
+	if n := server.Client().Exists(t.Context(), keys("").record(group)).Val(); n != 0 {
+		t.Error("a record was made")
+	}
+}
+
+// TestSubscribingKnowsAndTellsTheLatestEpoch subscribes to topics in epochs that the clock has not
+// reached. The relay must know these epochs then, and begin a later one for a topic that has none.
+func TestSubscribingKnowsAndTellsTheLatestEpoch(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	s, told := newConnAt(t, server)
+	future := uint64(time.Now().Add(time.Hour).UnixMicro())
+	for i, topic := range []protocol.Topic{"group:begun", "group:published"} {
+		epoch := future + uint64(i)
+		plant(t, server.Client(), "", topic, record{top: protocol.Position{Epoch: epoch, Offset: uint64(i)}})
+		s.pretend(topic, 7)
+		if err := s.confirm(pushSubscribe, []byte(topic)); err != nil {
+			t.Fatal(err)
+		}
+		s.read(t)
+		if got := s.subscriber.epochs.Latest(); got != epoch {
+			t.Errorf("behind %s the latest epoch is %d, want %d", topic, got, epoch)
+		}
+	}
+	s.wish(t, group)
+	s.read(t)
+	if e := (*told)[len(*told)-1].(broker.Subscribed); e.Topic != group || e.Begun != future+2 {
+		t.Errorf("told %+v, want it begun as %d", e, future+2)
+	}
+}
+
 // TestSubscribeBeginsWithoutAScript removes the scripts from Redis again and again. Epochs must be
 // begun all the same, and no absence may be told.
 func TestSubscribeBeginsWithoutAScript(t *testing.T) {
@@ -142,16 +212,22 @@ func TestSubscribeBeginsBesideABadKey(t *testing.T) {
 }
 
 // TestSubscribeBeginsBeforeTheLayoutIsKnown subscribes before a Redis Cluster has told its layout.
-// The epoch must be begun once it has, and not again if the topic moves to another master.
+// The epoch must be begun once it has, and not again if the topic moves to another master. No epoch
+// may be begun if the wish was taken back.
 func TestSubscribeBeginsBeforeTheLayoutIsKnown(t *testing.T) {
 	t.Parallel()
 	c := openBroker(t, Config{URL: startCluster(t, false).URL}).(*Cluster)
 	c.Subscribe(group, 7, true)
 	c.Subscribe("group:left", 8, true)
 	c.Unsubscribe("group:left")
+	c.Subscribe("group:plain", 9, true)
+	c.Subscribe("group:plain", 10, false)
 	r := brokertest.Start(t, c)
 	if e, _ := awaitSubscribed(r, 0, group); e.Begun == 0 || !e.Genuine {
 		t.Errorf("subscribed: %+v", e)
+	}
+	if e, _ := awaitSubscribed(r, 0, "group:plain"); e.Begun != 0 {
+		t.Errorf("subscribed without a wish: %+v", e)
 	}
 	c.calls.RLock()
 	defer c.calls.RUnlock()
