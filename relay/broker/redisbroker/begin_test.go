@@ -202,8 +202,9 @@ func TestBeginKnowsItsServer(t *testing.T) {
 	}
 }
 
-// TestBeginningKnowsAndTellsTheLatestEpoch begins a topic that is in an epoch that the clock has not
-// reached. The relay must know that epoch then, and begin a later one for a topic that has none.
+// TestBeginningKnowsAndTellsTheLatestEpoch begins a topic that is in an epoch that the clock has
+// not reached. The relay must know that epoch then, and begin a later one for a topic that has
+// none.
 func TestBeginningKnowsAndTellsTheLatestEpoch(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -285,8 +286,8 @@ func TestBeginBehindALostRecord(t *testing.T) {
 
 // TestWhatBeginMakesOfARecord plants records, and runs the script that begins epochs for a server
 // with the identity "myself-1". The script must keep the epoch of a record that counts. Otherwise
-// the epoch that it begins must be later than all that the record, the script's caller and the clock
-// tell.
+// the epoch that it begins must be later than all that the record, the script's caller and the
+// clock tell.
 func TestWhatBeginMakesOfARecord(t *testing.T) {
 	t.Parallel()
 	client := redistest.Start(t).Client()
@@ -379,8 +380,8 @@ func TestBeginWhileRedisRefuses(t *testing.T) {
 }
 
 // TestNothingIsAskedToBeginWhileRedisRefuses notes that Redis refuses publications, though it would
-// take them. Begin must fail then, and questions beside it must still be asked. When Redis is silent,
-// the next connection may lead to another server, so its identity must be asked for again.
+// take them. Begin must fail then, and questions beside it must still be asked. When Redis is
+// silent, the next connection may lead to another server, so its identity must be asked for again.
 func TestNothingIsAskedToBeginWhileRedisRefuses(t *testing.T) {
 	t.Parallel()
 	a := openBroker(t, Config{URL: redistest.Start(t).URL}).(*Broker).asker

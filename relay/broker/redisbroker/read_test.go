@@ -202,9 +202,9 @@ func (p *pipelines) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pr
 	}
 }
 
-// TestWhoIsAskedBehindWhatIsRead reads a page while Redis has no scripts. The server's identity must
-// be asked for behind the page, also when the page is asked for again: an identity that was told
-// before may be that of a server that was replaced before it read the page.
+// TestWhoIsAskedBehindWhatIsRead reads a page while Redis has no scripts. The server's identity
+// must be asked for behind the page, also when the page is asked for again: an identity that was
+// told before may be that of a server that was replaced before it read the page.
 func TestWhoIsAskedBehindWhatIsRead(t *testing.T) {
 	t.Parallel()
 	a := openBroker(t, Config{URL: redistest.Start(t).URL}).(*Broker).asker
