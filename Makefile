@@ -12,7 +12,8 @@ simulation: ; go test -race -v ./test/simulation
 e2e: ; go test -race -v ./test/e2e
 e2e-process: ; E2E_KIND=process go test -race ./test/e2e
 images: ; test/e2e/images/build
-e2e-container: images ; EDGERELAY_TESTS=long E2E_KIND=container go test -race ./test/e2e/...
+e2e-container: export EDGERELAY_TESTS = long
+e2e-container: images ; E2E_KIND=container go test -race ./test/e2e && go test ./test/e2e/stack
 sdk: ; cd test/sdk && EDGERELAY_TESTS=long E2E_KIND=process go test -race -count=1 ./...
 ledger: images ; EDGERELAY_TESTS=long go test -count=1 -timeout 45m -run TestLedger ./test/e2e/stack -long -write
 fuzz: ; .ci/fuzz 10s
@@ -33,7 +34,8 @@ nightly: images
 	go test -race -timeout 60m ./test/simulation -seeds 10000
 	E2E_KIND=inprocess go test -race -count=3 -timeout 30m ./test/e2e
 	E2E_KIND=process go test -race -count=3 -timeout 40m ./test/e2e
-	E2E_KIND=container go test -race -count=3 -p 1 -timeout 60m ./test/e2e/...
+	E2E_KIND=container go test -race -count=3 -timeout 60m ./test/e2e
+	go test -count=3 -timeout 60m ./test/e2e/stack
 	cd test/sdk && E2E_KIND=process go test -race -count=3 -timeout 30m ./...
 	cd test/sdk && E2E_KIND=process go test -race -count=1 -timeout 30m -run ShortTokens . -ten-minutes
 	go test -count=1 -timeout 45m -run TestLedger ./test/e2e/stack -long
